@@ -1,0 +1,72 @@
+"""The one clock. Everything that asks for the time asks here, so that tests can set it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> float:
+        """Seconds since 1970-01-01T00:00:00Z."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock, with an offset that simulates a wrong one.
+
+    `offset_seconds` is added to every reading; it is how a fault test puts one service a day off.
+    """
+
+    def __init__(self, offset_seconds: float = 0.0) -> None:
+        self._offset = offset_seconds
+
+    def now(self) -> float:
+        return time.time() + self._offset
+
+
+class SetClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, now: float | datetime) -> None:
+        self.set(now)
+
+    def set(self, now: float | datetime) -> None:
+        """Set the time to `now`, in seconds since 1970 or as an aware datetime."""
+        self._now = now.timestamp() if isinstance(now, datetime) else now
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on by `seconds`."""
+        self._now += seconds
+
+    def now(self) -> float:
+        return self._now
+
+
+def utc(seconds: float) -> datetime:
+    """The aware UTC datetime of `seconds` since 1970."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def rfc3339(seconds: float) -> str:
+    """`seconds` since 1970 as RFC 3339 in UTC with milliseconds: `2026-12-01T12:00:00.250Z`.
+
+    Rounds down, so that a printed time is never ahead of the true one.
+    """
+    whole, millis = divmod(int(seconds * 1000), 1000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+
+
+def parse_rfc3339(text: str) -> float:
+    """Seconds since 1970 of an RFC 3339 time with an offset or `Z`.
+
+    Raises:
+        ValueError: not such a time, or one without an offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs an offset, for example Z")
+    return moment.timestamp()

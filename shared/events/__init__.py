@@ -1,0 +1,1 @@
+"""Event classes, one module per producing service, and the CloudEvents envelope they travel in."""

@@ -1,0 +1,75 @@
+"""What signatures, acts and messages have in common on the wire.
+
+A submitted event carries every dimension of the totals, so that the counter looks nothing up. Personal data is
+only in `sealed`. The record's key is the dedupe key (16 bytes), its timestamp the broker's time of acceptance.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.events.words import Channel, Evidence, Kind
+
+
+class Dimensions(msgspec.Struct, frozen=True, kw_only=True):
+    """By what an action is counted. `section` and `country` follow the rules under "Words" of the contract."""
+
+    campaign: str
+    case: str
+    section: str | None
+    kind: Kind
+    channel: Channel
+    country: str
+    language: str
+
+
+class ActionSubmitted(Dimensions, frozen=True, kw_only=True):
+    """An action was taken by an intake.
+
+    `sealed` is base64 of the personal fields, sealed under the campaign's seal key `seal_key` (its version), with
+    topic, `subject` and dedupe key as associated data. `digest` is a keyed hash of the submission (base64url, 16 bytes):
+    equal for equal content of the same person, and the name by which a confirmation means this submission.
+    `subject` is the petition's or case's slug. `evidence` is `confirmed` where a partner confirmed the
+    address itself (then `confirmed_at` says when, RFC 3339), `self_reported` for an act the person only says they did, else `recorded`.
+    `network` and `domain` are keyed hashes of the client's network (/24 or /64) and e-mail domain, base64url, or empty.
+    """
+
+    subject: str
+    digest: str
+    sealed: str
+    seal_key: int
+    locale: str
+    evidence: Evidence = "recorded"
+    confirmed_at: str | None = None
+    public_name: bool = False
+    updates: bool = False
+    network: str = ""
+    domain: str = ""
+
+
+class ActionReference(msgspec.Struct, frozen=True, kw_only=True):
+    """What every later event about an action says: which one it means (the record's key says whose)."""
+
+    campaign: str
+    case: str
+    subject: str
+
+
+class ActionConfirmed(ActionReference, frozen=True, kw_only=True):
+    """The person pressed the link in the e-mail. `digest` names the submission whose link it was."""
+
+    digest: str
+
+
+class ActionWithdrawn(ActionReference, frozen=True, kw_only=True):
+    """The person took the action back."""
+
+
+class ActionInvalidated(ActionReference, frozen=True, kw_only=True):
+    """A coordinator or an integrity rule took the action out of the count; `reason` is a word, not a text."""
+
+    reason: str
+
+
+class ActionReinstated(ActionReference, frozen=True, kw_only=True):
+    """An invalidated action counts again with what its state is worth by now."""

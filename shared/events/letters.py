@@ -1,0 +1,44 @@
+"""Events that `letters` emits on `letters.messages.v1`."""
+
+from __future__ import annotations
+
+from shared.events.actions import (
+    ActionConfirmed,
+    ActionInvalidated,
+    ActionReference,
+    ActionReinstated,
+    ActionSubmitted,
+    ActionWithdrawn,
+)
+
+
+class MessageSubmitted(ActionSubmitted, frozen=True, kw_only=True):
+    """Somebody wrote a letter, postcard, drawing or solidarity message; `subject` is the case's slug.
+
+    `person` is the person key (base64url, 16 bytes): by it the record's partition is chosen and letters a day are limited
+    to `daily_limit`, the campaign's `letters_per_person` at intake.
+    """
+
+    person: str
+    daily_limit: int
+    handwritten: bool = False
+
+
+class MessageConfirmed(ActionConfirmed, frozen=True, kw_only=True):
+    """The writer pressed the link."""
+
+
+class MessageWithdrawn(ActionWithdrawn, frozen=True, kw_only=True):
+    """The writer took the message back."""
+
+
+class MessageInvalidated(ActionInvalidated, frozen=True, kw_only=True):
+    """The message was taken out of the count."""
+
+
+class MessageReinstated(ActionReinstated, frozen=True, kw_only=True):
+    """The message counts again."""
+
+
+class MessageReleased(ActionReference, frozen=True, kw_only=True):
+    """A held message counts from now on."""

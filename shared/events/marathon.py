@@ -1,0 +1,132 @@
+"""Events that `marathon` emits: campaigns, cases, keys, access and totals."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.events.words import Confirmation, Evidence, OnePer, Purpose, TotalsState
+
+Texts = dict[str, str]
+"""A text by language: `{"en": "...", "fr": "..."}`."""
+
+
+class Policies(msgspec.Struct, frozen=True, kw_only=True):
+    """What a campaign has chosen. `letters_per_person` is a day's limit to one case, above which letters are held."""
+
+    one_per: OnePer = "email"
+    confirmation: Confirmation = "optional"
+    public_evidence: tuple[Evidence, ...] = ("confirmed", "recorded", "offline")
+    public_threshold: int = 10
+    letters_per_person: int = 5
+    safety_mode: bool = False
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A partner organisation of a campaign, and the countries whose actions are its own."""
+
+    slug: str
+    name: str
+    countries: tuple[str, ...] = ()
+
+
+class CampaignChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A campaign as it now is. Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one a change."""
+
+    slug: str
+    version: int
+    title: Texts
+    opens: str
+    closes: str
+    confirmations_close: str
+    goal: int | None
+    languages: tuple[str, ...]
+    policies: Policies
+    cases: tuple[str, ...]
+    sections: tuple[Section, ...] = ()
+    organisation: str = ""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """An official to whom a petition is addressed."""
+
+    name: str
+    role: str = ""
+
+
+class Petition(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen, versioned text."""
+
+    slug: str
+    version: int
+    title: Texts
+    text: Texts
+    targets: tuple[Target, ...] = ()
+
+
+class CaseChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A case as it now is. `version` rises by one a change; `campaign` is the slug of the campaign it belongs to."""
+
+    slug: str
+    version: int
+    campaign: str
+    name: str
+    country: str
+    status: str
+    story: Texts
+    summary: Texts = {}
+    goal: int | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    petition: Petition | None = None
+    accepts_messages: bool = True
+
+
+class CampaignKeysCreated(msgspec.Struct, frozen=True, kw_only=True):
+    """A key of a campaign, wrapped: only who holds the private wrapping key can open it. `wrapped` is base64."""
+
+    campaign: str
+    purpose: Purpose
+    version: int
+    wrapped: str
+    created_at: str
+
+
+class AccessChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A partner's API key, hashed (SHA-256, hex). `revoked` ends it."""
+
+    id: str
+    hash: str
+    campaign: str
+    scopes: tuple[str, ...]
+    section: str | None = None
+    revoked: bool = False
+
+
+class Correction(msgspec.Struct, frozen=True, kw_only=True):
+    """A public record of a decrease or increase that people's own acts do not explain."""
+
+    at: str
+    change: int
+    reason: str
+
+
+class TotalsChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """The totals document: absolute values, `version` rises by one. Field by field as in the contract."""
+
+    campaign: str
+    version: int
+    as_of: str
+    lag_seconds: float
+    state: TotalsState
+    total: int
+    public_total: int
+    goal: int | None
+    by_case: dict[str, int]
+    by_country: dict[str, int]
+    by_kind: dict[str, int]
+    by_channel: dict[str, int]
+    by_language: dict[str, int]
+    by_evidence: dict[str, int]
+    withdrawn: int
+    corrections: list[Correction]
+    ledger: dict[str, str]
+    rate_per_minute: int = 0

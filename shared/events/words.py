@@ -1,0 +1,15 @@
+"""The words of the contract that events, requests and pages share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["signature", "letter", "postcard", "drawing", "solidarity_message", "share", "pledge", "task"]
+MessageKind = Literal["letter", "postcard", "drawing", "solidarity_message"]
+ActKind = Literal["share", "pledge", "task"]
+Channel = Literal["web", "api", "import", "email", "post", "social", "in_person"]
+Evidence = Literal["confirmed", "recorded", "self_reported", "offline"]
+Purpose = Literal["dedupe", "seal", "token"]
+Confirmation = Literal["none", "optional", "required"]
+OnePer = Literal["email", "email_and_name"]
+TotalsState = Literal["live", "catching_up", "frozen"]

@@ -1,0 +1,156 @@
+"""Every topic: name, owner, events, key, partitions, retention, personal data. The only place with topic strings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+DAY_MS: Final = 24 * 60 * 60 * 1000
+FOREVER_MS: Final = -1
+MESSAGE_BYTES: Final = 1_048_576
+"""The largest record batch a topic takes: Kafka's own default for `max.message.bytes`, less its overhead."""
+DEAD_LETTER_EXTRA_BYTES: Final = 64 * 1024
+"""Room for the headers that say why a record became a dead letter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic.
+
+    `partitions` and `partitions_production` never change once a topic exists: keys map to partitions by them.
+    `durable` marks the topics that a 202 rests on: a single broker flushes each append of theirs to disk unless
+    `KAFKA_FLUSH=off`. `broker_time` makes the broker's clock the time of acceptance (`LogAppendTime`).
+    """
+
+    name: str
+    owner: str
+    events: tuple[str, ...]
+    key: str
+    partitions: int = 1
+    partitions_production: int = 1
+    retention_ms: int = FOREVER_MS
+    compacted: bool = False
+    durable: bool = False
+    broker_time: bool = False
+    personal_data: bool = False
+    max_message_bytes: int = MESSAGE_BYTES
+
+    def settings(self, *, flush: bool) -> dict[str, str]:
+        """The broker-side settings of this topic; `flush` is whether a durable topic flushes each append."""
+        settings = {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": "LogAppendTime" if self.broker_time else "CreateTime",
+            "retention.ms": str(self.retention_ms),
+        }
+        if self.durable:
+            settings["flush.messages"] = "1" if flush else str(2**63 - 1)
+        return settings
+
+
+def _intake(name: str, owner: str, events: tuple[str, ...], key: str) -> Topic:
+    return Topic(
+        name=name,
+        owner=owner,
+        events=events,
+        key=key,
+        partitions=4,
+        partitions_production=48,
+        retention_ms=7 * DAY_MS,
+        durable=True,
+        broker_time=True,
+        personal_data=True,
+    )
+
+
+SIGNATURES: Final = _intake(
+    "petitions.signatures.v1",
+    "petitions",
+    (
+        "signature-submitted",
+        "signature-confirmed",
+        "signature-withdrawn",
+        "signature-invalidated",
+        "signature-reinstated",
+    ),
+    "dedupe key",
+)
+ACTS: Final = _intake("petitions.acts.v1", "petitions", ("act-submitted", "act-withdrawn"), "dedupe key")
+MESSAGES: Final = _intake(
+    "letters.messages.v1",
+    "letters",
+    (
+        "message-submitted",
+        "message-confirmed",
+        "message-withdrawn",
+        "message-invalidated",
+        "message-reinstated",
+        "message-released",
+    ),
+    "dedupe key; partition by person key",
+)
+PETITIONS_TALLIES: Final = Topic(
+    name="petitions.tallies.v1", owner="petitions", events=("actions-counted",), key="source partition"
+)
+LETTERS_TALLIES: Final = Topic(
+    name="letters.tallies.v1", owner="letters", events=("actions-counted",), key="source partition"
+)
+CASES: Final = Topic(
+    name="marathon.cases.v1",
+    owner="marathon",
+    events=("campaign-changed", "case-changed"),
+    key="campaign/<slug>, case/<slug>",
+    compacted=True,
+)
+KEYS: Final = Topic(
+    name="marathon.keys.v1",
+    owner="marathon",
+    events=("campaign-keys-created",),
+    key="<campaign>/<purpose>/<version>",
+    compacted=True,
+)
+ACCESS: Final = Topic(
+    name="marathon.access.v1", owner="marathon", events=("access-changed",), key="key or account id", compacted=True
+)
+TOTALS: Final = Topic(
+    name="marathon.totals.v1", owner="marathon", events=("totals-changed",), key="campaign", compacted=True
+)
+DELIVERIES: Final = Topic(
+    name="notifications.deliveries.v1",
+    owner="notifications",
+    events=("delivery-sent",),
+    key="recipient key",
+    retention_ms=90 * DAY_MS,
+)
+
+
+def dead_letters_of(topic: Topic) -> Topic:
+    """The dead-letter topic of `topic`: the record as it came, the reason in headers, seven days."""
+    return Topic(
+        name=f"{topic.name}.dlq",
+        owner=topic.owner,
+        events=topic.events,
+        key="as it came",
+        partitions=topic.partitions,
+        partitions_production=topic.partitions_production,
+        retention_ms=7 * DAY_MS,
+        personal_data=topic.personal_data,
+        max_message_bytes=topic.max_message_bytes + DEAD_LETTER_EXTRA_BYTES,
+    )
+
+
+COUNTED: Final = (SIGNATURES, ACTS, MESSAGES)
+"""The intake topics whose records become counted actions."""
+
+ALL: Final = (
+    *COUNTED,
+    *(dead_letters_of(topic) for topic in COUNTED),
+    PETITIONS_TALLIES,
+    LETTERS_TALLIES,
+    CASES,
+    KEYS,
+    ACCESS,
+    TOTALS,
+    DELIVERIES,
+)
+BY_NAME: Final = {topic.name: topic for topic in ALL}
