@@ -1,0 +1,1 @@
+"""How services speak with Kafka: produce windows, positioned loops, counting, dead letters."""
