@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
@@ -62,3 +62,10 @@ async def check(connection: asyncpg.Connection, service: str) -> None:
         current = None
     if current != wanted:
         raise SetupError(f"database of {service} has schema {current}, the code needs {wanted}: run its migrations")
+
+
+def execute(script: str) -> None:
+    """Run a revision's raw SQL, which may hold several statements, in the migration's transaction."""
+    connection = op.get_bind().connection.dbapi_connection
+    assert connection is not None  # noqa: S101  alembic holds it open while a revision runs
+    connection.run_async(lambda driver: driver.execute(script))  # type: ignore[attr-defined]

@@ -1,11 +1,11 @@
 """${message}"""
 
-from alembic import op
+from shared.migrations import execute
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    op.execute("""
+    execute("""
     """)

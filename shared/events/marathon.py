@@ -11,7 +11,10 @@ Texts = dict[str, str]
 
 
 class Policies(msgspec.Struct, frozen=True, kw_only=True):
-    """What a campaign has chosen. `letters_per_person` is a day's limit to one case, above which letters are held."""
+    """What a campaign has chosen. `letters_per_person` is a day's limit to one case, above which letters are held.
+
+    `address_rules` is the version of the mailbox rules in shared/privacy/addresses.py, frozen at the campaign's first import.
+    """
 
     one_per: OnePer = "email"
     confirmation: Confirmation = "optional"
@@ -19,6 +22,7 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     public_threshold: int = 10
     letters_per_person: int = 5
     safety_mode: bool = False
+    address_rules: str = "2026-11"
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,95 @@
+"""Who is calling, by what the peer and its trusted proxies say. Both kinds of route ask here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final, NamedTuple
+
+Headers = Iterable[tuple[bytes, bytes]]
+Network = IPv4Network | IPv6Network
+
+_COUNTRY: Final = re.compile(rb"[A-Za-z]{2}")
+_REMEMBERED: Final = 10_000
+
+
+class Client(NamedTuple):
+    """`address` as text, empty if unknown; `country` as two upper-case letters where a trusted proxy named it."""
+
+    address: str
+    country: str | None
+
+
+class Clients:
+    """Reads the client of a request.
+
+    Forwarding headers are believed only from a peer in `trusted_proxies`: then the client is the last address in
+    `X-Forwarded-For` that is no trusted proxy itself. `country_header` is the header in which such a proxy names a country.
+    """
+
+    def __init__(self, trusted_proxies: tuple[Network, ...], country_header: str | None) -> None:
+        self._country_header = country_header.lower().encode("ascii") if country_header else None
+        self._networks = trusted_proxies
+        self.trusts_anyone = bool(trusted_proxies)
+        self._trusted = lru_cache(maxsize=_REMEMBERED)(self._is_trusted)
+
+    def of(self, peer: str, headers: Headers) -> Client:
+        """The client of a request from `peer` (an address without a port); header names are in lower case."""
+        if not self.trusts_anyone or not self._trusted(peer):
+            return Client(peer, None)
+        forwarded: list[bytes] = []
+        country = None
+        for name, value in headers:
+            if name == b"x-forwarded-for":
+                forwarded += value.split(b",")
+            elif name == self._country_header and _COUNTRY.fullmatch(value):
+                country = value.decode("ascii").upper()
+        return Client(self._nearest_stranger(peer, forwarded), country)
+
+    def _nearest_stranger(self, peer: str, forwarded: list[bytes]) -> str:
+        for hop in reversed(forwarded):
+            address = _address(hop.decode("latin-1").strip())
+            if address is None:
+                return peer
+            peer = str(address)
+            if not self._trusted(peer):
+                break
+        return peer
+
+    def _is_trusted(self, text: str) -> bool:
+        address = _address(text)
+        return address is not None and any(
+            address.version == network.version and address in network for network in self._networks
+        )
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def network_of(address: str) -> str:
+    """The network that an address is counted by: /24 of IPv4, /64 of IPv6, empty where there is none.
+
+    Source: "Personal data" in the design of counting; no narrower address is ever kept, not even hashed.
+    """
+    known = _address(address)
+    if known is None:
+        return ""
+    if isinstance(known, IPv4Address):
+        return address_prefix(known, 24)
+    return address_prefix(known, 64)
+
+
+def address_prefix(address: IPv4Address | IPv6Address, bits: int) -> str:
+    """`address` with all but its first `bits` bits cleared, as `prefix/bits`."""
+    length = address.max_prefixlen
+    cleared = int(address) >> (length - bits) << (length - bits)
+    return f"{type(address)(cleared)}/{bits}"

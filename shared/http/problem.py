@@ -1,0 +1,116 @@
+"""Errors as RFC 9457 problem details. They never repeat what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.errors import TransientError
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 2
+_TYPES: Final = "urn:problem-type:milleplumes:"
+
+
+class FieldError(msgspec.Struct, frozen=True, order=True):
+    """One field that was refused: where it stands (RFC 6901) and why, as a word such as `email.invalid`."""
+
+    pointer: str
+    code: str
+
+
+class Problem(HTTPException):
+    """Answer the request with this problem.
+
+    `code` is the last part of the problem's type, a kebab-case word; `detail` is a sentence for people and `members` are
+    extension members. None of them may hold anything that the client sent.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str | None = None,
+        *,
+        detail: str | None = None,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        phrase = HTTPStatus(status).phrase
+        super().__init__(status, detail or phrase, dict(headers or {}))
+        self.code = code or phrase.lower().replace(" ", "-")
+        self.errors = tuple(errors)
+        self.members = dict(members or {})
+        if status in (429, 503):
+            self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(self.headers or {})}
+
+    def body(self) -> bytes:
+        """The problem as JSON."""
+        document: dict[str, Any] = {
+            "type": _TYPES + self.code,
+            "title": HTTPStatus(self.status_code).phrase,
+            "status": self.status_code,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return msgspec.json.encode({**document, **self.members})
+
+    def response(self) -> Response:
+        """The problem as a response."""
+        return Response(self.body(), self.status_code, self.headers, MEDIA_TYPE)
+
+
+def unavailable(detail: str = "Not available at the moment. It is safe to send this again.") -> Problem:
+    """A 503: nothing is known to be stored, and repeating is safe."""
+    return Problem(503, detail=detail)
+
+
+def invalid(errors: Sequence[FieldError]) -> Problem:
+    """A 422 that names every refused field."""
+    return Problem(422, "invalid", detail="Some fields were refused.", errors=errors)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Make every error of `app`, its framework's own included, a problem."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    for unreachable in (TransientError, OSError, *_database_outages()):
+        app.add_exception_handler(unreachable, _outage)
+
+
+def _database_outages() -> tuple[type[Exception], ...]:
+    import asyncpg  # only to name its errors: a service without a pool never raises them
+
+    return (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError)
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    if isinstance(error, Problem):
+        return error.response()
+    assert isinstance(error, HTTPException)
+    return Problem(error.status_code, headers=error.headers).response()
+
+
+async def _validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = []
+    for found in error.errors():
+        if found["type"] == "json_invalid":
+            return Problem(400, "not-json", detail="The body is not JSON.").response()
+        place = [str(part) for part in found["loc"][1:]]
+        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
+        errors.append(FieldError(pointer, f"{place[-1] if place else 'body'}.{found['type']}"))
+    return invalid(errors).response()
+
+
+async def _outage(_request: Request, _error: Exception) -> Response:
+    return unavailable().response()

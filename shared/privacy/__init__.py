@@ -1,0 +1,1 @@
+"""Keys, keyed hashes, sealed personal data, receipts and tokens. Nothing here logs or stores anything."""

@@ -1,0 +1,91 @@
+"""Which e-mail addresses are the same mailbox. Dated data: a campaign keeps the version it began with."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import idna
+
+DOMAIN_CACHE: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxRule:
+    """How a provider reads the part before the @: what it ignores, and the domain that the mailbox is filed under."""
+
+    domain: str
+    tag: str = ""
+    ignored: str = ""
+
+
+def _rules(*entries: tuple[tuple[str, ...], str, str]) -> dict[str, MailboxRule]:
+    return {domain: MailboxRule(domains[0], tag, ignored) for domains, tag, ignored in entries for domain in domains}
+
+
+RULES: Final[dict[str, dict[str, MailboxRule]]] = {
+    # Each provider's own help pages, as read in November 2026: what stands after `tag` is an alias, `ignored` is not read.
+    # Domains of one provider that share a mailbox stand together, the first is the canonical one.
+    "2026-11": _rules(
+        (("gmail.com", "googlemail.com"), "+", "."),
+        (("outlook.com",), "+", ""),
+        (("hotmail.com",), "+", ""),
+        (("live.com",), "+", ""),
+        (("icloud.com", "me.com", "mac.com"), "+", ""),
+        (("fastmail.com",), "+", ""),
+        (("proton.me", "protonmail.com", "pm.me"), "+", "._-"),
+        (("yandex.ru", "yandex.com", "ya.ru", "yandex.by", "yandex.kz"), "+", ""),
+        (("mailbox.org",), "+", ""),
+        (("posteo.de", "posteo.net"), "+", ""),
+        (("pobox.com",), "+", ""),
+    )
+}
+"""Mailbox rules by version, then by domain."""
+
+
+@lru_cache(maxsize=DOMAIN_CACHE)
+def canonical_domain(domain: str) -> str:
+    """`domain` in lower-case A-labels, as the DNS has it (IDNA 2008 with the UTS 46 mapping).
+
+    Raises:
+        ValueError: not a domain name.
+    """
+    if domain.isascii() and "xn--" not in domain.lower():
+        return domain.lower().rstrip(".")
+    try:
+        return idna.encode(domain.rstrip("."), uts46=True).decode("ascii").lower()
+    except idna.IDNAError:
+        raise ValueError("not a domain name") from None
+
+
+@lru_cache(maxsize=DOMAIN_CACHE)
+def _filed(domain: str, version: str) -> tuple[str, MailboxRule | None]:
+    canonical = canonical_domain(domain)
+    rule = RULES[version].get(canonical)
+    return (rule.domain if rule else canonical), rule
+
+
+def canonical_address(address: str, version: str) -> str:
+    """The one spelling of all addresses that reach the same mailbox as `address`, under the rules of `version`.
+
+    NFKC, case-folded, domain in A-labels, then the provider's rules. It serves to recognise a person, never to write to one.
+
+    Raises:
+        ValueError: no address, or its domain is not one.
+        KeyError: unknown version.
+    """
+    if not address.isascii():
+        address = unicodedata.normalize("NFKC", address)
+    local, at, domain = address.strip().casefold().rpartition("@")
+    if not at or not local:
+        raise ValueError("not an e-mail address")
+    filed, rule = _filed(domain, version)
+    if rule is None:
+        return f"{local}@{filed}"
+    if rule.tag:
+        local = local.partition(rule.tag)[0] or local
+    for ignored in rule.ignored:
+        local = local.replace(ignored, "") or local
+    return f"{local}@{filed}"

@@ -1,0 +1,68 @@
+"""Keyed hashes by which a person's actions are recognised without keeping who the person is.
+
+Each is HMAC-SHA-256 under the campaign's dedupe key, cut to 16 bytes: 2^64 actions would be needed before two are likely to
+collide. The first word of what is hashed keeps the purposes apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from base64 import urlsafe_b64encode
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+KEY_BYTES: Final = 16
+
+
+def _keyed(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")[:KEY_BYTES]
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def signature_key(key: bytes, petition: str, address: str, names: tuple[str, str] | None = None) -> bytes:
+    """Dedupe key of a signature. `address` is canonical; `names` (given, family) count only under `one_per: email_and_name`."""
+    if names is None:
+        return _keyed(key, f"v1|{petition}|{address}")
+    return _keyed(key, f"v1|{petition}|{address}|{_folded(names[0])}|{_folded(names[1])}")
+
+
+def act_key(key: bytes, case: str, kind: str, address: str) -> bytes:
+    """Dedupe key of a share, pledge or task: one of a kind per person and case."""
+    return _keyed(key, f"act|{case}|{kind}|{address}")
+
+
+def person_key(key: bytes, case: str, address: str) -> bytes:
+    """Names a person towards one case; by it messages are partitioned and counted a day."""
+    return _keyed(key, f"person|{case}|{address}")
+
+
+def message_key(key: bytes, case: str, kind: str, address: str, text: str, idempotency_key: str = "") -> bytes:
+    """Dedupe key of a message: its text counts, and the Idempotency-Key so that a reused one never loses a letter."""
+    written = hashlib.sha256(_folded(text).encode()).hexdigest()
+    return _keyed(key, f"message|{case}|{kind}|{address}|{written}|{idempotency_key}")
+
+
+def participant_key(key: bytes, address: str) -> bytes:
+    """Names a person within a campaign."""
+    return _keyed(key, f"participant|{address}")
+
+
+def digest(key: bytes, content: bytes) -> bytes:
+    """Names the content of a submission: equal for equal `content`."""
+    return hmac.digest(key, b"digest|" + content, "sha256")[:KEY_BYTES]
+
+
+def network_hash(key: bytes, client: IPv4Address | IPv6Address) -> str:
+    """Keyed hash (base64url, 11 characters) of the /24 or /64 that `client` is in."""
+    kept = client.packed[:3] if client.version == 4 else client.packed[:8]
+    return urlsafe_b64encode(hmac.digest(key, b"network|" + kept, "sha256")[:8]).rstrip(b"=").decode()
+
+
+def domain_hash(key: bytes, domain: str) -> str:
+    """Keyed hash (base64url, 11 characters) of an e-mail domain in A-labels."""
+    return urlsafe_b64encode(hmac.digest(key, b"domain|" + domain.encode(), "sha256")[:8]).rstrip(b"=").decode()
