@@ -36,21 +36,21 @@ Listener = Callable[[What, str], None]
 POLL_MS: Final = 500
 RECONNECT_S: Final = 1.0
 
-_EVENTS: Final = {
+_Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
+_EVENTS: Final[dict[str, msgspec.json.Decoder[_Event]]] = {
     "campaign-changed": msgspec.json.Decoder(CampaignChanged),
     "case-changed": msgspec.json.Decoder(CaseChanged),
     "campaign-keys-created": msgspec.json.Decoder(CampaignKeysCreated),
     "access-changed": msgspec.json.Decoder(AccessChanged),
     "totals-changed": msgspec.json.Decoder(TotalsChanged),
 }
-_Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
 
 
 class Catalog:
     """The state of `topics.CASES`, `KEYS`, `ACCESS` and `TOTALS`; `run` keeps it current.
 
-    With an `opener` the campaigns' keys are opened as they arrive; without one (marathon, pages) they stay wrapped and unread.
-    Nothing here is changed by readers. All attributes may be read at any time on the event loop's thread.
+    With an `opener` the campaigns' keys are opened as they arrive; without one (marathon, pages) they stay wrapped
+    and unread. Nothing here is changed by readers. All attributes may be read at any time on the event loop's thread.
     """
 
     def __init__(

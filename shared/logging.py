@@ -45,9 +45,7 @@ def configure(service: str, role: str, log_format: Literal["json", "console"]) -
     structlog.contextvars.bind_contextvars(service=service, role=role)
 
 
-def _without_exception_text(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _without_exception_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Keep an exception's type and places, drop its text: a driver may quote the row that it refused."""
     info = event.pop("exc_info", None)
     if not info:

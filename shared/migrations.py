@@ -33,7 +33,10 @@ def _config(service: str, url: str | None = None) -> Config:
 
 
 def upgrade(service: str, url: str) -> None:
-    """Bring the database of `service` at `url` (postgresql://...) to the newest schema. Repeating it changes nothing."""
+    """Bring the database of `service` at `url` (postgresql://...) to the newest schema.
+
+    Repeating it changes nothing.
+    """
     command.upgrade(_config(service, url), "head")
 
 
@@ -68,4 +71,4 @@ def execute(script: str) -> None:
     """Run a revision's raw SQL, which may hold several statements, in the migration's transaction."""
     connection = op.get_bind().connection.dbapi_connection
     assert connection is not None  # noqa: S101  alembic holds it open while a revision runs
-    connection.run_async(lambda driver: driver.execute(script))  # type: ignore[attr-defined]
+    connection.run_async(lambda driver: driver.execute(script))

@@ -30,8 +30,9 @@ class ServiceSettings(KafkaSettings):
     """Settings of every service process.
 
     The four `*_url` are the public origins by which browsers and mails reach the services; behind a gateway they are
-    equal. `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in which such a
-    proxy names the client's country. `clock_offset_seconds` puts this process's clock wrong, for fault tests only.
+    equal. `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in
+    which such a proxy names the client's country. `clock_offset_seconds` puts this process's clock wrong, for fault
+    tests only.
     """
 
     environment: Literal["development", "production"] = "production"

@@ -27,11 +27,12 @@ class ActionSubmitted(Dimensions, frozen=True, kw_only=True):
     """An action was taken by an intake.
 
     `sealed` is base64 of the personal fields, sealed under the campaign's seal key `seal_key` (its version), with
-    topic, `subject` and dedupe key as associated data. `digest` is a keyed hash of the submission (base64url, 16 bytes):
-    equal for equal content of the same person, and the name by which a confirmation means this submission.
-    `subject` is the petition's or case's slug. `evidence` is `confirmed` where a partner confirmed the
-    address itself (then `confirmed_at` says when, RFC 3339), `self_reported` for an act the person only says they did, else `recorded`.
-    `network` and `domain` are keyed hashes of the client's network (/24 or /64) and e-mail domain, base64url, or empty.
+    topic, `subject` and dedupe key as associated data. `digest` is a keyed hash of the submission (base64url, 16
+    bytes): equal for equal content of the same person, and the name by which a confirmation means this submission.
+    `subject` is the petition's or case's slug. `evidence` is `confirmed` where a partner confirmed the address itself
+    (then `confirmed_at` says when, RFC 3339), `self_reported` for an act the person only says they did, else
+    `recorded`. `network` and `domain` are keyed hashes of the client's network (/24 or /64) and e-mail domain,
+    base64url, or empty.
     """
 
     subject: str

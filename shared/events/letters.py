@@ -15,8 +15,8 @@ from shared.events.actions import (
 class MessageSubmitted(ActionSubmitted, frozen=True, kw_only=True):
     """Somebody wrote a letter, postcard, drawing or solidarity message; `subject` is the case's slug.
 
-    `person` is the person key (base64url, 16 bytes): by it the record's partition is chosen and letters a day are limited
-    to `daily_limit`, the campaign's `letters_per_person` at intake.
+    `person` is the person key (base64url, 16 bytes): by it the record's partition is chosen and letters a day are
+    limited to `daily_limit`, the campaign's `letters_per_person` at intake.
     """
 
     person: str

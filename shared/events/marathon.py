@@ -13,7 +13,8 @@ Texts = dict[str, str]
 class Policies(msgspec.Struct, frozen=True, kw_only=True):
     """What a campaign has chosen. `letters_per_person` is a day's limit to one case, above which letters are held.
 
-    `address_rules` is the version of the mailbox rules in shared/privacy/addresses.py, frozen at the campaign's first import.
+    `address_rules` is the version of the mailbox rules in shared/privacy/addresses.py, frozen at the campaign's first
+    import.
     """
 
     one_per: OnePer = "email"
@@ -34,7 +35,10 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CampaignChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign as it now is. Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one a change."""
+    """A campaign as it now is.
+
+    Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one a change.
+    """
 
     slug: str
     version: int

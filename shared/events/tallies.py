@@ -11,8 +11,8 @@ from shared.events.words import Evidence
 class Delta(Dimensions, frozen=True, kw_only=True):
     """A change of one cell. `minute` is the minute of acceptance, in whole minutes since 1970, by the broker's clock.
 
-    `change` is what to add; `withdrawn` how much of the decrease people took back themselves, `invalidated` and `reinstated`
-    how many moves an integrity decision made.
+    `change` is what to add; `withdrawn` how much of the decrease people took back themselves, `invalidated` and
+    `reinstated` how many moves an integrity decision made.
     """
 
     evidence: Evidence
@@ -26,9 +26,9 @@ class Delta(Dimensions, frozen=True, kw_only=True):
 class ActionsCounted(msgspec.Struct, frozen=True, kw_only=True):
     """One tally batch: what counting offsets `first` to `next - 1` of `source`/`partition` changed.
 
-    `source` is the topic counted. `epoch` rises when the source's database was restored. A batch of many cells travels as
-    `part` (from 0) of `parts` with equal `first` and `next`. `counted_at` is the counter's clock, `accepted_until` the
-    broker's time of the last record covered, both RFC 3339.
+    `source` is the topic counted. `epoch` rises when the source's database was restored. A batch of many cells
+    travels as `part` (from 0) of `parts` with equal `first` and `next`. `counted_at` is the counter's clock,
+    `accepted_until` the broker's time of the last record covered, both RFC 3339.
     """
 
     source: str

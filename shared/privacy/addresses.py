@@ -26,7 +26,8 @@ def _rules(*entries: tuple[tuple[str, ...], str, str]) -> dict[str, MailboxRule]
 
 
 RULES: Final[dict[str, dict[str, MailboxRule]]] = {
-    # Each provider's own help pages, as read in November 2026: what stands after `tag` is an alias, `ignored` is not read.
+    # Each provider's own help pages, as read in November 2026: what stands after `tag` is an alias, `ignored` is not
+    # read.
     # Domains of one provider that share a mailbox stand together, the first is the canonical one.
     "2026-11": _rules(
         (("gmail.com", "googlemail.com"), "+", "."),
@@ -70,7 +71,8 @@ def _filed(domain: str, version: str) -> tuple[str, MailboxRule | None]:
 def canonical_address(address: str, version: str) -> str:
     """The one spelling of all addresses that reach the same mailbox as `address`, under the rules of `version`.
 
-    NFKC, case-folded, domain in A-labels, then the provider's rules. It serves to recognise a person, never to write to one.
+    NFKC, case-folded, domain in A-labels, then the provider's rules. It serves to recognise a person, never to write
+    to one.
 
     Raises:
         ValueError: no address, or its domain is not one.

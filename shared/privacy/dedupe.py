@@ -1,7 +1,7 @@
 """Keyed hashes by which a person's actions are recognised without keeping who the person is.
 
-Each is HMAC-SHA-256 under the campaign's dedupe key, cut to 16 bytes: 2^64 actions would be needed before two are likely to
-collide. The first word of what is hashed keeps the purposes apart.
+Each is HMAC-SHA-256 under the campaign's dedupe key, cut to 16 bytes: 2^64 actions would be needed before two are
+likely to collide. The first word of what is hashed keeps the purposes apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ def _folded(name: str) -> str:
 
 
 def signature_key(key: bytes, petition: str, address: str, names: tuple[str, str] | None = None) -> bytes:
-    """Dedupe key of a signature. `address` is canonical; `names` (given, family) count only under `one_per: email_and_name`."""
+    """Dedupe key of a signature.
+
+    `address` is canonical; `names` (given, family) count only under `one_per: email_and_name`.
+    """
     if names is None:
         return _keyed(key, f"v1|{petition}|{address}")
     return _keyed(key, f"v1|{petition}|{address}|{_folded(names[0])}|{_folded(names[1])}")

@@ -1,7 +1,8 @@
 """Campaign keys and how they are wrapped.
 
-marathon creates them and keeps only the wrapped form; who holds the private wrapping key opens them. In production the two
-classes stand for a KMS ("generate data key without plaintext", "decrypt") or Vault (`transit/datakey/wrapped`, `transit/decrypt`).
+marathon creates them and keeps only the wrapped form; who holds the private wrapping key opens them. In production
+the two classes stand for a KMS ("generate data key without plaintext", "decrypt") or Vault
+(`transit/datakey/wrapped`, `transit/decrypt`).
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class KeyOpener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CampaignKeys:
-    """The opened keys of a campaign. `seal` holds every version, for opening; `current_seal` is the one to seal under."""
+    """The opened keys of a campaign.
+
+    `seal` holds every version, for opening; `current_seal` is the one to seal under.
+    """
 
     dedupe: bytes
     token: bytes

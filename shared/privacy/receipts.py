@@ -18,7 +18,10 @@ _NONCE_BYTES: Final = 12
 
 
 class Receipt(NamedTuple):
-    """What a receipt says. `topic` is the intake topic, `subject` the slug of petition or case, `key` the dedupe key."""
+    """What a receipt says.
+
+    `topic` is the intake topic, `subject` the slug of petition or case, `key` the dedupe key.
+    """
 
     topic: str
     subject: str

@@ -1,7 +1,8 @@
 """Tokens in links: signed, dated, self-contained. Reading one needs no database.
 
-`base64url(campaign) . base64url(body) . base64url(tag)`, where the tag is HMAC-SHA-256 (16 bytes) under the campaign's token key
-over everything before it. A token is short enough for one line of a mail as long as it lists few acts.
+`base64url(campaign) . base64url(body) . base64url(tag)`, where the tag is HMAC-SHA-256 (16 bytes) under the
+campaign's token key over everything before it. A token is short enough for one line of a mail as long as it lists few
+acts.
 """
 
 from __future__ import annotations
