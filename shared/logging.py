@@ -33,7 +33,7 @@ def configure(service: str, role: str, log_format: Literal["json", "console"]) -
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[_first_line, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -43,6 +43,12 @@ def configure(service: str, role: str, log_format: Literal["json", "console"]) -
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.access").disabled = True
     structlog.contextvars.bind_contextvars(service=service, role=role)
+
+
+def _first_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Of a library's message keep the first line: the event loop puts the text of exceptions on those below."""
+    event["event"] = str(event["event"]).partition("\n")[0]
+    return event
 
 
 def _without_exception_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -57,5 +63,5 @@ def _without_exception_text(_logger: object, _method: str, event: MutableMapping
         code = trace.tb_frame.f_code
         places.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
-    event["exception"] = {"type": type(error).__qualname__, "at": places[-12:]}
+    event["failure"] = {"type": type(error).__qualname__, "at": places[-12:]}
     return event

@@ -26,7 +26,8 @@ class Clients:
     """Reads the client of a request.
 
     Forwarding headers are believed only from a peer in `trusted_proxies`: then the client is the last address in
-    `X-Forwarded-For` that is no trusted proxy itself. `country_header` is the header in which such a proxy names a country.
+    `X-Forwarded-For` that is no trusted proxy itself. `country_header` is the header in which such a proxy names a
+    country.
     """
 
     def __init__(self, trusted_proxies: tuple[Network, ...], country_header: str | None) -> None:

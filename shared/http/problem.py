@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +18,13 @@ from shared.errors import TransientError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
+_OUTAGES: Final[tuple[type[Exception], ...]] = (
+    TransientError,
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+)
 _TYPES: Final = "urn:problem-type:milleplumes:"
 
 
@@ -30,8 +38,8 @@ class FieldError(msgspec.Struct, frozen=True, order=True):
 class Problem(HTTPException):
     """Answer the request with this problem.
 
-    `code` is the last part of the problem's type, a kebab-case word; `detail` is a sentence for people and `members` are
-    extension members. None of them may hold anything that the client sent.
+    `code` is the last part of the problem's type, a kebab-case word; `detail` is a sentence for people and `members`
+    are extension members. None of them may hold anything that the client sent.
     """
 
     def __init__(
@@ -83,14 +91,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     """Make every error of `app`, its framework's own included, a problem."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    for unreachable in (TransientError, OSError, *_database_outages()):
+    for unreachable in _OUTAGES:
         app.add_exception_handler(unreachable, _outage)
-
-
-def _database_outages() -> tuple[type[Exception], ...]:
-    import asyncpg  # only to name its errors: a service without a pool never raises them
-
-    return (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
