@@ -37,8 +37,8 @@ def test_an_exception_is_logged_by_type_and_place_not_by_what_it_quotes() -> Non
     )
     assert [line["message"] for line in lines] == ["cannot read a record", "library failed"]
     for line in lines:
-        assert line["exception"]["type"] == "ValueError"
-        assert line["exception"]["at"][-1].endswith("read")
+        assert line["failure"]["type"] == "ValueError"
+        assert line["failure"]["at"][-1].endswith("read")
 
 
 def test_an_unretrieved_task_does_not_tell_what_its_exception_quotes() -> None:
