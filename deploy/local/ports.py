@@ -1,0 +1,37 @@
+"""Whether the ports we need are free, and a clear word where one is not."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+from shared.errors import SetupError
+
+HOST: Final = "127.0.0.1"
+
+
+def free(port: int) -> bool:
+    """Whether nobody listens on `port` of the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def check(ports: Mapping[str, int]) -> None:
+    """Make sure that all `ports` (by the setting that names them) are free.
+
+    Raises:
+        SetupError: one is in use; the message names it and the settings that change it.
+    """
+    if taken := {name: port for name, port in ports.items() if not free(port)}:
+        listed = ", ".join(f"{port} ({name.upper()})" for name, port in taken.items())
+        first = next(iter(taken)).upper()
+        raise SetupError(
+            f"port {listed} on {HOST} is in use by another program. Stop that program, "
+            f"or set {first} to another port, or MILLE_PORT_OFFSET to move all ports at once (for example 1000)."
+        )

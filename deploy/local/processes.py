@@ -1,0 +1,166 @@
+"""The one list of service processes: what runs, on which port, with which keys.
+
+The local platform starts it, and a test holds the container files to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from deploy.local import keys
+from deploy.local.home import Home
+from deploy.local.ports import HOST
+from deploy.local.program import Program
+from deploy.local.settings import EXTRA_PORTS, LocalSettings
+
+KEY_SETTINGS: Final = {
+    "WRAPPING_PRIVATE_KEY_FILE": keys.WRAPPING_PRIVATE,
+    "WRAPPING_PUBLIC_KEY_FILE": keys.WRAPPING_PUBLIC,
+    "SIGNING_KEY_FILE": keys.SIGNING,
+    "RECEIPT_KEY_FILE": keys.RECEIPT,
+    "RECIPIENT_KEY_FILE": keys.RECIPIENT,
+}
+"""The setting by which a service finds each key."""
+
+OPENS: Final = ("WRAPPING_PRIVATE_KEY_FILE",)
+RECEIPTS: Final = (*OPENS, "RECEIPT_KEY_FILE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceProcess:
+    """One role of one service.
+
+    `port` names the setting that holds its port. `keys` are the only key settings it gets. `shares_port` says that
+    further processes of the role listen on the same port; otherwise each has its own. `mail` marks what `--no-mail`
+    leaves out.
+    """
+
+    service: str
+    role: str
+    port: str
+    keys: tuple[str, ...]
+    shares_port: bool = False
+    mail: bool = False
+
+
+PROCESSES: Final = (
+    ServiceProcess(
+        service="marathon", role="all", port="marathon_port", keys=("WRAPPING_PUBLIC_KEY_FILE", "SIGNING_KEY_FILE")
+    ),
+    ServiceProcess(service="petitions", role="intake", port="petitions_port", keys=RECEIPTS, shares_port=True),
+    ServiceProcess(service="petitions", role="counter", port="petitions_counter_port", keys=RECEIPTS),
+    ServiceProcess(service="letters", role="intake", port="letters_port", keys=RECEIPTS, shares_port=True),
+    ServiceProcess(service="letters", role="counter", port="letters_counter_port", keys=RECEIPTS),
+    ServiceProcess(
+        service="notifications", role="all", port="notifications_port", keys=(*OPENS, "RECIPIENT_KEY_FILE"), mail=True
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One process of a role as it runs here: the `index`-th one, counted from 0, on `port`."""
+
+    process: ServiceProcess
+    index: int
+    port: int
+
+    @property
+    def name(self) -> str:
+        """`<service>-<role>`, with a number from the second one on."""
+        number = f"-{self.index + 1}" if self.index else ""
+        return f"{self.process.service}-{self.process.role}{number}"
+
+
+def placed(settings: LocalSettings, *, mail: bool) -> list[Placed]:
+    """The processes to run under `settings`, with or without the mail's."""
+    return [
+        _place(settings, process, index)
+        for process in PROCESSES
+        if mail or not process.mail
+        for index in range(_how_many(settings, process))
+    ]
+
+
+def program(home: Home, settings: LocalSettings, place: Placed, database_url: str) -> Program:
+    """The program of `place`, ready once `/readyz` answers 200."""
+    process = place.process
+    return Program(
+        name=place.name,
+        argv=(sys.executable, "-m", f"services.{process.service}", "--role", process.role),
+        environment={
+            **_inherited(),
+            **common_environment(settings),
+            **{name: str(home.keys / KEY_SETTINGS[name]) for name in process.keys},
+            **({"MAILBOX_FOLDER": str(home.mailbox)} if process.mail and settings.own_mailbox else {}),
+            "DATABASE_URL": database_url,
+            "PORT": str(place.port),
+        },
+        log=home.logs / f"{place.name}.log",
+        ready=partial(ready, place.port),
+        ready_within=60.0,
+        grace=20.0,
+    )
+
+
+def common_environment(settings: LocalSettings) -> dict[str, str]:
+    """What every service process is told alike."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "KAFKA_FLUSH": settings.kafka_flush,
+        "HOST": HOST,
+        "ENVIRONMENT": settings.environment,
+        "LOG_FORMAT": "json",
+        "SMTP_HOST": settings.smtp_host or HOST,
+        "SMTP_PORT": str(settings.smtp_port),
+        **{f"{name.upper()}_URL": origin for name, origin in origins(settings).items()},
+    }
+
+
+def origins(settings: LocalSettings) -> dict[str, str]:
+    """The public origin of each service."""
+    return {
+        name: f"http://{HOST}:{getattr(settings, f'{name}_port')}"
+        for name in ("marathon", "petitions", "letters", "notifications")
+    }
+
+
+async def ready(port: int) -> bool:
+    """Whether the process on `port` answers its readiness probe with 200."""
+    try:
+        reader, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        status = await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
+    return status.split(b" ")[1:2] == [b"200"]
+
+
+def _place(settings: LocalSettings, process: ServiceProcess, index: int) -> Placed:
+    first: int = getattr(settings, process.port)
+    return Placed(process, index, first if process.shares_port else first + EXTRA_PORTS * index)
+
+
+def _how_many(settings: LocalSettings, process: ServiceProcess) -> int:
+    counts = {
+        ("petitions", "intake"): settings.petitions_intakes,
+        ("petitions", "counter"): settings.petitions_counters,
+    }
+    return counts.get((process.service, process.role), 1)
+
+
+def _inherited() -> Mapping[str, str]:
+    """Our environment without what names our own doors: a service is told its own, and no administrator's address."""
+    ours = {*(name.upper() for name in LocalSettings.model_fields), "DATABASE_URL", *KEY_SETTINGS}
+    return {name: value for name, value in os.environ.items() if name not in ours}

@@ -1,0 +1,75 @@
+"""What the supervisor starts: one program, how to know that it is ready, how to stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from deploy.local.account import Account
+from deploy.local.home import PROJECT
+
+PR_SET_PDEATHSIG: Final = 1
+LOG_BYTES: Final = 16 * 1024 * 1024
+"""A log above this size makes room for a new one at the next start."""
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One program to keep running.
+
+    `ready` says whether it answers; it is asked again and again for `ready_within` seconds. `stop_signal` asks it to
+    end, and after `grace` seconds it is killed. `account` is the account it runs under, ours where it is None.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    ready: Callable[[], Awaitable[bool]]
+    ready_within: float = 30.0
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace: float = 15.0
+    account: Account | None = None
+
+
+async def spawn(program: Program) -> asyncio.subprocess.Process:
+    """Start `program` in a session of its own, so that Ctrl-C reaches the supervisor alone.
+
+    Its output goes to its log. Where the system can do that, it ends when the supervisor is killed.
+    """
+    account = program.account
+    parent = os.getpid()
+    stop_signal = int(program.stop_signal)
+
+    def follow_parent() -> None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), stop_signal)
+
+    with _open_log(program.log) as log:
+        return await asyncio.create_subprocess_exec(
+            *program.argv,
+            env=dict(program.environment),
+            cwd="/" if program.account else PROJECT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=follow_parent,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+
+
+def _open_log(path: Path) -> BinaryIO:
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return path.open("ab")

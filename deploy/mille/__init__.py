@@ -1,0 +1,1 @@
+"""The `mille` command line: one module for each command."""

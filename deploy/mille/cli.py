@@ -1,0 +1,61 @@
+"""`mille`: finds the command's module and hands over.
+
+Only that module is imported, so that each command starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.errors import MilleplumesError
+
+COMMANDS: Final = {
+    "run": "Start everything and keep it running until Ctrl-C",
+    "demo": "Replay a real petition through the whole system and compare the totals",
+    "doctor": "Check each part and say how to mend what is wrong",
+    "campaigns": "Import campaigns and cases",
+    "keys": "Create API keys for partners",
+    "audit": "Recompute the totals independently and compare",
+    "replay": "Count a topic again from its start and compare",
+    "dlq": "List dead letters and redrive them",
+    "topics": "Check or create the Kafka topics",
+    "bench": "Measure",
+}
+"""Every command, each in the module `deploy.mille.<command>` as a typer application called `app`."""
+USAGE_ERROR: Final = 2
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h", "help"):
+        _help()
+        return
+    if name not in COMMANDS:
+        sys.stderr.write(f"mille: there is no command {name!r}; `mille --help` lists them\n")
+        sys.exit(USAGE_ERROR)
+    app: typer.Typer = importlib.import_module(f"deploy.mille.{name}").app
+    try:
+        app(args=rest, prog_name=f"mille {name}")
+    except MilleplumesError as error:
+        sys.stderr.write(f"mille {name}: {error}\n")
+        sys.exit(1)
+
+
+def _help() -> None:
+    table = Table.grid(padding=(0, 3))
+    for name, words in COMMANDS.items():
+        table.add_row(f"  {name}", words)
+    console = Console()
+    console.print("Usage: mille COMMAND [OPTIONS]\n\nCommands (each explains itself with --help):")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

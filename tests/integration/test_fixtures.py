@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from deploy.local.endpoints import Endpoints
+from shared import topics
+from shared.kafka.declared import administrator
+
+
+async def test_a_fresh_topic_has_the_partitions_asked_for(
+    platform: Endpoints, make_topic: Callable[..., Awaitable[str]]
+) -> None:
+    name = await make_topic(topics.SIGNATURES, partitions=3)
+    async with administrator(platform["kafka"]) as admin:
+        [found] = [topic for topic in await admin.describe_topics() if topic["topic"] == name]
+    assert len(found["partitions"]) == 3

@@ -1,0 +1,120 @@
+"""Starts `mille run` as people do, in a home and on ports of its own, and stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from deploy.local.endpoints import Endpoints
+from deploy.local.home import PROJECT, Home, remove
+from deploy.local.ports import free
+from deploy.local.settings import DEFAULT_PORTS
+
+START_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.05
+OFFSETS: Final = range(10_000, 22_000, 40)
+"""Offsets that keep every port below those that the system hands out by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One `mille run`: its process, its home, and what it printed."""
+
+    process: subprocess.Popen[bytes]
+    home: Home
+    output: Path
+
+    def endpoints(self) -> Endpoints:
+        """Where everything is now: pids change when a process is started again."""
+        content: Endpoints = json.loads(self.home.endpoints.read_text())
+        return content
+
+    def pid(self, service: str, role: str) -> int:
+        """The process id of the first process of a role."""
+        return next(
+            process["pid"]
+            for process in self.endpoints()["processes"]
+            if (process["service"], process["role"]) == (service, role)
+        )
+
+    def said(self) -> str:
+        """Everything it has printed."""
+        return self.output.read_text()
+
+    def wait_until_up(self) -> Endpoints:
+        """Wait for its `endpoints.json`; fail, with what it printed, if it ends or takes too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self.home.endpoints.exists():
+            assert self.process.poll() is None, f"`mille run` ended:\n{self.said()}"
+            assert time.monotonic() < deadline, f"`mille run` is not up:\n{self.said()}"
+            time.sleep(POLL_SECONDS)
+        return self.endpoints()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send it `number` and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+
+def free_offset() -> int:
+    """A MILLE_PORT_OFFSET under which every default port is free."""
+    for offset in random.sample(OFFSETS, len(OFFSETS)):
+        if all(free(port + offset) for port in DEFAULT_PORTS.values()):
+            return offset
+    raise AssertionError("no free ports")
+
+
+@contextmanager
+def temporary_home() -> Iterator[Home]:
+    """A home that is deleted afterwards, with what PostgreSQL keeps elsewhere."""
+    folder = Path(tempfile.mkdtemp(prefix="milleplumes-test-"))
+    folder.chmod(0o755)
+    home = Home(folder / "home")
+    try:
+        yield home
+    finally:
+        remove(home)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def mille_run(home: Home, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """`mille run ARGUMENTS` in `home`; it is stopped at the end if it has not ended by itself."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    output = home.root.with_name(f"{home.root.name}.output")
+    with output.open("ab") as file:
+        running = Running(_start(home, arguments, environment or {}, file), home, output)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def _start(home: Home, arguments: tuple[str, ...], environment: Mapping[str, str], output: IO[bytes]) -> _Process:
+    given = {"MILLE_HOME": str(home.root), "MILLE_PORT_OFFSET": str(free_offset()), **environment}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILLE_", "KAFKA_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "deploy.mille", "run", *arguments],
+        env={**kept, **given},
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+
+
+_Process = subprocess.Popen[bytes]
