@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "replay": "Count a topic again from its start and compare",
     "dlq": "List dead letters and redrive them",
     "topics": "Check or create the Kafka topics",
+    "events": "Write docs/events.md, the reference of topics and events, from the code",
     "bench": "Measure",
 }
 """Every command, each in the module `deploy.mille.<command>` as a typer application called `app`."""

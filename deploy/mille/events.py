@@ -1,0 +1,180 @@
+"""`mille events`: write `docs/events.md`, the reference of every topic and event, from the code and the examples."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from deploy.local.home import PROJECT
+from shared import asyncapi, topics
+from shared.errors import SetupError
+from shared.events.examples import Example, examples
+
+PAGE: Final = PROJECT / "docs" / "events.md"
+DAY_MS: Final = 24 * 60 * 60 * 1000
+
+HEAD: Final = """\
+# Events
+
+Written by `mille events` from `shared/topics.py`, `shared/events` and its examples; a test keeps it up to date.
+
+Every record is a CloudEvent 1.0 in Kafka's binary mode: attributes in `ce_*` headers, JSON in the value.
+`ce_dataversion` is major.minor: readers ignore unknown fields and unknown minors; an unknown major is a dead letter.
+Keys of 16 bytes are shown in hexadecimal; they are keyed hashes that name nobody. Personal data stands only in
+`sealed`. Field types are Python's; a field with a default may be left out. Times are RFC 3339 in UTC.
+"""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def events(
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail where the page is stale")] = False,
+) -> None:
+    """Write docs/events.md from the code."""
+    wanted = page()
+    if not check:
+        PAGE.write_text(wanted)
+    elif not PAGE.exists() or PAGE.read_text() != wanted:
+        raise SetupError("docs/events.md is not up to date: run `mille events`")
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    return "\n".join([HEAD, *_overview(), "", *_topics()])
+
+
+def _overview() -> Iterator[str]:
+    yield "## Topics"
+    yield ""
+    yield "| topic | written by | read by | key | partitions | kept | personal data |"
+    yield "|---|---|---|---|---|---|---|"
+    for topic in topics.ALL:
+        readers = ", ".join(name for name, read in asyncapi.CONSUMED.items() if topic in read) or _other_reader(topic)
+        data = "sealed" if topic.personal_data else "none"
+        cells = (f"`{topic.name}`", topic.owner, readers, _key(topic), _partitions(topic), _kept(topic), data)
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield (
+        "Partitions are those of a development and of a production platform; a topic's number never changes, because "
+        "keys map to partitions by it. A dead-letter topic (`.dlq`) holds records of its source as they came, the "
+        "reason in headers."
+    )
+
+
+def _other_reader(topic: topics.Topic) -> str:
+    return "`mille dlq`" if topic.name.endswith(".dlq") else "whoever wants to"
+
+
+def _topics() -> Iterator[str]:
+    known = {example.event: example for example in examples()}
+    for topic in topics.ALL:
+        if topic.name.endswith(".dlq"):
+            continue
+        yield f"## `{topic.name}`"
+        yield ""
+        for event in topic.events:
+            if topic == _first_with(event):
+                yield from _event(event, known[event])
+            else:
+                yield f"`{event}`, as on [`{_first_with(event).name}`](#{event})."
+                yield ""
+
+
+def _first_with(event: str) -> topics.Topic:
+    return next(topic for topic in topics.ALL if event in topic.events)
+
+
+def _event(event: str, example: Example) -> Iterator[str]:
+    struct = asyncapi.EVENTS[event]
+    yield f"### {event}"
+    yield ""
+    yield f"Version {example.version}. {_words(struct)}"
+    yield ""
+    yield from _fields(struct)
+    for part in _parts_of(struct):
+        yield f"`{part.__name__}`: {_words(part)}"
+        yield ""
+        yield from _fields(part)
+    yield "```json"
+    yield json.dumps(example.document, indent=2, ensure_ascii=False)
+    yield "```"
+    yield ""
+
+
+def _fields(struct: type[msgspec.Struct]) -> Iterator[str]:
+    yield "| field | type | default |"
+    yield "|---|---|---|"
+    hints = typing.get_type_hints(struct)
+    for field in msgspec.structs.fields(struct):
+        default = "" if field.required else f"`{json.dumps(_default(field), ensure_ascii=False)}`"
+        yield f"| `{field.encode_name}` | `{_type(hints[field.name])}` | {default} |"
+    yield ""
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    factory = field.default_factory
+    made = factory() if callable(factory) else field.default
+    return msgspec.to_builtins(made)
+
+
+def _type(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " \\| ".join(json.dumps(word) for word in arguments)
+    if origin in (types.UnionType, typing.Union):
+        return " \\| ".join(_type(argument) for argument in arguments)
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join('...' if part is ... else _type(part) for part in arguments)}]"
+    return "null" if hint is type(None) else str(hint.__name__)
+
+
+def _parts_of(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+    """The structs that stand in fields of `struct`, in order, each once."""
+    found: list[type[msgspec.Struct]] = []
+
+    def look(hint: Any) -> None:
+        for part in (hint, *typing.get_args(hint)):
+            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+                if part not in found:
+                    found.append(part)
+                    look_in(part)
+            elif part is not hint:
+                look(part)
+
+    def look_in(part: type[msgspec.Struct]) -> None:
+        for hint in typing.get_type_hints(part).values():
+            look(hint)
+
+    look_in(struct)
+    return found
+
+
+def _words(struct: type[msgspec.Struct]) -> str:
+    """The docstrings of `struct` and of the classes it extends, most special first, a paragraph each."""
+    lineage = [part for part in struct.__mro__ if part.__module__.startswith("shared.events")]
+    return "\n\n".join(" ".join(inspect.cleandoc(part.__doc__ or "").split()) for part in lineage)
+
+
+def _key(topic: topics.Topic) -> str:
+    return f"`{topic.key}`" if "<" in topic.key else topic.key
+
+
+def _partitions(topic: topics.Topic) -> str:
+    if topic.partitions == topic.partitions_production:
+        return str(topic.partitions)
+    return f"{topic.partitions} / {topic.partitions_production}"
+
+
+def _kept(topic: topics.Topic) -> str:
+    if topic.compacted:
+        return "the last of each key"
+    return "for ever" if topic.retention_ms == topics.FOREVER_MS else f"{topic.retention_ms // DAY_MS} days"
