@@ -79,13 +79,13 @@ class Catalog:
         """Call `listener(what, slug)` after each change, on the event loop's thread. It must not block or raise."""
         self._listeners.append(listener)
 
-    async def wait_ready(self, timeout: float) -> None:
-        """Wait until `ready`, at most `timeout` seconds.
+    async def wait_ready(self, within: float) -> None:
+        """Wait until `ready`, at most `within` seconds.
 
         Raises:
             TimeoutError: the topics could not be read in time.
         """
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             await self._became_ready.wait()
 
     async def run(self) -> None:

@@ -53,7 +53,7 @@ class Tasks:
             if self._closing:
                 raise
             log.error("background task was cancelled", task=name)
-        except Exception:
+        except Exception:  # noqa: BLE001  whatever it was, the process ends
             log.exception("background task failed", task=name)
         else:
             log.error("background task ended", task=name)

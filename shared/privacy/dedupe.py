@@ -44,7 +44,7 @@ def person_key(key: bytes, case: str, address: str) -> bytes:
     return _keyed(key, f"person|{case}|{address}")
 
 
-def message_key(key: bytes, case: str, kind: str, address: str, text: str, idempotency_key: str = "") -> bytes:
+def message_key(key: bytes, case: str, kind: str, address: str, text: str, *, idempotency_key: str = "") -> bytes:
     """Dedupe key of a message: its text counts, and the Idempotency-Key so that a reused one never loses a letter."""
     written = hashlib.sha256(_folded(text).encode()).hexdigest()
     return _keyed(key, f"message|{case}|{kind}|{address}|{written}|{idempotency_key}")
@@ -62,7 +62,7 @@ def digest(key: bytes, content: bytes) -> bytes:
 
 def network_hash(key: bytes, client: IPv4Address | IPv6Address) -> str:
     """Keyed hash (base64url, 11 characters) of the /24 or /64 that `client` is in."""
-    kept = client.packed[:3] if client.version == 4 else client.packed[:8]
+    kept = client.packed[:3] if isinstance(client, IPv4Address) else client.packed[:8]
     return urlsafe_b64encode(hmac.digest(key, b"network|" + kept, "sha256")[:8]).rstrip(b"=").decode()
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 _HEAD: Final = struct.Struct(">HQ16sB")
 _NONCE_BYTES: Final = 12
+MAX_LENGTH: Final = 400
 
 
 class Receipt(NamedTuple):
@@ -50,7 +51,7 @@ class Receipts:
         Raises:
             ValueError: not a receipt of ours.
         """
-        if len(receipt) > 400:
+        if len(receipt) > MAX_LENGTH:
             raise ValueError("not a receipt")
         try:
             raw = urlsafe_b64decode(receipt.encode("ascii") + b"=" * (-len(receipt) % 4))

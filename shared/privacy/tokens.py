@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 TAG_BYTES: Final = 16
+PARTS: Final = 3
 MAX_ACTS: Final = 50
 MAX_LENGTH: Final = 16_384
 
@@ -89,10 +90,10 @@ def _tag(token_key: bytes, signed: str) -> bytes:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    parts = text.split(".")
-    if len(parts) != 3 or len(text) > MAX_LENGTH or not text.isascii():
+    if len(text) > MAX_LENGTH or not text.isascii() or text.count(".") != PARTS - 1:
         raise ValueError("not a token")
-    return parts[0], parts[1], parts[2]
+    campaign, body, tag = text.split(".")
+    return campaign, body, tag
 
 
 def _text(raw: bytes) -> str:

@@ -48,7 +48,7 @@ def test_a_household_signs_once_a_name_however_it_is_written() -> None:
 
 def test_a_reused_idempotency_key_never_loses_a_letter() -> None:
     def key(text: str, idempotency_key: str) -> bytes:
-        return dedupe.message_key(KEY, "azat", "letter", "ana@example.org", text, idempotency_key)
+        return dedupe.message_key(KEY, "azat", "letter", "ana@example.org", text, idempotency_key=idempotency_key)
 
     assert key("Dear Azat", "1") == key("Dear  azat", "1")
     assert len({key("Dear Azat", "1"), key("Courage", "1"), key("Dear Azat", "2")}) == 3
@@ -163,9 +163,7 @@ def _pair(folder: Path) -> tuple[PrivateKeyOpener, PublicKeyWrapper]:
     key = rsa.generate_private_key(65537, 2048)
     private, public = folder / "wrapping.key", folder / "wrapping.pub"
     private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     public.write_bytes(
         key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

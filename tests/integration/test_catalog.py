@@ -1,0 +1,193 @@
+"""What services hold in memory from the compacted topics."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from shared import topics
+from shared.catalog import Catalog
+from shared.events.cloudevents import Envelope
+from shared.events.marathon import (
+    AccessChanged,
+    CampaignChanged,
+    CampaignKeysCreated,
+    CaseChanged,
+    Petition,
+    Policies,
+    TotalsChanged,
+)
+
+CAMPAIGN = CampaignChanged(
+    slug="catalog-2026",
+    version=1,
+    title={"en": "Catalog"},
+    opens="2026-11-20T00:00:00Z",
+    closes="2027-01-01T00:00:00Z",
+    confirmations_close="2027-01-08T00:00:00Z",
+    goal=None,
+    languages=("en",),
+    policies=Policies(),
+    cases=("azat",),
+)
+CASE = CaseChanged(
+    slug="catalog-azat",
+    version=1,
+    campaign=CAMPAIGN.slug,
+    name="Azat",
+    country="BY",
+    status="detained",
+    story={"en": "A story."},
+    petition=Petition(slug="catalog-free-azat", version=1, title={"en": "Free Azat"}, text={"en": "Free Azat."}),
+)
+TOTALS = TotalsChanged(
+    campaign=CAMPAIGN.slug,
+    version=5,
+    as_of="2026-12-01T12:00:00.250Z",
+    lag_seconds=0.4,
+    state="live",
+    total=1,
+    public_total=1,
+    goal=None,
+    by_case={},
+    by_country={},
+    by_kind={},
+    by_channel={},
+    by_language={},
+    by_evidence={},
+    withdrawn=0,
+    corrections=[],
+    ledger={},
+)
+
+
+class PlainOpener:
+    """Opens keys that were never wrapped."""
+
+    def open(self, wrapped: bytes) -> bytes:
+        return wrapped
+
+
+class Publisher:
+    """Publishes marathon's events as marathon does, and makes catalogs that read them."""
+
+    def __init__(self, producer: AIOKafkaProducer, bootstrap_servers: str) -> None:
+        self._producer = producer
+        self.bootstrap_servers = bootstrap_servers
+
+    async def publish(self, topic: topics.Topic, key: str, event_type: str, event: object) -> None:
+        await self._producer.send_and_wait(
+            topic.name,
+            key=key.encode(),
+            value=msgspec.json.encode(event),
+            headers=Envelope(event_type, source="/marathon").headers(b"2026-12-01T12:00:00.000Z"),
+        )
+
+    async def forget(self, topic: topics.Topic, key: str) -> None:
+        await self._producer.send_and_wait(topic.name, key=key.encode(), value=None)
+
+    async def spoil(self, topic: topics.Topic) -> None:
+        await self._producer.send_and_wait(topic.name, key=b"spoiled", value=b"{", headers=[])
+
+
+@pytest.fixture
+async def publisher(platform: dict[str, Any]) -> AsyncIterator[Publisher]:
+    async with AIOKafkaProducer(bootstrap_servers=platform["kafka"], enable_idempotence=True) as producer:
+        yield Publisher(producer, platform["kafka"])
+
+
+@asynccontextmanager
+async def _following(publisher: Publisher) -> AsyncIterator[Catalog]:
+    catalog = Catalog(publisher.bootstrap_servers, opener=PlainOpener())
+    task = asyncio.create_task(catalog.run())
+    try:
+        await catalog.wait_ready(20)
+        yield catalog
+    finally:
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+
+
+async def _until(catalog: Catalog, condition: Callable[[], bool]) -> None:
+    changed = asyncio.Event()
+    catalog.on_change(lambda _what, _slug: changed.set())
+    async with asyncio.timeout(20):
+        while not condition():
+            await changed.wait()
+            changed.clear()
+
+
+async def test_a_ready_catalog_knows_all_that_stood_in_the_topics(publisher: Publisher) -> None:
+    await publisher.publish(topics.CASES, f"campaign/{CAMPAIGN.slug}", "campaign-changed", CAMPAIGN)
+    await publisher.publish(topics.CASES, f"case/{CASE.slug}", "case-changed", CASE)
+    async with _following(publisher) as catalog:
+        assert catalog.campaigns[CAMPAIGN.slug] == CAMPAIGN
+        assert catalog.cases[CASE.slug] == CASE
+        assert catalog.petitions["catalog-free-azat"] == CASE
+
+
+async def test_a_changed_petition_slug_no_longer_answers_to_the_old_one(publisher: Publisher) -> None:
+    await publisher.publish(topics.CASES, f"case/{CASE.slug}", "case-changed", CASE)
+    renamed = msgspec.structs.replace(
+        CASE, version=2, petition=Petition(slug="catalog-azat-now", version=1, title={}, text={})
+    )
+    async with _following(publisher) as catalog:
+        await publisher.publish(topics.CASES, f"case/{CASE.slug}", "case-changed", renamed)
+        await _until(catalog, lambda: "catalog-azat-now" in catalog.petitions)
+        assert "catalog-free-azat" not in catalog.petitions
+
+
+async def test_older_totals_never_replace_newer_ones(publisher: Publisher) -> None:
+    async with _following(publisher) as catalog:
+        await publisher.publish(topics.TOTALS, CAMPAIGN.slug, "totals-changed", TOTALS)
+        await publisher.publish(
+            topics.TOTALS, CAMPAIGN.slug, "totals-changed", msgspec.structs.replace(TOTALS, version=4, total=0)
+        )
+        other = msgspec.structs.replace(TOTALS, campaign="catalog-other")
+        await publisher.publish(topics.TOTALS, "catalog-other", "totals-changed", other)
+        await _until(catalog, lambda: "catalog-other" in catalog.totals)
+        assert catalog.totals[CAMPAIGN.slug] == TOTALS
+
+
+async def test_keys_open_once_all_three_purposes_are_there(publisher: Publisher) -> None:
+    async with _following(publisher) as catalog:
+        for purpose in ("dedupe", "token", "seal"):
+            assert "catalog-keys" not in catalog.keys
+            created = CampaignKeysCreated(
+                campaign="catalog-keys",
+                purpose=purpose,
+                version=1,
+                wrapped=b64encode(purpose.encode().ljust(32, b".")).decode(),
+                created_at="2026-11-01T00:00:00.000Z",
+            )
+            await publisher.publish(topics.KEYS, f"catalog-keys/{purpose}/1", "campaign-keys-created", created)
+        await _until(catalog, lambda: "catalog-keys" in catalog.keys)
+        keys = catalog.keys["catalog-keys"]
+        assert (keys.dedupe[:6], keys.token[:5], keys.current_seal) == (b"dedupe", b"token", 1)
+
+
+async def test_a_revoked_or_forgotten_api_key_is_unknown(publisher: Publisher) -> None:
+    one = AccessChanged(id="catalog-1", hash="aa", campaign=CAMPAIGN.slug, scopes=("signatures:batch",))
+    two = msgspec.structs.replace(one, id="catalog-2", hash="bb")
+    async with _following(publisher) as catalog:
+        for access in (one, two):
+            await publisher.publish(topics.ACCESS, access.id, "access-changed", access)
+        await _until(catalog, lambda: {"aa", "bb"} <= catalog.access.keys())
+        await publisher.publish(topics.ACCESS, one.id, "access-changed", msgspec.structs.replace(one, revoked=True))
+        await publisher.forget(topics.ACCESS, two.id)
+        await _until(catalog, lambda: not {"aa", "bb"} & catalog.access.keys())
+
+
+async def test_a_record_that_cannot_be_read_is_passed_by(publisher: Publisher) -> None:
+    async with _following(publisher) as catalog:
+        await publisher.spoil(topics.CASES)
+        later = msgspec.structs.replace(CASE, slug="catalog-later", petition=None)
+        await publisher.publish(topics.CASES, "case/catalog-later", "case-changed", later)
+        await _until(catalog, lambda: "catalog-later" in catalog.cases)

@@ -1,0 +1,126 @@
+"""Looks for planted personal data wherever it must not be: Kafka's segments, databases, logs, metrics.
+
+Shares no code with the services. Each needle is searched in every spelling in which software commonly stores text, in
+record batches after decompression, in stored values after PostgreSQL has unpacked them, and in the files on disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import urllib.parse
+import urllib.request
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from quopri import encodestring
+
+import asyncpg
+from aiokafka.record import MemoryRecords
+
+_TABLES = """
+SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
+"""
+
+
+@dataclass(frozen=True)
+class Find:
+    """Where a needle was found: what kind of place, and which."""
+
+    kind: str
+    place: str
+
+
+class Planted:
+    """The needles, in every spelling."""
+
+    def __init__(self, *needles: str) -> None:
+        self._spellings = tuple({spelling for needle in needles for spelling in _spellings(needle)})
+
+    def within(self, content: bytes) -> bool:
+        """Whether any needle is in `content`, as it is or in base64 within it."""
+        folded = content.lower()
+        return any(spelling.lower() in folded for spelling in self._spellings)
+
+    async def in_databases(self, urls: dict[str, str]) -> list[Find]:
+        """Search every value of every table of the databases at `urls`."""
+        finds = []
+        for name, url in urls.items():
+            connection = await asyncpg.connect(url, timeout=10)
+            try:
+                for (table,) in await connection.fetch(_TABLES):
+                    rows = await connection.fetch(f"SELECT * FROM {table}", timeout=60)  # noqa: S608  from the catalogue
+                    if any(self.within(_bytes_of(value)) for row in rows for value in row.values()):
+                        finds.append(Find("database", f"{name}.{table}"))
+            finally:
+                await connection.close(timeout=10)
+        return finds
+
+    def in_kafka_segments(self, folder: Path) -> list[Find]:
+        """Search each record of each segment below `folder`, decompressed; and the raw files."""
+        finds = []
+        for segment in sorted(folder.rglob("*.log")):
+            content = segment.read_bytes()
+            if self.within(content) or any(self.within(part) for part in _record_parts(content)):
+                finds.append(Find("kafka", f"{segment.parent.name}/{segment.name}"))
+        return finds
+
+    def in_files(self, folder: Path) -> list[Find]:
+        """Search the files below `folder` as they lie there."""
+        return [
+            Find("file", str(path.relative_to(folder)))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and self.within(path.read_bytes())
+        ]
+
+    def at_addresses(self, addresses: list[str]) -> list[Find]:
+        """Search what each HTTP address answers."""
+        finds = []
+        for address in addresses:
+            with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310  our own loopback addresses
+                if self.within(answer.read()):
+                    finds.append(Find("address", address))
+        return finds
+
+
+def _spellings(needle: str) -> Iterator[bytes]:
+    plain = needle.encode()
+    yield plain
+    yield json.dumps(needle)[1:-1].encode()
+    yield urllib.parse.quote(needle, safe="").encode()
+    yield urllib.parse.quote_plus(needle).encode()
+    yield encodestring(plain)
+    yield plain.hex().encode()
+    yield needle.encode("utf-16-le")
+    yield needle.encode("utf-16-be")
+    for alphabet in (b"+/", b"-_"):
+        for shift in range(3):
+            # The middle of the base64 text is the same whatever stands around the needle; its ends are not.
+            text = b64encode(bytes(shift) + plain, altchars=alphabet)
+            yield text[4 if shift else 0 : -4]
+
+
+def _record_parts(content: bytes) -> Iterator[bytes]:
+    records = MemoryRecords(content)
+    while (batch := records.next_batch()) is not None:
+        for record in batch:
+            values = [record.key, record.value, *(value for _, value in record.headers)]
+            yield from itertools.chain.from_iterable(_layers(value) for value in values if value)
+
+
+def _bytes_of(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return b"\n".join(_layers(value))
+    return str(value).encode()
+
+
+def _layers(content: bytes) -> Iterator[bytes]:
+    """`content`, and what it holds if it is base64."""
+    yield content
+    try:
+        yield b64decode(content, validate=True)
+    except NotBase64:
+        return
