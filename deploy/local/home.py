@@ -32,8 +32,12 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """Pid files and the lock that says a platform is up."""
+        """Pid files, and the lock that says that a platform is up."""
         return self.root / "run"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "lock"
 
     @property
     def mailbox(self) -> Path:

@@ -187,8 +187,7 @@ def _make(home: Home) -> None:
 @contextmanager
 def _alone(home: Home) -> Iterator[None]:
     """Hold the home's lock: the system lets go of it when we end, however we end."""
-    path = home.run / "lock"
-    with path.open("a+") as file:
+    with home.lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

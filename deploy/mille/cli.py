@@ -26,7 +26,8 @@ COMMANDS: Final = {
     "dlq": "List dead letters and redrive them",
     "topics": "Check or create the Kafka topics",
     "events": "Write docs/events.md, the reference of topics and events, from the code",
-    "bench": "Measure",
+    "bench": "Measure how much it takes and counts, and write build/bench.json",
+    "events": "Write the reference of topics and events",
 }
 """Every command, each in the module `deploy.mille.<command>` as a typer application called `app`."""
 USAGE_ERROR: Final = 2
