@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import Counter, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -21,3 +21,36 @@ HTTP_SECONDS: Final = Histogram(
     ("route",),
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+
+# --- Intake: petitions and letters -----------------------------------------------------------------------------------
+
+INTAKE_ACKNOWLEDGED: Final = Counter("intake_records_acknowledged", "Records that the broker has stored.", ("topic",))
+INTAKE_UNAVAILABLE: Final = Counter(
+    "intake_records_unavailable", "Records answered 503, by what stood in the way.", ("topic", "reason")
+)
+INTAKE_REFUSED: Final = Counter("intake_actions_refused", "Actions refused, by code.", ("topic", "code"))
+INTAKE_BACKLOG: Final = Gauge("intake_backlog_bytes", "Bytes taken and not yet acknowledged.", ("topic", "partition"))
+WINDOW_SECONDS: Final = Histogram(
+    "intake_window_seconds",
+    "From a window's first record to its acknowledgement.",
+    ("topic",),
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+WINDOW_RECORDS: Final = Histogram(
+    "intake_window_records", "Records in one window.", ("topic",), buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000)
+)
+PRODUCERS_REPLACED: Final = Counter("intake_producers_replaced", "Producers made anew after an error.", ("reason",))
+CLOCK_DIFFERENCE: Final = Gauge("intake_clock_difference_seconds", "The broker's clock less this process's own.")
+
+# --- Loops and outboxes: every service that turns records into rows ---------------------------------------------------
+
+PARTITION_LAG: Final = Gauge(
+    "partition_lag_records", "Records acknowledged by the broker and not yet turned into rows.", ("topic", "partition")
+)
+PARTITION_HALTED: Final = Gauge(
+    "partition_halted", "1 where log and position disagree, so that the partition stands still.", ("topic", "partition")
+)
+LOOP_FAILURES: Final = Counter("loop_failures", "Transactions or reads that failed and were begun again.", ("failure",))
+POISONED: Final = Counter("poisoned_records", "Records set aside because processes died of them.", ("topic",))
+OUTBOX_AGE: Final = Gauge("outbox_age_seconds", "How long the oldest row of the outbox has waited.", ("service",))
+OUTBOX_SENT: Final = Counter("outbox_rows_sent", "Rows of the outbox that Kafka has acknowledged.", ("service",))

@@ -1,0 +1,53 @@
+"""What time it is at the broker, whose clock is the time of acceptance."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared import metrics
+from shared.clock import Clock
+from shared.logging import log
+
+ALARM_SECONDS: Final = 5.0
+RESOLUTION_SECONDS: Final = 0.001
+"""Kafka's timestamps are whole milliseconds."""
+
+
+class BrokerTime:
+    """An estimate of the broker's time: our clock, put right by what acknowledgements say.
+
+    An acknowledgement's append time lies between sending and acknowledgement, so each one bounds the difference
+    between the clocks from both sides; the estimate moves only when it is outside those bounds.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._difference = 0.0
+        self._alarmed = False
+        self.known = False
+
+    def now(self) -> float:
+        """Seconds since 1970 by the broker's clock, as well as we know."""
+        return self._clock.now() + self._difference
+
+    @property
+    def difference(self) -> float:
+        """Broker's clock less ours, in seconds."""
+        return self._difference
+
+    def local(self) -> float:
+        """Our own clock: what `observe` wants to know of the moments around a send."""
+        return self._clock.now()
+
+    def observe(self, *, sent: float, acknowledged: float, appended: float) -> None:
+        """Learn from one acknowledgement: `sent` and `acknowledged` by our clock, `appended` by the broker's."""
+        lowest = appended - acknowledged
+        highest = appended + RESOLUTION_SECONDS - sent
+        self._difference = min(max(self._difference, lowest), highest)
+        self.known = True
+        metrics.CLOCK_DIFFERENCE.set(self._difference)
+        wrong = abs(self._difference) > ALARM_SECONDS
+        if wrong != self._alarmed:
+            self._alarmed = wrong
+            report = log.error if wrong else log.info
+            report("clock differs from the broker's" if wrong else "clock agrees again", seconds=self._difference)

@@ -1,0 +1,141 @@
+"""One idempotent producer that can be replaced at once when it is spoilt."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
+
+from shared import metrics
+from shared.logging import log
+
+MAX_BATCH_BYTES: Final = 900 * 1024
+"""Below the broker's 1 MiB, headers of the batch and a little growth included."""
+REQUEST_MS: Final = 5_000
+START_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class ReplaceableProducer:
+    """An aiokafka producer with `acks=all` and idempotence, made anew after an error that spoils it.
+
+    One refused batch leaves a gap in an idempotent producer's sequence, after which that partition refuses
+    everything. `send` therefore raises, and whoever sent calls `replace` with the producer it used.
+    """
+
+    def __init__(self, bootstrap_servers: str, *, compression: str | None = None) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._compression = compression
+        self._current: AIOKafkaProducer | None = None
+        self._replacing: asyncio.Task[None] | None = None
+        self._retired: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a producer to send with at the moment."""
+        return self._current is not None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            KafkaError, OSError, TimeoutError: no broker answered.
+        """
+        self._current = await self._connected()
+
+    async def close(self) -> None:
+        """Send what is pending, for a few seconds at most, and let go of the broker."""
+        self._closing = True
+        if self._replacing is not None:
+            self._replacing.cancel()
+        current, self._current = self._current, None
+        if current is not None:
+            self._retire(current)
+        if self._retired:
+            await asyncio.wait(self._retired, timeout=2 * STOP_SECONDS)
+
+    def create_batch(self) -> BatchBuilder:
+        """An empty batch of at most `MAX_BATCH_BYTES`, for any producer of this object.
+
+        Raises:
+            ConnectionError: there is no producer at the moment.
+        """
+        return self._usable().create_batch()
+
+    def current(self) -> AIOKafkaProducer:
+        """The producer to send with.
+
+        Raises:
+            ConnectionError: there is none at the moment.
+        """
+        return self._usable()
+
+    def replace(self, spoilt: AIOKafkaProducer, reason: str) -> None:
+        """Stop using `spoilt` and connect another; does nothing if that has been done already."""
+        if self._current is not spoilt or self._closing:
+            return
+        log.error("producer is replaced", reason=reason)
+        metrics.PRODUCERS_REPLACED.labels(reason=reason).inc()
+        self._current = None
+        self._retire(spoilt)
+        self._replacing = asyncio.create_task(self._reconnect(), name="replace-producer")
+
+    def _usable(self) -> AIOKafkaProducer:
+        if self._current is None:
+            raise ConnectionError("no producer at the moment")
+        return self._current
+
+    async def _connected(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=self._compression,
+            max_batch_size=MAX_BATCH_BYTES,
+            request_timeout_ms=REQUEST_MS,
+            linger_ms=0,
+        )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await producer.start()
+        except BaseException:
+            await _stop(producer)
+            raise
+        return producer
+
+    async def _reconnect(self) -> None:
+        attempt = 0
+        while self._current is None and not self._closing:
+            try:
+                self._current = await self._connected()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("producer cannot connect", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+                attempt += 1
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        task = asyncio.create_task(_stop(producer), name="stop-producer")
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop `producer` in bounded time: flush if it can, else cut its connections."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await producer.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("producer did not stop by itself", error=type(error).__name__)
+        sender = producer._sender.sender_task  # noqa: SLF001  aiokafka offers no stop without a flush
+        if sender is not None:
+            sender.cancel()
+        await producer.client.close()
+
+
+__all__ = ["MAX_BATCH_BYTES", "AIOKafkaProducer", "BatchBuilder", "RecordMetadata", "ReplaceableProducer"]

@@ -1,0 +1,296 @@
+"""Produce windows: records of a few milliseconds travel in one batch per partition and are acknowledged together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from prometheus_client import Counter
+
+from shared import metrics
+from shared.kafka.brokertime import BrokerTime
+from shared.kafka.producer import MAX_BATCH_BYTES, BatchBuilder, ReplaceableProducer
+from shared.logging import log
+from shared.topics import Topic
+
+Headers = Sequence[tuple[str, bytes]]
+
+WINDOW_SECONDS: Final = 0.004
+IN_FLIGHT: Final = 2
+"""Windows of one partition that are with the producer: one on its way, one ready behind it."""
+DEADLINE_SECONDS: Final = 5.0
+"""After this long without an acknowledgement whoever waits is told that nothing is known to be stored."""
+ABANDON_SECONDS: Final = 15.0
+"""After this long the producer itself is taken to be stuck and is replaced."""
+SWEEP_SECONDS: Final = 0.1
+BACKLOG_BYTES: Final = 48 * 1024 * 1024
+LEAST_BACKLOG_BYTES: Final = 1024 * 1024
+MAX_RECORD_BYTES: Final = 512 * 1024
+"""Above this a record is refused before it comes near a producer: a batch always takes its first record."""
+
+
+class Waiter(Protocol):
+    """Who waits for one record. Exactly one of the two is called, once."""
+
+    def acknowledged(self, partition: int, offset: int) -> None:
+        """The broker has the record, at `offset` of `partition`."""
+        ...
+
+    def failed(self) -> None:
+        """Nothing is known to be stored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How windows are timed and bounded; tests set it shorter. `backlog_bytes` is for all partitions together."""
+
+    window_seconds: float = WINDOW_SECONDS
+    in_flight: int = IN_FLIGHT
+    deadline_seconds: float = DEADLINE_SECONDS
+    abandon_seconds: float = ABANDON_SECONDS
+    backlog_bytes: int = BACKLOG_BYTES
+
+
+class _Window:
+    __slots__ = ("batch", "opened", "size", "waiters")
+
+    def __init__(self, batch: BatchBuilder, opened: float) -> None:
+        self.batch = batch
+        self.opened = opened
+        self.size = 0
+        self.waiters: list[Waiter] = []
+
+    def fail(self) -> None:
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            try:
+                waiter.failed()
+            except Exception:  # noqa: BLE001  one waiter's fault is not the others'
+                log.exception("a waiter could not be told")
+
+    def acknowledge(self, partition: int, base: int) -> None:
+        waiters, self.waiters = self.waiters, []
+        for offset, waiter in enumerate(waiters, base):
+            try:
+                waiter.acknowledged(partition, offset)
+            except Exception:  # noqa: BLE001  one waiter's fault is not the others'
+                log.exception("a waiter could not be told")
+
+
+class _Lane:
+    """One partition: the window that is filling, those that are full, those on their way."""
+
+    __slots__ = ("backlog", "filling", "full", "partition", "sent", "stalled")
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.filling: _Window | None = None
+        self.full: deque[_Window] = deque()
+        self.sent: set[_Window] = set()
+        self.backlog = 0
+        self.stalled = False
+
+    def waiting(self) -> list[_Window]:
+        """Every window of this lane, oldest first where order matters."""
+        return [*self.sent, *self.full, *((self.filling,) if self.filling else ())]
+
+
+class Windows:
+    """Gathers the records of one topic into windows and tells each waiter what became of its record.
+
+    A partition whose oldest window is past its deadline, or whose backlog is full, refuses new records at once.
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        partitions: int,
+        producer: ReplaceableProducer,
+        broker_time: BrokerTime,
+        pace: Pace | None = None,
+    ) -> None:
+        self.topic = topic
+        self.partitions = partitions
+        self._pace = pace or Pace()
+        self._producer = producer
+        self._broker_time = broker_time
+        self._loop = asyncio.get_running_loop()
+        self._lanes = [_Lane(partition) for partition in range(partitions)]
+        self._limit = max(LEAST_BACKLOG_BYTES, self._pace.backlog_bytes // partitions)
+        self._ticking = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted = metrics.INTAKE_ACKNOWLEDGED.labels(topic=topic.name)
+        self._seconds = metrics.WINDOW_SECONDS.labels(topic=topic.name)
+        self._records = metrics.WINDOW_RECORDS.labels(topic=topic.name)
+        for lane in self._lanes:
+            gauge = metrics.INTAKE_BACKLOG.labels(topic=topic.name, partition=str(lane.partition))
+            gauge.set_function(lambda lane=lane: lane.backlog)  # type: ignore[misc]
+
+    def append(self, partition: int, key: bytes, value: bytes, headers: Headers, waiter: Waiter) -> bool:
+        """Take one record into the window of `partition`; `waiter` hears of it later, never during this call.
+
+        Returns:
+            False where the record is refused: nothing was taken, and `waiter` is not called.
+        """
+        lane = self._lanes[partition]
+        if lane.stalled or lane.backlog > self._limit or len(value) > MAX_RECORD_BYTES or not self._producer.up:
+            self._refused("producer" if not self._producer.up else "stalled" if lane.stalled else "backlog").inc()
+            return False
+        window = lane.filling or self._open(lane)
+        appended = window.batch.append(timestamp=None, key=key, value=value, headers=headers)
+        if appended is None:
+            lane.full.append(window)
+            window = self._open(lane)
+            appended = window.batch.append(timestamp=None, key=key, value=value, headers=headers)
+        window.waiters.append(waiter)
+        window.size += appended.size
+        lane.backlog += appended.size
+        return True
+
+    async def put(self, partition: int, key: bytes, value: bytes, headers: Headers) -> int:
+        """Append one record and wait for its offset.
+
+        Raises:
+            ConnectionError: refused, or not acknowledged in time.
+        """
+        waiter = _Future(self._loop)
+        if not self.append(partition, key, value, headers, waiter):
+            raise ConnectionError("refused: the partition has a backlog")
+        return await waiter.future
+
+    async def run(self) -> None:
+        """Watch over deadlines until cancelled. A supervised task of the process."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = self._loop.time()
+            for lane in self._lanes:
+                self._sweep(lane, now)
+
+    async def close(self) -> None:
+        """Send what is waiting and tell everybody who waits, within the deadline; then nothing may be appended."""
+        end = self._loop.time() + self._pace.deadline_seconds
+        while self._loop.time() < end and any(lane.waiting() for lane in self._lanes):
+            for lane in self._lanes:
+                self._send_waiting(lane)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=SWEEP_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        for lane in self._lanes:
+            for window in lane.waiting():
+                window.fail()
+
+    def _open(self, lane: _Lane) -> _Window:
+        window = lane.filling = _Window(self._producer.create_batch(), self._loop.time())
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_later(self._pace.window_seconds, self._tick)
+        return window
+
+    def _tick(self) -> None:
+        self._ticking = False
+        for lane in self._lanes:
+            if lane.filling is not None:
+                self._send_waiting(lane)
+
+    def _send_waiting(self, lane: _Lane) -> None:
+        """Hand windows to the producer while there is room; what finds none goes on filling."""
+        while len(lane.sent) < self._pace.in_flight:
+            if lane.full:
+                window = lane.full.popleft()
+            elif lane.filling is not None:
+                window, lane.filling = lane.filling, None
+            else:
+                return
+            lane.sent.add(window)
+            task = self._loop.create_task(self._deliver(lane, window))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, lane: _Lane, window: _Window) -> None:
+        try:
+            offset = await self._send(lane.partition, window)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("window failed", topic=self.topic.name, partition=lane.partition, error=type(error).__name__)
+            self._refused("failed").inc(len(window.waiters))
+            window.fail()
+        else:
+            self._accepted.inc(len(window.waiters))
+            self._seconds.observe(self._loop.time() - window.opened)
+            self._records.observe(len(window.waiters))
+            window.acknowledge(lane.partition, offset)
+        finally:
+            lane.sent.discard(window)
+            lane.backlog -= window.size
+            lane.stalled = False
+            if not self._ticking:
+                self._send_waiting(lane)
+
+    async def _send(self, partition: int, window: _Window) -> int:
+        """The base offset at which the broker stored `window`."""
+        if window.batch.size() > MAX_BATCH_BYTES:
+            raise ConnectionError("a batch is too large to send")
+        producer = self._producer.current()
+        sent = self._broker_time.local()
+        try:
+            async with asyncio.timeout(self._pace.abandon_seconds):
+                stored = await (await producer.send_batch(window.batch, self.topic.name, partition=partition))
+        except KafkaTimeoutError:
+            raise  # it found no place behind the window before it: not sent, nothing spoilt
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._producer.replace(producer, type(error).__name__)
+            raise
+        if stored is None or stored.offset is None or stored.offset < 0:
+            raise ConnectionError("acknowledged without an offset")
+        if stored.timestamp_type == 1:
+            appended = stored.timestamp / 1000
+            self._broker_time.observe(sent=sent, acknowledged=self._broker_time.local(), appended=appended)
+        offset: int = stored.offset
+        return offset
+
+    def _sweep(self, lane: _Lane, now: float) -> None:
+        late = now - self._pace.deadline_seconds
+        for window in lane.waiting():
+            if window.opened > late:
+                continue
+            if window.waiters:
+                log.warning("window not acknowledged in time", topic=self.topic.name, partition=lane.partition)
+                self._refused("deadline").inc(len(window.waiters))
+                window.fail()
+            if window in lane.sent:
+                lane.stalled = True
+            else:
+                self._drop(lane, window)
+
+    def _drop(self, lane: _Lane, window: _Window) -> None:
+        """Forget a window that was never sent: everybody in it has been told."""
+        if window is lane.filling:
+            lane.filling = None
+        else:
+            lane.full.remove(window)
+        lane.backlog -= window.size
+
+    def _refused(self, reason: str) -> Counter:
+        return metrics.INTAKE_UNAVAILABLE.labels(topic=self.topic.name, reason=reason)
+
+
+class _Future:
+    """A waiter that somebody awaits."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[int] = loop.create_future()
+
+    def acknowledged(self, partition: int, offset: int) -> None:  # noqa: ARG002
+        if not self.future.done():
+            self.future.set_result(offset)
+
+    def failed(self) -> None:
+        if not self.future.done():
+            self.future.set_exception(ConnectionError("not acknowledged"))
