@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, cast
 
 import asyncpg
 
@@ -27,7 +29,19 @@ async def create_pool(url: str, *, application_name: str, min_size: int = 1, max
             "application_name": application_name,
             "timezone": "UTC",
             "jit": "off",
-            "idle_in_transaction_session_timeout": "60000",
+            # A process that was stopped in a transaction gives its locks back before those who wait for them give up.
+            "idle_in_transaction_session_timeout": "10000",
             "lock_timeout": "20000",
         },
     )
+
+
+@asynccontextmanager
+async def connected(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of `pool`, waited for at most ten seconds.
+
+    Raises:
+        TimeoutError: none was free. OSError, asyncpg.PostgresError: a new one could not be made.
+    """
+    async with pool.acquire(timeout=10) as connection:
+        yield cast("asyncpg.Connection", connection)

@@ -54,3 +54,22 @@ LOOP_FAILURES: Final = Counter("loop_failures", "Transactions or reads that fail
 POISONED: Final = Counter("poisoned_records", "Records set aside because processes died of them.", ("topic",))
 OUTBOX_AGE: Final = Gauge("outbox_age_seconds", "How long the oldest row of the outbox has waited.", ("service",))
 OUTBOX_SENT: Final = Counter("outbox_rows_sent", "Rows of the outbox that Kafka has acknowledged.", ("service",))
+
+# --- Mail: notifications ---------------------------------------------------------------------------------------------
+
+MAIL_DELIVERIES: Final = Counter(
+    "notifications_submissions_taken", "Submissions that made a delivery, or repeated one of the day before.", ("outcome",)
+)
+MAIL_SKIPPED: Final = Counter(
+    "notifications_records_skipped", "Records that no mail can be made of; look for them in the log.", ("topic", "reason")
+)
+MAILS: Final = Counter("notifications_mails", "Mails by what became of an attempt.", ("outcome",))
+MAIL_SECONDS: Final = Histogram(
+    "notifications_mail_seconds",
+    "From the plan of a mail to the SMTP server's answer.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800),
+)
+DELIVERIES_PENDING: Final = Gauge("notifications_deliveries_pending", "Deliveries that no mail covers yet.")
+DELIVERIES_OLDEST: Final = Gauge("notifications_deliveries_oldest_seconds", "Age of the oldest of them.")
+MAILS_PENDING: Final = Gauge("notifications_mails_pending", "Mails that no SMTP server has taken yet.")
+MAILS_OLDEST: Final = Gauge("notifications_mails_oldest_seconds", "Age of the oldest of them.")

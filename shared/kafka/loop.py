@@ -1,0 +1,337 @@
+"""The loop that turns records into rows, each exactly once: positions in PostgreSQL, moved in the same transaction.
+
+What the caller gives is `handle(connection, batches)`: it runs inside a transaction that has already moved the
+positions of these batches by compare-and-set. It writes rows and outbox records; it never commits and never publishes.
+Nothing is skipped: a log that does not fit the position halts its partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from shared.database import connected
+from shared.errors import HaltError, SetupError, TransientError
+from shared.kafka.places import Places
+from shared.kafka.positions import PositionLostError, advance, ensure_positions, note_attempts
+from shared.kafka.records import PartitionBatch
+from shared.logging import log
+from shared.metrics import LOOP_FAILURES, PARTITION_LAG, POISONED
+
+READ_WAIT_MS: Final = 500
+READ_APART_S: Final = 0.05
+"""Records that arrive within this time share a transaction."""
+SURROUNDINGS_S: Final = 600.0
+"""How long Kafka or PostgreSQL may be away before the process gives up."""
+FAILURES: Final = 3
+PAUSE_S: Final = 0.3
+WATCH_EVERY_S: Final = 5.0
+STUCK_S: Final = 120.0
+"""So long without progress while there is lag, and the process ends."""
+REQUEST_S: Final = 10.0
+
+SURROUNDINGS: Final = (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+P = TypeVar("P")
+Batches = Sequence[PartitionBatch]
+
+
+async def as_read(batches: Batches) -> Batches:
+    """The preparation of a loop that needs none."""
+    return batches
+
+
+class PositionedLoop(Generic[P]):
+    """Reads `topics` in the consumer group `group` and hands every record exactly once to `handle`.
+
+    `prepare` may turn batches into something else beforehand, while the transaction before is still at work; it must
+    not touch the database. `poison(connection, batch)` takes over for a single record on which several processes have
+    died; without it the partition halts there. `instance_id` makes the membership static. A loop runs once.
+    """
+
+    def __init__(
+        self,
+        *,
+        topics: Sequence[str],
+        group: str,
+        pool: asyncpg.Pool,
+        bootstrap_servers: str,
+        handle: Callable[[asyncpg.Connection, P], Awaitable[None]],
+        prepare: Callable[[Batches], Awaitable[P]] = as_read,  # type: ignore[assignment]
+        poison: Callable[[asyncpg.Connection, PartitionBatch], Awaitable[None]] | None = None,
+        instance_id: str | None = None,
+    ) -> None:
+        self._topics = tuple(topics)
+        self._pool = pool
+        self._handle = handle
+        self._prepare = prepare
+        self._poison = poison
+        self._consumer = _consumer(bootstrap_servers, group, instance_id)
+        self._places = Places(self._consumer)
+        self._next: dict[TopicPartition, int] = {}
+        self._written: asyncio.Task[None] | None = None
+        self._in_hand: Batches = ()
+        self._failures = 0
+        self._moved_at = time.monotonic()
+
+    def missing(self) -> Mapping[str, str]:
+        """What readiness lacks, by topic or partition; empty while all is well."""
+        if not self._places.dealt:
+            return dict.fromkeys(self._topics, "not assigned yet")
+        return {f"{tp.topic}/{tp.partition}": reason for tp, reason in self._places.halted.items()}
+
+    async def run(self) -> None:
+        """Read until cancelled; what is being written then is finished first.
+
+        Raises:
+            TransientError: three transactions in a row failed, Kafka or PostgreSQL was away for ten minutes, or nothing
+                moved for two minutes although there is lag.
+            SetupError: a topic is missing, or has another number of partitions than its positions.
+        """
+        self._consumer.subscribe(self._topics, listener=_Listener(self._places, self._last_write))
+        try:
+            await _wait_out(self._consumer.start)
+            await _wait_out(self._check_topics)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read())
+                tasks.create_task(self._watch())
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        finally:
+            await self._last_write()
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(REQUEST_S):
+                    await self._consumer.stop()
+
+    async def _check_topics(self) -> None:
+        for topic in self._topics:
+            partitions = self._consumer.partitions_for_topic(topic)
+            if not partitions:
+                raise SetupError(f"Kafka has no topic {topic}")
+            async with connected(self._pool) as connection:
+                await ensure_positions(connection, topic, len(partitions))
+
+    async def _read(self) -> None:
+        next_read = 0.0
+        while True:
+            if unplaced := self._places.unplaced():
+                await self._place(unplaced)
+                continue
+            await asyncio.sleep(next_read - time.monotonic())
+            generation = self._places.generation
+            fetched = await self._fetch()
+            next_read = time.monotonic() + READ_APART_S
+            batches = [batch for tp in sorted(fetched) if (batch := self._places.accept(tp, fetched[tp]))]
+            if not batches:
+                await self._settle()
+            elif await self._may_try(batches):
+                prepared = await self._prepare(batches)
+                await self._settle()
+                # A failure or a rebalance meanwhile: what is in hand will be read again by whom it belongs to.
+                if generation == self._places.generation:
+                    self._in_hand = batches
+                    self._written = asyncio.create_task(self._write(batches, prepared))
+
+    async def _place(self, partitions: Sequence[TopicPartition]) -> None:
+        await self._settle()
+
+        async def attempt() -> None:
+            async with connected(self._pool) as connection:
+                await self._places.place(connection, partitions)
+
+        await _wait_out(attempt)
+
+    async def _fetch(self) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=READ_WAIT_MS, max_records=self._places.batch_limit)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError):
+            self._places.forget()
+            return {}
+        except KafkaError as error:
+            await self._failed(error)
+            return {}
+        if self._places.connection_was_lost():
+            self._places.forget()
+            return {}
+        return fetched
+
+    async def _may_try(self, batches: Batches) -> bool:
+        """Leave a mark before records are touched: by it the next process knows if this one dies of them."""
+        untried = [batch for batch in batches if self._places.must_note(batch)]
+        if not untried:
+            return True
+        await self._settle()
+        try:
+            async with connected(self._pool) as connection:
+                poisoned = [batch for batch in untried if self._places.poisoned(batch)]
+                if poisoned:
+                    await self._set_aside(connection, poisoned[0])
+                    return False
+                await note_attempts(connection, untried, 1)
+        except SURROUNDINGS as error:
+            await self._failed(error)
+            return False
+        self._places.noted(untried)
+        return True
+
+    async def _set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
+        POISONED.labels(batch.topic).inc()
+        if self._poison is None:
+            self._places.halt(
+                TopicPartition(batch.topic, batch.partition), f"the record at {batch.first} ends the process"
+            )
+            return
+        log.error("record set aside", topic=batch.topic, partition=batch.partition, offset=batch.first)
+        async with connection.transaction():
+            await advance(connection, [batch], [0])
+            await self._poison(connection, batch)
+        self._places.forget()
+
+    async def _write(self, batches: Batches, prepared: P) -> None:
+        attempts = [self._places.attempts_after(batch) for batch in batches]
+        async with connected(self._pool) as connection, connection.transaction():
+            await advance(connection, batches, attempts)
+            await self._handle(connection, prepared)
+
+    async def _last_write(self) -> None:
+        """Wait until nothing is being written any more, whatever comes of it."""
+        if self._written is not None:
+            await asyncio.wait({self._written}, timeout=REQUEST_S)
+
+    async def _settle(self) -> None:
+        """Wait for what is being written, and do what its end asks for."""
+        written, self._written = self._written, None
+        if written is None:
+            return
+        try:
+            await written
+        except HaltError as error:
+            await self._write_one_by_one(error)
+        except (PositionLostError, *SURROUNDINGS) as error:
+            await self._forgive()
+            await self._failed(error)
+        else:
+            self._failures = 0
+            self._moved(self._in_hand)
+
+    async def _write_one_by_one(self, error: HaltError) -> None:
+        """Halt the partition that asked for it, and no other."""
+        batches = self._in_hand
+        self._places.forget()
+        if len(batches) == 1:
+            self._places.halt(TopicPartition(batches[0].topic, batches[0].partition), str(error))
+            return
+        for batch in batches:
+            self._in_hand = [batch]
+            self._written = asyncio.create_task(self._write([batch], await self._prepare([batch])))
+            await self._settle()
+
+    async def _forgive(self) -> None:
+        """Take the mark of `_may_try` back: it was not the records' fault."""
+        with suppress(*SURROUNDINGS):
+            async with connected(self._pool) as connection:
+                await note_attempts(connection, self._in_hand, -1)
+
+    async def _failed(self, error: Exception) -> None:
+        """Drop what was read and place every partition again; three times in a row end the process."""
+        self._failures += 1
+        self._places.forget()
+        LOOP_FAILURES.labels(type(error).__name__).inc()
+        log.warning("nothing written, reading again", failure=type(error).__name__, in_a_row=self._failures)
+        if self._failures >= FAILURES:
+            raise TransientError(
+                f"{self._failures} failures in a row, the last of type {type(error).__name__}"
+            ) from error
+        await asyncio.sleep(PAUSE_S * self._failures)
+
+    def _moved(self, batches: Batches) -> None:
+        self._moved_at = time.monotonic()
+        for batch in batches:
+            self._next[TopicPartition(batch.topic, batch.partition)] = batch.next
+
+    async def _watch(self) -> None:
+        """Tell how far behind we are, leave Kafka's own offsets for its lag tools, and end a loop that is stuck."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            mine = self._consumer.assignment() - self._places.halted.keys()
+            try:
+                async with asyncio.timeout(REQUEST_S):
+                    lag = await self._measure(mine)
+                    await self._consumer.commit({tp: self._next[tp] for tp in mine & self._next.keys()})
+            except (KafkaError, TimeoutError):
+                continue
+            if not any(lag.values()):
+                self._moved_at = time.monotonic()
+            elif time.monotonic() - self._moved_at > STUCK_S:
+                raise TransientError("no progress although there is lag")
+
+    async def _measure(self, mine: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        ends = await self._consumer.end_offsets(mine)
+        lag = {}
+        for tp, place in self._places.placed.items():
+            if tp in ends:
+                self._next.setdefault(tp, place.position.next)
+                lag[tp] = max(0, ends[tp] - self._next[tp])
+                PARTITION_LAG.labels(tp.topic, tp.partition).set(lag[tp])
+        return lag
+
+
+class _Listener(ConsumerRebalanceListener):
+    """Tells the places of a rebalance. What is being written ends first: the next owner need not read it twice."""
+
+    def __init__(self, places: Places, last_write: Callable[[], Awaitable[None]]) -> None:
+        self._places = places
+        self._last_write = last_write
+
+    async def on_partitions_revoked(self, _revoked: Iterable[TopicPartition]) -> None:
+        self._places.reassigned()
+        await self._last_write()
+
+    async def on_partitions_assigned(self, _assigned: Iterable[TopicPartition]) -> None:
+        self._places.reassigned()
+        self._places.dealt = True
+
+
+async def _wait_out(attempt: Callable[[], Awaitable[None]]) -> None:
+    """Do `attempt`, waiting for Kafka and PostgreSQL where they are away.
+
+    Raises:
+        TransientError: they were away for ten minutes.
+    """
+    started, pause = time.monotonic(), PAUSE_S
+    while True:
+        try:
+            await attempt()
+        except SURROUNDINGS as error:
+            if time.monotonic() - started > SURROUNDINGS_S:
+                raise TransientError("Kafka or PostgreSQL is away") from error
+            log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+        else:
+            return
+
+
+def _consumer(bootstrap_servers: str, group: str, instance_id: str | None) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers,
+        group_id=group,
+        group_instance_id=instance_id,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        session_timeout_ms=10_000,
+        heartbeat_interval_ms=2_000,
+        request_timeout_ms=15_000,
+        retry_backoff_ms=200,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        # A request that waits for quiet partitions holds up the busy ones of the same broker for as long.
+        fetch_max_wait_ms=100,
+    )

@@ -1,0 +1,204 @@
+"""Where a loop reads: each assigned partition is placed by its position in PostgreSQL before any of it is processed.
+
+aiokafka fetches before a rebalance listener has finished and swallows what it raises, so the loop places partitions,
+and every record it is given must be the next one of a placed partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError
+
+from shared.kafka.positions import Position, digest, read_position
+from shared.kafka.records import PartitionBatch, Record
+from shared.logging import log
+from shared.metrics import PARTITION_HALTED
+
+FULL_BATCH: Final = 10_000
+CAREFUL_AFTER: Final = 3
+"""From so many processes that died on the same records on, fewer are taken at once: 1,000, 100, 10, then one."""
+BOOTSTRAP: Final = "bootstrap"
+"""How aiokafka names its connection for finding the brokers."""
+POISON_AFTER: Final = 3
+"""A single record on which so many processes died is never tried again."""
+
+
+@dataclass(slots=True)
+class Place:
+    """A placed partition.
+
+    `next` is the offset of the next record to be read, `check` the digest of the one before where that is still to be
+    compared; up to `careful_until` lie the records that earlier processes may have died of.
+    """
+
+    position: Position
+    next: int
+    check: bytes | None
+    careful_until: int
+    tried: bool = False
+
+    @property
+    def batch_limit(self) -> int:
+        """How many records to take at once."""
+        deaths = self.position.attempts if self.next < self.careful_until else 0
+        return max(1, FULL_BATCH // int(10 ** max(0, deaths - CAREFUL_AFTER + 1)))
+
+    @property
+    def careful(self) -> bool:
+        """Whether fewer records than usual are taken at once."""
+        return self.batch_limit < FULL_BATCH
+
+
+@dataclass(slots=True)
+class Places:
+    """The places of one loop. A halted partition stays so until it is assigned anew."""
+
+    consumer: AIOKafkaConsumer
+    placed: dict[TopicPartition, Place] = field(default_factory=dict)
+    halted: dict[TopicPartition, str] = field(default_factory=dict)
+    generation: int = 0
+    dealt: bool = False
+    _connections: dict[object, object] = field(default_factory=dict)
+
+    def reassigned(self) -> None:
+        """Know nothing any more: the group has dealt the partitions anew, or is about to."""
+        self.generation += 1
+        self.placed.clear()
+        for tp in self.halted:
+            PARTITION_HALTED.labels(tp.topic, tp.partition).set(0)
+        self.halted.clear()
+
+    def forget(self) -> None:
+        """Place every partition again before anything more is processed."""
+        self.generation += 1
+        self.placed.clear()
+
+    @property
+    def batch_limit(self) -> int:
+        """How many records to take at once."""
+        return min((place.batch_limit for place in self.placed.values()), default=FULL_BATCH)
+
+    def must_note(self, batch: PartitionBatch) -> bool:
+        """Whether a process that dies of `batch` has to leave a trace."""
+        place = self._of(batch)
+        return place is not None and (place.careful or not place.tried)
+
+    def noted(self, batches: Sequence[PartitionBatch]) -> None:
+        """The trace of `batches` is left."""
+        for batch in batches:
+            if place := self._of(batch):
+                place.tried = True
+
+    def poisoned(self, batch: PartitionBatch) -> bool:
+        """Whether the one record of `batch` has ended too many processes."""
+        place = self._of(batch)
+        return (
+            place is not None
+            and not place.tried
+            and place.careful
+            and len(batch.records) == 1
+            and place.position.stuck >= POISON_AFTER
+        )
+
+    def attempts_after(self, batch: PartitionBatch) -> int:
+        """How many deaths to remember once `batch` is written: those of the records still to be taken with care."""
+        place = self._of(batch)
+        return place.position.attempts if place is not None and place.careful else 0
+
+    def _of(self, batch: PartitionBatch) -> Place | None:
+        return self.placed.get(TopicPartition(batch.topic, batch.partition))
+
+    def unplaced(self) -> list[TopicPartition]:
+        """The assigned partitions that have to be placed."""
+        return sorted(self.consumer.assignment() - self.placed.keys() - self.halted.keys())
+
+    def halt(self, tp: TopicPartition, reason: str) -> None:
+        """Stop reading `tp` and alarm."""
+        self.placed.pop(tp, None)
+        self.halted[tp] = reason
+        PARTITION_HALTED.labels(tp.topic, tp.partition).set(1)
+        log.error("partition halted", topic=tp.topic, partition=tp.partition, reason=reason)
+        try:
+            self.consumer.pause(tp)
+        except IllegalStateError:
+            log.info("halted partition is not assigned any more", topic=tp.topic, partition=tp.partition)
+
+    def connection_was_lost(self) -> bool:
+        """Whether since the last call a broker connection that records come through was opened or lost.
+
+        Behind a new connection may be another log: a broker that was wiped, an older copy restored.
+        """
+        connections = self.consumer._client._conns  # noqa: SLF001  aiokafka tells nobody else
+        now = {
+            node: connection for (node, group), connection in connections.items() if group == 0 and node != BOOTSTRAP
+        }
+        changed = now != self._connections
+        self._connections = now
+        return changed
+
+    async def place(self, connection: asyncpg.Connection, partitions: Sequence[TopicPartition]) -> None:
+        """Seek each of `partitions` to its position, or halt it where the log does not reach from before to behind it.
+
+        Raises:
+            KafkaError: the broker does not answer.
+            SetupError: a partition has no position.
+        """
+        generation = self.generation
+        starts = await self.consumer.beginning_offsets(partitions)
+        ends = await self.consumer.end_offsets(partitions)
+        positions = {tp: await read_position(connection, tp.topic, tp.partition) for tp in partitions}
+        if generation != self.generation:
+            return
+        for tp, position in positions.items():
+            if position.next < starts[tp]:
+                self.halt(tp, f"the log starts at {starts[tp]}, behind the position {position.next}")
+            elif position.next > ends[tp]:
+                self.halt(tp, f"the log ends at {ends[tp]}, before the position {position.next}")
+            else:
+                self._seek(tp, position, starts[tp])
+
+    def _seek(self, tp: TopicPartition, position: Position, start: int) -> None:
+        # Where retention took everything before the position there is nothing to compare.
+        check = position.digest if position.next > start else None
+        try:
+            self.consumer.seek(tp, position.next - 1 if check else position.next)
+        except IllegalStateError:
+            return
+        self.placed[tp] = Place(position, position.next, check, careful_until=position.next + FULL_BATCH)
+
+    def accept(self, tp: TopicPartition, fetched: Sequence[ConsumerRecord[bytes, bytes]]) -> PartitionBatch | None:
+        """The records to process of those `fetched`, None where there are none; then the place is behind them."""
+        place = self.placed.get(tp)
+        if place is None:
+            return None
+        records = [Record(one.offset, one.timestamp, one.key, one.value, one.headers) for one in fetched]
+        if not self._compared(tp, place, records):
+            return None
+        if records[0].offset != place.next:
+            # Left over from before a rebalance or a seek.
+            del self.placed[tp]
+            return None
+        if records[-1].offset - place.next != len(records) - 1:
+            self.halt(tp, f"records are missing between {place.next} and {records[-1].offset}")
+            return None
+        place.next = records[-1].offset + 1
+        return PartitionBatch(tp.topic, tp.partition, place.position.epoch, records)
+
+    def _compared(self, tp: TopicPartition, place: Place, records: list[Record]) -> bool:
+        """Compare the first of `records` where that is still to be done, and take it out; whether any are left."""
+        if place.check is None:
+            return True
+        if records[0].offset != place.next - 1:
+            del self.placed[tp]
+            return False
+        if digest(records[0]) != place.check:
+            self.halt(tp, f"the record at {place.next - 1} is not the one that was counted")
+            return False
+        place.check = None
+        del records[0]
+        return bool(records)
