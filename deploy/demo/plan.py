@@ -1,0 +1,196 @@
+"""Who does what in one run, and what must come out: computed from the published counts and the run's start alone.
+
+Everything is a generator over numbers: five million people take no more memory than five thousand.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Final
+
+from deploy.demo import published
+from deploy.demo.people import FRENCH_IN, Person, person
+
+SINGLES: Final = 5_000
+PRESSED: Final = 500
+REPEATS_PER_HUNDRED: Final = 3
+BATCH_ITEMS: Final = 1_000
+BAD_ITEM_EVERY: Final = 10_000
+"""For so many people the partner sends one item that must be refused."""
+FORM_EVERY: Final = 10
+"""One single in this many comes as a plain HTML form."""
+LETTERS: Final = 240
+SOLIDARITY_MESSAGES: Final = 160
+MESSAGES_PRESSED: Final = 40
+MESSAGE_COUNTRIES: Final = ("FR", "GB", "DE", "BE", "IT", "PT", "KE", "JP")
+
+
+@dataclass(frozen=True, slots=True)
+class Slugs:
+    """The names of one run's campaigns and cases."""
+
+    run: str
+
+    @property
+    def campaign(self) -> str:
+        return f"demo-{self.run}"
+
+    @property
+    def case(self) -> str:
+        return f"replay-{self.run}"
+
+    @property
+    def petition(self) -> str:
+        return f"petition-{self.run}"
+
+    @property
+    def letters_campaign(self) -> str:
+        return f"demo-letters-{self.run}"
+
+    @property
+    def letters_case(self) -> str:
+        return f"mara-ilven-{self.run}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run.
+
+    `run` is the run's start as digits for slugs and addresses, `started_at` the same as RFC 3339. `countries` is how
+    many people sign by country.
+    """
+
+    run: str
+    started_at: str
+    countries: dict[str, int]
+
+    @cached_property
+    def slugs(self) -> Slugs:
+        return Slugs(self.run)
+
+    @cached_property
+    def people(self) -> int:
+        """How many different people sign."""
+        return sum(self.countries.values())
+
+    @cached_property
+    def singles(self) -> int:
+        """How many of them sign by themselves: the people numbered from 0; the others come through a partner."""
+        return min(SINGLES, self.people // 2)
+
+    @cached_property
+    def pressed(self) -> int:
+        """How many of the singles press the link in their mail: the people numbered from 0."""
+        return min(PRESSED, self.singles // 2)
+
+    @cached_property
+    def planned_repeats(self) -> int:
+        """How many posts of people who have signed before."""
+        return _repeats(self.singles) + _repeats(self.people - self.singles)
+
+    @cached_property
+    def bad_items(self) -> int:
+        """How many items the partner sends that must be refused."""
+        sent = self.people - self.singles + _repeats(self.people - self.singles)
+        return sum(1 for place in range(sent) if is_bad(place))
+
+    @cached_property
+    def mails(self) -> int:
+        """How many different messages the mailbox must hold for this run: one for each who acted by themselves."""
+        return self.singles + LETTERS + SOLIDARITY_MESSAGES
+
+    def signer(self, number: int) -> Person:
+        """The person numbered `number`, from 0 to `people - 1`; countries are mixed as the numbers go up."""
+        slot = number * self._step % self.people
+        return person(number, self.run, self._codes[bisect_right(self._ends, slot)])
+
+    def single_signers(self) -> Iterator[Person]:
+        """Who signs one by one, repeats among them."""
+        return (self.signer(number) for number, _ in _with_repeats(0, self.singles))
+
+    def partner_signers(self) -> Iterator[Person]:
+        """Who signs through the partner. A repeat writes its address in capitals: the same mailbox."""
+        for number, is_repeat in _with_repeats(self.singles, self.people):
+            signer = self.signer(number)
+            yield signer._replace(email=signer.email.upper()) if is_repeat else signer
+
+    def writers(self) -> Iterator[tuple[str, Person]]:
+        """Kind of message and its writer."""
+        for number in range(LETTERS + SOLIDARITY_MESSAGES):
+            country = MESSAGE_COUNTRIES[number % len(MESSAGE_COUNTRIES)]
+            kind = "letter" if number < LETTERS else "solidarity_message"
+            yield kind, person(number, self.run, country, role="writer")
+
+    def expected_signatures(self) -> dict[str, dict[str, int]]:
+        """The public maps of the first campaign's totals in the end."""
+        french = sum(count for code, count in self.countries.items() if code in FRENCH_IN)
+        partner = self.people - self.singles
+        return {
+            "by_case": {self.slugs.case: self.people},
+            "by_country": dict(self.countries),
+            "by_kind": {"signature": self.people},
+            "by_channel": {"api": partner, "web": self.singles},
+            "by_language": {"en": self.people - french, "fr": french},
+            "by_evidence": {"confirmed": partner + self.pressed, "recorded": self.singles - self.pressed},
+        }
+
+    def expected_messages(self) -> dict[str, dict[str, int]]:
+        """The public maps of the second campaign's totals in the end."""
+        writers = [writer for _, writer in self.writers()]
+        total = len(writers)
+        return {
+            "by_case": {self.slugs.letters_case: total},
+            "by_country": dict(Counter(writer.country for writer in writers)),
+            "by_kind": {"letter": LETTERS, "solidarity_message": SOLIDARITY_MESSAGES},
+            "by_channel": {"web": total},
+            "by_language": dict(Counter(writer.locale for writer in writers)),
+            "by_evidence": {"confirmed": MESSAGES_PRESSED, "recorded": total - MESSAGES_PRESSED},
+        }
+
+    @cached_property
+    def _codes(self) -> list[str]:
+        return list(self.countries)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(self.countries.values()))
+
+    @cached_property
+    def _step(self) -> int:
+        # Near the golden section neighbours land far apart; coprime to `people`, every slot is met exactly once.
+        step = max(1, int(self.people * 0.618))
+        while math.gcd(step, self.people) != 1:
+            step += 1
+        return step
+
+
+def make(run: str, started_at: str, scale: int) -> Plan:
+    """The plan of a run at one in `scale` of the published counts."""
+    return Plan(run, started_at, published.expected(scale))
+
+
+def is_bad(place: int) -> bool:
+    """Whether the partner sends a bad item before the good one at `place`, counted from 0."""
+    return place % BAD_ITEM_EVERY == BAD_ITEM_EVERY // 2
+
+
+def _repeats(people: int) -> int:
+    return people * REPEATS_PER_HUNDRED // 100
+
+
+def _with_repeats(first: int, end: int) -> Iterator[tuple[int, bool]]:
+    """Numbers from `first` to `end - 1` and, evenly among them, earlier ones again; with each, whether it is one."""
+    people = end - first
+    repeats = _repeats(people)
+    done = 0
+    for place in range(people):
+        yield first + place, False
+        if (place + 1) * repeats // people > done:
+            done += 1
+            yield first + place * 7919 % (place + 1), True

@@ -1,0 +1,183 @@
+"""What goes over the wire: each post with the answer that must come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+
+from deploy.demo.people import Person
+from deploy.demo.plan import BATCH_ITEMS, FORM_EVERY, Plan, is_bad
+
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+SOURCE: Final = "demo"
+TEXTS: Final = {
+    "en": "Dear Mara, your words crossed the sea. We read them aloud and think of you. {name}",
+    "fr": "Chère Mara, tes mots ont passé la mer. Nous les lisons à voix haute et pensons à toi. {name}",
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Post(NamedTuple):
+    """One request to send until it is answered with `status`.
+
+    `service` is petitions or letters. `actions` are how many records the post may put on the topic, `bad_items` the
+    places in a batch that must be refused.
+    """
+
+    service: str
+    path: str
+    content_type: str
+    body: bytes
+    status: int
+    actions: int = 1
+    bad_items: tuple[int, ...] = ()
+    authorized: bool = False
+
+
+class _Consent(msgspec.Struct):
+    privacy: bool = True
+    updates: bool = False
+    public_name: bool = False
+
+
+class _Signature(msgspec.Struct, omit_defaults=True):
+    petition: str
+    given_name: str
+    family_name: str
+    email: str
+    country: str
+    locale: str
+    consent: _Consent
+    source: str = ""
+    confirmed_at: str | None = None
+
+
+class _Message(msgspec.Struct):
+    case: str
+    kind: str
+    text: str
+    language: str
+    handwritten: bool
+    given_name: str
+    family_name: str
+    email: str
+    country: str
+    locale: str
+    consent: _Consent
+
+
+class _Batch(msgspec.Struct):
+    items: list[_Signature]
+
+
+_CONSENT: Final = _Consent()
+
+
+def singles(plan: Plan) -> Iterator[Post]:
+    """Signatures one by one, most as JSON as a page's script sends them, some as plain HTML forms."""
+    for place, signer in enumerate(plan.single_signers()):
+        if place % FORM_EVERY == 0:
+            yield Post("petitions", "/v1/signatures", FORM, _form(plan, signer), 303)
+        else:
+            yield Post("petitions", "/v1/signatures", JSON, _encode(_signature(plan, signer)), 202)
+
+
+def batches(plan: Plan) -> Iterator[Post]:
+    """Signatures in batches from a partner that confirmed the addresses itself; a few items must be refused."""
+    entries = _partner_items(plan)
+    while taken := list(islice(entries, BATCH_ITEMS)):
+        bad = tuple(place for place, (_, is_bad) in enumerate(taken) if is_bad)
+        body = _encode(_Batch([item for item, _ in taken]))
+        good = len(taken) - len(bad)
+        yield Post("petitions", "/v1/signatures/batch", JSON, body, 202, good, bad, authorized=True)
+
+
+def messages(plan: Plan) -> Iterator[Post]:
+    """Letters and solidarity messages, one from each writer."""
+    for kind, writer in plan.writers():
+        message = _Message(
+            case=plan.slugs.letters_case,
+            kind=kind,
+            text=TEXTS[writer.locale].format(name=writer.given_name),
+            language=writer.locale,
+            handwritten=False,
+            given_name=writer.given_name,
+            family_name=writer.family_name,
+            email=writer.email,
+            country=writer.country,
+            locale=writer.locale,
+            consent=_CONSENT,
+        )
+        yield Post("letters", "/v1/messages", JSON, _encode(message), 202)
+
+
+def malformed(plan: Plan) -> Iterator[Post]:
+    """Requests that must be refused, each with the status that the contract gives it."""
+    signer = plan.signer(0)
+    good = _signature(plan, signer)
+    replace = msgspec.structs.replace
+    bodies = (
+        (_encode(good)[:-1], 400),
+        (_encode(good).replace(b'"locale"', b'"age":NaN,"locale"'), 400),
+        (b"\xef\xbb\xbf" + _encode(good), 400),
+        (_encode(good).replace(b'"given_name"', b'"given\xff_name"'), 400),
+        (b"[" * 64 + b"]" * 64, 400),
+        (_encode({**msgspec.to_builtins(good), "email": 7}), 422),
+        (_encode(replace(good, email="no address")), 422),
+        (_encode(replace(good, country="QQ")), 422),
+        (_encode(replace(good, given_name="")), 422),
+        (_encode(replace(good, given_name="n" * 5_000)), 422),
+        (_encode(replace(good, family_name="a\x00b")), 422),
+        (_encode(replace(good, consent=_Consent(privacy=False))), 422),
+        (_encode(replace(good, petition=f"nobody-knows-{plan.run}")), 404),
+        (b'{"comment":"' + b"x" * 80_000 + b'"}', 413),
+    )
+    for body, status in bodies:
+        yield Post("petitions", "/v1/signatures", JSON, body, status, actions=0)
+    yield Post("petitions", "/v1/signatures", "text/csv", _encode(good), 415, actions=0)
+    yield Post("petitions", "/v1/signatures/batch", JSON, _encode(_Batch([good])), 401, actions=0)
+    unticked = urlencode({"petition": plan.slugs.petition, "given_name": "Ana", "email": "no address"})
+    yield Post("petitions", "/v1/signatures", FORM, unticked.encode(), 422, actions=0)
+    yield Post("letters", "/v1/messages", JSON, b'{"case":', 400, actions=0)
+
+
+def _partner_items(plan: Plan) -> Iterator[tuple[_Signature, bool]]:
+    """What the partner sends, in order; with each, whether it must be refused."""
+    for place, signer in enumerate(plan.partner_signers()):
+        item = _signature(plan, signer, plan.started_at)
+        if is_bad(place):
+            yield msgspec.structs.replace(item, email="no address"), True
+        yield item, False
+
+
+def _signature(plan: Plan, signer: Person, confirmed_at: str | None = None) -> _Signature:
+    return _Signature(
+        petition=plan.slugs.petition,
+        given_name=signer.given_name,
+        family_name=signer.family_name,
+        email=signer.email,
+        country=signer.country,
+        locale=signer.locale,
+        consent=_CONSENT,
+        source=SOURCE,
+        confirmed_at=confirmed_at,
+    )
+
+
+def _form(plan: Plan, signer: Person) -> bytes:
+    fields = {
+        "petition": plan.slugs.petition,
+        "given_name": signer.given_name,
+        "family_name": signer.family_name,
+        "email": signer.email,
+        "country": signer.country,
+        "locale": signer.locale,
+        "privacy": "on",
+    }
+    return urlencode(fields).encode()

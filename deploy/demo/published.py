@@ -1,0 +1,48 @@
+"""What the publisher said: signatures by country of a real petition. See data/README.md for source and licence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+FILE: Final = Path(__file__).with_name("data") / "petition-241584-2019-03-24.json"
+COUNTED_AS: Final = {"BAT": "AQ"}
+"""British Antarctic Territory is the publisher's own code; ISO 3166-1 has Antarctica."""
+
+
+class _Country(msgspec.Struct):
+    code: str
+    signature_count: int
+
+
+class _Attributes(msgspec.Struct):
+    signatures_by_country: list[_Country]
+
+
+class _Data(msgspec.Struct):
+    attributes: _Attributes
+
+
+class _Document(msgspec.Struct):
+    data: _Data
+
+
+def by_country(file: Path = FILE) -> dict[str, int]:
+    """Signatures by ISO 3166-1 alpha-2 code (or `XK`), as published in `file`.
+
+    Raises:
+        msgspec.MsgspecError: not such a document.
+    """
+    document = msgspec.json.decode(file.read_bytes(), type=_Document)
+    counts: dict[str, int] = {}
+    for country in document.data.attributes.signatures_by_country:
+        code = COUNTED_AS.get(country.code, country.code)
+        counts[code] = counts.get(code, 0) + country.signature_count
+    return counts
+
+
+def expected(scale: int, file: Path = FILE) -> dict[str, int]:
+    """Signatures to expect by country when one in `scale` is replayed, and at least one of each country."""
+    return {code: max(1, count // scale) for code, count in by_country(file).items()}
