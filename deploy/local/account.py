@@ -24,10 +24,9 @@ class Account:
     gid: int
 
     def reaches(self, path: Path) -> bool:
-        """Whether a program run under this account may enter the folder, or read the file, `path`."""
-        test = "-x" if path.is_dir() else "-r"
+        """Whether this account may enter the folder, or run the program, at `path`."""
         asked = subprocess.run(
-            ["/usr/bin/env", "test", test, str(path)],
+            ["/usr/bin/env", "test", "-x", str(path)],
             user=self.uid,
             group=self.gid,
             extra_groups=[],

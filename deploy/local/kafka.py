@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from shared.errors import SetupError
 
 HEAP: Final = ("-Xms512m", "-Xmx1g")
 COLLECTOR: Final = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
+PLAIN: Final = {unit for unit in range(32, 127) if chr(unit) != "\\"}
 FORMAT_SECONDS: Final = 60
 CONNECT_SECONDS: Final = 1.0
 
@@ -74,13 +76,13 @@ def prepare(home: Home, settings: LocalSettings) -> None:
         SetupError: the jars are missing or damaged, or the storage cannot be formatted.
     """
     (home.kafka / "tmp").mkdir(exist_ok=True)
-    _properties(home).write_text("".join(f"{name}={value}\n" for name, value in _settings(home, settings).items()))
+    _write_properties(_properties(home), _settings(settings, home.kafka_data))
     _logging(home).write_text(LOGGING)
     if home.kafka_data.exists():
         return
     draft = home.kafka / "formatting"
     shutil.rmtree(draft, ignore_errors=True)
-    _format(home, draft)
+    _format(home, settings, draft)
     draft.replace(home.kafka_data)
 
 
@@ -128,7 +130,7 @@ async def listens(address: str) -> bool:
     return True
 
 
-def _settings(home: Home, settings: LocalSettings) -> dict[str, str]:
+def _settings(settings: LocalSettings, folder: Path) -> dict[str, str]:
     broker = f"PLAINTEXT://127.0.0.1:{settings.kafka_port}"
     controller = f"127.0.0.1:{settings.kafka_controller_port}"
     return {
@@ -136,14 +138,24 @@ def _settings(home: Home, settings: LocalSettings) -> dict[str, str]:
         "controller.quorum.voters": f"1@{controller}",
         "listeners": f"{broker},CONTROLLER://{controller}",
         "advertised.listeners": broker,
-        "log.dirs": str(home.kafka_data),
+        "log.dirs": str(folder),
     }
 
 
-def _format(home: Home, folder: Path) -> None:
+def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
+    path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in settings.items()))
+
+
+def _escaped(text: str) -> str:
+    """`text` as java.util.Properties reads it: a file of ASCII, UTF-16 units escaped for all else."""
+    units = memoryview(text.encode("utf-16")).cast("H")[1:]
+    return "".join(chr(unit) if unit in PLAIN else f"\\u{unit:04x}" for unit in units)
+
+
+def _format(home: Home, settings: LocalSettings, folder: Path) -> None:
     """Format `folder` as the broker's storage; the broker later finds it under its own name."""
     properties = home.kafka / "format.properties"
-    properties.write_text(_properties(home).read_text().replace(str(home.kafka_data), str(folder)))
+    _write_properties(properties, _settings(settings, folder))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     done = subprocess.run(
         [*_java(home), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],

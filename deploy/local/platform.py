@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import os
 import resource
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,12 +15,16 @@ from functools import partial
 from typing import Final
 from urllib.parse import quote
 
-from deploy.local import databases, endpoints, kafka, keys, ports, postgres, processes, topics
-from deploy.local.home import PROJECT, Home
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from deploy.local import databases, endpoints, kafka, keys, ports, postgres, processes, stopping, topics
+from deploy.local.home import Home
 from deploy.local.passwords import passwords
 from deploy.local.pids import PidFiles
 from deploy.local.program import Program
 from deploy.local.settings import LocalSettings
+from deploy.local.stopping import first_of
 from deploy.local.supervisor import Supervisor
 from shared import migrations
 from shared.errors import SetupError
@@ -42,8 +45,11 @@ async def run(
     options: Options,
     say: Callable[[str], None],
     on_up: Callable[[endpoints.Endpoints], Awaitable[None]] | None = None,
-) -> None:
+) -> bool:
     """Bring the platform up, and keep it up until SIGINT, SIGTERM, or the end of `on_up`, which runs once it is.
+
+    Returns:
+        Whether a signal ended it.
 
     Raises:
         SetupError: something cannot start or cannot be kept running; the message says how to mend it.
@@ -57,20 +63,18 @@ async def run(
         platform = _Platform(settings, options, Supervisor(pids, say), say)
         ports.check(platform.ports())
         _raise_open_files()
-        stop = _stop_on_signals(platform.supervisor, say)
+        stop = stopping.on_signals(again=platform.supervisor.kill)
         try:
-            await _until(stop, platform.bring_up())
-            if stop.is_set():
-                return
-            if on_up is not None:
-                await _until(stop, platform.while_up(on_up(platform.endpoints())))
-            else:
-                await _until(stop, platform.supervisor.failed())
+            await first_of(stop.wait(), platform.bring_up())
+            if not stop.is_set():
+                work = on_up(platform.endpoints()) if on_up else stop.wait()
+                await first_of(stop.wait(), platform.supervisor.failed(), work)
         finally:
             say("Stopping")
             home.endpoints.unlink(missing_ok=True)
             await platform.supervisor.stop()
             say("Stopped")
+        return stop.is_set()
 
 
 class _Platform:
@@ -86,30 +90,30 @@ class _Platform:
         self._administrator = settings.database_url or _administrator_url(settings)
         self._databases = databases.urls(self._home, self._administrator)
 
-    def ports(self) -> dict[str, int]:
-        """The ports that we shall listen on, by the setting that names each."""
+    def ports(self) -> list[tuple[str, int]]:
+        """The ports that we shall listen on, each with the setting that names it."""
         settings = self._settings
         names = [
             *(PLATFORM_PORTS if settings.own_kafka else ()),
             *(("postgres_port",) if settings.own_postgres else ()),
             *(("smtp_port",) if self._has_mailbox else ()),
         ]
-        return {name: getattr(settings, name) for name in names} | {
-            place.process.port: place.port for place in self._places
-        }
+        return [(name, getattr(settings, name)) for name in names] + sorted(
+            {(place.process.port, place.port) for place in self._places}
+        )
 
     async def bring_up(self) -> None:
         """Start the broker, the server and the mailbox, set them up, start the services, and say where all is."""
         started = time.monotonic()
         keys.create(self._home)
-        await self.supervisor.start(*await self._foundations())
+        await self.supervisor.start(await self._foundations())
         self._say("Kafka and PostgreSQL are up")
         await asyncio.gather(self._set_up_topics(), self._set_up_databases())
         await self.supervisor.start(
-            *(
+            [
                 processes.program(self._home, self._settings, place, self._databases[place.process.service])
                 for place in self._places
-            )
+            ]
         )
         self.supervisor.on_change = self._write
         self._write()
@@ -117,22 +121,11 @@ class _Platform:
         for line in _addresses(self.endpoints(), services=bool(self._places)):
             self._say(line)
 
-    async def while_up(self, work: Awaitable[None]) -> None:
-        """Do `work`, unless a program cannot be kept running before it ends."""
-        doing = asyncio.ensure_future(work)
-        failing = asyncio.ensure_future(self.supervisor.failed())
-        try:
-            done, _ = await asyncio.wait((doing, failing), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            doing.cancel()
-            failing.cancel()
-
     def endpoints(self) -> endpoints.Endpoints:
         """Where everything is at the moment."""
-        pids = {name: child.pid for name, child in self.supervisor.children.items()}
-        return endpoints.describe(self._settings, self._databases, self._administrator, self._places, pids)
+        return endpoints.describe(
+            self._settings, self._databases, self._administrator, self._places, self.supervisor.pids()
+        )
 
     @property
     def _has_mailbox(self) -> bool:
@@ -161,15 +154,22 @@ class _Platform:
 
     async def _set_up_topics(self) -> None:
         settings = self._settings
-        for difference in await topics.create(
-            settings.bootstrap_servers, flush=settings.flush, production=settings.environment == "production"
-        ):
+        production = settings.environment == "production"
+        try:
+            mended = await topics.create(settings.bootstrap_servers, flush=settings.flush, production=production)
+        except (KafkaError, OSError) as error:
+            raise SetupError(f"the topics could not be made at {settings.bootstrap_servers}: {error}") from error
+        for difference in mended:
             if difference.setting != "topic":
                 self._say(f"Mended {difference}")
 
     async def _set_up_databases(self) -> None:
-        await databases.create(self._administrator, self._databases, whole_server=self._settings.own_postgres)
-        await asyncio.to_thread(self._migrate)
+        try:
+            await databases.create(self._administrator, self._databases, whole_server=self._settings.own_postgres)
+            await asyncio.to_thread(self._migrate)
+        except (OSError, asyncpg.PostgresError) as error:
+            where = self._administrator.rpartition("@")[2]
+            raise SetupError(f"the databases could not be made at {where}: {error}") from error
 
     def _migrate(self) -> None:
         for service, url in self._databases.items():
@@ -180,8 +180,11 @@ class _Platform:
 def _make(home: Home) -> None:
     try:
         home.make()
-    except PermissionError as error:
-        raise SetupError(f"{error.filename} belongs to another user: name another folder in MILLE_HOME") from error
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+        raise SetupError(f"{home.root} cannot be used ({reason}): name another folder in MILLE_HOME") from error
+    if home.root.stat().st_uid != os.geteuid():
+        raise SetupError(f"{home.root} belongs to another user: name another folder in MILLE_HOME")
 
 
 @contextmanager
@@ -202,35 +205,6 @@ def _alone(home: Home) -> Iterator[None]:
 def _raise_open_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _stop_on_signals(supervisor: Supervisor, say: Callable[[str], None]) -> asyncio.Event:
-    """An event that the first SIGINT, SIGTERM or SIGHUP sets; a second one ends everything at once."""
-    stop = asyncio.Event()
-
-    def asked() -> None:
-        if stop.is_set():
-            say("Ending everything at once")
-            supervisor.kill()
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, asked)
-    return stop
-
-
-async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
-    """Do `work`, or leave it when `stop` is set."""
-    doing = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            doing.result()
-    finally:
-        doing.cancel()
-        stopping.cancel()
-        await asyncio.wait((doing, stopping))
 
 
 async def _nothing() -> None:
@@ -254,7 +228,7 @@ def _mailbox(home: Home, settings: LocalSettings) -> Program:
             "--folder",
             str(home.mailbox),
         ),
-        environment={**os.environ, "PYTHONPATH": str(PROJECT)},
+        environment=os.environ,
         log=home.logs / "mailbox.log",
         ready=partial(kafka.listens, f"{ports.HOST}:{settings.smtp_port}"),
         grace=5.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from shared.errors import SetupError
@@ -22,15 +22,15 @@ def free(port: int) -> bool:
     return True
 
 
-def check(ports: Mapping[str, int]) -> None:
-    """Make sure that all `ports` (by the setting that names them) are free.
+def check(ports: Iterable[tuple[str, int]]) -> None:
+    """Make sure that all `ports`, each with the setting that names it, are free.
 
     Raises:
         SetupError: one is in use; the message names it and the settings that change it.
     """
-    if taken := {name: port for name, port in ports.items() if not free(port)}:
-        listed = ", ".join(f"{port} ({name.upper()})" for name, port in taken.items())
-        first = next(iter(taken)).upper()
+    if taken := [(name, port) for name, port in ports if not free(port)]:
+        listed = ", ".join(f"{port} ({name.upper()})" for name, port in taken)
+        first = taken[0][0].upper()
         raise SetupError(
             f"port {listed} on {HOST} is in use by another program. Stop that program, "
             f"or set {first} to another port, or MILLE_PORT_OFFSET to move all ports at once (for example 1000)."

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -76,7 +77,7 @@ def prepare(home: Home, password: str) -> Server:
         SetupError: the wheel is missing, or the data folder cannot be created.
     """
     account = database_account()
-    programs = _wheel()
+    programs = wheel()
     server = Server(programs, home.root / "postgres", account)
     if account and not (account.reaches(programs / "postgres") and account.reaches(home.root)):
         server = Server(_copied(home, programs), home.state / "postgres", account)
@@ -124,10 +125,12 @@ async def answers(url: str) -> bool:
 
 
 def _initialise(server: Server, password: str) -> None:
-    draft = server.data.with_name("initialising")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True, mode=0o700)
-    secret = server.data.with_name(f"password-{secrets.token_hex(4)}")
+    server.data.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in server.data.parent.glob("initialising-*"):
+        leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover, ignore_errors=True)
+    draft = server.data.with_name(f"initialising-{secrets.token_hex(4)}")
+    draft.mkdir(mode=0o700)
+    secret = draft.with_suffix(".password")
     write_private(secret, password.encode())
     try:
         if server.account:
@@ -167,7 +170,7 @@ def _initdb(server: Server, folder: Path, secret: Path) -> None:
         raise SetupError(f"PostgreSQL's data folder could not be created: {done.stderr.strip()[-500:]}")
 
 
-def _wheel() -> Path:
+def wheel() -> Path:
     """The folder of the server's programs in the wheel, found without importing the package."""
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
@@ -185,13 +188,17 @@ def _copied(home: Home, programs: Path) -> Path:
         for part in (f"{PACKAGE}/pginstall18", f"{PACKAGE}.libs"):
             shutil.copytree(package.parent / part, draft / part, symlinks=True)
         draft.replace(target)
-    _open_way(home)
+        (home.state / "home").write_text(f"{home.root}\n")
+    _let_all_read(home.state.parent, home.state, *target.rglob("*"))
     return target / PACKAGE / "pginstall18" / "bin"
 
 
-def _open_way(home: Home) -> None:
-    for folder in (home.state.parent, home.state):
-        folder.chmod(0o755)
+def _let_all_read(*paths: Path) -> None:
+    """Undo a strict umask: whoever owns a file may pass on to everybody what the owner may do, but writing."""
+    for path in paths:
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
 
 
 def _environment() -> dict[str, str]:

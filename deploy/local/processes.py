@@ -28,6 +28,9 @@ KEY_SETTINGS: Final = {
 }
 """The setting by which a service finds each key."""
 
+READY: Final = 200
+PROBE_SECONDS: Final = 3.0
+
 OPENS: Final = ("WRAPPING_PRIVATE_KEY_FILE",)
 RECEIPTS: Final = (*OPENS, "RECEIPT_KEY_FILE")
 
@@ -133,18 +136,24 @@ def origins(settings: LocalSettings) -> dict[str, str]:
 
 async def ready(port: int) -> bool:
     """Whether the process on `port` answers its readiness probe with 200."""
+    status, _ = await probe(port)
+    return status == READY
+
+
+async def probe(port: int) -> tuple[int, bytes]:
+    """Status and body of the readiness probe on `port`; 0 where nothing answers in time."""
     try:
-        reader, writer = await asyncio.open_connection(HOST, port)
-    except OSError:
-        return False
-    try:
-        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        status = await reader.readline()
-    except OSError:
-        return False
-    finally:
-        writer.close()
-    return status.split(b" ")[1:2] == [b"200"]
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return 0, b""
+    status = head.split(b" ")[1:2]
+    return (int(status[0]), body) if status and status[0].isdigit() else (0, b"")
 
 
 def _place(settings: LocalSettings, process: ServiceProcess, index: int) -> Placed:

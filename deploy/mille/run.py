@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -25,5 +26,6 @@ def run(
 
 
 def say(line: str) -> None:
-    """Print a line for people, at once even where the output is a file."""
-    print(line, flush=True)
+    """Print a line for people, at once even where the output is a file; nobody listening any more is no error."""
+    with suppress(OSError):
+        print(line, flush=True)

@@ -1,0 +1,208 @@
+"""What `mille doctor` looks at: the environment as it was installed, and the platform if one is up."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from deploy.local import endpoints, jars, kafka, keys, ports, postgres, processes, topics
+from deploy.local.endpoints import Endpoints
+from deploy.local.home import PRIVATE_FILE, PROJECT
+from deploy.local.settings import DEFAULT_PORTS, LocalSettings
+from shared import migrations
+from shared.errors import MilleplumesError, SetupError
+
+PYTHON: Final = (3, 11)
+OPEN_FILES: Final = 4096
+DISK_BYTES: Final = 5 * 1024**3
+LOCK: Final = PROJECT / "deploy" / "requirements" / "development.txt"
+SETUP: Final = "run `make setup`"
+RESTART: Final = "stop the platform and start it again with `mille run`"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `mend` says what to do and is empty where all is well."""
+
+    part: str
+    words: str
+    mend: str = ""
+
+
+async def examine(settings: LocalSettings) -> list[Finding]:
+    """Look at every part, those of a running platform too if one is up."""
+    fixed: tuple[Callable[[], Finding], ...] = (_python, _packages, _jars, _wheels, _open_files)
+    findings = [*(look() for look in fixed), _disk(settings)]
+    try:
+        at = endpoints.read(settings.home)
+    except SetupError:
+        return [*findings, _ports(settings), Finding("platform", "not running; `mille run` starts it")]
+    groups = await asyncio.gather(_broker(settings), _databases(at), _services(at))
+    return [*findings, *_keys(settings), *(finding for group in groups for finding in group), await _mailbox(at)]
+
+
+def _python() -> Finding:
+    mend = "" if sys.version_info >= PYTHON else "install Python 3.11 or newer and run `make clean setup`"
+    return Finding("Python", f"{platform.python_version()} in {sys.prefix}", mend)
+
+
+def _packages() -> Finding:
+    """Whether what is installed is what is locked, by name and version."""
+    locked = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
+    wrong = [name for name, version in locked.items() if _installed(name) not in (version, None)]
+    missing = [name for name in locked if _installed(name) is None and _wanted_here(name)]
+    if bad := [*wrong, *missing]:
+        return Finding("packages", f"{len(bad)} are not as locked: {', '.join(bad[:5])}", SETUP)
+    return Finding("packages", f"{len(locked)} as locked")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _wanted_here(name: str) -> bool:
+    """Whether the lock wants `name` on this system: a line with a condition may mean another one."""
+    line = re.search(rf"^{re.escape(name)}==[^\n]*", LOCK.read_text(), re.MULTILINE)
+    return line is not None and ";" not in line[0]
+
+
+def _jars() -> Finding:
+    try:
+        jars.class_path()
+    except SetupError as error:
+        return Finding("Kafka's jars", str(error), SETUP)
+    return Finding("Kafka's jars", f"{len(jars.locked())} with the locked checksums")
+
+
+def _wheels() -> Finding:
+    try:
+        programs = postgres.wheel()
+    except SetupError as error:
+        return Finding("PostgreSQL's programs", str(error), SETUP)
+    mend = "" if (programs / "postgres").is_file() else SETUP
+    return Finding("PostgreSQL's programs", str(programs), mend)
+
+
+def _open_files() -> Finding:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    mend = "" if hard >= OPEN_FILES else f"raise the limit to {OPEN_FILES}, for example with `ulimit -Hn`"
+    return Finding("open files", f"at most {hard}", mend)
+
+
+def _disk(settings: LocalSettings) -> Finding:
+    folder = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
+    mend = "" if free >= DISK_BYTES else f"make room: a run may need {DISK_BYTES / 1024**3:.0f} GiB"
+    return Finding("disk", f"{free / 1024**3:.1f} GiB free in {folder}", mend)
+
+
+def _ports(settings: LocalSettings) -> Finding:
+    try:
+        ports.check((name, getattr(settings, name)) for name in DEFAULT_PORTS)
+    except SetupError as error:
+        words, _, mend = str(error).partition(". ")
+        return Finding("ports", words, mend)
+    return Finding("ports", "all free")
+
+
+def _keys(settings: LocalSettings) -> list[Finding]:
+    return [_key(settings.home.keys / name) for name in keys.NAMES]
+
+
+def _key(path: Path) -> Finding:
+    part = f"key {path.name}"
+    if not path.exists():
+        return Finding(part, "missing", RESTART)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    mend = "" if mode == PRIVATE_FILE else f"chmod 600 {path}"
+    return Finding(part, f"there, mode {mode:o}", mend)
+
+
+async def _broker(settings: LocalSettings) -> list[Finding]:
+    part = "Kafka"
+    if not await kafka.answers(settings.bootstrap_servers):
+        return [Finding(part, f"does not answer at {settings.bootstrap_servers}", RESTART)]
+    try:
+        wrong = await topics.wrong(
+            settings.bootstrap_servers, flush=settings.flush, production=settings.environment == "production"
+        )
+    except MilleplumesError as error:
+        return [Finding(part, str(error), RESTART)]
+    answers = Finding(part, f"answers at {settings.bootstrap_servers}")
+    if wrong:
+        return [answers, Finding("topics", "; ".join(str(one) for one in wrong), "run `mille topics --create`")]
+    return [answers, Finding("topics", "as declared")]
+
+
+async def _databases(at: Endpoints) -> list[Finding]:
+    return [await _database(service, url) for service, url in at["databases"].items()]
+
+
+async def _database(service: str, url: str) -> Finding:
+    part = f"database {service}"
+    try:
+        connection = await asyncpg.connect(url, timeout=postgres.CONNECT_SECONDS)
+        try:
+            await migrations.check(connection, service)
+        finally:
+            await connection.close(timeout=postgres.CONNECT_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        return Finding(part, f"does not answer ({type(error).__name__})", RESTART)
+    except SetupError as error:
+        return Finding(part, str(error), RESTART)
+    return Finding(part, f"answers, schema {migrations.head(service)}")
+
+
+async def _services(at: Endpoints) -> list[Finding]:
+    return [
+        await _service(f"{process['service']} {process['role']}", process["metrics"], at["logs"])
+        for process in at["processes"]
+    ]
+
+
+async def _service(part: str, metrics: str, logs: str) -> Finding:
+    port = int(metrics.rpartition(":")[2].partition("/")[0])
+    status, body = await processes.probe(port)
+    if status == processes.READY:
+        return Finding(part, "ready")
+    words = _missing(body) if status else "does not answer"
+    return Finding(part, words, f"read its log in {logs}")
+
+
+def _missing(body: bytes) -> str:
+    try:
+        return f"not ready: {json.loads(body)}"
+    except ValueError:
+        return "not ready"
+
+
+async def _mailbox(at: Endpoints) -> Finding:
+    folder = at["mailbox"]
+    if not await kafka.listens(at["smtp"]):
+        return Finding("mail", f"nothing listens at {at['smtp']}", RESTART)
+    if folder is None:
+        return Finding("mail", f"leaves by {at['smtp']}")
+    if not os.access(folder, os.W_OK):
+        return Finding("mail", f"{folder} cannot be written", RESTART)
+    return Finding("mail", f"{_messages(folder)} messages in {folder}")
+
+
+def _messages(folder: str) -> int:
+    return sum(1 for _ in Path(folder).glob("*.eml"))

@@ -1,0 +1,28 @@
+"""`mille doctor`: check each part and say how to mend what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+from rich.console import Console
+
+from deploy.local import diagnosis
+from deploy.local.settings import LocalSettings
+
+app = typer.Typer(add_completion=False)
+
+MARKS = {True: "[green]ok  [/]", False: "[red]bad [/]"}
+
+
+@app.command()
+def doctor() -> None:
+    """Check each part; the exit status is 1 where anything is wrong."""
+    console = Console(soft_wrap=True, highlight=False)
+    findings = asyncio.run(diagnosis.examine(LocalSettings()))
+    for finding in findings:
+        console.print(f"{MARKS[not finding.mend]} {finding.part}: ", end="")
+        console.print(finding.words, markup=False)
+        if finding.mend:
+            console.print(f"       -> {finding.mend}", markup=False)
+    raise typer.Exit(1 if any(finding.mend for finding in findings) else 0)

@@ -1,0 +1,33 @@
+"""`mille topics`: check or create the Kafka topics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from deploy.local import topics
+from deploy.local.settings import LocalSettings
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    *,
+    create: Annotated[
+        bool, typer.Option("--create/--check", help="Create and mend them, or only say what is not as declared")
+    ] = False,
+) -> None:
+    """Compare the broker's topics with shared/topics.py; the exit status is 1 where they differ and stay so."""
+    settings = LocalSettings()
+    work = topics.create if create else topics.wrong
+    found = asyncio.run(
+        work(settings.bootstrap_servers, flush=settings.flush, production=settings.environment == "production")
+    )
+    for difference in found:
+        print(f"mended: {difference}" if create else difference)
+    if not found:
+        print("every topic is as declared")
+    raise typer.Exit(1 if found and not create else 0)
