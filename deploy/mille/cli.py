@@ -25,9 +25,9 @@ COMMANDS: Final = {
     "replay": "Count a topic again from its start and compare",
     "dlq": "List dead letters and redrive them",
     "topics": "Check or create the Kafka topics",
-    "events": "Write docs/events.md, the reference of topics and events, from the code",
     "bench": "Measure how much it takes and counts, and write build/bench.json",
-    "events": "Write the reference of topics and events",
+    "events": "Write docs/events.md, the reference of topics and events, from the code",
+    "setup": "Prepare an outside Kafka and PostgreSQL, and hand each service its secrets",
 }
 """Every command, each in the module `deploy.mille.<command>` as a typer application called `app`."""
 USAGE_ERROR: Final = 2
