@@ -58,10 +58,14 @@ OUTBOX_SENT: Final = Counter("outbox_rows_sent", "Rows of the outbox that Kafka 
 # --- Mail: notifications ---------------------------------------------------------------------------------------------
 
 MAIL_DELIVERIES: Final = Counter(
-    "notifications_submissions_taken", "Submissions that made a delivery, or repeated one of the day before.", ("outcome",)
+    "notifications_submissions_taken",
+    "Submissions that made a delivery, or repeated one of the day before.",
+    ("outcome",),
 )
 MAIL_SKIPPED: Final = Counter(
-    "notifications_records_skipped", "Records that no mail can be made of; look for them in the log.", ("topic", "reason")
+    "notifications_records_skipped",
+    "Records that no mail can be made of; look for them in the log.",
+    ("topic", "reason"),
 )
 MAILS: Final = Counter("notifications_mails", "Mails by what became of an attempt.", ("outcome",))
 MAIL_SECONDS: Final = Histogram(

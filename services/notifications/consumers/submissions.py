@@ -1,0 +1,41 @@
+"""Turns submissions into deliveries, and ends those that were confirmed or withdrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import asyncpg
+
+from services.notifications.consumers.reading import Read, skip
+from services.notifications.domain.submissions import Submitted, decide
+from services.notifications.storage import deliveries
+from shared.clock import Clock, utc
+from shared.kafka.records import PartitionBatch
+from shared.metrics import MAIL_DELIVERIES
+
+
+class Submissions:
+    """The handler of the loop that reads intake topics. `wake` is called when there may be mails to plan."""
+
+    def __init__(self, clock: Clock, wake: Callable[[], None]) -> None:
+        self._clock = clock
+        self._wake = wake
+
+    async def handle(self, connection: asyncpg.Connection, read: Read) -> None:
+        """Write what a batch means, in the caller's transaction. The same batch again changes nothing."""
+        submitted = [event for event in read.events if isinstance(event, Submitted)]
+        made = await deliveries.made(connection, submitted) if submitted else []
+        rows = [
+            read.candidates[one.key, one.offset]._replace(other_data=other_data)
+            for one, other_data in decide(made, read.events)
+        ]
+        await deliveries.insert(connection, rows, utc(self._clock.now()))
+        await deliveries.confirm(connection, read.confirmed)
+        await deliveries.withdraw(connection, read.withdrawn)
+        MAIL_DELIVERIES.labels(outcome="made").inc(len(rows))
+        MAIL_DELIVERIES.labels(outcome="repeat").inc(len(submitted) - len(rows))
+        self._wake()
+
+    async def set_aside(self, _connection: asyncpg.Connection, batch: PartitionBatch) -> None:
+        """Pass a record over on which processes died."""
+        skip(batch, batch.records[0], "poison")

@@ -1,0 +1,1 @@
+"""The tables of notifications: SQL beside the one function that runs it."""

@@ -1,0 +1,119 @@
+"""Deliveries as the consumer writes them: made by submissions, ended by confirmations and withdrawals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from services.notifications.domain.submissions import REPEATED_WITHIN, Made, Submitted
+
+CONFIRMATION: Final = "confirmation"
+"""The template by which a person is asked to confirm."""
+
+
+class NewDelivery(NamedTuple):
+    """A row to insert; fields as in the table `deliveries`."""
+
+    topic: str
+    partition: int
+    offset: int
+    recipient: bytes
+    campaign: str
+    case: str
+    subject: str
+    kind: str
+    key: bytes
+    digest: bytes
+    other_data: bool
+    accepted_at: datetime
+    locale: str
+    sealed: str
+    seal_key: int
+
+
+# LATERAL with a LIMIT keeps to the index however little the server knows about the table.
+_MADE = """
+WITH act AS (SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::timestamptz[]) AS act (key, digest, since))
+SELECT same.* FROM act CROSS JOIN LATERAL (
+    SELECT key, digest, "offset", accepted_at, withdrawn_offset FROM deliveries
+    WHERE key = act.key AND digest = act.digest AND accepted_at >= act.since LIMIT 100
+) AS same
+UNION
+SELECT other.* FROM (SELECT DISTINCT key FROM act) AS act CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (digest) key, digest, "offset", accepted_at, withdrawn_offset FROM deliveries
+    WHERE key = act.key AND withdrawn_offset IS NULL ORDER BY digest LIMIT 2
+) AS other
+"""
+
+
+async def made(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -> list[Made]:
+    """The deliveries that bear on `submitted`: those of the same content in the day before, and two standing ones of
+    any.
+    """
+    rows = await connection.fetch(
+        _MADE,
+        [one.key for one in submitted],
+        [one.digest for one in submitted],
+        [one.accepted_at - REPEATED_WITHIN for one in submitted],
+    )
+    return [Made(*row) for row in rows]
+
+
+_INSERT = """
+WITH inserted AS (
+    INSERT INTO deliveries (template, topic, partition, "offset", recipient, campaign, "case", subject, kind, key,
+        digest, other_data, accepted_at, locale, sealed, seal_key)
+    SELECT $1, * FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::text[],
+        $9::text[], $10::bytea[], $11::bytea[], $12::boolean[], $13::timestamptz[], $14::text[], $15::text[],
+        $16::integer[])
+    ON CONFLICT DO NOTHING RETURNING recipient
+)
+INSERT INTO recipients (recipient, due_at) SELECT DISTINCT recipient, $17::timestamptz FROM inserted ORDER BY recipient
+ON CONFLICT (recipient) DO UPDATE SET due_at = least(recipients.due_at, excluded.due_at)
+"""
+
+
+async def insert(connection: asyncpg.Connection, rows: Sequence[NewDelivery], now: datetime) -> None:
+    """Insert the `rows` that are not there yet, and have the mails of their recipients planned from `now` on."""
+    if rows:
+        await connection.execute(_INSERT, CONFIRMATION, *map(list, zip(*rows, strict=True)), now)
+
+
+_CONFIRM = """
+UPDATE deliveries SET state = 'confirmed', sealed = NULL
+FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS pressed (key, digest, "offset")
+WHERE deliveries.key = pressed.key AND deliveries.digest = pressed.digest AND deliveries."offset" < pressed."offset"
+    AND deliveries.state IN ('pending', 'mailed')
+"""
+
+
+async def confirm(connection: asyncpg.Connection, confirmed: Sequence[tuple[bytes, bytes, int]]) -> None:
+    """End the deliveries made before each confirmation, given as (key, digest, offset)."""
+    if confirmed:
+        await connection.execute(_CONFIRM, *map(list, zip(*confirmed, strict=True)))
+
+
+_WITHDRAW = """
+WITH ended AS (
+    SELECT template, topic, partition, deliveries."offset", min(withdrawn."offset") AS at
+    FROM unnest($1::bytea[], $2::bigint[]) AS withdrawn (key, "offset")
+    JOIN deliveries ON deliveries.key = withdrawn.key AND deliveries."offset" < withdrawn."offset"
+    GROUP BY template, topic, partition, deliveries."offset"
+)
+UPDATE deliveries SET
+    withdrawn_offset = least(withdrawn_offset, ended.at),
+    state = CASE WHEN state IN ('pending', 'mailed', 'confirmed') THEN 'withdrawn' ELSE state END,
+    sealed = NULL
+FROM ended
+WHERE (deliveries.template, deliveries.topic, deliveries.partition, deliveries."offset")
+    = (ended.template, ended.topic, ended.partition, ended."offset")
+"""
+
+
+async def withdraw(connection: asyncpg.Connection, withdrawn: Sequence[tuple[bytes, int]]) -> None:
+    """End the deliveries made before each withdrawal, given as (key, offset), and remember the first one after each."""
+    if withdrawn:
+        await connection.execute(_WITHDRAW, *map(list, zip(*withdrawn, strict=True)))

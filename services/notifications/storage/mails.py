@@ -1,0 +1,187 @@
+"""Mails: planned in one transaction, leased to a sender, ended when the SMTP server has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Literal, NamedTuple
+
+import asyncpg
+
+from services.notifications.domain.plan import Place
+from services.notifications.storage.deliveries import CONFIRMATION
+from shared.events.words import Kind
+
+Ending = Literal["sent", "bounced", "failed", "dropped"]
+
+
+class NewMail(NamedTuple):
+    """A mail to `recipient` that covers the deliveries at `places`."""
+
+    id: bytes
+    recipient: bytes
+    places: Sequence[Place]
+
+
+_INSERT = """
+INSERT INTO mails (id, template, recipient, planned_at, due_at)
+SELECT id, $3, recipient, $4, $4 FROM unnest($1::bytea[], $2::bytea[]) AS mail (id, recipient)
+"""
+_COVER = """
+WITH covered AS (
+    INSERT INTO mail_deliveries (mail, topic, partition, "offset")
+    SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::bigint[]) RETURNING topic, partition, "offset"
+)
+UPDATE deliveries SET state = 'mailed' FROM covered
+WHERE deliveries.template = $5 AND deliveries.topic = covered.topic AND deliveries.partition = covered.partition
+    AND deliveries."offset" = covered."offset" AND deliveries.state = 'pending'
+"""
+
+
+async def insert(connection: asyncpg.Connection, mails: Sequence[NewMail], now: datetime) -> None:
+    """Insert `mails`, due at once, and mark what they cover as mailed."""
+    if not mails:
+        return
+    await connection.execute(
+        _INSERT, [mail.id for mail in mails], [mail.recipient for mail in mails], CONFIRMATION, now
+    )
+    covers = [(mail.id, *place) for mail in mails for place in mail.places]
+    await connection.execute(_COVER, *map(list, zip(*covers, strict=True)), CONFIRMATION)
+
+
+class Covered(NamedTuple):
+    """A delivery that a mail covers and that still waits for its confirmation."""
+
+    place: Place
+    campaign: str
+    case: str
+    subject: str
+    kind: Kind
+    key: bytes
+    digest: bytes
+    other_data: bool
+    accepted_at: datetime
+    locale: str
+    sealed: str
+    seal_key: int
+
+
+class Leased(NamedTuple):
+    """A mail in the hands of one sender until `lease_until`. `attempts` includes the coming one."""
+
+    id: bytes
+    recipient: bytes
+    planned_at: datetime
+    attempts: int
+    suppressed: bool
+    lease_until: datetime
+    covers: tuple[Covered, ...]
+
+
+_LEASE = """
+WITH due AS (
+    SELECT id FROM mails WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+), leased AS (
+    UPDATE mails SET due_at = $2, attempts = attempts + 1 FROM due WHERE mails.id = due.id
+    RETURNING mails.id, recipient, planned_at, attempts
+)
+SELECT leased.id, leased.recipient, planned_at, attempts,
+    EXISTS (SELECT FROM suppressions WHERE suppressions.recipient = leased.recipient) AS suppressed,
+    covered.*
+FROM leased LEFT JOIN LATERAL (
+    SELECT topic, partition, "offset", campaign, "case", subject, kind, key, digest, other_data, accepted_at, locale,
+        sealed, seal_key
+    FROM mail_deliveries JOIN deliveries USING (topic, partition, "offset")
+    WHERE mail_deliveries.mail = leased.id AND deliveries.template = $4
+        AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
+) AS covered ON true
+ORDER BY planned_at, leased.id
+"""
+_MAIL_COLUMNS = 5
+
+
+async def lease(connection: asyncpg.Connection, now: datetime, until: datetime, limit: int) -> list[Leased]:
+    """Take up to `limit` due mails until `until`. What was confirmed or withdrawn meanwhile is no longer among their
+    covers.
+    """
+    rows = await connection.fetch(_LEASE, now, until, limit, CONFIRMATION)
+    mails = []
+    for _, group in groupby(rows, key=itemgetter(0)):
+        same = [tuple(row) for row in group]
+        mail_id, recipient, planned_at, attempts, suppressed = same[0][:_MAIL_COLUMNS]
+        covers = tuple(_covered(row[_MAIL_COLUMNS:]) for row in same if row[_MAIL_COLUMNS] is not None)
+        mails.append(Leased(mail_id, recipient, planned_at, attempts, suppressed, until, covers))
+    return mails
+
+
+def _covered(columns: tuple[object, ...]) -> Covered:
+    topic, partition, offset, *rest = columns
+    return Covered(Place(topic, partition, offset), *rest)  # type: ignore[arg-type]  # columns of the query above
+
+
+class Ended(NamedTuple):
+    """How a mail ended; `answer` is the SMTP code, 0 if there was none."""
+
+    id: bytes
+    ending: Ending
+    answer: int
+
+
+_END = """
+UPDATE mails SET state = ended.ending, answer = ended.answer, due_at = NULL, ended_at = $4
+FROM unnest($1::bytea[], $2::text[], $3::integer[]) AS ended (id, ending, answer)
+WHERE mails.id = ended.id AND mails.state = 'open'
+RETURNING mails.id
+"""
+# What another mail carries, or has carried, still waits for its button to be pressed.
+_LEAVE = """
+UPDATE deliveries SET state = CASE WHEN ended.ending = 'dropped' THEN 'suppressed' ELSE ended.ending END, sealed = NULL
+FROM unnest($1::bytea[], $2::text[]) AS ended (id, ending) JOIN mail_deliveries ON mail_deliveries.mail = ended.id
+WHERE deliveries.template = $3 AND deliveries.topic = mail_deliveries.topic
+    AND deliveries.partition = mail_deliveries.partition AND deliveries."offset" = mail_deliveries."offset"
+    AND deliveries.state = 'mailed' AND ended.ending <> 'sent'
+    AND NOT EXISTS (
+        SELECT FROM mail_deliveries AS also JOIN mails ON mails.id = also.mail
+        WHERE mails.state IN ('open', 'sent') AND (also.topic, also.partition, also."offset")
+            = (deliveries.topic, deliveries.partition, deliveries."offset")
+    )
+"""
+
+
+async def end(connection: asyncpg.Connection, endings: Sequence[Ended], now: datetime) -> set[bytes]:
+    """End mails, and the deliveries that no other mail has brought. Returns the ids of those that were open until
+    now.
+    """
+    if not endings:
+        return set()
+    ids, words, answers = map(list, zip(*endings, strict=True))
+    ended = {row[0] for row in await connection.fetch(_END, ids, words, answers, now)}
+    if any(one.ending != "sent" for one in endings):
+        await connection.execute(_LEAVE, ids, words, CONFIRMATION)
+    return ended
+
+
+_RETRY = """
+UPDATE mails SET due_at = again.at, attempts = attempts - again.uncounted::integer, answer = again.answer
+FROM unnest($1::bytea[], $2::timestamptz[], $3::boolean[], $4::integer[]) AS again (id, at, uncounted, answer)
+WHERE mails.id = again.id AND mails.state = 'open'
+"""
+
+
+class Again(NamedTuple):
+    """A mail to try again `at` a later time; `uncounted` if it was given back unsent. `answer` is the SMTP code, 0 if
+    none.
+    """
+
+    id: bytes
+    at: datetime
+    uncounted: bool
+    answer: int
+
+
+async def retry(connection: asyncpg.Connection, mails: Sequence[Again]) -> None:
+    """Note when to try mails again."""
+    if mails:
+        await connection.execute(_RETRY, *map(list, zip(*mails, strict=True)))
