@@ -42,7 +42,7 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     title = escape(document["info"]["title"])
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield f'<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="{STYLE_PATH}"></head>'
-    yield f'<body><h1>{title}</h1><p>{escape(document["info"].get("description", ""))}</p>'
+    yield f"<body><h1>{title}</h1><p>{escape(document['info'].get('description', ''))}</p>"
     yield '<p><a href="/openapi.json">openapi.json</a> · <a href="/asyncapi.json">asyncapi.json</a></p>'
     for path, operations in document.get("paths", {}).items():
         for method, operation in operations.items():

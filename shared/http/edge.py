@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import metrics
@@ -45,6 +46,8 @@ class Edge:
             await self._app(scope, exchange.receive, exchange.send)
         except Problem as problem:
             await exchange.answer(problem)
+        except ClientDisconnect:
+            pass  # nobody is left to answer
         except Exception:
             log.exception("request failed", route=exchange.route(), method=scope["method"])
             if exchange.started:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncpg
 import msgspec
@@ -98,14 +98,13 @@ def add_problem_handlers(app: FastAPI) -> None:
 async def _http_error(_request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         return error.response()
-    assert isinstance(error, HTTPException)
+    error = cast("HTTPException", error)
     return Problem(error.status_code, headers=error.headers).response()
 
 
 async def _validation_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
     errors = []
-    for found in error.errors():
+    for found in cast("RequestValidationError", error).errors():
         if found["type"] == "json_invalid":
             return Problem(400, "not-json", detail="The body is not JSON.").response()
         place = [str(part) for part in found["loc"][1:]]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 import socket
 from types import FrameType
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from shared.http.protocol import HotProtocol
 from shared.settings import ServiceSettings
 
 GRACEFUL_SECONDS: Final = 10
@@ -19,6 +21,9 @@ KEEP_ALIVE_SECONDS: Final = 65
 BACKLOG: Final = 4096
 GC_THRESHOLDS: Final = (50_000, 50, 100)
 """Requests leave no cycles; rare collections keep pauses out of the tail."""
+
+TICKS_A_SECOND: Final = 10
+"""uvicorn's main loop ticks every 0.1 s."""
 
 
 class _Server(uvicorn.Server):
@@ -35,7 +40,14 @@ class _Server(uvicorn.Server):
         app.state.closing.set()
         await super().shutdown(sockets=sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_SECOND == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self.server_state.connections):
+                cast("HotProtocol", connection).check(now)
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
@@ -54,7 +66,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HotProtocol,
         ws="none",
         lifespan="on",
         interface="asgi3",

@@ -13,6 +13,8 @@ from shared.errors import SetupError
 from shared.http.client import Client, Clients
 from shared.http.docs import docs
 from shared.http.edge import Edge
+from shared.http.hot import Heads, HotRoute
+from shared.http.limits import ConnectionLimits
 from shared.http.probes import Readiness, probes
 from shared.http.problem import add_problem_handlers
 from shared.logging import log
@@ -33,19 +35,29 @@ def create_app(
     """An application with probes, metrics, documents, problem details, cross-origin rules, bounds and safe headers.
 
     `readiness` says what is missing, by part; empty means ready. Route paths stand whole in the routers (no prefixes):
-    metrics and logs name a request by its route's path. `app.state.closing` is set when the server begins to shut down, so that
-    endless answers can end; `app.state.hot_routes` is a list to which an intake adds its hot routes.
+    metrics and logs name a request by its route's path. `app.state.closing` is set when the server begins to shut
+    down, so that endless answers can end; `add_hot_route` gives an intake its fast path.
     """
-    app = FastAPI(title=title, lifespan=_explained(lifespan), docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(
+        title=title, lifespan=_explained(lifespan), docs_url=None, redoc_url=None, openapi_url="/openapi.json"
+    )
     app.state.settings = settings
     app.state.clients = Clients(settings.trusted_proxies, settings.country_header)
     app.state.closing = asyncio.Event()
-    app.state.hot_routes = []
+    app.state.hot_routes = {}
+    app.state.hot_heads = Heads()
+    app.state.connection_limits = ConnectionLimits()
     add_problem_handlers(app)
     app.add_middleware(Edge)
     for router in (probes(service, settings, readiness), docs(), *routers):
         app.include_router(router)
     return app
+
+
+def add_hot_route(app: FastAPI, route: HotRoute) -> None:
+    """Answer valid posts to `route` inside the server's protocol; `app` needs an ordinary route of the same path."""
+    routes: dict[bytes, HotRoute] = app.state.hot_routes
+    routes[route.path.encode("ascii")] = route
 
 
 def client_of(request: Request) -> Client:
