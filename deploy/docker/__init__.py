@@ -1,0 +1,1 @@
+"""The image of the services, and the gateway before them."""
