@@ -1,6 +1,6 @@
 """The local mailbox: an SMTP server that keeps each message as one `.eml` file and sends nothing on.
 
-`python -m deploy.local.mailbox --port PORT --folder FOLDER`
+`python -m deploy.local.mailbox --port PORT --folder FOLDER [--host HOST]`
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Mailbox:
         return "250 2.0.0 stored"
 
 
-async def serve(port: int, folder: Path) -> None:
-    """Take messages on loopback `port` until SIGTERM or SIGINT."""
+async def serve(host: str, port: int, folder: Path) -> None:
+    """Take messages on `port` of the address `host` until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,7 +55,7 @@ async def serve(port: int, folder: Path) -> None:
     mailbox = Mailbox(folder)
     server = await loop.create_server(
         lambda: SMTP(mailbox, hostname="mailbox.local", data_size_limit=MESSAGE_BYTES, enable_SMTPUTF8=True, loop=loop),
-        HOST,
+        host,
         port,
         backlog=CONNECTIONS,
     )
@@ -66,11 +66,12 @@ async def serve(port: int, folder: Path) -> None:
 def main() -> None:
     """Read the arguments and serve."""
     parser = argparse.ArgumentParser(description="A local mailbox that keeps messages as files")
+    parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(serve(arguments.port, arguments.folder))
+    asyncio.run(serve(arguments.host, arguments.port, arguments.folder))
 
 
 if __name__ == "__main__":
