@@ -48,6 +48,9 @@ BROKER: Final = {
     "share.coordinator.state.topic.num.partitions": "1",
     # Nobody else is coming: a group's first member need not wait for a second one.
     "group.initial.rebalance.delay.ms": "0",
+    # After a kill -9 the new process is let in when the old one's session is over; the default makes that 9 s.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "1000",
     # Two cores and a small heap.
     "num.network.threads": "2",
     "num.io.threads": "4",
@@ -95,7 +98,7 @@ def program(home: Home, settings: LocalSettings) -> Program:
     return Program(
         name="kafka",
         argv=(*_java(home, *HEAP, *COLLECTOR), "kafka.Kafka", str(_properties(home))),
-        environment={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
+        environment=_environment(),
         log=home.logs / "kafka.log",
         ready=ready,
         ready_within=90.0,
@@ -158,7 +161,8 @@ def _format(home: Home, settings: LocalSettings, folder: Path) -> None:
     _write_properties(properties, _settings(settings, folder))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     done = subprocess.run(
-        [*_java(home), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)],
+        [*_java(home), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)],
+        env=_environment(),
         capture_output=True,
         text=True,
         timeout=FORMAT_SECONDS,
@@ -178,9 +182,11 @@ def _java(home: Home, *options: str) -> tuple[str, ...]:
         f"-Djava.io.tmpdir={home.kafka / 'tmp'}",
         f"-Dlog4j2.configurationFile={_logging(home)}",
         "-Djava.awt.headless=true",
-        "-cp",
-        jars.class_path(),
     )
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "CLASSPATH": jars.class_path()}
 
 
 def _properties(home: Home) -> Path:

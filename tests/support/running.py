@@ -15,16 +15,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT, Home, remove
 from deploy.local.ports import free
 from deploy.local.settings import DEFAULT_PORTS
+from tests.support.ordinary import Ordinary
 
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
+OURSELVES: Final = Ordinary(None, sys.executable, PROJECT, {})
 OFFSETS: Final = range(10_000, 22_000, 40)
 """Offsets that keep every port below those that the system hands out by itself."""
 
@@ -63,6 +65,14 @@ class Running:
             time.sleep(POLL_SECONDS)
         return self.endpoints()
 
+    def wait_until_up_anew(self, before: Mapping[str, int]) -> Endpoints:
+        """As `wait_until_up`, after a killed run that left its file, with the pids `before`, behind."""
+        deadline = time.monotonic() + START_SECONDS
+        while self.wait_until_up()["platform"] == before:
+            assert time.monotonic() < deadline, f"`mille run` is not up:\n{self.said()}"
+            time.sleep(POLL_SECONDS)
+        return self.endpoints()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send it `number` and return its exit code."""
         if self.process.poll() is None:
@@ -92,29 +102,28 @@ def temporary_home() -> Iterator[Home]:
 
 
 @contextmanager
-def mille_run(home: Home, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+def mille_run(
+    home: Home, *arguments: str, environment: Mapping[str, str] | None = None, user: Ordinary = OURSELVES
+) -> Iterator[Running]:
     """`mille run ARGUMENTS` in `home`; it is stopped at the end if it has not ended by itself."""
-    home.root.mkdir(parents=True, exist_ok=True)
     output = home.root.with_name(f"{home.root.name}.output")
+    account = user.account
+    given = {"MILLE_HOME": str(home.root), "MILLE_PORT_OFFSET": str(free_offset()), **(environment or {})}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILLE_", "KAFKA_"))}
     with output.open("ab") as file:
-        running = Running(_start(home, arguments, environment or {}, file), home, output)
+        process = subprocess.Popen(
+            [user.python, "-m", "deploy.mille", "run", *arguments],
+            env={**kept, **user.environment, **given},
+            cwd=user.project,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        running = Running(process, home, output)
         try:
             yield running
         finally:
             running.stop()
-
-
-def _start(home: Home, arguments: tuple[str, ...], environment: Mapping[str, str], output: IO[bytes]) -> _Process:
-    given = {"MILLE_HOME": str(home.root), "MILLE_PORT_OFFSET": str(free_offset()), **environment}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILLE_", "KAFKA_"))}
-    return subprocess.Popen(
-        [sys.executable, "-m", "deploy.mille", "run", *arguments],
-        env={**kept, **given},
-        cwd=PROJECT,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-    )
-
-
-_Process = subprocess.Popen[bytes]
