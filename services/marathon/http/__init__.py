@@ -1,0 +1,1 @@
+"""Routes of marathon: pages for people, documents for programs."""

@@ -1,0 +1,168 @@
+"""The pages for people: campaigns, cases, the board. They show what the catalog holds in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.clock import Clock
+from shared.events.words import MessageKind
+from shared.http.problem import RETRY_AFTER_SECONDS
+from shared.web.pages import Pages
+from shared.web.views import (
+    FormState,
+    Known,
+    board_view,
+    campaign_view,
+    case_view,
+    home_view,
+    problem_view,
+    write_view,
+)
+
+Minutes = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]
+"""The actions of a campaign's last hour by minute: (start in seconds since 1970, count)."""
+CountryOf = Callable[[Request], str | None]
+THEMES: Final = ("light", "dark")
+_WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
+
+
+class ReadyCatalog(Known, Protocol):
+    """The catalog, which knows whether it has read everything."""
+
+    @property
+    def ready(self) -> bool: ...
+
+
+def pages_router(
+    pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes, country_of: CountryOf = lambda _: None
+) -> APIRouter:
+    """The routes of the pages and their static files.
+
+    Args:
+        pages: marathon's pages.
+        catalog: what they show; until it is ready every page is a 503 that asks for patience.
+        clock: says which campaigns are open.
+        minutes: the history of a campaign.
+        country_of: the country that a trusted proxy named for a request, if any.
+    """
+    router = APIRouter(routes=list(pages.routes), include_in_schema=False)
+    shown = _Shown(pages, catalog, clock, minutes, country_of)
+    router.add_api_route("/", shown.home)
+    router.add_api_route("/campaigns/{slug}", shown.campaign)
+    router.add_api_route("/campaigns/{slug}/board", shown.board)
+    router.add_api_route("/cases/{slug}", shown.case)
+    router.add_api_route("/cases/{slug}/write", shown.write)
+    router.add_api_route("/how-we-count", shown.how_we_count)
+    router.add_api_route("/your-data", shown.your_data)
+    return router
+
+
+def problem_page(pages: Pages, request: Request, status: int, languages: Sequence[str] = ()) -> Response:
+    """The page of an error, for a browser. `status` is an HTTP error status."""
+    retry_after = RETRY_AFTER_SECONDS if status in {429, 503} else None
+    return pages.response(
+        request,
+        "problem.html",
+        pages.language(request, languages),
+        status=status,
+        store=False,
+        headers={"Retry-After": str(retry_after)} if retry_after else None,
+        languages=languages,
+        view=problem_view(status, retry_after=retry_after),
+    )
+
+
+class _Shown:
+    """One method for each page."""
+
+    def __init__(
+        self, pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes, country_of: CountryOf
+    ) -> None:
+        self._pages = pages
+        self._catalog = catalog
+        self._clock = clock
+        self._minutes = minutes
+        self._country_of = country_of
+
+    async def home(self, request: Request) -> Response:
+        if not self._catalog.ready:
+            return problem_page(self._pages, request, 503)
+        language = self._pages.language(request)
+        view = home_view(self._catalog, now=self._clock.now(), language=language.code)
+        return self._pages.response(request, "home.html", language, view=view)
+
+    async def campaign(self, request: Request, slug: str) -> Response:
+        if (refusal := self._refusal(request, slug, self._catalog.campaigns)) is not None:
+            return refusal
+        languages = self._catalog.campaigns[slug].languages
+        language = self._pages.language(request, languages)
+        view = campaign_view(self._catalog, slug, now=self._clock.now(), language=language.code)
+        return self._pages.response(request, "campaign.html", language, languages=languages, view=view)
+
+    async def board(self, request: Request, slug: str) -> Response:
+        if (refusal := self._refusal(request, slug, self._catalog.campaigns)) is not None:
+            return refusal
+        languages = self._catalog.campaigns[slug].languages
+        if slug not in self._catalog.totals:
+            return problem_page(self._pages, request, 503, languages)
+        language = self._pages.language(request, languages)
+        history = await self._minutes(slug)
+        theme = request.query_params.get("theme")
+        return self._pages.response(
+            request,
+            "board.html",
+            language,
+            languages=languages,
+            theme=theme if theme in THEMES else None,
+            refresh="still" not in request.query_params,
+            view=board_view(self._catalog, slug, history, now=self._clock.now(), language=language.code),
+        )
+
+    async def case(self, request: Request, slug: str) -> Response:
+        if (refusal := self._refusal(request, slug, self._catalog.cases)) is not None:
+            return refusal
+        languages = self._languages_of_case(slug)
+        language = self._pages.language(request, languages)
+        view = case_view(
+            self._catalog,
+            slug,
+            now=self._clock.now(),
+            language=language.code,
+            country=self._country_of(request) or "",
+        )
+        return self._pages.response(request, "case.html", language, languages=languages, view=view)
+
+    async def write(self, request: Request, slug: str) -> Response:
+        if (refusal := self._refusal(request, slug, self._catalog.cases)) is not None:
+            return refusal
+        languages = self._languages_of_case(slug)
+        language = self._pages.language(request, languages)
+        kind = request.query_params.get("kind", "")
+        view = write_view(
+            self._catalog,
+            slug,
+            now=self._clock.now(),
+            language=language.code,
+            form=FormState({"kind": kind} if kind in _WRITABLE else {}),
+            country=self._country_of(request) or "",
+        )
+        return self._pages.response(request, "write.html", language, languages=languages, view=view)
+
+    async def how_we_count(self, request: Request) -> Response:
+        return self._pages.response(request, "how-we-count.html", self._pages.language(request))
+
+    async def your_data(self, request: Request) -> Response:
+        return self._pages.response(request, "your-data.html", self._pages.language(request))
+
+    def _refusal(self, request: Request, slug: str, among: Mapping[str, Any]) -> Response | None:
+        if not self._catalog.ready:
+            return problem_page(self._pages, request, 503)
+        return problem_page(self._pages, request, 404) if slug not in among else None
+
+    def _languages_of_case(self, slug: str) -> tuple[str, ...]:
+        return self._catalog.campaigns[self._catalog.cases[slug].campaign].languages

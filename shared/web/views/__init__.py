@@ -1,0 +1,31 @@
+"""What the pages show, as plain values: pure functions of the events that every service holds in memory."""
+
+from __future__ import annotations
+
+from shared.web.views.acts import ThanksView, TokenView, thanks_view, token_view
+from shared.web.views.board import BoardView, board_view
+from shared.web.views.campaigns import CampaignView, HomeView, campaign_view, home_view
+from shared.web.views.cases import CaseView, case_view, write_view
+from shared.web.views.forms import FormState
+from shared.web.views.known import Known
+from shared.web.views.problems import ProblemView, problem_view
+
+__all__ = [
+    "BoardView",
+    "CampaignView",
+    "CaseView",
+    "FormState",
+    "HomeView",
+    "Known",
+    "ProblemView",
+    "ThanksView",
+    "TokenView",
+    "board_view",
+    "campaign_view",
+    "case_view",
+    "home_view",
+    "problem_view",
+    "thanks_view",
+    "token_view",
+    "write_view",
+]

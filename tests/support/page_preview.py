@@ -1,0 +1,186 @@
+"""Every page with sample data, to look at without the services: `python -m tests.support.page_preview [port]`.
+
+The stream of the board is what a test makes of it: `Stage` holds the totals it sends, and can fall silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+
+from services.marathon.http.pages import pages_router
+from shared.clock import SetClock, rfc3339
+from shared.events.marathon import TotalsChanged
+from shared.web.pages import Pages
+from shared.web.views import FormState, case_view, problem_view, thanks_view, token_view, write_view
+from tests.support import page_samples
+from tests.support.page_samples import CASE, NOW, SLUG, Samples, samples
+
+PORT: Final = 14_100
+POLL_SECONDS: Final = 0.05
+TYPED: Final = {
+    "given_name": "Ana",
+    "family_name": "Díaz",
+    "email": "ana.example.org",
+    "country": "FR",
+    "privacy": "on",
+}
+
+
+@dataclass
+class Stage:
+    """What the preview shows. `streaming` off cuts the streams and refuses new ones."""
+
+    samples: Samples = field(default_factory=samples)
+    clock: SetClock = field(default_factory=lambda: SetClock(NOW))
+    streaming: bool = True
+    streams: int = 0
+    refused: int = 0
+
+    def show(self, totals: TotalsChanged) -> None:
+        """Make `totals` the newest."""
+        self.samples.totals[totals.campaign] = totals
+
+
+class Preview:
+    """The pages as an application, on a stage."""
+
+    def __init__(self, stage: Stage, origin: str) -> None:
+        self.stage = stage
+        origins = SimpleNamespace(
+            marathon_url=origin, petitions_url=origin, letters_url=origin, notifications_url=origin
+        )
+        self.pages = Pages(service="marathon", origins=origins, folder=Path("services/marathon"))
+        self.app = FastAPI(openapi_url=None)
+        self.app.include_router(pages_router(self.pages, stage.samples, stage.clock, self._minutes))
+        for path, answer, method in (
+            ("/v1/campaigns/{slug}/totals", self._totals, "GET"),
+            ("/v1/campaigns/{slug}/totals/live", self._live, "GET"),
+            ("/v1/campaigns/{slug}/history", self._history, "GET"),
+            ("/v1/signatures", self._sign, "POST"),
+            ("/v1/messages", self._write, "POST"),
+            ("/v1/signatures/{receipt}", self._status, "GET"),
+            ("/thanks/{receipt}", self._thanks, "GET"),
+            ("/pages/{name}", self._page, "GET"),
+        ):
+            self.app.add_route(path, answer, methods=[method])
+
+    async def _minutes(self, slug: str) -> list[tuple[float, int]]:
+        del slug
+        return page_samples.minutes()
+
+    async def _totals(self, request: Request) -> Response:
+        return Response(msgspec.json.encode(self.stage.samples.totals[request.path_params["slug"]]))
+
+    async def _history(self, request: Request) -> Response:
+        points = [[rfc3339(at), count] for at, count in page_samples.minutes()]
+        return JSONResponse({"campaign": request.path_params["slug"], "step": "minute", "points": points})
+
+    async def _live(self, request: Request) -> Response:
+        if not self.stage.streaming:
+            self.stage.refused += 1
+            return Response(status_code=503)
+        return StreamingResponse(self._events(request.path_params["slug"]), media_type="text/event-stream")
+
+    async def _events(self, slug: str) -> AsyncIterator[bytes]:
+        sent = -1
+        self.stage.streams += 1
+        while self.stage.streaming:
+            totals = self.stage.samples.totals[slug]
+            if totals.version != sent:
+                sent = totals.version
+                yield b"event: totals\nid: %d\ndata: %s\n\n" % (sent, msgspec.json.encode(totals))
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _sign(self, request: Request) -> Response:
+        form = {key: str(value) for key, value in (await request.form()).items()}
+        if "@" not in form.get("email", ""):
+            return self._failed(request, "case.html", form, (("/email", "email.invalid"),))
+        return RedirectResponse("/thanks/sample-receipt", 303)
+
+    async def _write(self, request: Request) -> Response:
+        form = {key: str(value) for key, value in (await request.form()).items()}
+        return self._failed(
+            request, "write.html", form, (("/text", "text.missing"), ("/consent/privacy", "privacy.required"))
+        )
+
+    def _failed(
+        self, request: Request, template: str, form: dict[str, str], errors: tuple[tuple[str, str], ...]
+    ) -> Response:
+        language = self.pages.language(request, ("en", "fr"), chosen=form.get("locale"))
+        make = case_view if template == "case.html" else write_view
+        view = make(self.stage.samples, CASE, now=NOW, language=language.code, form=FormState(form, errors))
+        return self.pages.response(
+            request,
+            template,
+            language,
+            status=422,
+            store=False,
+            languages=("en", "fr"),
+            address=f"/cases/{CASE}",
+            view=view,
+        )
+
+    async def _status(self, request: Request) -> Response:
+        del request
+        return JSONResponse({"status": "counted", "as_of": rfc3339(NOW)})
+
+    async def _thanks(self, request: Request) -> Response:
+        language = self.pages.language(request, ("en", "fr"))
+        view = thanks_view(
+            self.stage.samples,
+            CASE,
+            kind="signature",
+            receipt="q7b0cTzX9mW3eJr5LkV2sNfYhA8dGu1oPiRzQwEtB6xKjMvC4nHsDyFa",
+            status_address=f"/v1/signatures/{request.path_params['receipt']}",
+            counted=False,
+            as_of=rfc3339(NOW),
+            now=NOW,
+            language=language.code,
+        )
+        return self.pages.response(request, "thanks.html", language, store=False, languages=("en", "fr"), view=view)
+
+    async def _page(self, request: Request) -> Response:
+        """Any page that only a form or a link in a mail leads to."""
+        name = request.path_params["name"]
+        language = self.pages.language(request, ("en", "fr"))
+        if name == "failed":
+            return self._failed(
+                request, "case.html", dict(TYPED), (("/email", "email.invalid"), ("/consent/privacy", "x"))
+            )
+        if name == "failed-letter":
+            return self._failed(
+                request, "write.html", dict(TYPED), (("/text", "text.missing"), ("/email", "email.invalid"))
+            )
+        view: object
+        if name.isdigit():
+            name, view = "problem", problem_view(int(name), retry_after=2)
+        elif name == "closed":
+            view = case_view(self.stage.samples, CASE, now=NOW, language=language.code)
+        else:
+            acts = [(CASE, "signature"), ("deniz-arslan", "signature")][: 2 if "many" in request.query_params else 1]
+            view = token_view(self.stage.samples, acts, action=f"/pages/{name}", now=NOW, language=language.code)  # type: ignore[arg-type]
+        return self.pages.response(request, f"{name}.html", language, languages=("en", "fr"), view=view)
+
+
+def main() -> None:
+    """Serve the preview on the loopback."""
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else PORT
+    origin = f"http://127.0.0.1:{port}"
+    sys.stdout.write(f"{origin}/cases/{CASE}\n{origin}/campaigns/{SLUG}/board\n")
+    uvicorn.run(Preview(Stage(), origin).app, host="127.0.0.1", port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
