@@ -146,10 +146,10 @@ def _settings(settings: LocalSettings, folder: Path) -> dict[str, str]:
 
 
 def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
-    path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in settings.items()))
+    path.write_text("".join(f"{name}={escaped(value)}\n" for name, value in settings.items()))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` as java.util.Properties reads it: a file of ASCII, UTF-16 units escaped for all else."""
     units = memoryview(text.encode("utf-16")).cast("H")[1:]
     return "".join(chr(unit) if unit in PLAIN else f"\\u{unit:04x}" for unit in units)
