@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import asyncpg
 
+from services.notifications.domain.plan import Place
 from services.notifications.domain.submissions import REPEATED_WITHIN, Made, Submitted
 
 CONFIRMATION: Final = "confirmation"
@@ -117,3 +118,19 @@ async def withdraw(connection: asyncpg.Connection, withdrawn: Sequence[tuple[byt
     """End the deliveries made before each withdrawal, given as (key, offset), and remember the first one after each."""
     if withdrawn:
         await connection.execute(_WITHDRAW, *map(list, zip(*withdrawn, strict=True)))
+
+
+_LEAVE = """
+UPDATE deliveries SET state = $5, sealed = NULL
+FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS one (topic, partition, "offset")
+WHERE deliveries.template = $4 AND deliveries.topic = one.topic AND deliveries.partition = one.partition
+    AND deliveries."offset" = one."offset" AND deliveries.state IN ('pending', 'mailed')
+"""
+
+
+async def leave(
+    connection: asyncpg.Connection, places: Sequence[Place], state: Literal["suppressed", "expired"]
+) -> None:
+    """End the deliveries at `places`: no mail will bring them."""
+    if places:
+        await connection.execute(_LEAVE, *map(list, zip(*places, strict=True)), CONFIRMATION, state)

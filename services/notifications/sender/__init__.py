@@ -1,0 +1,1 @@
+"""Plans mails and sends them. No SMTP inside a database transaction."""

@@ -1,0 +1,91 @@
+"""One attempt to send one mail, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, failure, retry_after
+from services.notifications.domain.slow_domains import SlowDomains
+from services.notifications.sender.composing import Composer
+from services.notifications.sender.relay import Outgoing, RefusedError, Relay
+from services.notifications.storage.mails import Again, Ended, Leased
+from shared.clock import Clock, utc
+from shared.errors import PermanentError, TransientError
+from shared.logging import log
+
+LEAST_LEASE: Final = timedelta(seconds=60)
+"""A mail whose lease ends sooner is left alone: another sender may take it before the relay answers."""
+CLOSING: Final = 421
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a mail. `unreachable` says that the relay itself was at fault, so that others would fare alike."""
+
+    mail: Leased
+    what: Ended | Again
+    mailbox_gone: bool = False
+    unreachable: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """A word for the metrics."""
+        if isinstance(self.what, Ended):
+            return self.what.ending
+        return "deferred" if self.what.uncounted else "retried"
+
+
+class Attempts:
+    """Decides whether a leased mail may go, and sends it."""
+
+    def __init__(self, composer: Composer, clock: Clock) -> None:
+        self._composer = composer
+        self._clock = clock
+        self._slow = SlowDomains()
+
+    async def attempt(self, relay: Relay, mail: Leased) -> Result | None:
+        """Try to send `mail` over `relay`; None where its lease is too short to begin."""
+        now = utc(self._clock.now())
+        if mail.lease_until - now < LEAST_LEASE:
+            return None
+        if mail.suppressed or not mail.covers:
+            return Result(mail, Ended(mail.id, "dropped", 0))
+        if now - mail.planned_at > GIVE_UP_AFTER:
+            return Result(mail, Ended(mail.id, "failed", 0))
+        try:
+            outgoing = self._composer.compose(mail)
+        except TransientError:
+            return self._later(mail, now, 0)
+        except PermanentError as error:
+            topic, partition, offset = mail.covers[0].place
+            log.error("mail cannot be written", reason=error.reason, topic=topic, partition=partition, offset=offset)
+            return Result(mail, Ended(mail.id, "failed", 0))
+        return await self._send(relay, mail, outgoing, now)
+
+    async def _send(self, relay: Relay, mail: Leased, outgoing: Outgoing, now: datetime) -> Result:
+        domain = outgoing.recipient.rpartition("@")[2]
+        held_until = self._slow.held_until(domain, now)
+        if held_until is not None:
+            return Result(mail, Again(mail.id, held_until, uncounted=True, answer=0))
+        try:
+            await relay.send(outgoing)
+        except RefusedError as error:
+            return self._refused(mail, domain, error)
+        self._slow.succeeded(domain)
+        return Result(mail, Ended(mail.id, "sent", 250))
+
+    def _refused(self, mail: Leased, domain: str, error: RefusedError) -> Result:
+        now = utc(self._clock.now())
+        what = failure(error.stage, error.code)
+        log.warning("mail not taken", stage=error.stage.value, answer=error.code, attempt=mail.attempts)
+        if what is Failure.RETRY:
+            if error.stage is not Stage.SESSION and error.code in (0, CLOSING):
+                self._slow.failed(domain, now)
+            return self._later(mail, now, error.code, unreachable=error.stage is Stage.SESSION)
+        return Result(mail, Ended(mail.id, "bounced", error.code), mailbox_gone=what is Failure.MAILBOX_GONE)
+
+    def _later(self, mail: Leased, now: datetime, answer: int, *, unreachable: bool = False) -> Result:
+        again = Again(mail.id, now + retry_after(mail.attempts), uncounted=False, answer=answer)
+        return Result(mail, again, unreachable=unreachable)

@@ -1,0 +1,131 @@
+"""Composes a mail: opens what it covers, renders text and HTML, writes the headers."""
+
+from __future__ import annotations
+
+from email.utils import format_datetime
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+
+from services.notifications.domain.buttons import Act
+from services.notifications.domain.recipients import Recipients
+from services.notifications.sender.mime import mailbox, message, words
+from services.notifications.sender.relay import Outgoing
+from services.notifications.sender.view import View, Views
+from services.notifications.sender.wording import shown_name, wording
+from services.notifications.settings import Settings
+from services.notifications.storage.mails import Covered, Leased
+from shared.catalog import Catalog
+from shared.errors import PermanentError, TransientError
+from shared.privacy.addresses import canonical_domain
+from shared.web.languages import direction
+
+TEMPLATES: Final = Path(__file__).parents[1] / "templates"
+
+
+class Composer:
+    """Makes messages of leased mails. What it opens stays in memory for as long as one call."""
+
+    def __init__(self, catalog: Catalog, recipients: Recipients, settings: Settings) -> None:
+        self._catalog = catalog
+        self._recipients = recipients
+        self._settings = settings
+        self._views = Views(catalog, settings)
+
+    def compose(self, mail: Leased) -> Outgoing:
+        """The message of `mail`, the same at every attempt as long as the same acts wait.
+
+        Raises:
+            TransientError: a campaign, case or key is not known yet.
+            PermanentError: what is sealed cannot be opened, or the address cannot be written to.
+        """
+        acts = [self._act(covered) for covered in mail.covers]
+        latest = max(mail.covers, key=lambda covered: (covered.accepted_at, covered.place))
+        address, utf8 = _deliverable(acts[0].person.email)
+        view = self._views.of(acts, latest.locale, mail.planned_at)
+        text, html = self._rendered(view, mail.recipient)
+        person = acts[0].person
+        name = shown_name(f"{person.given_name} {person.family_name}") if view.name else ""
+        headers = self._headers(mail, view, mailbox("To", name, address))
+        return Outgoing(address, message(headers, text=text, html=html, boundary=f"={mail.id.hex()}="), utf8)
+
+    def _act(self, covered: Covered) -> Act:
+        keys = self._catalog.keys.get(covered.campaign)
+        if keys is None or covered.seal_key not in keys.seal:
+            raise TransientError("a campaign's keys are not known yet")
+        try:
+            person = keys.seal[covered.seal_key].open(
+                covered.sealed, topic=covered.place.topic, subject=covered.subject, key=covered.key
+            )
+        except ValueError:
+            raise PermanentError("cannot-be-opened") from None
+        return Act(
+            place=covered.place,
+            campaign=covered.campaign,
+            case=covered.case,
+            subject=covered.subject,
+            kind=covered.kind,
+            key=covered.key,
+            digest=covered.digest,
+            other_data=covered.other_data,
+            at=covered.accepted_at.timestamp(),
+            person=person,
+        )
+
+    def _rendered(self, view: View, recipient: bytes) -> tuple[str, str]:
+        token = self._recipients.token(recipient)
+        values = {
+            "view": view,
+            "language": view.wording.code,
+            "direction": direction(view.wording.code),
+            "preferences": f"{self._settings.notifications_url}/preferences/{token}",
+            "unsubscribe": self._unsubscribe(recipient),
+            "imprint": self._settings.mail_imprint,
+        }
+        text, html = _templates(view.wording.code)
+        return text.render(values), html.render(values)
+
+    def _headers(self, mail: Leased, view: View, to: str) -> list[tuple[str, str]]:
+        settings = self._settings
+        return [
+            ("From", mailbox("From", view.organisation, settings.mail_from)),
+            ("To", to),
+            ("Subject", words("Subject", view.subject)),
+            ("Date", format_datetime(mail.planned_at)),
+            ("Message-ID", f"<{mail.id.hex()}@{settings.mail_domain}>"),
+            ("List-Unsubscribe", f"<{self._unsubscribe(mail.recipient)}>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+            ("Auto-Submitted", "auto-generated"),
+            ("Content-Language", view.wording.code),
+        ]
+
+    def _unsubscribe(self, recipient: bytes) -> str:
+        return f"{self._settings.notifications_url}/v1/unsubscribe/{self._recipients.token(recipient)}"
+
+
+def _deliverable(address: str) -> tuple[str, bool]:
+    """`address` with its domain in A-labels, and whether the rest needs SMTPUTF8 (RFC 6531)."""
+    local, _, domain = address.strip().rpartition("@")
+    if not local or not address.isprintable():
+        raise PermanentError("no-address")
+    try:
+        return f"{local}@{canonical_domain(domain)}", not local.isascii()
+    except ValueError:
+        raise PermanentError("no-address") from None
+
+
+@cache
+def _templates(code: str) -> tuple[Template, Template]:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(wording(code).translations, newstyle=True)  # type: ignore[attr-defined]
+    return environment.get_template("confirmation.txt"), environment.get_template("confirmation.html")

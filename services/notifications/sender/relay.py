@@ -1,0 +1,148 @@
+"""One kept-open connection to the SMTP relay."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiosmtplib import SMTP
+from aiosmtplib.errors import (
+    SMTPConnectError,
+    SMTPDataError,
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+)
+
+from services.notifications.domain.refusals import Stage
+from services.notifications.settings import Settings
+
+COMMAND_S: Final = 30.0
+SENDING_S: Final = 50.0
+"""The longest that one mail may take, connecting included."""
+MAILS_A_CONNECTION: Final = 1_000
+NOT_SUPPORTED: Final = 553
+"""What a relay answers that cannot write to such a mailbox name; RFC 6531, 3.5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A mail as the relay takes it. `utf8` marks a recipient whose mailbox name is not ASCII (RFC 6531)."""
+
+    recipient: str
+    content: bytes
+    utf8: bool
+
+
+class RefusedError(Exception):
+    """The relay did not take the mail: how far the conversation had come, and the code, 0 if there was no answer.
+
+    Its text holds nothing that the relay said: relays repeat addresses.
+    """
+
+    def __init__(self, stage: Stage, code: int) -> None:
+        super().__init__(f"{stage.value} {code}")
+        self.stage = stage
+        self.code = code
+
+
+class Relay:
+    """Sends one mail after the other over one connection, made when needed and made anew after a failure."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: SMTP | None = None
+        self._sent = 0
+
+    async def send(self, mail: Outgoing) -> None:
+        """Hand `mail` over.
+
+        Raises:
+            RefusedError: it was not taken, or the answer is lost: then it may have been.
+        """
+        stage = Stage.SESSION
+        try:
+            async with asyncio.timeout(SENDING_S):
+                client = await self._connected()
+                stage = Stage.RECIPIENT
+                await self._envelope(client, mail)
+                stage = Stage.MESSAGE
+                await client.data(mail.content)
+        except SMTPResponseException as error:
+            await self._recover(error)
+            raise RefusedError(_stage_of(error), error.code) from None
+        except ValueError:
+            # The client refuses to write such an address into a command.
+            await self._recover(None)
+            raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED) from None
+        except (SMTPException, OSError, TimeoutError):
+            self._drop()
+            raise RefusedError(stage, 0) from None
+        self._sent += 1
+        if self._sent >= MAILS_A_CONNECTION:
+            await self.close()
+
+    async def close(self) -> None:
+        """Say goodbye, if there is anybody."""
+        client, self._client = self._client, None
+        self._sent = 0
+        if client is not None and client.is_connected:
+            with suppress(SMTPException, OSError, TimeoutError):
+                async with asyncio.timeout(5):
+                    await client.quit()
+
+    async def _connected(self) -> SMTP:
+        if self._client is None or not self._client.is_connected:
+            settings = self._settings
+            client = SMTP(
+                hostname=settings.smtp_host,
+                port=settings.smtp_port,
+                local_hostname=settings.mail_domain,
+                username=settings.smtp_username,
+                password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
+                timeout=COMMAND_S,
+                use_tls=settings.smtp_tls == "tls",
+                start_tls={"auto": None, "starttls": True}.get(settings.smtp_tls, False),
+            )
+            self._sent = 0
+            self._client = client
+            await client.connect()
+        return self._client
+
+    async def _envelope(self, client: SMTP, mail: Outgoing) -> None:
+        if not mail.utf8:
+            await client.mail(self._settings.mail_from)
+            await client.rcpt(mail.recipient)
+            return
+        if client.is_ehlo_or_helo_needed:
+            await client.ehlo()
+        if not client.supports_extension("smtputf8"):
+            raise SMTPRecipientRefused(NOT_SUPPORTED, "", "")
+        await client.mail(self._settings.mail_from, options=["SMTPUTF8", "BODY=8BITMIME"])
+        await client.rcpt(mail.recipient, encoding="utf-8")
+
+    async def _recover(self, error: SMTPResponseException | None) -> None:
+        """Make the connection fit for the next mail, or drop it where the relay has closed it or never opened it."""
+        client = self._client
+        closing = error is not None and (error.code == 421 or isinstance(error, SMTPConnectError))  # noqa: PLR2004
+        if client is None or closing or not client.is_connected:
+            self._drop()
+            return
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                await client.rset()
+        except (SMTPException, OSError, TimeoutError):
+            self._drop()
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+def _stage_of(error: SMTPResponseException) -> Stage:
+    if isinstance(error, SMTPRecipientRefused):
+        return Stage.RECIPIENT
+    return Stage.MESSAGE if isinstance(error, SMTPDataError) else Stage.SESSION

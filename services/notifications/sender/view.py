@@ -1,0 +1,160 @@
+"""What a mail says, before it is written out: acts, buttons, links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.notifications.domain.buttons import Act, Button, buttons
+from services.notifications.sender.wording import Wording, language_of, localized, shown_name, wording
+from services.notifications.settings import Settings
+from shared.catalog import Catalog
+from shared.errors import TransientError
+from shared.events.marathon import CampaignChanged, CaseChanged
+from shared.events.words import Kind
+from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose, sign
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One act: what was done, to `title` (a petition's, or the case's name). `name` is whose, where versions differ."""
+
+    kind: Kind
+    title: str
+    at: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A button with what it confirms."""
+
+    lines: tuple[Line, ...]
+    label: str
+    confirm: str
+    withdraw: str
+    other_data: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A whole mail. `name` is how the person is greeted, empty for no name; `about` the one case it is about, if
+    any.
+    """
+
+    wording: Wording
+    subject: str
+    name: str
+    about: str
+    choices: tuple[Choice, ...]
+    organisation: str
+
+    @property
+    def single(self) -> bool:
+        """Whether it is about one act only."""
+        return len(self.choices) == 1 and len(self.choices[0].lines) == 1
+
+
+class Views:
+    """Makes views from acts and the catalog."""
+
+    def __init__(self, catalog: Catalog, settings: Settings) -> None:
+        self._catalog = catalog
+        self._settings = settings
+
+    def of(self, acts: Sequence[Act], locale: str, planned_at: datetime) -> View:
+        """The view of a mail that covers `acts`, planned at `planned_at`, for somebody who speaks `locale`.
+
+        Raises:
+            TransientError: the catalog does not hold a campaign, a case or a key yet.
+        """
+        pressed = buttons(acts)
+        campaigns = [self._campaign(button.campaign) for button in pressed]
+        words = wording(language_of(locale, campaigns[0].languages))
+        versions = {act.key for act in acts if act.other_data}
+        choices = tuple(self._choice(button, words, versions, planned_at) for button in pressed)
+        cases = {act.case: self._case(act.case) for act in acts}
+        case = next(iter(cases.values())) if len(cases) == 1 else None
+        organisations = {campaign.organisation for campaign in campaigns}
+        safe = any(campaign.policies.safety_mode for campaign in campaigns)
+        return View(
+            wording=words,
+            subject=_subject(words, acts, "" if safe or case is None else case.name),
+            name=_greeted(acts),
+            about=case.name if case is not None else "",
+            choices=choices,
+            organisation=(organisations.pop() if len(organisations) == 1 else "") or self._settings.mail_from_name,
+        )
+
+    def _choice(self, button: Button, words: Wording, versions: set[bytes], planned_at: datetime) -> Choice:
+        lines = tuple(
+            Line(act.kind, self._title(act, words.code), act.at, _full_name(act) if act.key in versions else "")
+            for act in button.acts
+        )
+        if button.other_data:
+            label = words.label_of_other_data(_full_name(button.acts[0]))
+        else:
+            label = words.label(signatures=button.signatures, count=len(lines))
+        return Choice(
+            lines=lines,
+            label=label,
+            confirm=self._link(button, "confirm", planned_at),
+            withdraw=self._link(button, "withdraw", planned_at),
+            other_data=button.other_data,
+        )
+
+    def _link(self, button: Button, purpose: TokenPurpose, planned_at: datetime) -> str:
+        keys = self._catalog.keys.get(button.campaign)
+        if keys is None:
+            raise TransientError("a campaign's keys are not known yet")
+        acts = tuple(
+            TokenAct(
+                topic=act.place.topic,
+                case=act.case,
+                subject=act.subject,
+                key=act.key,
+                digest=act.digest,
+                partition=act.place.partition,
+                offset=act.place.offset,
+            )
+            for act in button.acts
+        )
+        issued_at = int(planned_at.timestamp())
+        token = sign(ActToken(purpose=purpose, campaign=button.campaign, issued_at=issued_at, acts=acts), keys.token)
+        place = self._settings.petitions_url if button.signatures else f"{self._settings.letters_url}/letters"
+        return f"{place}/{purpose}/{token}"
+
+    def _title(self, act: Act, code: str) -> str:
+        case = self._case(act.case)
+        if act.kind == "signature" and case.petition is not None:
+            return localized(case.petition.title, code)
+        return case.name
+
+    def _case(self, slug: str) -> CaseChanged:
+        case = self._catalog.cases.get(slug)
+        if case is None:
+            raise TransientError("a case is not known yet")
+        return case
+
+    def _campaign(self, slug: str) -> CampaignChanged:
+        campaign = self._catalog.campaigns.get(slug)
+        if campaign is None:
+            raise TransientError("a campaign is not known yet")
+        return campaign
+
+
+def _subject(words: Wording, acts: Sequence[Act], name: str) -> str:
+    if len(acts) == 1 and name:
+        return words.subject_of_one(acts[0].kind, name)
+    return words.subject_of_many(len(acts))
+
+
+def _full_name(act: Act) -> str:
+    return shown_name(f"{act.person.given_name} {act.person.family_name}")
+
+
+def _greeted(acts: Sequence[Act]) -> str:
+    """The given name, where all acts agree on it: otherwise a stranger may have typed one of them."""
+    names = {shown_name(act.person.given_name) for act in acts}
+    return names.pop() if len(names) == 1 else ""

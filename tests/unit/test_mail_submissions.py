@@ -1,0 +1,138 @@
+"""Which submissions get a delivery."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.notifications.domain.submissions import Decision, Made, Submitted, Withdrawn, decide
+
+START = datetime(2026, 12, 1, tzinfo=UTC)
+ACT, OTHER_ACT = b"act", b"other act"
+ANA, BOB = b"ana", b"bob"
+
+
+def submitted(offset: int, hours: float = 0, *, key: bytes = ACT, digest: bytes = ANA) -> Submitted:
+    return Submitted(key, digest, offset, START + timedelta(hours=hours))
+
+
+def offsets(decisions: list[Decision]) -> list[int]:
+    return [decision.submitted.offset for decision in decisions]
+
+
+def test_a_submission_makes_a_delivery() -> None:
+    assert decide([], [submitted(0)]) == [Decision(submitted(0), other_data=False)]
+
+
+def test_a_repeat_within_a_day_makes_none() -> None:
+    assert offsets(decide([], [submitted(0), submitted(1, 23.9)])) == [0]
+
+
+def test_a_repeat_after_a_day_makes_another() -> None:
+    assert offsets(decide([], [submitted(0), submitted(1, 24.1)])) == [0, 1]
+
+
+def test_a_repeat_is_measured_from_the_last_delivery() -> None:
+    assert offsets(decide([], [submitted(0), submitted(1, 20), submitted(2, 30), submitted(3, 50)])) == [0, 2]
+
+
+def test_a_repeat_after_a_withdrawal_makes_another() -> None:
+    assert offsets(decide([], [submitted(0), Withdrawn(ACT, 1), submitted(2, 1)])) == [0, 2]
+
+
+def test_the_withdrawal_of_another_act_changes_nothing() -> None:
+    assert offsets(decide([], [submitted(0), Withdrawn(OTHER_ACT, 1), submitted(2, 1)])) == [0]
+
+
+def test_other_data_for_the_same_act_makes_a_delivery_that_says_so() -> None:
+    decisions = decide([], [submitted(0), submitted(1, digest=BOB)])
+    assert [decision.other_data for decision in decisions] == [False, True]
+
+
+def test_after_a_withdrawal_other_data_is_the_first_data() -> None:
+    decisions = decide([], [submitted(0), Withdrawn(ACT, 1), submitted(2, digest=BOB)])
+    assert [decision.other_data for decision in decisions] == [False, False]
+
+
+def test_a_replay_knows_what_stood_before_the_submission_not_what_came_after() -> None:
+    made = [Made(ACT, ANA, 10, START, withdrawn_offset=12), Made(ACT, ANA, 13, START + timedelta(hours=1))]
+    replayed = [submitted(10), submitted(11), Withdrawn(ACT, 12), submitted(13, 1)]
+    assert offsets(decide(made, replayed)) == [10, 13]
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["submitted", "submitted", "submitted", "withdrawn"]),
+        st.sampled_from([ACT, OTHER_ACT]),
+        st.sampled_from([ANA, BOB]),
+        st.integers(0, 20),
+    ),
+    max_size=30,
+)
+
+
+def in_order(drawn: list[tuple[str, bytes, bytes, int]]) -> list[Submitted | Withdrawn]:
+    hours = 0
+    result: list[Submitted | Withdrawn] = []
+    for offset, (what, key, digest, later) in enumerate(drawn):
+        hours += later
+        if what == "withdrawn":
+            result.append(Withdrawn(key, offset))
+        else:
+            result.append(submitted(offset, hours, key=key, digest=digest))
+    return result
+
+
+class Table:
+    """What the database keeps of decisions and withdrawals."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Made] = {}
+
+    def take(self, batch: list[Submitted | Withdrawn]) -> None:
+        copies = [Made(m.key, m.digest, m.offset, m.accepted_at, m.withdrawn_offset) for m in self.rows.values()]
+        for one, _ in decide(copies, batch):
+            self.rows.setdefault(one.offset, Made(one.key, one.digest, one.offset, one.accepted_at))
+        for event in batch:
+            if isinstance(event, Withdrawn):
+                for row in self.rows.values():
+                    if row.key == event.key and row.stood_at(event.offset):
+                        row.withdrawn_offset = event.offset
+
+
+@given(events, st.lists(st.integers(0, 30)), st.integers(0, 30))
+def test_any_split_and_any_replay_make_the_deliveries_of_one_pass(
+    drawn: list[tuple[str, bytes, bytes, int]], cuts: list[int], replay_from: int
+) -> None:
+    stream = in_order(drawn)
+    once = Table()
+    once.take(stream)
+    split = Table()
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    for start, end in zip(places, places[1:], strict=False):
+        split.take(stream[start:end])
+    assert split.rows == once.rows
+    split.take(stream[replay_from:])
+    split.take(stream)
+    assert split.rows == once.rows
+
+
+@given(events)
+def test_every_submission_has_a_standing_delivery_of_its_content_in_the_day_before(
+    drawn: list[tuple[str, bytes, bytes, int]],
+) -> None:
+    stream = in_order(drawn)
+    table = Table()
+    table.take(stream)
+    for event in stream:
+        if isinstance(event, Submitted):
+            covering = [
+                row
+                for row in table.rows.values()
+                if (row.key, row.digest) == (event.key, event.digest)
+                and event.accepted_at - timedelta(hours=24) <= row.accepted_at <= event.accepted_at
+                and (row.offset == event.offset or row.stood_at(event.offset))
+            ]
+            assert covering
