@@ -13,6 +13,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
+import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from deploy.local.ports import HOST
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(serve(arguments.host, arguments.port, arguments.folder))
+    uvloop.run(serve(arguments.host, arguments.port, arguments.folder))
 
 
 if __name__ == "__main__":
