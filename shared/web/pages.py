@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
+from babel.support import NullTranslations
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,7 +42,8 @@ class Pages:
     Args:
         service: its name; its static files are under `/static/<service>/`.
         origins: where the services are, for links, form actions and the content-security policy.
-        folder: the service's own folder; its `templates/` are looked in first, its `static/` is served too.
+        folder: the service's own folder; its `templates/` are looked in first, its `static/` is served too, and the
+            sentences of its `translations/`, if it has any, are known beside the shared ones.
     """
 
     def __init__(self, *, service: str, origins: Origins, folder: Path | None = None) -> None:
@@ -48,6 +51,7 @@ class Pages:
         self._service = service
         self._origins = origins
         self._templates = [*([folder / "templates"] if folder is not None else []), TEMPLATES]
+        self._translations = folder / "translations" if folder is not None else None
         self._environments: dict[str, Environment] = {}
         self._policy = content_security_policy(origins)
 
@@ -118,6 +122,13 @@ class Pages:
             environment = self._environments[code] = self._make_environment(code)
         return environment
 
+    def _messages(self, code: str) -> NullTranslations:
+        if self._translations is None:
+            return translations(code)
+        messages = copy(translations(code, self._translations))
+        messages.add_fallback(translations(code))
+        return messages
+
     def _make_environment(self, code: str) -> Environment:
         environment = Environment(
             loader=FileSystemLoader(self._templates),
@@ -128,7 +139,7 @@ class Pages:
             auto_reload=False,
             extensions=["jinja2.ext.i18n"],
         )
-        environment.install_gettext_translations(translations(code), newstyle=True)  # type: ignore[attr-defined]
+        environment.install_gettext_translations(self._messages(code), newstyle=True)  # type: ignore[attr-defined]
         written = formats(code)
         for name in ("number", "round_number", "tenths", "share", "time", "minute", "date", "moment", "country"):
             environment.filters[name] = getattr(written, name)

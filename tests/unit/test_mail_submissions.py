@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -58,7 +59,7 @@ def test_after_a_withdrawal_other_data_is_the_first_data() -> None:
 
 def test_a_replay_knows_what_stood_before_the_submission_not_what_came_after() -> None:
     made = [Made(ACT, ANA, 10, START, withdrawn_offset=12), Made(ACT, ANA, 13, START + timedelta(hours=1))]
-    replayed = [submitted(10), submitted(11), Withdrawn(ACT, 12), submitted(13, 1)]
+    replayed: list[Submitted | Withdrawn] = [submitted(10), submitted(11), Withdrawn(ACT, 12), submitted(13, 1)]
     assert offsets(decide(made, replayed)) == [10, 13]
 
 
@@ -111,7 +112,7 @@ def test_any_split_and_any_replay_make_the_deliveries_of_one_pass(
     once.take(stream)
     split = Table()
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         split.take(stream[start:end])
     assert split.rows == once.rows
     split.take(stream[replay_from:])
