@@ -14,18 +14,18 @@ from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared.database import connected
 from shared.errors import HaltError, SetupError, TransientError
+from shared.kafka.fetching import Fetches
 from shared.kafka.places import Places
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, note_attempts
 from shared.kafka.records import PartitionBatch
 from shared.logging import log
-from shared.metrics import LOOP_FAILURES, PARTITION_LAG, POISONED
+from shared.metrics import LOOP_FAILURES, POISONED
 
-READ_WAIT_MS: Final = 500
 READ_APART_S: Final = 0.05
 """Records that arrive within this time share a transaction."""
 SURROUNDINGS_S: Final = 600.0
@@ -75,6 +75,7 @@ class PositionedLoop(Generic[P]):
         self._poison = poison
         self._consumer = _consumer(bootstrap_servers, group, instance_id)
         self._places = Places(self._consumer)
+        self._fetches = Fetches(self._consumer)
         self._next: dict[TopicPartition, int] = {}
         self._written: asyncio.Task[None] | None = None
         self._in_hand: Batches = ()
@@ -106,6 +107,7 @@ class PositionedLoop(Generic[P]):
             raise failed.exceptions[0] from None
         finally:
             await self._last_write()
+            await self._fetches.close()
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(REQUEST_S):
                     await self._consumer.stop()
@@ -126,9 +128,9 @@ class PositionedLoop(Generic[P]):
                 continue
             await asyncio.sleep(next_read - time.monotonic())
             generation = self._places.generation
-            fetched = await self._fetch()
+            batches = await self._fetch()
             next_read = time.monotonic() + READ_APART_S
-            batches = [batch for tp in sorted(fetched) if (batch := self._places.accept(tp, fetched[tp]))]
+            self._fetches.start(self._places.wanted())
             if not batches:
                 await self._settle()
             elif await self._may_try(batches):
@@ -148,19 +150,23 @@ class PositionedLoop(Generic[P]):
 
         await _wait_out(attempt)
 
-    async def _fetch(self) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+    async def _fetch(self) -> Batches:
+        wanted = self._places.wanted()
         try:
-            fetched = await self._consumer.getmany(timeout_ms=READ_WAIT_MS, max_records=self._places.batch_limit)
+            # Nothing comes of it, all partitions are paused; but it tells the group that we are at work.
+            await self._consumer.getmany(timeout_ms=0)
+            fetched = await self._fetches.get(wanted)
+            if self._places.connection_was_lost():
+                self._places.forget()
+                return []
+            accepted = [self._places.accept(tp, fetched[tp]) for tp in sorted(fetched)]
         except (OffsetOutOfRangeError, NoOffsetForPartitionError):
             self._places.forget()
-            return {}
-        except KafkaError as error:
+            return []
+        except (KafkaError, TransientError) as error:
             await self._failed(error)
-            return {}
-        if self._places.connection_was_lost():
-            self._places.forget()
-            return {}
-        return fetched
+            return []
+        return [batch for batch in accepted if batch]
 
     async def _may_try(self, batches: Batches) -> bool:
         """Leave a mark before records are touched: by it the next process knows if this one dies of them."""
@@ -279,7 +285,6 @@ class PositionedLoop(Generic[P]):
             if tp in ends:
                 self._next.setdefault(tp, place.position.next)
                 lag[tp] = max(0, ends[tp] - self._next[tp])
-                PARTITION_LAG.labels(tp.topic, tp.partition).set(lag[tp])
         return lag
 
 
@@ -331,7 +336,4 @@ def _consumer(bootstrap_servers: str, group: str, instance_id: str | None) -> AI
         heartbeat_interval_ms=2_000,
         request_timeout_ms=15_000,
         retry_backoff_ms=200,
-        max_partition_fetch_bytes=4 * 1024 * 1024,
-        # A request that waits for quiet partitions holds up the busy ones of the same broker for as long.
-        fetch_max_wait_ms=100,
     )

@@ -1,25 +1,28 @@
 """Where a loop reads: each assigned partition is placed by its position in PostgreSQL before any of it is processed.
 
-aiokafka fetches before a rebalance listener has finished and swallows what it raises, so the loop places partitions,
-and every record it is given must be the next one of a placed partition.
+aiokafka calls a rebalance listener while it already fetches, and swallows what it raises; so the loop itself places
+partitions, and every record it processes must be the next one of a placed partition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError
 
+from shared.errors import HaltError
 from shared.kafka.positions import Position, digest, read_position
-from shared.kafka.records import PartitionBatch, Record
+from shared.kafka.records import PartitionBatch, Record, read_records
 from shared.logging import log
 from shared.metrics import PARTITION_HALTED
 
 FULL_BATCH: Final = 10_000
+"""About as many records as one fetch brings."""
 CAREFUL_AFTER: Final = 3
 """From so many processes that died on the same records on, fewer are taken at once: 1,000, 100, 10, then one."""
 BOOTSTRAP: Final = "bootstrap"
@@ -78,11 +81,6 @@ class Places:
         self.generation += 1
         self.placed.clear()
 
-    @property
-    def batch_limit(self) -> int:
-        """How many records to take at once."""
-        return min((place.batch_limit for place in self.placed.values()), default=FULL_BATCH)
-
     def must_note(self, batch: PartitionBatch) -> bool:
         """Whether a process that dies of `batch` has to leave a trace."""
         place = self._of(batch)
@@ -123,10 +121,8 @@ class Places:
         self.halted[tp] = reason
         PARTITION_HALTED.labels(tp.topic, tp.partition).set(1)
         log.error("partition halted", topic=tp.topic, partition=tp.partition, reason=reason)
-        try:
+        with suppress(IllegalStateError):
             self.consumer.pause(tp)
-        except IllegalStateError:
-            log.info("halted partition is not assigned any more", topic=tp.topic, partition=tp.partition)
 
     def connection_was_lost(self) -> bool:
         """Whether since the last call a broker connection that records come through was opened or lost.
@@ -166,23 +162,33 @@ class Places:
         # Where retention took everything before the position there is nothing to compare.
         check = position.digest if position.next > start else None
         try:
-            self.consumer.seek(tp, position.next - 1 if check else position.next)
+            self.consumer.seek(tp, position.next)
+            self.consumer.pause(tp)
         except IllegalStateError:
             return
         self.placed[tp] = Place(position, position.next, check, careful_until=position.next + FULL_BATCH)
 
-    def accept(self, tp: TopicPartition, fetched: Sequence[ConsumerRecord[bytes, bytes]]) -> PartitionBatch | None:
-        """The records to process of those `fetched`, None where there are none; then the place is behind them."""
+    def wanted(self) -> dict[TopicPartition, int]:
+        """The offset to read next, of each placed partition."""
+        return {tp: place.next - 1 if place.check else place.next for tp, place in self.placed.items()}
+
+    def accept(self, tp: TopicPartition, fetched: bytes) -> PartitionBatch | None:
+        """The records to process of what was `fetched`, None where there are none; then the place is behind them.
+
+        Raises:
+            TransientError: it was damaged on the way.
+        """
         place = self.placed.get(tp)
         if place is None:
             return None
-        records = [Record(one.offset, one.timestamp, one.key, one.value, one.headers) for one in fetched]
+        try:
+            records = read_records(fetched, self.wanted()[tp])
+        except HaltError as error:
+            self.halt(tp, str(error))
+            return None
         if not self._compared(tp, place, records):
             return None
-        if records[0].offset != place.next:
-            # Left over from before a rebalance or a seek.
-            del self.placed[tp]
-            return None
+        records = records[: place.batch_limit] if place.careful else records
         if records[-1].offset - place.next != len(records) - 1:
             self.halt(tp, f"records are missing between {place.next} and {records[-1].offset}")
             return None
@@ -191,10 +197,10 @@ class Places:
 
     def _compared(self, tp: TopicPartition, place: Place, records: list[Record]) -> bool:
         """Compare the first of `records` where that is still to be done, and take it out; whether any are left."""
-        if place.check is None:
-            return True
+        if place.check is None or not records:
+            return bool(records)
         if records[0].offset != place.next - 1:
-            del self.placed[tp]
+            self.halt(tp, f"the record at {place.next - 1} is missing")
             return False
         if digest(records[0]) != place.check:
             self.halt(tp, f"the record at {place.next - 1} is not the one that was counted")

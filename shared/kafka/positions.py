@@ -50,7 +50,7 @@ def digest(record: Record) -> bytes:
     """16 bytes that name `record` among all that could stand at its offset."""
     key, value = record.key or b"", record.value or b""
     head = struct.pack(">qqi", record.offset, record.timestamp_ms, len(key))
-    return hashlib.blake2b(head + key + value, digest_size=16).digest()
+    return hashlib.blake2b(head + key + value + record.packed_headers, digest_size=16).digest()
 
 
 _COUNT = "SELECT count(*), coalesce(max(partition), -1) FROM positions WHERE topic = $1"
