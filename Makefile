@@ -7,6 +7,7 @@ WEB := shared/web/frontend
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+export npm_config_update_notifier := false
 .PHONY: help setup demo test run bench faults lint clean always
 
 # Caches lie in the clone where the user has no home to write to.
@@ -48,7 +49,7 @@ faults: setup ## break things on purpose and check that nothing is lost or count
 
 clean: ## delete everything that was made here, data included
 	$(PYTHON) -m deploy.local.clean
-	rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(WEB)/node_modules
+	rm -rf .venv .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(WEB)/node_modules shared/web/static/built
 	find deploy services shared tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 always:
