@@ -77,3 +77,12 @@ DELIVERIES_PENDING: Final = Gauge("notifications_deliveries_pending", "Deliverie
 DELIVERIES_OLDEST: Final = Gauge("notifications_deliveries_oldest_seconds", "Age of the oldest of them.")
 MAILS_PENDING: Final = Gauge("notifications_mails_pending", "Mails that no SMTP server has taken yet.")
 MAILS_OLDEST: Final = Gauge("notifications_mails_oldest_seconds", "Age of the oldest of them.")
+
+# --- Totals and the live board: marathon -----------------------------------------------------------------------------
+
+LEDGER_BATCHES: Final = Counter("marathon_tally_batches", "Tally batches read, by what became of them.", ("outcome",))
+LEDGER_HALTED: Final = Gauge("marathon_ledger_halted", "Source partitions that contradict the ledger and stand still.")
+TOTALS_AGE: Final = Gauge("marathon_totals_age_seconds", "How far the totals lie behind what the broker has stored.")
+TOTALS_PUBLISHED: Final = Counter("marathon_totals_published", "Totals documents put in the outbox.")
+STREAMS_OPEN: Final = Gauge("marathon_streams_open", "Open event streams of the live board.")
+STREAMS_CUT: Final = Counter("marathon_streams_cut", "Streams ended because their reader was too slow.")

@@ -29,6 +29,8 @@ CLOSE: Final = b"connection: close\r\n"
 LINGER_SECONDS: Final = 5.0
 """How long a connection that was answered before its body ended is read from, so that the answer is not lost."""
 
+RAW_TRANSPORT: Final = "milleplumes.raw_transport"
+"""The ASGI extension by which an endless answer gets at its connection: one write for many is made past its task."""
 
 NOTHING: Final = 0
 HEADERS: Final = 1
@@ -227,6 +229,7 @@ class HotProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
+        self.scope["extensions"] = {RAW_TRANSPORT: self._raw}
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )

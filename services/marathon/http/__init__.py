@@ -1,1 +1,4 @@
-"""Routes of marathon: pages for people, documents for programs."""
+"""Addresses: campaigns, cases, totals, their history and the live stream.
+
+Everything but history is served from memory.
+"""

@@ -1,0 +1,74 @@
+"""Import a campaign file: campaigns, cases, keys and a first totals document, in one transaction with their events."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+
+from services.marathon.actions.announce import Announcements
+from services.marathon.domain.campaign_changes import Import, conflicts, plan
+from services.marathon.domain.campaign_file import CampaignFileError, read
+from services.marathon.domain.cells import Changes
+from services.marathon.domain.disclosure import public_total
+from services.marathon.domain.document import first_document
+from services.marathon.domain.yaml_lines import Complaint
+from services.marathon.storage import campaigns, cells, published
+from services.marathon.storage.campaigns import WrappedKey
+from shared import outbox
+from shared.events.marathon import CampaignChanged
+from shared.events.words import Purpose
+from shared.privacy.keys import KeyWrapper
+
+PURPOSES: Final[tuple[Purpose, ...]] = ("dedupe", "seal", "token")
+
+
+async def import_campaign(
+    connection: asyncpg.Connection, text: str, *, wrapper: KeyWrapper, announcements: Announcements, now: float
+) -> Import:
+    """Store what the campaign file `text` changes and tell the others; `now` is in seconds since 1970.
+
+    Importing the same file again changes nothing and tells nobody.
+
+    Raises:
+        CampaignFileError: the file is faulty, or contradicts what is stored; everything wrong is listed.
+    """
+    file, parsed = read(text)
+    slug = file.campaign.slug
+    petitions = [case.petition.slug for case in file.cases if case.petition is not None]
+    async with connection.transaction():
+        await campaigns.lock(connection)
+        stored = await campaigns.stored(connection, slug, [case.slug for case in file.cases], petitions)
+        if found := list(conflicts(file, stored)):
+            raise CampaignFileError([Complaint(parsed.line(path), path, advice) for path, advice in found])
+        changes = plan(file, stored)
+        if not changes.changed:
+            return changes
+        await campaigns.put(connection, changes)
+        records = [announcements.campaign(changes.campaign, now)]
+        records += [announcements.case(case, now) for case in changes.cases]
+        if not await campaigns.has_keys(connection, slug):
+            keys = [WrappedKey(purpose, 1, wrapper.create()) for purpose in PURPOSES]
+            await campaigns.put_keys(connection, slug, keys, now)
+            # Keys first: whoever knows a petition should find its keys.
+            records = [*(announcements.key(slug, key, now) for key in keys), *records]
+        if stored.campaign is None:
+            document = first_document(changes.campaign, now)
+            await published.put_first(connection, document, now)
+            records.append(announcements.totals(document, now))
+        elif not stored.frozen:
+            await _record_policy_change(connection, stored.campaign, changes.campaign, now)
+        await outbox.put(connection, records)
+    return changes
+
+
+async def _record_policy_change(
+    connection: asyncpg.Connection, before: CampaignChanged, after: CampaignChanged, now: float
+) -> None:
+    """Put on public record what another choice of public evidence does to the total."""
+    counts = (await cells.exact(connection, after.slug, ())).by_evidence
+    change = public_total(counts, after.policies) - public_total(counts, before.policies)
+    if change:
+        corrections = Changes()
+        corrections.correct(after.slug, int(now) // 60, "", "policy-changed", change, after_freeze=False)
+        await cells.add_corrections(connection, corrections)

@@ -1,0 +1,232 @@
+"""Publish the totals of every campaign, once a second where they move, and freeze those of closed campaigns.
+
+Every process with the ledger may run a publisher: an advisory lock and the version let one publish a campaign at a
+time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import asyncpg
+import msgspec
+from aiokafka.errors import KafkaError
+
+from services.marathon.actions.announce import Announcements
+from services.marathon.domain.disclosure import Exact, disclose
+from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record, says_the_same
+from services.marathon.domain.freshness import FREEZE_AFTER_S, Freshness, Reading, reached
+from services.marathon.domain.ledger import Head, SourcePartition
+from services.marathon.storage import campaigns, cells, ledger, published
+from services.marathon.storage.published import Freeze, Published
+from shared import outbox
+from shared.clock import Clock, parse_rfc3339
+from shared.database import connected
+from shared.errors import TransientError
+from shared.events.marathon import CampaignChanged, TotalsChanged
+from shared.logging import log
+from shared.metrics import TOTALS_AGE, TOTALS_PUBLISHED
+
+EVERY_S: Final = 0.95
+"""A little under a second, so that what is due every two seconds comes in two rounds."""
+REFRESH_S: Final = 1.4
+"""Unchanged totals that are not final are published again after so long, for their `as_of`."""
+ROUND_S: Final = 20.0
+GIVE_UP_S: Final = 120.0
+
+
+class Ends(Protocol):
+    """Where the end offsets of the counted topics come from."""
+
+    async def read(self) -> Reading:
+        """The end offset of every source partition.
+
+        Raises:
+            KafkaError, OSError, TimeoutError: the broker does not tell.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The exact totals of a campaign as of `mark`, under `campaign`'s policies."""
+
+    mark: int
+    campaign: CampaignChanged
+    exact: Exact
+    corrections: list[RecordedCorrection]
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """One state of the database; `reading` was made before it."""
+
+    reading: Reading
+    heads: Mapping[SourcePartition, Head]
+    campaigns: list[CampaignChanged]
+    marks: Mapping[str, int]
+    freezes: Mapping[str, Freeze]
+
+
+class Publisher:
+    """Publishes totals documents; `run` goes on until cancelled."""
+
+    def __init__(self, pool: asyncpg.Pool, ends: Ends, clock: Clock, announcements: Announcements) -> None:
+        self._pool = pool
+        self._ends = ends
+        self._clock = clock
+        self._announcements = announcements
+        self._freshness = Freshness()
+        self._published: dict[str, Published] = {}
+        self._known: dict[str, _Known] = {}
+        self._published_at: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Publish in rounds.
+
+        Raises:
+            TransientError: no round succeeded for two minutes.
+        """
+        last_good = time.monotonic()
+        while True:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(ROUND_S):
+                    await self.publish()
+                last_good = time.monotonic()
+            except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("totals could not be published", failure=type(error).__name__)
+                if time.monotonic() - last_good > GIVE_UP_S:
+                    raise TransientError("no totals could be published for two minutes") from error
+            await asyncio.sleep(max(0.05, began + EVERY_S - time.monotonic()))
+
+    async def publish(self) -> None:
+        """One round: read the end offsets, then the sums, then put what is due in the outbox."""
+        reading = await self._ends.read()
+        async with connected(self._pool) as connection:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                snapshot = await self._read(connection, reading)
+                due = await self._due(connection, snapshot)
+            if due:
+                await self._put(connection, due)
+            for campaign in snapshot.campaigns:
+                await self._close(connection, campaign, snapshot)
+
+    async def _read(self, connection: asyncpg.Connection, reading: Reading) -> _Snapshot:
+        snapshot = _Snapshot(
+            reading,
+            await ledger.heads(connection),
+            await campaigns.all_campaigns(connection),
+            await cells.marks(connection),
+            await published.freezes(connection),
+        )
+        versions = await published.versions(connection)
+        stale = [slug for slug, version in versions.items() if self._version(slug) != version]
+        for found in await published.documents(connection, stale):
+            self._published[found.document.campaign] = found
+        return snapshot
+
+    def _version(self, slug: str) -> int:
+        known = self._published.get(slug)
+        return known.document.version if known is not None else 0
+
+    async def _due(self, connection: asyncpg.Connection, snapshot: _Snapshot) -> list[Published]:
+        now = self._clock.now()
+        as_of = self._freshness.as_of(snapshot.reading, snapshot.heads)
+        if as_of is not None:
+            TOTALS_AGE.set(now - as_of)
+        slugs = [campaign.slug for campaign in snapshot.campaigns]
+        recent = await cells.recent_minutes(connection, slugs, int(now) // 60 - 1)
+        due = []
+        for campaign in snapshot.campaigns:
+            before = self._published.get(campaign.slug)
+            if before is None:
+                continue
+            known = await self._exact(connection, campaign, snapshot.marks.get(campaign.slug, 0))
+            if before.document.state == "frozen":
+                after = _with_corrections(before, known)
+            else:
+                disclosed = disclose(known.exact, campaign.policies, campaign.cases, before.memory)
+                sums = Sums(disclosed, known.corrections, recent.get(campaign.slug, ()), snapshot.heads)
+                after = Published(_next(before.document, campaign, sums, as_of, now), disclosed.memory)
+            if self._is_due(before.document, after.document):
+                due.append(after)
+        return due
+
+    async def _exact(self, connection: asyncpg.Connection, campaign: CampaignChanged, mark: int) -> _Known:
+        known = self._known.get(campaign.slug)
+        if known is None or (known.mark, known.campaign) != (mark, campaign):
+            exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
+            corrections = await cells.corrections(connection, campaign.slug)
+            known = self._known[campaign.slug] = _Known(mark, campaign, exact, corrections)
+        return known
+
+    def _is_due(self, before: TotalsChanged, after: TotalsChanged) -> bool:
+        if not says_the_same(before, after):
+            return True
+        age = time.monotonic() - self._published_at.get(after.campaign, 0.0)
+        return after.state != "frozen" and age >= REFRESH_S
+
+    async def _put(self, connection: asyncpg.Connection, due: list[Published]) -> None:
+        now = self._clock.now()
+        async with connection.transaction():
+            put = [each for each in due if await published.put(connection, each, now)]
+            await outbox.put(connection, [self._announcements.totals(each.document, now) for each in put])
+        for each in put:
+            self._note(each)
+
+    def _note(self, put: Published) -> None:
+        self._published[put.document.campaign] = put
+        self._published_at[put.document.campaign] = time.monotonic()
+        TOTALS_PUBLISHED.inc()
+
+    async def _close(self, connection: asyncpg.Connection, campaign: CampaignChanged, snapshot: _Snapshot) -> None:
+        """Freeze a closed campaign once everything that was there a minute after its end is in the ledger."""
+        freeze = snapshot.freezes.get(campaign.slug)
+        if freeze is None:
+            if snapshot.reading.at >= parse_rfc3339(campaign.confirmations_close) + FREEZE_AFTER_S:
+                await published.put_ends(connection, campaign.slug, snapshot.reading.ends, snapshot.reading.at)
+        elif not freeze.done and reached(freeze.ends, snapshot.heads) and campaign.slug in self._published:
+            await self._freeze(connection, campaign, self._published[campaign.slug])
+
+    async def _freeze(self, connection: asyncpg.Connection, campaign: CampaignChanged, before: Published) -> None:
+        now = self._clock.now()
+        async with connection.transaction():
+            if not await published.freeze(connection, campaign.slug, now):
+                return
+            exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
+            disclosed = disclose(exact, campaign.policies, campaign.cases, before.memory)
+            corrections = await cells.corrections(connection, campaign.slug)
+            sums = Sums(disclosed, corrections, (), await ledger.heads(connection))
+            document = msgspec.structs.replace(
+                _next(before.document, campaign, sums, None, now), state="frozen", lag_seconds=0.0
+            )
+            final = Published(document, disclosed.memory)
+            if not await published.put(connection, final, now):
+                raise TransientError("somebody else publishes this campaign")
+            await outbox.put(connection, [self._announcements.totals(document, now)])
+        self._note(final)
+        log.info("final tally made", campaign=campaign.slug, total=document.total)
+
+
+def _next(
+    before: TotalsChanged, campaign: CampaignChanged, sums: Sums, as_of: float | None, now: float
+) -> TotalsChanged:
+    """The document after `before`; its `as_of` never goes back."""
+    known = parse_rfc3339(before.as_of)
+    fresher = known if as_of is None else max(known, as_of)
+    return compose(campaign, sums, version=before.version + 1, as_of=fresher, now=now)
+
+
+def _with_corrections(before: Published, known: _Known) -> Published:
+    """A frozen document with its public record brought up to date; nothing else of it moves."""
+    document = msgspec.structs.replace(
+        before.document,
+        version=before.document.version + 1,
+        corrections=public_record(known.corrections, known.campaign.policies),
+    )
+    return Published(document, before.memory)

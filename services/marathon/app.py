@@ -1,0 +1,112 @@
+"""marathon's composition root: what a process of each role consists of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, Literal
+
+import asyncpg
+from fastapi import APIRouter, FastAPI
+
+from services.marathon.actions.announce import Announcements
+from services.marathon.actions.publish_totals import Publisher
+from services.marathon.consumers.ends import EndOffsets
+from services.marathon.consumers.tallies import TOPICS, TallyReader
+from services.marathon.http import campaigns, totals
+from services.marathon.http.course import Course
+from services.marathon.http.documents import Documents
+from services.marathon.http.live import LiveBoard
+from services.marathon.settings import MarathonSettings
+from shared import migrations, topics
+from shared.catalog import Catalog
+from shared.clock import SystemClock
+from shared.database import connected, create_pool
+from shared.http.service import create_app
+from shared.kafka import declared
+from shared.outbox import OutboxRelay
+from shared.tasks import Tasks
+
+Role = Literal["all", "web", "ledger"]
+
+RELIED_ON: Final = (*TOPICS, *topics.COUNTED, topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+"""The topics whose settings marathon relies on."""
+READ_WITHIN_S: Final = 60.0
+
+
+def create(settings: MarathonSettings, role: Role) -> FastAPI:
+    """The application of one process: `web` answers people, `ledger` counts and publishes, `all` does both."""
+    process = _Process(settings, role)
+    return create_app(
+        service="marathon",
+        title="Milleplumes: campaigns, totals and the live board",
+        settings=settings,
+        lifespan=process.lifespan,
+        routers=process.routers() if process.serves else (),
+        readiness=process.missing,
+    )
+
+
+class _Process:
+    def __init__(self, settings: MarathonSettings, role: Role) -> None:
+        self._settings = settings
+        self.serves = role in ("all", "web")
+        self.counts = role in ("all", "ledger")
+        self._clock = SystemClock(settings.clock_offset_seconds)
+        self._catalog = Catalog(settings.kafka_bootstrap_servers, read=(topics.CASES, topics.TOTALS))
+        self._documents = Documents(self._catalog, self._clock)
+        self._board = LiveBoard(self._documents)
+        self._course = Course(self._catalog, self._clock)
+        self._reader: TallyReader | None = None
+
+    def routers(self) -> tuple[APIRouter, ...]:
+        return (
+            campaigns.router(self._catalog, self._documents, self._clock),
+            totals.router(self._catalog, self._documents, self._board, self._course),
+        )
+
+    def missing(self) -> Mapping[str, str]:
+        missing: dict[str, str] = {}
+        if self.serves and not self._catalog.ready:
+            missing["catalog"] = "campaigns and totals are not read yet"
+        if self.counts:
+            missing |= self._reader.missing() if self._reader is not None else {"ledger": "not started yet"}
+        return missing
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        settings = self._settings
+        await declared.check(
+            settings.kafka_bootstrap_servers,
+            RELIED_ON,
+            flush=settings.kafka_flush == "on",
+            production=settings.environment == "production",
+        )
+        pool = await create_pool(settings.database_url, application_name="marathon", max_size=8)
+        try:
+            async with connected(pool) as connection:
+                await migrations.check(connection, "marathon")
+            async with Tasks() as tasks:
+                if self.serves:
+                    await self._serve(app, pool, tasks)
+                if self.counts:
+                    self._count(pool, tasks)
+                yield
+        finally:
+            await pool.close()
+
+    async def _serve(self, app: FastAPI, pool: asyncpg.Pool, tasks: Tasks) -> None:
+        self._course.pool = pool
+        tasks.start("catalog", self._catalog.run)
+        tasks.start("live board", lambda: self._board.run(app.state.closing))
+
+    def _count(self, pool: asyncpg.Pool, tasks: Tasks) -> None:
+        settings = self._settings
+        production = settings.environment == "production"
+        servers = settings.kafka_bootstrap_servers
+        self._reader = TallyReader(pool, servers)
+        ends = EndOffsets(servers, self._clock, production=production)
+        publisher = Publisher(pool, ends, self._clock, Announcements())
+        tasks.start("tally batches", self._reader.run)
+        tasks.start("totals", publisher.run)
+        tasks.start("outbox", OutboxRelay(pool, servers, service="marathon").run)

@@ -1,0 +1,62 @@
+"""The end offsets of the counted topics: what there is to be counted."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.marathon.domain.freshness import Reading
+from services.marathon.domain.ledger import SourcePartition
+from shared import topics
+from shared.clock import Clock
+
+ANSWER_S: Final = 5.0
+
+
+class EndOffsets:
+    """Asks the broker for the end of every partition of `topics.COUNTED`; reconnects by itself.
+
+    `production` chooses the number of partitions, which is fixed for a topic's life and checked at start.
+    """
+
+    def __init__(self, bootstrap_servers: str, clock: Clock, *, production: bool) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._clock = clock
+        self._consumer: AIOKafkaConsumer | None = None
+        self._partitions = [
+            TopicPartition(topic.name, partition)
+            for topic in topics.COUNTED
+            for partition in range(topic.partitions_production if production else topic.partitions)
+        ]
+
+    async def read(self) -> Reading:
+        """The end of every source partition, as of a moment no earlier than `at`.
+
+        Raises:
+            KafkaError, OSError, TimeoutError: the broker does not tell; the next call connects anew.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if self._consumer is None:
+                    self._consumer = AIOKafkaConsumer(
+                        bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False, request_timeout_ms=10_000
+                    )
+                    await self._consumer.start()
+                at = self._clock.now()
+                ends = await self._consumer.end_offsets(self._partitions)
+        except (KafkaError, OSError, TimeoutError):
+            await self.close()
+            raise
+        return Reading(at, {SourcePartition(each.topic, each.partition): end for each, end in ends.items()})
+
+    async def close(self) -> None:
+        """Leave the broker."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    await consumer.stop()

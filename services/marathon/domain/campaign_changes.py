@@ -1,0 +1,215 @@
+"""What importing a campaign file changes, given what is stored.
+
+Versions rise by one with each change; an import that changes nothing changes no version. What people have already
+acted on stays as it was, or gets a new version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import msgspec
+
+from services.marathon.domain.campaign_file import CampaignFile, CampaignPart, CasePart, PetitionPart, PoliciesPart
+from services.marathon.domain.yaml_lines import Path
+from shared.clock import parse_rfc3339, rfc3339
+from shared.events.marathon import CampaignChanged, CaseChanged, Petition, Policies, Section, Target
+from shared.events.words import Evidence
+
+CONFIRMATIONS_S: Final = 7 * 24 * 60 * 60
+"""How long after its end a campaign takes confirmations, where its file does not say."""
+PUBLIC: Final[tuple[Evidence, ...]] = ("confirmed", "recorded", "offline")
+PUBLIC_IF_REQUIRED: Final[tuple[Evidence, ...]] = ("confirmed", "offline")
+
+Versioned = TypeVar("Versioned", CampaignChanged, CaseChanged)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is stored before the import.
+
+    `cases` are those of this campaign and any other whose slug the file names; `petitions` says which case each
+    petition of the file belongs to. `acted` are the cases that have counted actions. `frozen` says that the totals are
+    final.
+    """
+
+    campaign: CampaignChanged | None = None
+    cases: Mapping[str, CaseChanged] = field(default_factory=dict)
+    petitions: Mapping[str, str] = field(default_factory=dict)
+    acted: Collection[str] = ()
+    frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What the import leads to: the campaign as it is to be, and those of its parts that change."""
+
+    campaign: CampaignChanged
+    changed: bool
+    cases: tuple[CaseChanged, ...]
+
+    @property
+    def petitions(self) -> tuple[str, ...]:
+        """Slugs of the petitions that are new or change."""
+        return tuple(case.petition.slug for case in self.cases if case.petition is not None)
+
+
+def plan(file: CampaignFile, stored: Stored) -> Import:
+    """The import of a `file` that `conflicts` finds nothing wrong with."""
+    changed_cases = []
+    for part in file.cases:
+        before = stored.cases.get(part.slug)
+        case = _next_version(_case(part, file.campaign.slug, before), before)
+        if case is not before:
+            changed_cases.append(case)
+    campaign = _campaign(file, stored.campaign)
+    if stored.campaign is not None and not changed_cases and _same(campaign, stored.campaign):
+        return Import(stored.campaign, changed=False, cases=())
+    version = 1 if stored.campaign is None else stored.campaign.version + 1
+    return Import(msgspec.structs.replace(campaign, version=version), changed=True, cases=tuple(changed_cases))
+
+
+def conflicts(file: CampaignFile, stored: Stored) -> Iterator[tuple[Path, str]]:
+    """What in `file` contradicts what is stored: where, and what to do about it."""
+    known = {part.slug for part in file.cases}
+    for slug, case in stored.cases.items():
+        if case.campaign == file.campaign.slug and slug not in known:
+            yield ("cases",), f"lacks {slug}, which was imported before: a case stays in its campaign, put it back"
+    for place, part in enumerate(file.cases):
+        yield from _case_conflicts(part, ("cases", place), file.campaign.slug, stored)
+    if stored.campaign is not None:
+        yield from _campaign_conflicts(file.campaign, stored.campaign, stored)
+
+
+def _campaign_conflicts(part: CampaignPart, before: CampaignChanged, stored: Stored) -> Iterator[tuple[Path, str]]:
+    if stored.acted and part.policies.one_per != before.policies.one_per:
+        yield (
+            ("campaign", "policies", "one_per"),
+            f"cannot change once people have acted: put {before.policies.one_per} back",
+        )
+    if stored.frozen:
+        window = (_time(part.opens), _time(part.closes), _confirmations_close(part))
+        if window != (before.opens, before.closes, before.confirmations_close):
+            yield ("campaign", "closes"), "cannot change: the final tally of this campaign is made"
+
+
+def _case_conflicts(part: CasePart, at: Path, campaign: str, stored: Stored) -> Iterator[tuple[Path, str]]:
+    before = stored.cases.get(part.slug)
+    if before is not None and before.campaign != campaign:
+        yield (*at, "slug"), f"is the slug of a case of {before.campaign}: choose another"
+        return
+    if part.petition is not None:
+        owner = stored.petitions.get(part.petition.slug, part.slug)
+        if owner != part.slug:
+            yield (*at, "petition", "slug"), f"is the slug of the petition for {owner}: choose another"
+    if before is not None and before.petition is not None:
+        yield from _petition_conflicts(
+            part.petition, before.petition, (*at, "petition"), acted=part.slug in stored.acted
+        )
+
+
+def _petition_conflicts(
+    part: PetitionPart | None, before: Petition, at: Path, *, acted: bool
+) -> Iterator[tuple[Path, str]]:
+    if part is None or part.slug != before.slug:
+        if acted:
+            yield at, f"cannot be taken away once people have signed: put {before.slug} back"
+        return
+    if part.version is not None and part.version < before.version:
+        yield (*at, "version"), f"is lower than the stored one: it is {before.version} now"
+        return
+    after = _petition(part, before)
+    if acted and after.version == before.version and after != before:
+        yield (
+            (*at, "text"),
+            f"has changed, and people have signed it: put it back, or set `version: {before.version + 1}`",
+        )
+
+
+def _campaign(file: CampaignFile, before: CampaignChanged | None) -> CampaignChanged:
+    part = file.campaign
+    return CampaignChanged(
+        slug=part.slug,
+        version=0,
+        title=part.title,
+        opens=_time(part.opens),
+        closes=_time(part.closes),
+        confirmations_close=_confirmations_close(part),
+        goal=part.goal,
+        languages=tuple(part.languages),
+        policies=_policies(part.policies, before),
+        cases=tuple(case.slug for case in file.cases),
+        sections=tuple(
+            Section(slug=section.slug, name=section.name, countries=tuple(section.countries))
+            for section in part.sections
+        ),
+        organisation=part.organisation,
+    )
+
+
+def _policies(part: PoliciesPart, before: CampaignChanged | None) -> Policies:
+    default = PUBLIC_IF_REQUIRED if part.confirmation == "required" else PUBLIC
+    policies = Policies(
+        one_per=part.one_per,
+        confirmation=part.confirmation,
+        public_evidence=default if part.public_evidence is None else tuple(part.public_evidence),
+        public_threshold=part.public_threshold,
+        letters_per_person=part.letters_per_person,
+        safety_mode=part.safety_mode,
+    )
+    # Dedupe keys rest on them, so a campaign keeps the mailbox rules that it began with.
+    return (
+        policies if before is None else msgspec.structs.replace(policies, address_rules=before.policies.address_rules)
+    )
+
+
+def _case(part: CasePart, campaign: str, before: CaseChanged | None) -> CaseChanged:
+    petition = before.petition if before is not None else None
+    return CaseChanged(
+        slug=part.slug,
+        version=0,
+        campaign=campaign,
+        name=part.name,
+        country=part.country,
+        status=part.status,
+        story=part.story,
+        summary=part.summary or {},
+        goal=part.goal,
+        facts=tuple(part.facts.items()),
+        petition=None if part.petition is None else _petition(part.petition, petition),
+        accepts_messages=part.accepts_messages,
+    )
+
+
+def _petition(part: PetitionPart, before: Petition | None) -> Petition:
+    same = before is not None and before.slug == part.slug
+    kept = before.version if same and before is not None else 1
+    return Petition(
+        slug=part.slug,
+        version=part.version if part.version is not None else kept,
+        title=part.title,
+        text=part.text,
+        targets=tuple(Target(name=target.name, role=target.role) for target in part.targets),
+    )
+
+
+def _next_version(after: CaseChanged, before: CaseChanged | None) -> CaseChanged:
+    if before is None:
+        return msgspec.structs.replace(after, version=1)
+    return before if _same(after, before) else msgspec.structs.replace(after, version=before.version + 1)
+
+
+def _same(one: Versioned, other: Versioned) -> bool:
+    return msgspec.structs.replace(one, version=other.version) == other
+
+
+def _time(text: str) -> str:
+    return rfc3339(parse_rfc3339(text))
+
+
+def _confirmations_close(part: CampaignPart) -> str:
+    if part.confirmations_close is not None:
+        return _time(part.confirmations_close)
+    return rfc3339(parse_rfc3339(part.closes) + CONFIRMATIONS_S)

@@ -1,0 +1,243 @@
+"""A campaign file: its shape, and every fault in it with line and advice.
+
+The format is under "A campaign file" in the contract.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal
+
+from babel import Locale
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from services.marathon.domain import campaign_rules
+from services.marathon.domain.yaml_lines import Complaint, Parsed, Path, parse
+from shared.clock import parse_rfc3339
+from shared.errors import MilleplumesError
+from shared.events.words import Confirmation, Evidence, OnePer
+
+SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+LONGEST_SLUG: Final = 80
+RESERVED_SLUGS: Final = frozenset({"other"})
+LARGEST_FILE: Final = 1024 * 1024
+
+_NO_COUNTRIES: Final = frozenset({"EU", "EZ", "UN", "QO", "XA", "XB", "ZZ", "AC", "CP", "CQ", "DG", "EA", "IC", "TA"})
+COUNTRIES: Final = (
+    frozenset(code for code in map(str, Locale("en").territories) if re.fullmatch(r"[A-Z]{2}", code)) - _NO_COUNTRIES
+)
+"""ISO 3166-1 alpha-2 and `XK`: CLDR's territories without its pseudo-codes, regions and reserved codes."""
+
+
+class CampaignFileError(MilleplumesError):
+    """A campaign file that cannot be imported; `complaints` say everything that is wrong with it, in order."""
+
+    def __init__(self, complaints: list[Complaint]) -> None:
+        self.complaints = sorted(set(complaints), key=lambda complaint: complaint[0])
+        super().__init__(f"{len(self.complaints)} thing(s) to mend")
+
+
+def _slug(value: str) -> str:
+    if not SLUG.fullmatch(value) or len(value) > LONGEST_SLUG:
+        raise ValueError(f"must be a slug: lower-case letters, digits and hyphens, at most {LONGEST_SLUG}")
+    if value in RESERVED_SLUGS:
+        raise ValueError("is a word of its own in the totals: choose another")
+    return value
+
+
+def _country(value: str) -> str:
+    if value not in COUNTRIES:
+        raise ValueError("must be a country: two capital letters of ISO 3166-1, or XK")
+    return value
+
+
+def _language(value: str) -> str:
+    if not LANGUAGE.fullmatch(value):
+        raise ValueError("must be a language code such as en or pt-BR")
+    return value
+
+
+def _time(value: str) -> str:
+    try:
+        parse_rfc3339(value)
+    except ValueError:
+        raise ValueError("must be a time with an offset, such as 2026-11-20T00:00:00Z") from None
+    return value
+
+
+def _words(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    if any(ord(character) < ord(" ") and character not in "\n\t" for character in value):
+        raise ValueError("must not hold control characters")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must not hold half of a character (a lone surrogate)")
+    return value.strip()
+
+
+Slug = Annotated[str, AfterValidator(_slug)]
+Country = Annotated[str, AfterValidator(_country)]
+Language = Annotated[str, AfterValidator(_language)]
+Time = Annotated[str, AfterValidator(_time)]
+Line = Annotated[str, Field(max_length=300), AfterValidator(_words)]
+Prose = Annotated[str, Field(max_length=20_000), AfterValidator(_words)]
+Lines = Annotated[dict[Language, Line], Field(min_length=1)]
+Proses = Annotated[dict[Language, Prose], Field(min_length=1)]
+Goal = Annotated[int, Field(ge=1, le=10_000_000_000)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class PoliciesPart(_Part):
+    """`public_evidence` is by default everything but what people only say, and not `recorded` where it must be
+    confirmed.
+    """
+
+    one_per: OnePer = "email"
+    confirmation: Confirmation = "optional"
+    public_evidence: Annotated[list[Evidence], Field(min_length=1)] | None = None
+    public_threshold: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    letters_per_person: Annotated[int, Field(ge=1, le=1_000)] = 5
+    safety_mode: bool = False
+
+
+class SectionPart(_Part):
+    """A partner organisation and its countries."""
+
+    slug: Slug
+    name: Line
+    countries: list[Country] = []
+
+
+class CampaignPart(_Part):
+    """The campaign itself."""
+
+    slug: Slug
+    title: Lines
+    opens: Time
+    closes: Time
+    confirmations_close: Time | None = None
+    goal: Goal | None = None
+    languages: Annotated[list[Language], Field(min_length=1, max_length=100)]
+    organisation: Line = ""
+    policies: PoliciesPart = PoliciesPart()
+    sections: Annotated[list[SectionPart], Field(max_length=500)] = []
+
+
+class TargetPart(_Part):
+    """An official to whom a petition is addressed."""
+
+    name: Line
+    role: Line = ""
+
+
+class PetitionPart(_Part):
+    """A petition; without a `version` it keeps the one it has."""
+
+    slug: Slug
+    version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    title: Lines
+    text: Proses
+    targets: Annotated[list[TargetPart], Field(max_length=100)] = []
+
+
+class CasePart(_Part):
+    """A person or community for whom people act."""
+
+    slug: Slug
+    name: Line
+    country: Country
+    status: Line
+    story: Proses
+    summary: Lines | None = None
+    goal: Goal | None = None
+    facts: dict[Line, Line] = {}
+    petition: PetitionPart | None = None
+    accepts_messages: bool = True
+
+
+class CampaignFile(_Part):
+    """A campaign and its cases, every field checked."""
+
+    campaign: CampaignPart
+    cases: Annotated[list[CasePart], Field(min_length=1, max_length=1_000)]
+
+
+def read(text: str) -> tuple[CampaignFile, Parsed]:
+    """The campaign file in `text`, with the lines on which everything stands.
+
+    Raises:
+        CampaignFileError: it cannot be imported; every fault is listed.
+    """
+    parsed = parse(text)
+    complaints = list(parsed.complaints)
+    file = None
+    if parsed.value is not None or not complaints:
+        try:
+            file = CampaignFile.model_validate(parsed.value if isinstance(parsed.value, dict) else {})
+        except ValidationError as error:
+            complaints += [_complaint(detail, parsed) for detail in error.errors()]
+        complaints += [Complaint(parsed.line(path), path, text) for path, text in campaign_rules.faults(parsed.value)]
+    if complaints or file is None:
+        raise CampaignFileError(complaints)
+    return file, parsed
+
+
+def _complaint(error: ErrorDetails, parsed: Parsed) -> Complaint:
+    # A fault in a name of a mapping is reported under ("name", "[key]").
+    path: Path = tuple(part for part in error["loc"] if part != "[key]")
+    return Complaint(parsed.line(path), path, _advice(error, path))
+
+
+def _advice(error: ErrorDetails, path: Path) -> str:
+    context: dict[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            advice = _unknown(path)
+        case "value_error":
+            advice = str(context["error"])
+        case "literal_error":
+            advice = f"must be {context['expected']}"
+        case known if known in _ADVICE:
+            advice = _ADVICE[known]
+        case _:
+            advice = re.sub(r"^(Input|String|List|Dictionary) should", "must", error["msg"])
+    return advice
+
+
+_ADVICE: Final = {
+    "missing": "is missing: add it",
+    "string_type": "must be text: put it in quotes",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list, such as [a, b]",
+    "dict_type": "must hold fields of its own, each as `name: value`",
+    "model_type": "must hold fields of its own, each as `name: value`",
+}
+_KNOWN_FIELDS: Final[
+    dict[Literal["", "campaign", "policies", "sections", "cases", "petition", "targets"], list[str]]
+] = {
+    "": list(CampaignFile.model_fields),
+    "campaign": list(CampaignPart.model_fields),
+    "policies": list(PoliciesPart.model_fields),
+    "sections": list(SectionPart.model_fields),
+    "cases": list(CasePart.model_fields),
+    "petition": list(PetitionPart.model_fields),
+    "targets": list(TargetPart.model_fields),
+}
+
+
+def _unknown(path: Path) -> str:
+    holder = next((name for name in reversed(path[:-1]) if isinstance(name, str)), "")
+    known = next((fields for name, fields in _KNOWN_FIELDS.items() if name == holder), [])
+    near = get_close_matches(str(path[-1]), known, 1)
+    return (
+        f"is not a field here: did you mean {near[0]}?"
+        if near
+        else f"is not a field here; there are {', '.join(known)}"
+    )

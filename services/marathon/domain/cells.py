@@ -1,0 +1,136 @@
+"""What tally batches add up to: cells, the course over time, and the public record of corrections."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+from shared.events.tallies import ActionsCounted, Delta
+
+MINUTES_A_DAY = 1440
+
+
+class Cell(NamedTuple):
+    """A smallest thing that is counted."""
+
+    campaign: str
+    case: str
+    section: str | None
+    kind: str
+    channel: str
+    country: str
+    language: str
+    evidence: str
+
+
+class Minute(NamedTuple):
+    """What happened in one minute of acceptance, counted in whole minutes since 1970."""
+
+    campaign: str
+    minute: int
+    case: str
+    evidence: str
+
+
+class CorrectionKey(NamedTuple):
+    """Corrections of a day (whole days since 1970) with one reason are one public record."""
+
+    campaign: str
+    day: int
+    reason: str
+    evidence: str
+    after_freeze: bool
+
+
+@dataclass(slots=True)
+class Change:
+    """How far a cell moves. `withdrawn` is how many people took their action back."""
+
+    count: int = 0
+    withdrawn: int = 0
+
+
+@dataclass(slots=True)
+class CorrectionChange:
+    """How far corrections move a total, and the last minute in which they did."""
+
+    change: int = 0
+    minute: int = 0
+
+
+@dataclass(slots=True)
+class Changes:
+    """What to add to the stored sums."""
+
+    cells: defaultdict[Cell, Change] = field(default_factory=lambda: defaultdict(Change))
+    minutes: defaultdict[Minute, int] = field(default_factory=lambda: defaultdict(int))
+    corrections: defaultdict[CorrectionKey, CorrectionChange] = field(
+        default_factory=lambda: defaultdict(CorrectionChange)
+    )
+
+    @property
+    def campaigns(self) -> set[str]:
+        return {cell.campaign for cell in self.cells}
+
+    @classmethod
+    def of(cls, batches: Iterable[ActionsCounted], frozen: Collection[str]) -> Self:
+        """The sum of all deltas in `batches`.
+
+        In campaigns that are `frozen` every change is a correction, because the published total no longer moves.
+        """
+        changes = cls()
+        for batch in batches:
+            for delta in batch.deltas:
+                changes._add(delta, after_freeze=delta.campaign in frozen)
+        return changes
+
+    @classmethod
+    def undoing(cls, batches: Iterable[ActionsCounted], frozen: Collection[str]) -> Self:
+        """What takes `batches` back after their source was restored, with the public record of it."""
+        changes = cls()
+        for batch in batches:
+            for delta in batch.deltas:
+                changes._move(delta, -1)
+                changes._correct(delta, "source-restored", -delta.change, after_freeze=delta.campaign in frozen)
+        return changes
+
+    def _add(self, delta: Delta, *, after_freeze: bool) -> None:
+        self._move(delta, 1)
+        self._correct(delta, "invalidated", -delta.invalidated, after_freeze=after_freeze)
+        self._correct(delta, "reinstated", delta.reinstated, after_freeze=after_freeze)
+        if after_freeze:
+            late = delta.change + delta.withdrawn + delta.invalidated - delta.reinstated
+            self._correct(delta, "withdrawn-after-close", -delta.withdrawn, after_freeze=True)
+            self._correct(delta, "counted-after-close", late, after_freeze=True)
+
+    def _correct(self, delta: Delta, reason: str, change: int, *, after_freeze: bool) -> None:
+        self.correct(delta.campaign, delta.minute, delta.evidence, reason, change, after_freeze=after_freeze)
+
+    def _move(self, delta: Delta, sign: int) -> None:
+        cell = self.cells[
+            Cell(
+                delta.campaign,
+                delta.case,
+                delta.section,
+                delta.kind,
+                delta.channel,
+                delta.country,
+                delta.language,
+                delta.evidence,
+            )
+        ]
+        cell.count += sign * delta.change
+        cell.withdrawn += sign * delta.withdrawn
+        self.minutes[Minute(delta.campaign, delta.minute, delta.case, delta.evidence)] += sign * delta.change
+
+    def correct(
+        self, campaign: str, minute: int, evidence: str, reason: str, change: int, *, after_freeze: bool
+    ) -> None:
+        """Put `change` on public record; `evidence` is empty where it is of no one class."""
+        if not change:
+            return
+        entry = self.corrections[CorrectionKey(campaign, minute // MINUTES_A_DAY, reason, evidence, after_freeze)]
+        entry.change += change
+        entry.minute = max(entry.minute, minute)

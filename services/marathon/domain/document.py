@@ -1,0 +1,128 @@
+"""The totals document: what is published of a campaign, put together from sums, freshness and the public record."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+
+from services.marathon.domain.disclosure import Disclosed, in_steps
+from services.marathon.domain.freshness import state_at
+from services.marathon.domain.ledger import Head, SourcePartition
+from shared.clock import rfc3339
+from shared.events.marathon import CampaignChanged, Correction, Policies, TotalsChanged
+
+MINUTE_S: Final = 60
+
+
+class RecordedCorrection(NamedTuple):
+    """What corrections of one reason, evidence and day came to; `minute` (since 1970) is the last in which they did."""
+
+    reason: str
+    evidence: str
+    after_freeze: bool
+    change: int
+    minute: int
+
+
+class MinuteChange(NamedTuple):
+    """What one minute (since 1970) changed for one class of evidence."""
+
+    evidence: str
+    minute: int
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """All that the document says about numbers, as of one state of the ledger."""
+
+    disclosed: Disclosed
+    corrections: Sequence[RecordedCorrection] = ()
+    recent: Sequence[MinuteChange] = ()
+    heads: Mapping[SourcePartition, Head] = field(default_factory=dict)
+
+
+def first_document(campaign: CampaignChanged, now: float) -> TotalsChanged:
+    """What is published at a campaign's import: nothing counted, true as of `now`."""
+    nothing = Disclosed(0, 0, {}, dict.fromkeys(campaign.cases, 0), {}, {}, {}, {}, 0, {})
+    return compose(campaign, Sums(nothing), version=1, as_of=now, now=now)
+
+
+def compose(campaign: CampaignChanged, sums: Sums, *, version: int, as_of: float, now: float) -> TotalsChanged:
+    """The document of `campaign`; `as_of` and `now` are seconds since 1970."""
+    state, lag = state_at(now, as_of)
+    shown = sums.disclosed
+    return TotalsChanged(
+        campaign=campaign.slug,
+        version=version,
+        as_of=rfc3339(as_of),
+        lag_seconds=lag,
+        state=state,
+        total=shown.total,
+        public_total=shown.public_total,
+        goal=campaign.goal,
+        by_case=shown.by_case,
+        by_country=shown.by_country,
+        by_kind=shown.by_kind,
+        by_channel=shown.by_channel,
+        by_language=shown.by_language,
+        by_evidence=shown.by_evidence,
+        withdrawn=shown.withdrawn,
+        corrections=public_record(sums.corrections, campaign.policies),
+        ledger={str(place): head.hash.hex() for place, head in sorted(sums.heads.items()) if head.next},
+        rate_per_minute=rate_per_minute(sums.recent, campaign.policies, now),
+    )
+
+
+def says_the_same(one: TotalsChanged, other: TotalsChanged) -> bool:
+    """Whether two documents differ in nothing but how fresh they are."""
+    return (
+        msgspec.structs.replace(
+            one, version=other.version, as_of=other.as_of, lag_seconds=other.lag_seconds, ledger=other.ledger
+        )
+        == other
+    )
+
+
+def public_record(corrections: Iterable[RecordedCorrection], policies: Policies) -> list[Correction]:
+    """The corrections as the public sees them: a line for each reason and day, oldest first.
+
+    In safety mode only public evidence is in the totals, and lines are cut to steps like them.
+    """
+    changes: defaultdict[tuple[int, str], int] = defaultdict(int)
+    minutes: dict[tuple[int, str], int] = {}
+    for correction in corrections:
+        if policies.safety_mode and correction.evidence not in {"", *policies.public_evidence}:
+            continue
+        key = (correction.minute // (24 * 60), correction.reason)
+        changes[key] += correction.change
+        minutes[key] = max(minutes.get(key, 0), correction.minute)
+    step = policies.public_threshold if policies.safety_mode else 1
+    lines = [(minutes[key], reason, in_steps(change, step)) for key, change in changes.items() for _, reason in [key]]
+    return [
+        Correction(at=rfc3339(minute * MINUTE_S), change=change, reason=reason)
+        for minute, reason, change in sorted(lines)
+        if change
+    ]
+
+
+def rate_per_minute(recent: Iterable[MinuteChange], policies: Policies, now: float) -> int:
+    """How many public actions the last sixty seconds brought, never less than none.
+
+    This minute's count and as much of the last minute's as lies in those sixty seconds.
+    """
+    this_minute, elapsed = divmod(now, MINUTE_S)
+    rate = 0.0
+    for change in recent:
+        if change.evidence not in policies.public_evidence:
+            continue
+        if change.minute >= this_minute:
+            rate += change.change
+        elif change.minute == this_minute - 1:
+            rate += change.change * (1 - elapsed / MINUTE_S)
+    step = policies.public_threshold if policies.safety_mode else 1
+    return in_steps(max(0, round(rate)), step)

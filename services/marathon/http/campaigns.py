@@ -1,0 +1,110 @@
+"""`GET /v1/campaigns`, `/v1/campaigns/{slug}` and `/v1/cases/{slug}`, from memory."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from services.marathon.http.documents import Documents
+from shared.catalog import Catalog
+from shared.clock import Clock, parse_rfc3339
+from shared.events.marathon import CampaignChanged, CaseChanged
+from shared.http.problem import Problem, unavailable
+
+CACHE: Final = "public, max-age=5"
+Window = Literal["upcoming", "open", "closed"]
+
+
+class CampaignAnswer(CampaignChanged, frozen=True, kw_only=True):
+    """A campaign, whether one can act in it now, and its public total."""
+
+    window: Window
+    public_total: int
+    as_of: str | None
+
+
+class CampaignList(msgspec.Struct, frozen=True):
+    """All campaigns: those that are open first, then those to come, then the past."""
+
+    campaigns: list[CampaignAnswer]
+
+
+class CaseAnswer(CaseChanged, frozen=True, kw_only=True):
+    """A case and its public total."""
+
+    public_total: int
+    as_of: str | None
+
+
+def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
+    """The routes, served from `catalog`."""
+    routes = APIRouter(tags=["campaigns"])
+
+    @routes.get("/v1/campaigns", summary="All campaigns", response_class=Response)
+    async def campaigns() -> Response:
+        """Open campaigns first, then those to come, then past ones; the latest of each first."""
+        _ready(catalog)
+        order: dict[Window, int] = {"open": 0, "upcoming": 1, "closed": 2}
+        answers = [_campaign(campaign) for campaign in catalog.campaigns.values()]
+        answers.sort(key=lambda answer: (answer.opens, answer.slug), reverse=True)
+        answers.sort(key=lambda answer: order[answer.window])
+        return _json(CampaignList(answers))
+
+    @routes.get("/v1/campaigns/{slug}", summary="A campaign", response_class=Response)
+    async def campaign(slug: str) -> Response:
+        """Its window, languages, policies, cases and sections."""
+        return _json(_campaign(known(catalog, slug)))
+
+    @routes.get("/v1/cases/{slug}", summary="A case", response_class=Response)
+    async def case(slug: str) -> Response:
+        """A person or community for whom people act, with the petition's text."""
+        _ready(catalog)
+        found = catalog.cases.get(slug)
+        if found is None:
+            raise Problem(404, detail="There is no such case.")
+        document = documents.current(found.campaign)
+        total = document.totals.by_case.get(slug, 0) if document is not None else 0
+        as_of = document.totals.as_of if document is not None else None
+        return _json(CaseAnswer(**msgspec.structs.asdict(found), public_total=total, as_of=as_of))
+
+    def _campaign(found: CampaignChanged) -> CampaignAnswer:
+        document = documents.current(found.slug)
+        return CampaignAnswer(
+            **msgspec.structs.asdict(found),
+            window=_window(found, clock.now()),
+            public_total=document.totals.public_total if document is not None else 0,
+            as_of=document.totals.as_of if document is not None else None,
+        )
+
+    return routes
+
+
+def known(catalog: Catalog, slug: str) -> CampaignChanged:
+    """The campaign `slug`.
+
+    Raises:
+        Problem: 404 where there is none, 503 as long as that cannot be known.
+    """
+    _ready(catalog)
+    campaign = catalog.campaigns.get(slug)
+    if campaign is None:
+        raise Problem(404, detail="There is no such campaign.")
+    return campaign
+
+
+def _ready(catalog: Catalog) -> None:
+    if not catalog.ready:
+        raise unavailable()
+
+
+def _window(campaign: CampaignChanged, now: float) -> Window:
+    if now < parse_rfc3339(campaign.opens):
+        return "upcoming"
+    return "open" if now < parse_rfc3339(campaign.closes) else "closed"
+
+
+def _json(answer: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(answer), headers={"Cache-Control": CACHE}, media_type="application/json")

@@ -1,0 +1,64 @@
+"""`GET /v1/campaigns/{slug}/totals`, `/totals/live` and `/history`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response
+
+from services.marathon.domain.history import LONGEST, Step
+from services.marathon.http.campaigns import known
+from services.marathon.http.course import Course
+from services.marathon.http.documents import Documents
+from services.marathon.http.live import LiveBoard
+from shared.catalog import Catalog
+from shared.http.problem import Problem, unavailable
+
+CACHE_TOTALS: Final = "public, max-age=1"
+CACHE_HISTORY: Final = "public, max-age=5"
+JSON: Final = "application/json"
+
+
+def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Course) -> APIRouter:
+    """The routes, served from `documents` and, for the history, from `course`."""
+    routes = APIRouter(tags=["totals"])
+
+    @routes.get("/v1/campaigns/{slug}/totals", summary="The totals of a campaign", response_class=Response)
+    async def totals(slug: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+        """Absolute values, true as of `as_of`. The same document comes over `/totals/live`."""
+        known(catalog, slug)
+        document = documents.current(slug)
+        if document is None:
+            raise unavailable()
+        headers = {"ETag": f'"{document.tag}"', "Cache-Control": CACHE_TOTALS}
+        if if_none_match is not None and _matches(if_none_match, document.tag):
+            return Response(status_code=304, headers=headers)
+        return Response(document.body, headers=headers, media_type=JSON)
+
+    @routes.get("/v1/campaigns/{slug}/totals/live", summary="The totals as server-sent events", response_class=Response)
+    async def live(slug: str, last_event_id: Annotated[str | None, Header()] = None) -> Response:
+        """The totals document at once, and again whenever it changes, at most once a second."""
+        known(catalog, slug)
+        return board.response(slug, last_event_id)
+
+    @routes.get("/v1/campaigns/{slug}/history", summary="Counts over time", response_class=Response)
+    async def history(
+        slug: str,
+        step: Step = "hour",
+        case: Annotated[str | None, Query(max_length=80)] = None,
+        last: Annotated[int | None, Query(ge=1, le=LONGEST)] = None,
+    ) -> Response:
+        """Public counts by the time of acceptance: the `last` so many steps, those that brought nothing left out."""
+        campaign = known(catalog, slug)
+        if case is not None and case not in campaign.cases:
+            raise Problem(404, detail="The campaign has no such case.")
+        body = await course.read(campaign, step, case=case, last=last)
+        return Response(body, headers={"Cache-Control": CACHE_HISTORY}, media_type=JSON)
+
+    return routes
+
+
+def _matches(if_none_match: str, tag: str) -> bool:
+    tags = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return "*" in tags or f'"{tag}"' in tags

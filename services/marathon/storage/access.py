@@ -1,0 +1,41 @@
+"""Partners' API keys, hashed."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from shared.clock import utc
+from shared.events.marathon import AccessChanged
+
+_PUT = """
+INSERT INTO access (id, hash, campaign, scopes, section, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+
+
+async def put(connection: asyncpg.Connection, access: AccessChanged, now: float) -> None:
+    """Store a new key's hash."""
+    await connection.execute(
+        _PUT, access.id, access.hash, access.campaign, list(access.scopes), access.section, utc(now)
+    )
+
+
+_REVOKE = """
+UPDATE access SET revoked = true WHERE id = $1 RETURNING id, hash, campaign, scopes, section, revoked
+"""
+
+
+async def revoke(connection: asyncpg.Connection, key_id: str) -> AccessChanged | None:
+    """Mark a key as revoked; None where there is none with this id. Repeating it changes nothing."""
+    row = await connection.fetchrow(_REVOKE, key_id)
+    return None if row is None else AccessChanged(**{**row, "scopes": tuple(row["scopes"])})
+
+
+_LISTED = """
+SELECT id, hash, campaign, scopes, section, revoked FROM access WHERE campaign = $1 ORDER BY created_at, id
+"""
+
+
+async def of_campaign(connection: asyncpg.Connection, campaign: str) -> list[AccessChanged]:
+    """All keys of a campaign, the revoked ones too."""
+    rows = await connection.fetch(_LISTED, campaign)
+    return [AccessChanged(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]

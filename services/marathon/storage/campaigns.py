@@ -1,0 +1,112 @@
+"""Campaigns, cases and their wrapped keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from services.marathon.domain.campaign_changes import Import, Stored
+from shared.clock import utc
+from shared.events.marathon import CampaignChanged, CaseChanged
+from shared.events.words import Purpose
+
+_campaign = msgspec.json.Decoder(CampaignChanged).decode
+_case = msgspec.json.Decoder(CaseChanged).decode
+
+
+class WrappedKey(NamedTuple):
+    """A campaign key that only others can open."""
+
+    purpose: Purpose
+    version: int
+    wrapped: bytes
+
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('marathon campaigns'))"
+
+
+async def lock(connection: asyncpg.Connection) -> None:
+    """Let nobody else change campaigns until the transaction ends."""
+    await connection.execute(_LOCK)
+
+
+_CAMPAIGN = "SELECT document FROM campaigns WHERE slug = $1"
+_CASES = "SELECT document FROM cases WHERE campaign = $1 OR slug = ANY($2)"
+_PETITIONS = "SELECT petition, slug FROM cases WHERE petition = ANY($1)"
+_SIGNED = """SELECT DISTINCT "case" FROM cells WHERE campaign = $1 AND kind = 'signature'"""
+_FROZEN = "SELECT EXISTS (SELECT FROM freezes WHERE campaign = $1)"
+
+
+async def stored(
+    connection: asyncpg.Connection, campaign: str, cases: Collection[str], petitions: Collection[str]
+) -> Stored:
+    """What an import of `campaign` with these cases and petitions meets."""
+    document = await connection.fetchval(_CAMPAIGN, campaign)
+    found = [_case(row["document"]) for row in await connection.fetch(_CASES, campaign, list(cases))]
+    return Stored(
+        campaign=None if document is None else _campaign(document),
+        cases={case.slug: case for case in found},
+        petitions=dict(map(tuple, await connection.fetch(_PETITIONS, list(petitions)))),
+        acted={row["case"] for row in await connection.fetch(_SIGNED, campaign)},
+        frozen=await connection.fetchval(_FROZEN, campaign),
+    )
+
+
+_PUT_CAMPAIGN = """
+INSERT INTO campaigns (slug, version, document) VALUES ($1, $2, $3)
+ON CONFLICT (slug) DO UPDATE SET version = excluded.version, document = excluded.document
+"""
+_PUT_CASE = """
+INSERT INTO cases (slug, campaign, petition, version, document) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (slug) DO UPDATE
+SET petition = excluded.petition, version = excluded.version, document = excluded.document
+"""
+_CLEAR_PETITIONS = "UPDATE cases SET petition = NULL WHERE slug = ANY($1)"
+
+
+async def put(connection: asyncpg.Connection, changes: Import) -> None:
+    """Store what an import changes."""
+    campaign = changes.campaign
+    await connection.execute(_PUT_CAMPAIGN, campaign.slug, campaign.version, _json(campaign))
+    # Two cases may exchange their petitions: first none has one.
+    await connection.execute(_CLEAR_PETITIONS, [case.slug for case in changes.cases])
+    await connection.executemany(
+        _PUT_CASE,
+        [
+            (case.slug, case.campaign, case.petition.slug if case.petition else None, case.version, _json(case))
+            for case in changes.cases
+        ],
+    )
+
+
+_HAS_KEYS = "SELECT EXISTS (SELECT FROM campaign_keys WHERE campaign = $1)"
+
+
+async def has_keys(connection: asyncpg.Connection, campaign: str) -> bool:
+    """Whether the keys of `campaign` were created."""
+    return bool(await connection.fetchval(_HAS_KEYS, campaign))
+
+
+_PUT_KEY = "INSERT INTO campaign_keys (campaign, purpose, version, wrapped, created_at) VALUES ($1, $2, $3, $4, $5)"
+
+
+async def put_keys(connection: asyncpg.Connection, campaign: str, keys: Sequence[WrappedKey], now: float) -> None:
+    """Store new wrapped keys."""
+    await connection.executemany(
+        _PUT_KEY, [(campaign, key.purpose, key.version, key.wrapped, utc(now)) for key in keys]
+    )
+
+
+_ALL = "SELECT document FROM campaigns ORDER BY slug"
+
+
+async def all_campaigns(connection: asyncpg.Connection) -> list[CampaignChanged]:
+    """Every campaign as it now is."""
+    return [_campaign(row["document"]) for row in await connection.fetch(_ALL)]
+
+
+def _json(event: msgspec.Struct) -> str:
+    return msgspec.json.encode(event).decode()
