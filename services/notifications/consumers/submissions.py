@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import asyncpg
 
 from services.notifications.consumers.reading import Read, skip
@@ -15,11 +13,10 @@ from shared.metrics import MAIL_DELIVERIES
 
 
 class Submissions:
-    """The handler of the loop that reads intake topics. `wake` is called when there may be mails to plan."""
+    """The handler of the loop that reads intake topics."""
 
-    def __init__(self, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._wake = wake
 
     async def handle(self, connection: asyncpg.Connection, read: Read) -> None:
         """Write what a batch means, in the caller's transaction. The same batch again changes nothing."""
@@ -34,7 +31,6 @@ class Submissions:
         await deliveries.withdraw(connection, read.withdrawn)
         MAIL_DELIVERIES.labels(outcome="made").inc(len(rows))
         MAIL_DELIVERIES.labels(outcome="repeat").inc(len(submitted) - len(rows))
-        self._wake()
 
     async def set_aside(self, _connection: asyncpg.Connection, batch: PartitionBatch) -> None:
         """Pass a record over on which processes died."""

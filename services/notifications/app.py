@@ -1,0 +1,173 @@
+"""notifications' composition root: what a process of each role consists of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import asyncpg
+from fastapi import APIRouter, FastAPI
+
+from services.notifications.consumers.reading import Read, Reader
+from services.notifications.consumers.submissions import Submissions
+from services.notifications.domain.recipients import Recipients
+from services.notifications.http.mailbox import mailbox
+from services.notifications.http.preferences import Preferences
+from services.notifications.sender.attempts import Attempts
+from services.notifications.sender.composing import Composer
+from services.notifications.sender.housekeeping import MEASURE_S, Housekeeping
+from services.notifications.sender.outages import again_and_again
+from services.notifications.sender.planning import Planner
+from services.notifications.sender.relay import Relay
+from services.notifications.sender.sending import Sender
+from services.notifications.settings import Settings
+from shared import migrations, topics
+from shared.catalog import Catalog
+from shared.clock import Clock, SystemClock
+from shared.database import connected, create_pool
+from shared.errors import TransientError
+from shared.http.service import create_app
+from shared.kafka import declared
+from shared.kafka.loop import PositionedLoop
+from shared.outbox import OutboxRelay
+from shared.privacy.keys import PrivateKeyOpener, read_secret
+from shared.tasks import Tasks
+from shared.web.pages import Pages
+
+Role = Literal["consumer", "sender", "web", "all"]
+
+SERVICE = "notifications"
+GROUP = "notifications.plan-mails"
+READ = (topics.SIGNATURES, topics.MESSAGES)
+OURS = (*READ, topics.CASES, topics.KEYS, topics.DELIVERIES)
+"""The topics whose settings we rely on."""
+CATALOG_S = 300.0
+
+
+def create(settings: Settings, role: Role) -> FastAPI:
+    """The application of one process: `consumer` turns events into deliveries, `sender` plans and sends mails, `web`
+    answers people, `all` does everything.
+    """
+    service = Notifications(settings, role)
+    app = create_app(
+        service=SERVICE,
+        title="Milleplumes: e-mail to participants",
+        settings=settings,
+        lifespan=service.lifespan,
+        routers=service.routers(),
+        readiness=service.missing,
+    )
+    app.router.routes.extend(service.pages.routes)
+    return app
+
+
+class Notifications:
+    """The parts of one process."""
+
+    def __init__(self, settings: Settings, role: Role, clock: Clock | None = None) -> None:
+        self.pages = Pages(service=SERVICE, origins=settings, folder=Path(__file__).parent)
+        self._settings = settings
+        self._role = role
+        self._clock = clock or SystemClock(settings.clock_offset_seconds)
+        self._names = Recipients(read_secret(settings.recipient_key_file))
+        self._pool: asyncpg.Pool | None = None
+        self._catalog: Catalog | None = None
+        self._loop: PositionedLoop[Read] | None = None
+        self._started = False
+
+    def routers(self) -> list[APIRouter]:
+        """The routes of this role."""
+        if self._role not in ("web", "all"):
+            return []
+        settings = self._settings
+        routers = [Preferences(self._connected, self._names, self.pages, self._clock).router()]
+        if settings.environment == "development" and settings.mailbox_folder is not None:
+            routers.append(mailbox(settings.mailbox_folder, self.pages))
+        return routers
+
+    def _connected(self) -> asyncpg.Pool:
+        if self._pool is None:
+            raise TransientError("not started yet")
+        return self._pool
+
+    def missing(self) -> Mapping[str, str]:
+        """What readiness lacks, by part."""
+        if not self._started:
+            return {SERVICE: "starting"}
+        if self._catalog is not None and not self._catalog.ready:
+            return {"catalog": "not read to the end yet"}
+        return self._loop.missing() if self._loop is not None else {}
+
+    @asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Everything between start and stop of the process.
+
+        Raises:
+            SetupError: Kafka's topics, the database's schema or a key are not as they must be.
+        """
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            pool = await create_pool(settings.database_url, application_name=f"{SERVICE} {self._role}", max_size=8)
+            stack.push_async_callback(pool.close)
+            async with connected(pool) as connection:
+                await migrations.check(connection, SERVICE)
+            if self._role != "web":
+                await declared.check(
+                    settings.kafka_bootstrap_servers,
+                    OURS,
+                    flush=settings.kafka_flush == "on",
+                    production=settings.environment == "production",
+                )
+            self._pool = pool
+            tasks = await stack.enter_async_context(Tasks())
+            if self._role != "web":
+                self._start(tasks, pool)
+            self._started = True
+            yield
+
+    def _start(self, tasks: Tasks, pool: asyncpg.Pool) -> None:
+        settings = self._settings
+        opener = PrivateKeyOpener(settings.wrapping_private_key_file)
+        catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, read=(topics.CASES, topics.KEYS))
+        self._catalog = catalog
+        tasks.start("catalog", catalog.run)
+        if self._role in ("sender", "all"):
+            self._start_sender(tasks, pool, catalog)
+        if self._role in ("consumer", "all"):
+            submissions = Submissions(self._clock)
+            self._loop = PositionedLoop(
+                topics=[topic.name for topic in READ],
+                group=GROUP,
+                pool=pool,
+                bootstrap_servers=settings.kafka_bootstrap_servers,
+                prepare=Reader(catalog, self._names).read,
+                handle=submissions.handle,
+                poison=submissions.set_aside,
+            )
+            tasks.start("submissions", _once_ready(catalog, self._loop.run))
+
+    def _start_sender(self, tasks: Tasks, pool: asyncpg.Pool, catalog: Catalog) -> None:
+        settings, clock = self._settings, self._clock
+        relay = OutboxRelay(pool, settings.kafka_bootstrap_servers, service=SERVICE)
+        attempts = Attempts(Composer(catalog, self._names, settings), clock)
+        connections = [Relay(settings) for _ in range(settings.smtp_connections)]
+        sender = Sender(pool, attempts, connections, clock, relay.wake)
+        planner = Planner(pool, catalog, self._names, clock, sender.wake)
+        keeping = Housekeeping(pool, clock)
+        tasks.start("outbox", relay.run)
+        tasks.start("sending", _once_ready(catalog, sender.run))
+        tasks.start("planning", _once_ready(catalog, planner.run))
+        tasks.start("housekeeping", partial(again_and_again, "housekeeping", keeping.turn, None, MEASURE_S))
+
+
+def _once_ready(catalog: Catalog, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """`run`, begun only when every campaign is known."""
+
+    async def wait_and_run() -> None:
+        await catalog.wait_ready(CATALOG_S)
+        await run()
+
+    return wait_and_run

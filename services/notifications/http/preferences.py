@@ -1,0 +1,106 @@
+"""A person's say over their mail. GET changes nothing: mail scanners follow every link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Final, Literal
+
+import asyncpg
+from fastapi import APIRouter, Form, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from services.notifications.domain.recipients import Recipients
+from services.notifications.storage import recipients
+from shared.clock import Clock, utc
+from shared.database import connected
+from shared.web.pages import Pages
+from shared.web.views import problem_view
+
+NO_STORE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+ONE_CLICK: Final = b"One-Click"
+
+
+class Preferences:
+    """Preferences, and one-click unsubscription as RFC 8058 has it. `pool` gives the pool once there is one."""
+
+    def __init__(self, pool: Callable[[], asyncpg.Pool], names: Recipients, pages: Pages, clock: Clock) -> None:
+        self._pool = pool
+        self._names = names
+        self._pages = pages
+        self._clock = clock
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(default_response_class=Response)
+        preferences, unsubscription = "/preferences/{token}", "/v1/unsubscribe/{token}"
+        router.add_api_route(preferences, self.show, methods=["GET"])
+        router.add_api_route(preferences, self.change, methods=["POST"], status_code=303)
+        router.add_api_route(unsubscription, self.ask, methods=["GET"], status_code=303)
+        router.add_api_route(unsubscription, self.unsubscribe, methods=["POST"])
+        return router
+
+    async def show(self, request: Request, token: str) -> Response:
+        """What is kept about an address, and whether it gets mail. Changes nothing."""
+        recipient = self._recipient(token)
+        if recipient is None:
+            return self._unknown(request)
+        async with connected(self._pool()) as connection:
+            kept = await recipients.kept(connection, recipient)
+        action = request.url.path
+        return self._pages.response(
+            request,
+            "preferences.html",
+            self._pages.language(request),
+            store=False,
+            view=kept,
+            action=action,
+            address=action,
+        )
+
+    async def change(self, request: Request, token: str, mail: Annotated[Literal["none", "some"], Form()]) -> Response:
+        """Send no more mail to an address (`mail=none`), or send it again (`mail=some`)."""
+        recipient = self._recipient(token)
+        if recipient is None:
+            return self._unknown(request)
+        if mail == "none":
+            await self._suppress(recipient)
+        else:
+            async with connected(self._pool()) as connection:
+                await recipients.allow(connection, recipient)
+        return _to_preferences(request, token)
+
+    async def ask(self, request: Request, token: str) -> Response:
+        """Lead to the page with the button. Changes nothing."""
+        return _to_preferences(request, token)
+
+    async def unsubscribe(self, request: Request, token: str) -> Response:
+        """Send no more mail to an address: one click, no further question. May be repeated."""
+        recipient = self._recipient(token)
+        if recipient is None:
+            return self._unknown(request)
+        body = await request.body()
+        await self._suppress(recipient)
+        if ONE_CLICK in body:
+            return PlainTextResponse("No more e-mail goes to this address.\n", headers=NO_STORE)
+        return _to_preferences(request, token)
+
+    def _recipient(self, token: str) -> bytes | None:
+        try:
+            return self._names.read_token(token)
+        except ValueError:
+            return None
+
+    async def _suppress(self, recipient: bytes) -> None:
+        async with connected(self._pool()) as connection:
+            await recipients.suppress(connection, [recipient], "unsubscribed", utc(self._clock.now()))
+
+    def _unknown(self, request: Request) -> Response:
+        language = self._pages.language(request)
+        return self._pages.response(
+            request, "link-broken.html", language, status=404, store=False, view=problem_view(404)
+        )
+
+
+def _to_preferences(request: Request, token: str) -> Response:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"/preferences/{token}{query}", 303, NO_STORE)
