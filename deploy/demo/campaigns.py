@@ -58,7 +58,7 @@ def letters(plan: Plan) -> str:
     case = {
         "slug": plan.slugs.letters_case,
         "name": "Mara Ilven",
-        "country": "ZZ",
+        "country": "AQ",
         "status": "detained",
         "story": {
             "en": "Mara Ilven does not exist. She stands for those to whom letters go.",

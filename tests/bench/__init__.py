@@ -1,0 +1,1 @@
+"""`make bench`: figures that anyone can reproduce, measured by the method in docs/benchmarks.md."""

@@ -1,0 +1,38 @@
+"""`python -m tests.bench`; QUICK=1 for the short one."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+from deploy.local.home import PROJECT
+from shared.clock import SystemClock, rfc3339
+from shared.errors import MilleplumesError
+from tests.bench import machine, report, wrk
+from tests.bench.rounds import Bench
+
+
+def main() -> int:
+    """Measure, print, write; the exit status is 0 only if every row was exact."""
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.file.flush()
+
+    quick = os.environ.get("QUICK", "") not in ("", "0")
+    try:
+        figures = Bench(wrk.find(), quick, say).run()
+    except MilleplumesError as error:
+        say(str(error))
+        return 1
+    report.show(console, figures)
+    report.write(figures, machine.here(), rfc3339(SystemClock().now()), quick=quick)
+    say(f"Written: {report.JSON_FILE.relative_to(PROJECT)}, {report.PAGE.relative_to(PROJECT)}")
+    return 0 if figures["exact"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""A million single posts accepted, counted and on the board."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from tests.bench.load import Load, host_of
+from tests.bench.rows.posts import SCRIPT, exact
+from tests.bench.stand import Stand
+
+MILLION: Final = 1_000_000
+CONNECTIONS: Final = 256
+LIMIT_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Million:
+    """One run: seconds from the first post until the board shows everybody."""
+
+    seconds: float
+    exact: bool
+
+
+async def measure(stand: Stand) -> Million:
+    """Post until a million records stand on the topic, then wait for the board."""
+    before, appended = await stand.tallied(), await stand.appended()
+    url = stand.at["petitions"]
+    arguments = (stand.petition, stand.new_tag(), host_of(url))
+    load = Load(stand.wrk, url, SCRIPT, arguments, connections=CONNECTIONS, seconds=LIMIT_SECONDS)
+    began = time.monotonic()
+    seen = await load.run_until(partial(stand.holds, appended + MILLION))
+    await stand.drained()
+    after = await stand.tallied()
+    seconds = time.monotonic() - began
+    taken = await stand.appended() - appended
+    agrees = exact(seen, before, after, taken, open_at_end=CONNECTIONS)
+    return Million(seconds, seen.clean and taken >= MILLION and agrees)

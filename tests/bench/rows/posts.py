@@ -1,0 +1,71 @@
+"""Single posts through intake, broker and counter: what they cost, and whether the totals are exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench.histogram import buckets, quantile
+from tests.bench.load import Load, Seen, host_of
+from tests.bench.stand import Stand, Tallied
+
+SCRIPT: Final = "signatures.lua"
+COUNTED_AFTER: Final = "counted_after_seconds"
+"""The counter's histogram of the time from acceptance to count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posts:
+    """One run. `cpu_us` is CPU microseconds for each action by part of the system, drained backlog included."""
+
+    accepted_per_s: float
+    counted_per_s: float
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    drain_s: float
+    accept_to_count_p99_ms: float
+    cpu_us: dict[str, float]
+    actions: int
+    exact: bool
+
+
+async def measure(stand: Stand, *, connections: int, seconds: float) -> Posts:
+    """Load the intake for `seconds` over `connections`, then wait until everything is counted and on the board."""
+    before, appended, cpu = await stand.tallied(), await stand.appended(), stand.cpu()
+    histogram = buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER)
+    url = stand.at["petitions"]
+    arguments = (stand.petition, stand.new_tag(), host_of(url))
+    seen = await Load(stand.wrk, url, SCRIPT, arguments, connections=connections, seconds=seconds).run()
+    drain_s = await stand.drained()
+    used = {name: value - cpu.get(name, 0.0) for name, value in stand.cpu().items()}
+    delay = quantile(0.99, histogram, buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER))
+    taken = await stand.appended() - appended
+    after = await stand.tallied()
+    return Posts(
+        accepted_per_s=seen.answered / seen.seconds,
+        counted_per_s=taken / (seen.seconds + drain_s),
+        p50_ms=seen.p50_ms,
+        p99_ms=seen.p99_ms,
+        p999_ms=seen.p999_ms,
+        drain_s=drain_s,
+        accept_to_count_p99_ms=delay * 1000,
+        cpu_us={name: value / max(1, taken) * 1e6 for name, value in used.items()},
+        actions=taken,
+        exact=seen.clean and exact(seen, before, after, taken, open_at_end=connections),
+    )
+
+
+def exact(seen: Seen, before: Tallied, after: Tallied, taken: int, *, open_at_end: int, actions: int = 1) -> bool:
+    """Whether rows, ledger and board agree, and are what the load generator's own count allows.
+
+    Up to `open_at_end` requests of `actions` each were unanswered when it stopped: they may have been stored.
+    """
+    slack = open_at_end * actions
+    stored = after.rows - before.rows
+    return (
+        before.agree
+        and after.agree
+        and seen.answered * actions <= taken <= seen.issued
+        and seen.people - slack <= stored <= seen.people
+    )
