@@ -12,7 +12,7 @@ from typing import Final
 
 from deploy.local.program import Program, spawn
 
-RESTARTS: Final = 10
+RESTARTS: Final = 20
 RESTART_WINDOW_SECONDS: Final = 300.0
 """A program that dies more than `RESTARTS` times in this window is given up."""
 RESTARTS_BEFORE_READY: Final = 2

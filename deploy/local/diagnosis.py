@@ -51,7 +51,7 @@ async def examine(settings: LocalSettings) -> list[Finding]:
         at = endpoints.read(settings.home)
     except SetupError:
         return [*findings, _ports(settings), Finding("platform", "not running; `mille run` starts it")]
-    groups = await asyncio.gather(_broker(settings), _databases(at), _services(at))
+    groups = await asyncio.gather(_broker(settings, at["kafka"]), _databases(at), _services(at))
     return [*findings, *_keys(settings), *(finding for group in groups for finding in group), await _mailbox(at)]
 
 
@@ -135,17 +135,15 @@ def _key(path: Path) -> Finding:
     return Finding(part, f"there, mode {mode:o}", mend)
 
 
-async def _broker(settings: LocalSettings) -> list[Finding]:
+async def _broker(settings: LocalSettings, servers: str) -> list[Finding]:
     part = "Kafka"
-    if not await kafka.answers(settings.bootstrap_servers):
-        return [Finding(part, f"does not answer at {settings.bootstrap_servers}", RESTART)]
+    if not await kafka.answers(servers):
+        return [Finding(part, f"does not answer at {servers}", RESTART)]
     try:
-        wrong = await topics.wrong(
-            settings.bootstrap_servers, flush=settings.flush, production=settings.environment == "production"
-        )
+        wrong = await topics.wrong(servers, flush=settings.flush, production=settings.environment == "production")
     except MilleplumesError as error:
         return [Finding(part, str(error), RESTART)]
-    answers = Finding(part, f"answers at {settings.bootstrap_servers}")
+    answers = Finding(part, f"answers at {servers}")
     if wrong:
         return [answers, Finding("topics", "; ".join(str(one) for one in wrong), "run `mille topics --create`")]
     return [answers, Finding("topics", "as declared")]

@@ -54,6 +54,8 @@ async def run(
     Raises:
         SetupError: something cannot start or cannot be kept running; the message says how to mend it.
     """
+    if sys.platform != "linux":
+        raise SetupError("the local platform needs Linux; elsewhere, use `docker compose up`")
     home = settings.home
     _make(home)
     with _alone(home):

@@ -10,6 +10,7 @@ import sys
 from typing import Final
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -45,9 +46,11 @@ def main() -> None:
     app: typer.Typer = importlib.import_module(f"deploy.mille.{name}").app
     try:
         app(args=rest, prog_name=f"mille {name}")
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        sys.exit(f"mille {name}: the settings are wrong: {wrong}")
     except MilleplumesError as error:
-        sys.stderr.write(f"mille {name}: {error}\n")
-        sys.exit(1)
+        sys.exit(f"mille {name}: {error}")
 
 
 def _help() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.child import RESTARTS
 from deploy.local.home import Home
 from deploy.local.pids import PidFiles, identify
 from deploy.local.program import Program
@@ -102,7 +103,7 @@ async def test_what_keeps_dying_ends_everything(sandbox: Sandbox, monkeypatch: p
     kill_it_again()
     with pytest.raises(SetupError, match="waiting keeps ending"):
         await asyncio.wait_for(sandbox.supervisor.failed(), 20)
-    assert len(sandbox.said) == 10
+    assert len(sandbox.said) == RESTARTS
     await sandbox.supervisor.stop()
 
 

@@ -20,7 +20,7 @@ from typing import Final
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT, Home, remove
 from deploy.local.ports import free
-from deploy.local.settings import DEFAULT_PORTS
+from deploy.local.settings import DEFAULT_PORTS, LocalSettings
 from tests.support.ordinary import Ordinary
 
 START_SECONDS: Final = 120.0
@@ -109,7 +109,8 @@ def mille_run(
     output = home.root.with_name(f"{home.root.name}.output")
     account = user.account
     given = {"MILLE_HOME": str(home.root), "MILLE_PORT_OFFSET": str(free_offset()), **(environment or {})}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILLE_", "KAFKA_"))}
+    ours = {name.upper() for name in LocalSettings.model_fields}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     with output.open("ab") as file:
         process = subprocess.Popen(
             [user.python, "-m", "deploy.mille", "run", *arguments],
