@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from email.utils import format_datetime
-from functools import cache
-from pathlib import Path
-from typing import Final
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from services.notifications.domain.buttons import Act
 from services.notifications.domain.recipients import Recipients
 from services.notifications.sender.mime import mailbox, message, words
 from services.notifications.sender.relay import Outgoing
+from services.notifications.sender.templates import templates
 from services.notifications.sender.view import View, Views
-from services.notifications.sender.wording import shown_name, wording
+from services.notifications.sender.wording import shown_name
 from services.notifications.settings import Settings
 from services.notifications.storage.mails import Covered, Leased
 from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
 from shared.privacy.addresses import canonical_domain
 from shared.web.languages import direction
-
-TEMPLATES: Final = Path(__file__).parents[1] / "templates"
 
 
 class Composer:
@@ -84,7 +78,7 @@ class Composer:
             "unsubscribe": self._unsubscribe(recipient),
             "imprint": self._settings.mail_imprint,
         }
-        text, html = _templates(view.wording.code)
+        text, html = templates(view.wording.code)
         return text.render(values), html.render(values)
 
     def _headers(self, mail: Leased, view: View, to: str) -> list[tuple[str, str]]:
@@ -114,18 +108,3 @@ def _deliverable(address: str) -> tuple[str, bool]:
         return f"{local}@{canonical_domain(domain)}", not local.isascii()
     except ValueError:
         raise PermanentError("no-address") from None
-
-
-@cache
-def _templates(code: str) -> tuple[Template, Template]:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-        extensions=["jinja2.ext.i18n"],
-    )
-    environment.install_gettext_translations(wording(code).translations, newstyle=True)  # type: ignore[attr-defined]
-    return environment.get_template("confirmation.txt"), environment.get_template("confirmation.html")

@@ -82,7 +82,7 @@ class Wording:
         return text % {"count": count}
 
     def sentence(self, kind: Kind, title: str, at: float) -> str:
-        """What the person did, and when. Markup where `title` is markup; the title stands in quotes otherwise."""
+        """What the person did, and when. Markup where `title` is markup."""
         _ = self._
         match kind:
             case "signature":
@@ -97,6 +97,10 @@ class Wording:
                 text = _("You wrote a message to %(title)s on %(date)s.")
         values = {"title": title, "date": self.day(at)}
         return Markup(text) % values if isinstance(title, Markup) else text % values  # noqa: S704  our own sentences
+
+    def quoted(self, title: str) -> str:
+        """A title in the language's quotation marks."""
+        return self._("“%(title)s”") % {"title": title}
 
     def label(self, *, signatures: bool, count: int) -> str:
         """What stands on a button that confirms `count` acts."""

@@ -1,0 +1,62 @@
+"""The templates of mails, one pair for each language."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import escape
+
+from services.notifications.sender.wording import wording
+
+FOLDER: Final = Path(__file__).parents[1] / "templates"
+TEXT_WIDTH: Final = 72
+
+_FIXED: Final = re.compile(r'\{\{ _\("([^"\\]*)"\) \}\}')
+"""A sentence that is the same in every mail."""
+
+
+class Templates(NamedTuple):
+    """The two parts of a mail."""
+
+    text: Template
+    html: Template
+
+
+class _Loader(FileSystemLoader):
+    """Translates fixed sentences once, when a template is read, rather than in every mail; and wraps those of texts."""
+
+    def __init__(self, gettext: Callable[[str], str]) -> None:
+        super().__init__(FOLDER)
+        self._gettext = gettext
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        source, filename, is_current = super().get_source(environment, template)
+        finish = escape if template.endswith(".html") else _wrapped
+        return _FIXED.sub(lambda found: finish(self._gettext(found[1])), source), filename, is_current
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+@cache
+def templates(code: str) -> Templates:
+    """The templates in the language `code`."""
+    messages = wording(code).translations
+    environment = Environment(
+        loader=_Loader(messages.gettext),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(messages, newstyle=True)  # type: ignore[attr-defined]
+    return Templates(environment.get_template("confirmation.txt"), environment.get_template("confirmation.html"))
