@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -75,6 +76,24 @@ async def test_after_being_killed_it_starts_again_with_everything_it_had(home: H
         eventually(lambda: all(ended(pid) for pid in left_over.values()), "leftovers end")
         home_url = again.wait_until_up_anew(left_over)["databases"]["petitions"]
         assert await ask(home_url, "SELECT answer FROM kept") == 42
+
+
+def test_a_stop_in_the_middle_of_the_start_leaves_nothing_running(home: Home) -> None:
+    with mille_run(home, PLATFORM_ONLY) as running:
+        eventually((home.run / "kafka.pid").exists, "the broker is started")
+        pid = json.loads((home.run / "kafka.pid").read_text())["pid"]
+        assert running.stop(signal.SIGINT) == 0
+    assert ended(pid)
+    assert not list(home.run.glob("*.pid"))
+
+
+def test_killed_in_the_middle_of_its_first_start_it_starts_again(home: Home) -> None:
+    with mille_run(home, PLATFORM_ONLY) as killed:
+        eventually(lambda: bool(list(home.root.glob("initialising-*"))), "the data folder is being made")
+        killed.stop(signal.SIGKILL)
+    with mille_run(home, PLATFORM_ONLY) as again:
+        again.wait_until_up()
+        assert again.stop() == 0
 
 
 def test_what_a_killed_run_left_over_is_ended_before_anything_starts(home: Home) -> None:

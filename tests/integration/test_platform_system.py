@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.home import PROJECT
+from deploy.local.pids import identify
+from deploy.local.settings import DEFAULT_PORTS
+from tests.support.running import Running, mille_run, temporary_home
+
+START_SECONDS = 15.0
+"""What a start after the first one may take on two cores that do nothing else."""
+ROLES = {
+    ("marathon", "all"),
+    ("petitions", "intake"),
+    ("petitions", "counter"),
+    ("letters", "intake"),
+    ("letters", "counter"),
+    ("notifications", "all"),
+}
+
+
+def get(address: str) -> int:
+    return httpx.get(address, timeout=10).status_code
+
+
+def doctor(running: Running) -> subprocess.CompletedProcess[str]:
+    offset = int(running.endpoints()["smtp"].rpartition(":")[2]) - DEFAULT_PORTS["smtp_port"]
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.mille", "doctor"],
+        env={**os.environ, "MILLE_HOME": str(running.home.root), "MILLE_PORT_OFFSET": str(offset)},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_says_where_everything_is(system: Running) -> None:
+    at = json.loads(system.home.endpoints.read_text())
+    assert stat.S_IMODE(system.home.endpoints.stat().st_mode) == 0o600
+    assert {(process["service"], process["role"]) for process in at["processes"]} == ROLES
+    assert set(at["databases"]) == {"petitions", "letters", "notifications", "marathon"}
+    assert all(Path(at[folder]).is_dir() for folder in ("mailbox", "logs", "kafka_data"))
+    assert all(identify(process["pid"]) for process in at["processes"])
+    for address in (at["marathon"], *(process["metrics"] for process in at["processes"])):
+        assert get(address) == 200
+
+
+def test_the_doctor_finds_nothing_to_mend(system: Running) -> None:
+    done = doctor(system)
+    assert done.returncode == 0, done.stdout
+    assert len(re.findall("^ok ", done.stdout, re.MULTILINE)) >= 20
+
+
+def test_no_log_of_a_healthy_start_holds_an_error(system: Running) -> None:
+    for path in Path(system.endpoints()["logs"]).glob("*-*.log"):
+        lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+        assert lines, path.name
+        assert not [line for line in lines if line["level"] in ("error", "critical")], path.name
+
+
+@pytest.mark.parametrize(("service", "role"), sorted(ROLES))
+def test_a_killed_service_is_started_again(system: Running, service: str, role: str) -> None:
+    before = system.pid(service, role)
+    os.kill(before, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while system.pid(service, role) in (0, before) or f"{service} {role}: ready" not in doctor(system).stdout:
+        assert time.monotonic() < deadline, system.said()
+
+
+def test_a_later_start_is_quick_and_a_stop_leaves_nothing() -> None:
+    with temporary_home() as home:
+        with mille_run(home) as first:
+            first.wait_until_up()
+        started = time.monotonic()
+        with mille_run(home) as second:
+            at = second.wait_until_up()
+            took = time.monotonic() - started
+            assert second.stop(signal.SIGINT) == 0
+        pids = [*at["platform"].values(), *(process["pid"] for process in at["processes"])]
+        assert not [pid for pid in pids if identify(pid)]
+        assert took < START_SECONDS * busy_factor(), second.said()
+
+
+def busy_factor() -> float:
+    """How much longer things may take because others use the machine: runnable processes for each core, at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def test_without_mail_neither_notifications_nor_the_mailbox_runs() -> None:
+    with temporary_home() as home, mille_run(home, "--no-mail") as running:
+        at = running.wait_until_up()
+        assert {process["service"] for process in at["processes"]} == {"marathon", "petitions", "letters"}
+        assert set(at["platform"]) == {"kafka", "postgres"}
+
+
+def test_several_intakes_and_counters_run_beside_each_other() -> None:
+    with (
+        temporary_home() as home,
+        mille_run(home, environment={"PETITIONS_INTAKES": "2", "PETITIONS_COUNTERS": "2"}) as running,
+    ):
+        at = running.wait_until_up()
+        roles = [(process["service"], process["role"]) for process in at["processes"]]
+        assert roles.count(("petitions", "intake")) == roles.count(("petitions", "counter")) == 2
+        assert len({process["metrics"] for process in at["processes"]}) == len(roles)
+
+
+def test_an_outside_broker_and_server_are_used_instead_of_our_own(system: Running) -> None:
+    at = system.endpoints()
+    with temporary_home() as home:
+        home.make()
+        home.passwords.write_bytes(system.home.passwords.read_bytes())
+        outside = {"KAFKA_BOOTSTRAP_SERVERS": at["kafka"], "DATABASE_URL": at["administrator"]}
+        with mille_run(home, "--platform-only", environment=outside) as running:
+            seen = running.wait_until_up()
+            assert set(seen["platform"]) == {"mailbox"}
+            assert (seen["kafka"], seen["kafka_data"]) == (at["kafka"], None)
+            assert seen["databases"] == at["databases"]
