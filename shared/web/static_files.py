@@ -50,6 +50,7 @@ class StaticFiles:
         self._files: dict[str, _File] = {}
         for name, parts in BUNDLES.items():
             self._add(name, b"\n".join((SHARED / part).read_bytes() for part in parts))
+        self._add("icon.svg", (SHARED / "icon.svg").read_bytes())
         for source in (BUILT, folder):
             for path in sorted(source.glob("*")) if source is not None else ():
                 if path.suffix in _TYPES:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +22,14 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from services.marathon.http.pages import pages_router
 from shared.clock import SetClock, rfc3339
 from shared.events.marathon import TotalsChanged
+from shared.web.languages import Language
 from shared.web.pages import Pages
 from shared.web.views import FormState, case_view, problem_view, thanks_view, token_view, write_view
 from tests.support import page_samples
 from tests.support.page_samples import CASE, NOW, SLUG, Samples, samples
 
 PORT: Final = 14_100
+RIGHT_TO_LEFT: Final = ("ar",)
 POLL_SECONDS: Final = 0.05
 TYPED: Final = {
     "given_name": "Ana",
@@ -53,6 +55,16 @@ class Stage:
         self.samples.totals[totals.campaign] = totals
 
 
+class AnyLanguagePages(Pages):
+    """Pages in whatever `lang` asks for: words without a translation stay English, the direction is right."""
+
+    def language(self, request: Request, languages: Sequence[str] = (), *, chosen: str | None = None) -> Language:
+        asked = request.query_params.get("lang", "")
+        if asked in RIGHT_TO_LEFT:
+            return Language(asked, chosen=True)
+        return super().language(request, languages, chosen=chosen)
+
+
 class Preview:
     """The pages as an application, on a stage."""
 
@@ -61,7 +73,7 @@ class Preview:
         origins = SimpleNamespace(
             marathon_url=origin, petitions_url=origin, letters_url=origin, notifications_url=origin
         )
-        self.pages = Pages(service="marathon", origins=origins, folder=Path("services/marathon"))
+        self.pages = AnyLanguagePages(service="marathon", origins=origins, folder=Path("services/marathon"))
         self.app = FastAPI(openapi_url=None)
         self.app.include_router(pages_router(self.pages, stage.samples, stage.clock, self._minutes))
         for path, answer, method in (
@@ -84,7 +96,7 @@ class Preview:
         return Response(msgspec.json.encode(self.stage.samples.totals[request.path_params["slug"]]))
 
     async def _history(self, request: Request) -> Response:
-        points = [[rfc3339(at), count] for at, count in page_samples.minutes()]
+        points = [{"at": rfc3339(at), "count": count, "total": 0} for at, count in page_samples.minutes()]
         return JSONResponse({"campaign": request.path_params["slug"], "step": "minute", "points": points})
 
     async def _live(self, request: Request) -> Response:

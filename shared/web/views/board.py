@@ -18,6 +18,8 @@ from shared.web.world import Land, lands
 OTHER: Final = "other"
 UNKNOWN_COUNTRY: Final = "ZZ"
 CASE_STROKES: Final = 50
+EVIDENCE: Final[tuple[Evidence, ...]] = ("confirmed", "recorded", "offline", "self_reported")
+"""From the surest to what people only say."""
 BEHIND_SECONDS: Final = 5.0
 """From here on a snapshot is no longer called live."""
 Condition = Literal["live", "behind", "final"]
@@ -137,7 +139,7 @@ def evidence_parts(counts: Mapping[str, int], public: Sequence[str]) -> tuple[Ev
     whole = sum(counts.get(key, 0) for key in public)
     parts: list[EvidencePart] = []
     end = 0
-    for key in get_args(Evidence):
+    for key in EVIDENCE:
         count = counts.get(key, 0)
         shown = count if key in public else 0
         start = f"{end * 1000 // whole / 10 if whole > 0 else 0:g}"

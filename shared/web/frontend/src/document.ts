@@ -41,7 +41,7 @@ export type Words = Record<Sentence, string> &
 
 export const KINDS = ["signature", "letter", "postcard", "drawing", "solidarity_message", "share", "pledge", "task"];
 export const CHANNELS = ["web", "api", "import", "email", "post", "social", "in_person"];
-export const EVIDENCE = ["confirmed", "recorded", "self_reported", "offline"];
+export const EVIDENCE = ["confirmed", "recorded", "offline", "self_reported"];
 export const OTHER = "other";
 export const UNKNOWN_COUNTRY = "ZZ";
 

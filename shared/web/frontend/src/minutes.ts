@@ -4,7 +4,7 @@ import { element, type Words } from "./document";
 import { keepRows, countRow, setText } from "./tables";
 import { fill, type Writing } from "./writing";
 
-export type Points = readonly (readonly [string, number])[];
+export type Points = readonly { at: string; count: number }[];
 
 const MINUTES = 60;
 const MINUTE_MS = 60_000;
@@ -15,7 +15,7 @@ export function drawMinutes(points: Points, asOf: string, words: Words, writing:
   const end = (Math.floor(Date.parse(asOf) / MINUTE_MS) + 1) * MINUTE_MS;
   const start = end - MINUTES * MINUTE_MS;
   const counts = new Array<number>(MINUTES).fill(0);
-  for (const [at, count] of points) {
+  for (const { at, count } of points) {
     const place = Math.floor((Date.parse(at) - start) / MINUTE_MS);
     if (place >= 0 && place < MINUTES) counts[place] = (counts[place] ?? 0) + count;
   }
