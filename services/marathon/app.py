@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from services.marathon.actions.announce import Announcements
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.consumers.ends import EndOffsets
-from services.marathon.consumers.tallies import TOPICS, TallyReader
+from services.marathon.consumers.tallies import TallyReader
 from services.marathon.http import campaigns, totals
 from services.marathon.http.course import Course
 from services.marathon.http.documents import Documents
@@ -29,9 +29,16 @@ from shared.tasks import Tasks
 
 Role = Literal["all", "web", "ledger"]
 
-RELIED_ON: Final = (*TOPICS, *topics.COUNTED, topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+RELIED_ON: Final = (
+    *topics.COUNTED,
+    topics.PETITIONS_TALLIES,
+    topics.LETTERS_TALLIES,
+    topics.CASES,
+    topics.KEYS,
+    topics.ACCESS,
+    topics.TOTALS,
+)
 """The topics whose settings marathon relies on."""
-READ_WITHIN_S: Final = 60.0
 
 
 def create(settings: MarathonSettings, role: Role) -> FastAPI:
@@ -105,7 +112,10 @@ class _Process:
         production = settings.environment == "production"
         servers = settings.kafka_bootstrap_servers
         self._reader = TallyReader(pool, servers)
-        ends = EndOffsets(servers, self._clock, production=production)
+        partitions = {
+            topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
+        }
+        ends = EndOffsets(servers, self._clock, partitions)
         publisher = Publisher(pool, ends, self._clock, Announcements())
         tasks.start("tally batches", self._reader.run)
         tasks.start("totals", publisher.run)

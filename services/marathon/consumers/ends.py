@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -11,26 +12,23 @@ from aiokafka.errors import KafkaError
 
 from services.marathon.domain.freshness import Reading
 from services.marathon.domain.ledger import SourcePartition
-from shared import topics
 from shared.clock import Clock
 
 ANSWER_S: Final = 5.0
 
 
 class EndOffsets:
-    """Asks the broker for the end of every partition of `topics.COUNTED`; reconnects by itself.
+    """Asks the broker for the end of every partition of the counted topics; reconnects by itself.
 
-    `production` chooses the number of partitions, which is fixed for a topic's life and checked at start.
+    `partitions` is their number by topic, which is fixed for a topic's life and checked at start.
     """
 
-    def __init__(self, bootstrap_servers: str, clock: Clock, *, production: bool) -> None:
+    def __init__(self, bootstrap_servers: str, clock: Clock, partitions: Mapping[str, int]) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._clock = clock
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions = [
-            TopicPartition(topic.name, partition)
-            for topic in topics.COUNTED
-            for partition in range(topic.partitions_production if production else topic.partitions)
+            TopicPartition(topic, partition) for topic, count in partitions.items() for partition in range(count)
         ]
 
     async def read(self) -> Reading:

@@ -35,7 +35,7 @@ from shared.events.tallies import ActionsCounted
 from shared.logging import log
 from shared.metrics import LEDGER_BATCHES, LEDGER_HALTED, PARTITION_LAG
 
-TOPICS: Final = (topics.PETITIONS_TALLIES, topics.LETTERS_TALLIES)
+TOPICS: Final = (topics.PETITIONS_TALLIES.name, topics.LETTERS_TALLIES.name)
 GROUP: Final = "marathon.apply-tallies"
 RECORDS: Final = 500
 WAIT_MS: Final = 50
@@ -53,19 +53,22 @@ _batch = msgspec.json.Decoder(ActionsCounted).decode
 
 
 class TallyReader:
-    """Applies the tally batches of `TOPICS`; `run` goes on until cancelled.
+    """Applies the tally batches of `read`, topics of one partition; `run` goes on until cancelled.
 
     `missing` says what is not as it should be, for the readiness probe.
     """
 
-    def __init__(self, pool: asyncpg.Pool, bootstrap_servers: str) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, bootstrap_servers: str, *, read: Sequence[str] = TOPICS, group: str = GROUP
+    ) -> None:
         self._pool = pool
+        self._topics = tuple(read)
         self._broker = KafkaBroker(
             bootstrap_servers, consumer_only=True, allow_auto_create_topics=False, logger=None, graceful_timeout=10.0
         )
         self._subscriber = self._broker.subscriber(
-            *(topic.name for topic in TOPICS),
-            group_id=GROUP,
+            *self._topics,
+            group_id=group,
             batch=True,
             max_records=RECORDS,
             batch_timeout_ms=WAIT_MS,
@@ -92,8 +95,8 @@ class TallyReader:
             TransientError: the database was away for two minutes, or nothing moved for as long although there is lag.
         """
         async with connected(self._pool) as connection:
-            for topic in TOPICS:
-                await ledger.ensure_reading(connection, topic.name)
+            for topic in self._topics:
+                await ledger.ensure_reading(connection, topic)
             await ledger.try_halted_again(connection)
         try:
             async for attempt in stamina.retry_context(on=(KafkaError, OSError), attempts=None, timeout=START_S):
@@ -163,7 +166,7 @@ class TallyReader:
             }
         LEDGER_HALTED.set(len(halted))
         missing = {place: f"halted: {why}" for place, why in halted.items()}
-        partitions = [TopicPartition(topic.name, 0) for topic in TOPICS]
+        partitions = [TopicPartition(topic, 0) for topic in self._topics]
         ends = await consumer.end_offsets(partitions)
         for partition in partitions:
             lag = ends[partition] - stored[partition.topic]

@@ -73,8 +73,6 @@ def _words(value: str) -> str:
         raise ValueError("must not be empty")
     if any(ord(character) < ord(" ") and character not in "\n\t" for character in value):
         raise ValueError("must not hold control characters")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("must not hold half of a character (a lone surrogate)")
     return value.strip()
 
 
@@ -212,6 +210,7 @@ def _advice(error: ErrorDetails, path: Path) -> str:
 
 _ADVICE: Final = {
     "missing": "is missing: add it",
+    "string_unicode": "must not hold half of a character (a lone surrogate)",
     "string_type": "must be text: put it in quotes",
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",

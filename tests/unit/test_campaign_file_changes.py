@@ -1,0 +1,136 @@
+"""What importing a campaign file again changes, and what it must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.marathon.domain.campaign_changes import Import, Stored, conflicts, plan
+from services.marathon.domain.campaign_file import CampaignFile, read
+from shared.events.marathon import CaseChanged
+
+TEXT = """\
+campaign:
+  slug: w4r
+  title: {en: Write}
+  opens: 2026-11-20T01:00:00+01:00
+  closes: 2027-01-01T00:00:00Z
+  languages: [en]
+cases:
+  - slug: ana
+    name: Ana
+    country: FR
+    status: detained
+    story: {en: "Her story"}
+    petition: {slug: free-ana, title: {en: Free Ana}, text: {en: We ask}}
+  - slug: bo
+    name: Bo
+    country: BE
+    status: detained
+    story: {en: "His story"}
+"""
+
+
+def file_of(text: str) -> CampaignFile:
+    return read(text)[0]
+
+
+def stored_after(changes: Import, before: Stored | None = None) -> Stored:
+    cases: dict[str, CaseChanged] = dict(before.cases) if before else {}
+    cases |= {case.slug: case for case in changes.cases}
+    petitions = {case.petition.slug: case.slug for case in cases.values() if case.petition}
+    return Stored(campaign=changes.campaign, cases=cases, petitions=petitions)
+
+
+FIRST = plan(file_of(TEXT), Stored())
+STORED = stored_after(FIRST)
+
+
+def paths(text: str, stored: Stored) -> list[tuple[str, str]]:
+    return [(".".join(map(str, path)), advice) for path, advice in conflicts(file_of(text), stored)]
+
+
+def test_a_first_import_gives_everything_version_one() -> None:
+    assert FIRST.campaign.version == 1
+    assert {case.slug: case.version for case in FIRST.cases} == {"ana": 1, "bo": 1}
+    assert FIRST.campaign.opens == "2026-11-20T00:00:00.000Z"
+    assert FIRST.campaign.confirmations_close == "2027-01-08T00:00:00.000Z"
+    assert FIRST.campaign.cases == ("ana", "bo")
+    assert FIRST.petitions == ("free-ana",)
+
+
+def test_importing_the_same_again_changes_nothing() -> None:
+    again = plan(file_of(TEXT), STORED)
+    assert not again.changed
+    assert again.cases == ()
+    assert again.campaign == FIRST.campaign
+
+
+def test_a_changed_case_raises_its_own_version_and_the_campaigns() -> None:
+    changes = plan(file_of(TEXT.replace("His story", "His long story")), STORED)
+    assert changes.campaign.version == 2
+    assert [(case.slug, case.version) for case in changes.cases] == [("bo", 2)]
+
+
+def test_a_changed_campaign_leaves_its_cases_alone() -> None:
+    changes = plan(file_of(TEXT.replace("en: Write", "en: Write now")), STORED)
+    assert (changes.campaign.version, changes.cases) == (2, ())
+
+
+def test_a_text_may_change_as_long_as_nobody_has_signed_it() -> None:
+    text = TEXT.replace("We ask", "We demand")
+    assert paths(text, STORED) == []
+    (case,) = plan(file_of(text), STORED).cases
+    assert case.petition is not None
+    assert case.petition.version == 1
+
+
+def test_a_text_that_people_have_signed_needs_a_new_version() -> None:
+    signed = replace(STORED, acted={"ana"})
+    text = TEXT.replace("We ask", "We demand")
+    assert [path for path, _ in paths(text, signed)] == ["cases.0.petition.text"]
+    assert "version: 2" in paths(text, signed)[0][1]
+    assert paths(text.replace("{slug: free-ana,", "{slug: free-ana, version: 2,"), signed) == []
+
+
+def test_a_file_without_a_version_keeps_the_one_there_is() -> None:
+    second = plan(file_of(TEXT.replace("{slug: free-ana,", "{slug: free-ana, version: 2,")), STORED)
+    stored = stored_after(second, STORED)
+    assert not plan(file_of(TEXT), stored).changed
+    lower = TEXT.replace("{slug: free-ana,", "{slug: free-ana, version: 1,")
+    assert [path for path, _ in paths(lower, stored)] == ["cases.0.petition.version"]
+
+
+def test_a_signed_petition_cannot_be_taken_away_or_renamed() -> None:
+    signed = replace(STORED, acted={"ana"})
+    assert [path for path, _ in paths(TEXT.replace("free-ana", "free-her"), signed)] == ["cases.0.petition"]
+    assert paths(TEXT.replace("free-ana", "free-her"), STORED) == []
+
+
+def test_slugs_belong_to_one_campaign() -> None:
+    other = TEXT.replace("slug: w4r", "slug: another")
+    stored = Stored(cases=STORED.cases, petitions=STORED.petitions)
+    assert [path for path, _ in paths(other, stored)] == ["cases.0.slug", "cases.1.slug"]
+    renamed = other.replace("slug: ana", "slug: anna").replace("slug: bo", "slug: bob")
+    assert [path for path, _ in paths(renamed, stored)] == ["cases.0.petition.slug"]
+
+
+def test_a_case_that_was_imported_cannot_be_left_out() -> None:
+    assert [path for path, _ in paths(TEXT[: TEXT.index("  - slug: bo")], STORED)] == ["cases"]
+
+
+def test_who_counts_as_one_cannot_change_once_people_have_acted() -> None:
+    text = TEXT.replace("languages: [en]", "languages: [en]\n  policies: {one_per: email_and_name}")
+    assert paths(text, STORED) == []
+    assert [path for path, _ in paths(text, replace(STORED, acted={"ana"}))] == ["campaign.policies.one_per"]
+
+
+def test_the_window_of_a_frozen_campaign_cannot_change() -> None:
+    frozen = replace(STORED, frozen=True)
+    assert paths(TEXT.replace("2027-01-01", "2027-02-01"), frozen) != []
+    assert paths(TEXT.replace("en: Write", "en: Wrote"), frozen) == []
+
+
+def test_required_confirmation_makes_only_confirmed_and_offline_public_by_default() -> None:
+    text = TEXT.replace("languages: [en]", "languages: [en]\n  policies: {confirmation: required}")
+    assert plan(file_of(text), Stored()).campaign.policies.public_evidence == ("confirmed", "offline")
+    assert FIRST.campaign.policies.public_evidence == ("confirmed", "recorded", "offline")

@@ -1,0 +1,242 @@
+"""The rules of the ledger: every tally batch once, in order, and a halt where two truths disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.marathon.domain.ledger import (
+    GENESIS,
+    Head,
+    KnownRow,
+    Outcome,
+    Part,
+    Row,
+    RowKey,
+    SourcePartition,
+    fold,
+    row_hash,
+)
+from shared.events.tallies import ActionsCounted, Delta
+
+PLACE = SourcePartition("petitions.signatures.v1", 0)
+
+
+def delta(change: int = 1, country: str = "FR") -> Delta:
+    return Delta(
+        campaign="c",
+        case="k",
+        section=None,
+        kind="signature",
+        channel="web",
+        country=country,
+        language="fr",
+        evidence="recorded",
+        minute=29_000_000,
+        change=change,
+    )
+
+
+def batch(
+    first: int,
+    next_: int,
+    *,
+    change: int = 1,
+    part: int = 0,
+    parts: int = 1,
+    epoch: int = 0,
+    place: SourcePartition = PLACE,
+) -> ActionsCounted:
+    return ActionsCounted(
+        source=place.source,
+        partition=place.partition,
+        epoch=epoch,
+        first=first,
+        next=next_,
+        part=part,
+        parts=parts,
+        counted_at="2026-12-01T12:00:00.000Z",
+        accepted_until="2026-12-01T11:59:59.000Z",
+        deltas=[delta(change)] if change else [],
+    )
+
+
+def topic(*batches: ActionsCounted) -> list[Part]:
+    return [Part.of(offset, each, msgspec.json.encode(each)) for offset, each in enumerate(batches)]
+
+
+class Ledger:
+    """Stored state in memory: what the database holds between two transactions."""
+
+    def __init__(self) -> None:
+        self.heads: dict[SourcePartition, Head] = {}
+        self.rows: list[Row] = []
+        self.known: dict[RowKey, KnownRow] = {}
+        self.total = 0
+
+    def take(self, parts: Sequence[Part]) -> Outcome:
+        outcome = fold(self.heads, self.known, parts)
+        self.heads = outcome.heads
+        self.rows += outcome.rows
+        self.total += sum(each.change for counted in outcome.batches for each in counted.deltas)
+        for row in outcome.rows:
+            self.known[row.place, row.epoch, row.first] = KnownRow(row.next, row.digests)
+        return outcome
+
+
+def test_batches_that_follow_one_another_are_added() -> None:
+    ledger = Ledger()
+    outcome = ledger.take(topic(batch(0, 3, change=3), batch(3, 4, change=0), batch(4, 9, change=5)))
+    assert ledger.total == 8
+    assert [(row.first, row.next, row.change) for row in outcome.rows] == [(0, 3, 3), (3, 4, 0), (4, 9, 5)]
+    assert ledger.heads[PLACE].next == 9
+    assert ledger.heads[PLACE].accepted_until == "2026-12-01T11:59:59.000Z"
+
+
+def test_each_row_holds_the_hash_of_the_row_before_it() -> None:
+    rows = Ledger().take(topic(batch(0, 3), batch(3, 4), batch(4, 9))).rows
+    assert rows[0].previous_hash == GENESIS
+    assert [row.previous_hash for row in rows[1:]] == [row.hash for row in rows[:-1]]
+    for row in rows:
+        assert row.hash == row_hash(
+            row.place,
+            epoch=row.epoch,
+            first=row.first,
+            next_=row.next,
+            digests=row.digests,
+            previous=row.previous_hash,
+        )
+
+
+def test_a_repeat_changes_nothing() -> None:
+    ledger = Ledger()
+    parts = topic(batch(0, 3, change=3), batch(3, 4))
+    ledger.take(parts)
+    before = ledger.heads
+    outcome = ledger.take(parts)
+    assert (outcome.rows, outcome.halts, outcome.repeats) == ([], {}, 2)
+    assert (ledger.total, ledger.heads) == (4, before)
+
+
+def test_a_repeat_with_other_content_halts_its_source() -> None:
+    ledger = Ledger()
+    ledger.take(topic(batch(0, 3, change=3)))
+    outcome = ledger.take(topic(batch(0, 3, change=2)))
+    assert PLACE in outcome.halts
+    assert ledger.total == 3
+
+
+def test_a_gap_an_overlap_and_a_range_that_is_none_halt_their_source() -> None:
+    for wrong in (batch(4, 5), batch(2, 5), batch(3, 3), batch(5, 4), batch(3, 5, part=2, parts=2)):
+        ledger = Ledger()
+        ledger.take(topic(batch(0, 3)))
+        outcome = ledger.take([Part.of(7, wrong, msgspec.json.encode(wrong))])
+        assert outcome.halts == {PLACE: 7}, wrong
+        assert ledger.total == 1
+
+
+def test_a_halted_source_takes_nothing_and_the_others_go_on() -> None:
+    other = SourcePartition("petitions.signatures.v1", 1)
+    ledger = Ledger()
+    outcome = ledger.take(
+        topic(batch(0, 3), batch(9, 10), batch(3, 4), batch(0, 5, place=other), batch(5, 6, place=other))
+    )
+    assert outcome.taken == 5
+    assert ledger.heads[PLACE].halted is not None
+    assert ledger.heads[PLACE].next == 3
+    assert ledger.heads[other].next == 6
+
+
+def test_nothing_moves_before_the_last_part() -> None:
+    ledger = Ledger()
+    parts = topic(*(batch(0, 9, change=place + 1, part=place, parts=3) for place in range(3)))
+    ledger.take(parts[:2])
+    assert (ledger.total, ledger.heads[PLACE].next, ledger.rows) == (0, 0, [])
+    outcome = ledger.take(parts[2:])
+    assert (ledger.total, ledger.heads[PLACE].next) == (6, 9)
+    assert [row.change for row in outcome.rows] == [6]
+
+
+def test_parts_out_of_order_or_of_different_batches_halt() -> None:
+    first = batch(0, 9, part=0, parts=3)
+    for wrong in (batch(0, 9, part=2, parts=3), batch(0, 8, part=1, parts=3), batch(0, 9, part=1, parts=2)):
+        assert Ledger().take(topic(first, wrong)).halts == {PLACE: 1}
+
+
+def test_a_higher_epoch_asks_for_the_rows_from_its_first_offset_to_be_dropped() -> None:
+    ledger = Ledger()
+    ledger.take(topic(batch(0, 3), batch(3, 6)))
+    outcome = ledger.take(topic(batch(3, 4, epoch=1)))
+    assert outcome.restore is not None
+    assert (outcome.restore.place, outcome.restore.epoch, outcome.restore.first) == (PLACE, 1, 3)
+    assert outcome.taken == 0
+
+
+def test_a_higher_epoch_at_the_end_goes_on_there() -> None:
+    ledger = Ledger()
+    ledger.take(topic(batch(0, 3), batch(3, 6, epoch=1)))
+    assert (ledger.heads[PLACE].next, ledger.heads[PLACE].epoch) == (6, 1)
+
+
+Cuts = st.lists(st.integers(0, 40), max_size=8)
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[list[Part], list[list[Part]]]:
+    """A tally topic of several sources, and the same as delivered: in any transactions, with any repeats."""
+    batches: list[ActionsCounted] = []
+    for partition in range(draw(st.integers(1, 3))):
+        place, first = SourcePartition("s", partition), 0
+        for _ in range(draw(st.integers(0, 6))):
+            next_ = first + draw(st.integers(1, 5))
+            parts = draw(st.sampled_from([1, 1, 2, 3]))
+            batches += [
+                batch(first, next_, change=draw(st.integers(-3, 9)), part=part, parts=parts, place=place)
+                for part in range(parts)
+            ]
+            first = next_
+    # Sources mix on the topic, each in its own order.
+    order = draw(st.permutations([each.partition for each in batches]))
+    queues = {place: [each for each in batches if each.partition == place] for place in set(order)}
+    parts_on_topic = topic(*(queues[place].pop(0) for place in order))
+    delivered, position = [], 0
+    while position < len(parts_on_topic):
+        start = max(0, position - draw(st.integers(0, 4)))
+        end = min(len(parts_on_topic), position + draw(st.integers(1, 4)))
+        delivered.append(parts_on_topic[start:end])
+        position = end
+    return parts_on_topic, delivered
+
+
+@given(deliveries())
+def test_any_split_and_any_repeats_give_what_one_pass_gives(case: tuple[list[Part], list[list[Part]]]) -> None:
+    parts, delivered = case
+    once, again = Ledger(), Ledger()
+    once.take(parts)
+    for each in delivered:
+        assert again.take(each).halts == {}
+    assert again.total == once.total == sum(each.change for part in parts for each in part.batch.deltas)
+    assert {place: head.hash for place, head in again.heads.items()} == {
+        place: head.hash for place, head in once.heads.items()
+    }
+    assert sorted(again.rows, key=lambda row: (row.place, row.first)) == sorted(
+        once.rows, key=lambda row: (row.place, row.first)
+    )
+
+
+@given(deliveries(), st.data())
+def test_a_lost_batch_never_goes_unnoticed(case: tuple[list[Part], list[list[Part]]], data: st.DataObject) -> None:
+    parts, _ = case
+    followed = [
+        place
+        for place, part in enumerate(parts)
+        if any(later.place == part.place and later.batch.first >= part.batch.next for later in parts[place:])
+    ]
+    if not followed:
+        return
+    lost = data.draw(st.sampled_from(followed))
+    outcome = Ledger().take([part for place, part in enumerate(parts) if place != lost])
+    assert parts[lost].place in outcome.halts

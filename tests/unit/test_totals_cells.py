@@ -1,0 +1,79 @@
+"""What tally batches add up to, and which changes go on public record."""
+
+from __future__ import annotations
+
+from services.marathon.domain.cells import Cell, Changes, CorrectionKey, Minute
+from shared.events.tallies import ActionsCounted, Delta
+
+MINUTE = 29_000_000
+DAY = MINUTE // 1440
+
+
+def counted(*deltas: Delta) -> ActionsCounted:
+    return ActionsCounted(
+        source="petitions.signatures.v1",
+        epoch=0,
+        partition=0,
+        first=0,
+        next=9,
+        part=0,
+        parts=1,
+        counted_at="2026-12-01T12:00:00.000Z",
+        accepted_until="2026-12-01T12:00:00.000Z",
+        deltas=list(deltas),
+    )
+
+
+def delta(evidence: str, change: int, **more: int) -> Delta:
+    return Delta(
+        campaign="c",
+        case="k",
+        section=None,
+        kind="signature",
+        channel="web",
+        country="FR",
+        language="fr",
+        evidence=evidence,  # type: ignore[arg-type]
+        minute=MINUTE,
+        change=change,
+        **more,
+    )
+
+
+def corrections(changes: Changes) -> dict[str, int]:
+    return {key.reason: entry.change for key, entry in changes.corrections.items()}
+
+
+def test_deltas_of_one_cell_are_added_up() -> None:
+    changes = Changes.of([counted(delta("recorded", 3), delta("recorded", 4)), counted(delta("confirmed", 1))], set())
+    cell = Cell("c", "k", None, "signature", "web", "FR", "fr", "recorded")
+    assert changes.cells[cell].count == 7
+    assert changes.minutes[Minute("c", MINUTE, "k", "confirmed")] == 1
+    assert corrections(changes) == {}
+
+
+def test_what_people_take_back_is_counted_as_withdrawn_and_is_no_correction() -> None:
+    changes = Changes.of([counted(delta("confirmed", -2, withdrawn=2))], set())
+    assert sum(change.withdrawn for change in changes.cells.values()) == 2
+    assert corrections(changes) == {}
+
+
+def test_invalidated_and_reinstated_actions_go_on_public_record() -> None:
+    changes = Changes.of([counted(delta("confirmed", -74, invalidated=77, reinstated=3))], set())
+    assert corrections(changes) == {"invalidated": -77, "reinstated": 3}
+    assert CorrectionKey("c", DAY, "invalidated", "confirmed", after_freeze=False) in changes.corrections
+
+
+def test_after_the_freeze_everything_goes_on_public_record() -> None:
+    changes = Changes.of([counted(delta("confirmed", 5 - 2 - 1, withdrawn=2, invalidated=1))], {"c"})
+    assert corrections(changes) == {"invalidated": -1, "withdrawn-after-close": -2, "counted-after-close": 5}
+    assert sum(entry.change for entry in changes.corrections.values()) == 2
+    assert all(key.after_freeze for key in changes.corrections)
+
+
+def test_undoing_takes_back_exactly_what_was_added() -> None:
+    batches = [counted(delta("recorded", 3), delta("confirmed", -1, withdrawn=1))]
+    added, undone = Changes.of(batches, set()), Changes.undoing(batches, set())
+    for cell, change in added.cells.items():
+        assert (undone.cells[cell].count, undone.cells[cell].withdrawn) == (-change.count, -change.withdrawn)
+    assert sum(entry.change for entry in undone.corrections.values()) == -2

@@ -1,0 +1,190 @@
+"""What is shown of the totals: sums hold, and no shown number gives a single person away."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.marathon.domain.disclosure import OTHER, Disclosed, Exact, Memory, disclose, in_steps, public_total
+from shared.events.marathon import Policies
+
+CASES = ("ana", "bo")
+COUNTRIES = ("AD", "BE", "CH", "FR", "GB", "LI")
+EVIDENCE = ("confirmed", "recorded", "self_reported", "offline")
+SAFE = Policies(
+    confirmation="required", public_evidence=("confirmed", "offline"), public_threshold=10, safety_mode=True
+)
+
+Action = tuple[str, str, str, str]
+"""Evidence, case, country, language."""
+
+
+def exact_of(actions: dict[Action, int], public: tuple[str, ...]) -> Exact:
+    maps: list[dict[str, int]] = [{}, {}, {}]
+    by_evidence: dict[str, int] = {}
+    for (evidence, *cells), count in actions.items():
+        by_evidence[evidence] = by_evidence.get(evidence, 0) + count
+        if evidence in public:
+            for counts, cell in zip(maps, cells, strict=True):
+                counts[cell] = counts.get(cell, 0) + count
+    total = sum(count for (evidence, *_), count in actions.items() if evidence in public)
+    kinds = {"signature": total} if total else {}
+    return Exact(by_evidence, maps[0], maps[1], kinds, {"web": total} if total else {}, maps[2], withdrawn=3)
+
+
+def countries(**counts: int) -> Exact:
+    total = sum(counts.values())
+    return Exact({"recorded": total}, {"ana": total}, counts, {"signature": total}, {"web": total}, {"fr": total})
+
+
+def show(exact: Exact, memory: Memory | None = None, policies: Policies | None = None) -> Disclosed:
+    return disclose(exact, policies or Policies(), CASES, memory or {})
+
+
+def test_a_threshold_of_one_shows_everything_and_nothing_in_other() -> None:
+    shown = show(countries(FR=7, BE=1), policies=Policies(public_threshold=1))
+    assert shown.by_country == {"BE": 1, "FR": 7, OTHER: 0}
+
+
+def test_cells_below_the_threshold_are_in_other() -> None:
+    assert show(countries(FR=30, GB=25, BE=6, CH=5)).by_country == {"FR": 30, "GB": 25, OTHER: 11}
+
+
+def test_other_takes_in_the_smallest_cells_until_it_holds_two_and_the_threshold() -> None:
+    assert show(countries(FR=30, GB=25, BE=6)).by_country == {"FR": 30, OTHER: 31}
+    assert show(countries(FR=30, GB=25, LI=12, BE=4, CH=3)).by_country == {"FR": 30, "GB": 25, OTHER: 19}
+    assert show(countries(FR=30)).by_country == {OTHER: 30}
+
+
+def test_a_single_signing_in_a_small_country_does_not_move_its_cell() -> None:
+    before = show(countries(FR=30, GB=25, AD=14, BE=6, CH=5))
+    after = show(countries(FR=30, GB=25, AD=15, BE=6, CH=5), before.memory)
+    assert before.by_country["AD"] == after.by_country["AD"] == 14
+    assert after.by_country[OTHER] == before.by_country[OTHER] + 1
+
+
+def test_the_first_action_of_a_new_country_brings_no_cell_out_of_other() -> None:
+    before = show(countries(FR=30, GB=25, BE=20))
+    assert before.by_country == {"FR": 30, OTHER: 45}
+    after = show(countries(FR=30, GB=25, BE=20, AD=1), before.memory)
+    assert after.by_country == {"FR": 30, OTHER: 46}
+
+
+def test_a_cell_comes_back_from_other_with_the_value_it_left_with() -> None:
+    before = show(countries(FR=60, GB=40, BE=20, AD=6, CH=5))
+    hidden = show(countries(FR=60, GB=40, BE=20, AD=1), before.memory)
+    assert "BE" not in hidden.by_country
+    back = show(countries(FR=60, GB=50, BE=22, AD=6, CH=5), hidden.memory)
+    assert back.by_country["BE"] == 20
+
+
+def test_only_public_evidence_is_in_the_public_total() -> None:
+    shown = show(
+        exact_of({("recorded", "ana", "FR", "fr"): 40, ("self_reported", "ana", "FR", "fr"): 9}, ("recorded",))
+    )
+    assert (shown.total, shown.public_total) == (49, 40)
+    assert sum(shown.by_evidence.values()) == 49
+
+
+def test_every_case_of_the_campaign_is_listed_from_the_start() -> None:
+    assert show(Exact()).by_case == {"ana": 0, "bo": 0}
+
+
+def test_safety_mode_moves_everything_in_steps_and_shows_no_recorded() -> None:
+    actions = {
+        ("confirmed", "ana", "FR", "fr"): 27,
+        ("confirmed", "bo", "BE", "fr"): 18,
+        ("recorded", "bo", "BE", "fr"): 99,
+    }
+    shown = disclose(exact_of(actions, SAFE.public_evidence), SAFE, CASES, {})
+    assert shown.total == shown.public_total == 40
+    assert shown.by_evidence == {"confirmed": 40, "offline": 0}
+    assert shown.withdrawn == 0
+
+
+counts = st.dictionaries(
+    st.tuples(
+        st.sampled_from(EVIDENCE),
+        st.sampled_from(CASES),
+        st.sampled_from(COUNTRIES),
+        st.sampled_from(("en", "fr", "ru")),
+    ),
+    st.integers(0, 60),
+    max_size=12,
+)
+policies = st.one_of(
+    st.builds(Policies, public_threshold=st.sampled_from((1, 2, 5, 10))),
+    st.just(Policies(public_evidence=("confirmed",))),
+    st.just(SAFE),
+)
+
+
+@given(st.lists(counts, min_size=1, max_size=6), policies)
+def test_whatever_happened_the_sums_hold(course: list[dict[Action, int]], chosen: Policies) -> None:
+    memory: Memory = {}
+    for actions in course:
+        exact = exact_of(actions, chosen.public_evidence)
+        shown = disclose(exact, chosen, CASES, memory)
+        assert sum(shown.by_evidence.values()) == shown.total
+        for public in (shown.by_case, shown.by_country, shown.by_kind, shown.by_channel, shown.by_language):
+            assert sum(public.values()) == shown.public_total
+            assert all(value >= 0 for value in public.values())
+        assert shown.public_total == public_total(exact.by_evidence, chosen) <= sum(exact.by_evidence.values())
+        memory = msgspec.json.decode(msgspec.json.encode(shown.memory), type=Memory)
+
+
+@given(st.lists(counts, min_size=2, max_size=6), policies)
+def test_a_shown_cell_changes_only_when_its_true_value_has_moved_by_the_threshold(
+    course: list[dict[Action, int]], chosen: Policies
+) -> None:
+    memory: Memory = {}
+    last_shown: dict[str, int] = {}
+    moved: dict[str, int] = {}
+    for actions in course:
+        exact = exact_of(actions, chosen.public_evidence)
+        shown = disclose(exact, chosen, CASES, memory)
+        memory = shown.memory
+        for country, before in last_shown.items():
+            distance = abs(exact.by_country.get(country, 0) - before)
+            moved[country] = max(moved[country], distance)
+        for country, value in shown.by_country.items():
+            if country == OTHER or last_shown.get(country) == value:
+                continue
+            assert country not in last_shown or moved[country] >= chosen.public_threshold
+            last_shown[country], moved[country] = value, 0
+
+
+@given(st.lists(counts, min_size=1, max_size=6), policies)
+def test_other_holds_two_cells_and_the_threshold_or_everything(
+    course: list[dict[Action, int]], chosen: Policies
+) -> None:
+    memory: Memory = {}
+    for actions in course:
+        exact = exact_of(actions, chosen.public_evidence)
+        shown = disclose(exact, chosen, CASES, memory)
+        memory = shown.memory
+        if chosen.public_threshold == 1:
+            assert shown.by_country[OTHER] == 0
+            continue
+        held = [country for country, count in exact.by_country.items() if count and country not in shown.by_country]
+        everything = set(shown.by_country) == {OTHER}
+        assert everything or (len(held) >= 2 and shown.by_country[OTHER] >= chosen.public_threshold)
+
+
+@given(st.lists(counts, min_size=1, max_size=6))
+def test_in_safety_mode_every_figure_is_a_multiple_of_the_step(course: list[dict[Action, int]]) -> None:
+    memory: Memory = {}
+    for actions in course:
+        shown = disclose(exact_of(actions, SAFE.public_evidence), SAFE, CASES, memory)
+        memory = shown.memory
+        figures = [shown.total, shown.public_total, shown.withdrawn, *shown.by_evidence.values()]
+        for public in (shown.by_case, shown.by_country, shown.by_kind, shown.by_channel, shown.by_language):
+            figures += public.values()
+        assert all(figure % SAFE.public_threshold == 0 for figure in figures)
+
+
+@pytest.mark.parametrize(("value", "cut"), [(0, 0), (9, 0), (10, 10), (-9, 0), (-25, -20)])
+def test_steps_are_cut_towards_zero(value: int, cut: int) -> None:
+    assert in_steps(value, 10) == cut

@@ -1,0 +1,147 @@
+"""The totals document: freshness, the public record, the rate, and what counts as news."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from services.marathon.domain.disclosure import Exact, disclose
+from services.marathon.domain.document import (
+    MinuteChange,
+    RecordedCorrection,
+    Sums,
+    compose,
+    first_document,
+    public_record,
+    rate_per_minute,
+    says_the_same,
+)
+from services.marathon.domain.freshness import Freshness, Reading, reached, state_at
+from services.marathon.domain.history import StepChange, points
+from services.marathon.domain.ledger import Head, SourcePartition
+from shared.clock import parse_rfc3339, rfc3339
+from shared.events.marathon import CampaignChanged, Correction, Policies
+
+NOON = parse_rfc3339("2026-12-01T12:00:00Z")
+MINUTE = int(NOON) // 60
+ONE, TWO = SourcePartition("petitions.signatures.v1", 0), SourcePartition("petitions.signatures.v1", 1)
+SAFE = Policies(confirmation="required", public_evidence=("confirmed",), safety_mode=True)
+CAMPAIGN = CampaignChanged(
+    slug="w4r",
+    version=1,
+    title={"en": "Write"},
+    opens="2026-11-20T00:00:00.000Z",
+    closes="2027-01-01T00:00:00.000Z",
+    confirmations_close="2027-01-08T00:00:00.000Z",
+    goal=100,
+    languages=("en",),
+    policies=Policies(public_threshold=1),
+    cases=("ana",),
+)
+
+
+def head(next_: int, accepted_until: float | None = None) -> Head:
+    return Head(next=next_, accepted_until=None if accepted_until is None else rfc3339(accepted_until))
+
+
+def test_totals_with_nothing_missing_are_true_as_of_the_reading() -> None:
+    reading = Reading(NOON, {ONE: 5, TWO: 0})
+    assert Freshness().as_of(reading, {ONE: head(5, NOON - 90)}) == NOON
+
+
+def test_an_incomplete_partition_is_true_as_of_its_last_counted_record() -> None:
+    reading = Reading(NOON, {ONE: 9, TWO: 0})
+    assert Freshness().as_of(reading, {ONE: head(5, NOON - 90)}) == NOON - 90
+
+
+def test_an_incomplete_partition_is_true_as_of_its_last_complete_reading_if_that_is_later() -> None:
+    freshness = Freshness()
+    freshness.as_of(Reading(NOON, {ONE: 5}), {ONE: head(5, NOON - 90)})
+    assert freshness.as_of(Reading(NOON + 7, {ONE: 6}), {ONE: head(5, NOON - 90)}) == NOON
+
+
+def test_a_partition_of_which_nothing_is_known_leaves_all_unknown() -> None:
+    assert Freshness().as_of(Reading(NOON, {ONE: 1, TWO: 0}), {}) is None
+
+
+@pytest.mark.parametrize(("lag", "state"), [(0.4, "live"), (5.0, "live"), (5.1, "catching_up"), (-3.0, "live")])
+def test_totals_catch_up_above_five_seconds(lag: float, state: str) -> None:
+    assert state_at(NOON + lag, NOON)[0] == state
+    assert state_at(NOON + lag, NOON)[1] >= 0
+
+
+def test_a_campaign_may_freeze_once_every_end_is_in_the_ledger() -> None:
+    assert reached({ONE: 5, TWO: 0}, {ONE: head(7)})
+    assert not reached({ONE: 5, TWO: 1}, {ONE: head(7)})
+
+
+def test_the_first_document_counts_nothing_and_lists_every_case() -> None:
+    document = first_document(CAMPAIGN, NOON)
+    assert (document.version, document.total, document.by_case, document.as_of) == (1, 0, {"ana": 0}, rfc3339(NOON))
+
+
+def test_freshness_alone_is_no_news() -> None:
+    sums = Sums(disclose(Exact(), CAMPAIGN.policies, CAMPAIGN.cases, {}), heads={ONE: head(5, NOON)})
+    before = compose(CAMPAIGN, sums, version=1, as_of=NOON, now=NOON)
+    after = compose(CAMPAIGN, sums, version=2, as_of=NOON + 1, now=NOON + 1.5)
+    assert says_the_same(before, after)
+    assert not says_the_same(before, msgspec.structs.replace(after, total=1))
+    assert not says_the_same(before, msgspec.structs.replace(after, state="catching_up"))
+
+
+def test_corrections_of_a_day_and_reason_are_one_line() -> None:
+    record = public_record(
+        [
+            RecordedCorrection("invalidated", "recorded", after_freeze=False, change=-5, minute=MINUTE),
+            RecordedCorrection("invalidated", "confirmed", after_freeze=False, change=-2, minute=MINUTE + 9),
+            RecordedCorrection("reinstated", "confirmed", after_freeze=False, change=2, minute=MINUTE + 9),
+            RecordedCorrection("invalidated", "confirmed", after_freeze=False, change=-1, minute=MINUTE + 1440),
+        ],
+        Policies(),
+    )
+    assert record == [
+        Correction(at=rfc3339((MINUTE + 9) * 60), change=-7, reason="invalidated"),
+        Correction(at=rfc3339((MINUTE + 9) * 60), change=2, reason="reinstated"),
+        Correction(at=rfc3339((MINUTE + 1440) * 60), change=-1, reason="invalidated"),
+    ]
+
+
+def test_in_safety_mode_the_record_shows_steps_of_public_evidence_only() -> None:
+    corrections = [
+        RecordedCorrection("invalidated", "confirmed", after_freeze=False, change=-27, minute=MINUTE),
+        RecordedCorrection("invalidated", "recorded", after_freeze=False, change=-99, minute=MINUTE),
+        RecordedCorrection("reinstated", "confirmed", after_freeze=False, change=4, minute=MINUTE),
+    ]
+    assert [line.change for line in public_record(corrections, SAFE)] == [-20]
+
+
+def test_the_rate_is_that_of_the_last_sixty_seconds() -> None:
+    recent = [
+        MinuteChange("recorded", MINUTE - 1, 60),
+        MinuteChange("recorded", MINUTE, 30),
+        MinuteChange("self_reported", MINUTE, 500),
+    ]
+    assert rate_per_minute(recent, Policies(), NOON) == 90
+    assert rate_per_minute(recent, Policies(), NOON + 30) == 60
+    assert rate_per_minute([MinuteChange("recorded", MINUTE, -4)], Policies(), NOON) == 0
+    assert rate_per_minute([MinuteChange("confirmed", MINUTE, 19)], SAFE, NOON) == 10
+
+
+def test_the_course_adds_up_to_the_total_and_leaves_quiet_steps_out() -> None:
+    changes = [
+        StepChange(-1, "recorded", 100),
+        StepChange(MINUTE, "recorded", 7),
+        StepChange(MINUTE, "confirmed", 0),
+        StepChange(MINUTE + 1, "recorded", -1),
+        StepChange(MINUTE + 1, "confirmed", 1),
+        StepChange(MINUTE + 5, "confirmed", 3),
+    ]
+    course = points(changes, Policies(), MINUTE)
+    assert [(point.count, point.total) for point in course] == [(7, 107), (3, 110)]
+    assert course[0].at == rfc3339(NOON)
+
+
+def test_in_safety_mode_the_course_moves_in_steps() -> None:
+    changes = [StepChange(MINUTE + place, "confirmed", 4) for place in range(8)]
+    course = points(changes, SAFE, MINUTE)
+    assert [point.total for point in course] == [10, 20, 30]
