@@ -18,6 +18,7 @@ from deploy.local import databases, jars, kafka, postgres, processes
 from deploy.local.home import PROJECT, Home
 from deploy.local.processes import KEY_SETTINGS, PROCESSES, ServiceProcess
 from deploy.local.settings import LocalSettings
+from shared.settings import ServiceSettings
 
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
@@ -38,6 +39,16 @@ def local_environment(process: ServiceProcess) -> dict[str, str]:
     (place,) = [place for place in processes.placed(settings, mail=True) if place.process == process]
     program = processes.program(Home(Path("/home")), settings, place, f"postgresql://{process.service}")
     return {name: value for name, value in program.environment.items() if name not in processes._inherited()}
+
+
+def settings_of(service: str) -> type[ServiceSettings]:
+    module = importlib.import_module(f"services.{service}.settings")
+    (found,) = (
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member) and issubclass(member, ServiceSettings) and member is not ServiceSettings
+    )
+    return found
 
 
 ROLES = [pytest.param(process, id=container_of(process)) for process in PROCESSES]
@@ -75,7 +86,7 @@ def test_a_container_is_told_what_the_local_platform_tells(process: ServiceProce
 
 @pytest.mark.parametrize("process", ROLES)
 def test_a_container_is_told_nothing_that_its_service_does_not_read(process: ServiceProcess) -> None:
-    settings = importlib.import_module(f"services.{process.service}.settings").Settings
+    settings = settings_of(process.service)
     told = {name.lower() for name in SERVICES[container_of(process)]["environment"]}
     common = {name.lower() for name in processes.common_environment(LocalSettings())}
     assert told - common - {"pgpassfile"} <= set(settings.model_fields)
