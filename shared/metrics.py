@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -86,3 +92,43 @@ TOTALS_AGE: Final = Gauge("marathon_totals_age_seconds", "How far the totals lie
 TOTALS_PUBLISHED: Final = Counter("marathon_totals_published", "Totals documents put in the outbox.")
 STREAMS_OPEN: Final = Gauge("marathon_streams_open", "Open event streams of the live board.")
 STREAMS_CUT: Final = Counter("marathon_streams_cut", "Streams ended because their reader was too slow.")
+
+# --- Counting: petitions and letters ----------------------------------------------------------------------------------
+
+ACTIONS_COUNTED: Final = Counter("actions_counted", "Actions that were new.", ("topic",))
+ACTIONS_REPEATED: Final = Counter("actions_repeated", "Submissions that changed nothing.", ("topic",))
+DEAD_LETTERS: Final = Counter("dead_letters", "Records that could not be counted.", ("topic", "reason"))
+
+
+class CountedHistogram(Collector):
+    """A histogram that takes many equal observations at once: ten thousand records share a few times of acceptance."""
+
+    def __init__(self, name: str, help_text: str, label: str, bounds: Sequence[float]) -> None:
+        self._name, self._help, self._label, self._bounds = name, help_text, label, tuple(bounds)
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+        REGISTRY.register(self)
+
+    def observe(self, label: str, value: float, count: int) -> None:
+        """Note that `value` was seen `count` times."""
+        counts = self._counts.setdefault(label, [0] * (len(self._bounds) + 1))
+        counts[bisect_left(self._bounds, value)] += count
+        self._sums[label] = self._sums.get(label, 0.0) + value * count
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus reads."""
+        family = HistogramMetricFamily(self._name, self._help, labels=[self._label])
+        for label, counts in self._counts.items():
+            bounds = [*(str(bound) for bound in self._bounds), "+Inf"]
+            family.add_metric(
+                [label], list(zip(bounds, (float(one) for one in accumulate(counts)), strict=True)), self._sums[label]
+            )
+        yield family
+
+
+ACCEPT_TO_COUNT: Final = CountedHistogram(
+    "accept_to_count_seconds",
+    "From the broker's acceptance of a record to its counting.",
+    "topic",
+    (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shared.errors import PermanentError
 from shared.kafka.transitions import Change, Event, Row, Step, Submitted, transition
+
+if TYPE_CHECKING:
+    from shared.kafka.reading import Said
 
 CONFIRMED: Final = frozenset("ck")
 MINUTES_A_DAY: Final = 24 * 60
@@ -33,6 +36,8 @@ class Arrived(NamedTuple):
     event: Event | None
     refusal: str = ""
     quota: Quota | None = None
+    said: Said | None = None
+    """What the record said, for whoever stores it; the fold does not look."""
 
     @property
     def redriven(self) -> bool:

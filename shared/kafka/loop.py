@@ -43,6 +43,10 @@ P = TypeVar("P")
 Batches = Sequence[PartitionBatch]
 
 
+def _nothing_more(_prepared: object) -> None:
+    """What a loop does that has nothing to do after a commit."""
+
+
 async def as_read(batches: Batches) -> Batches:
     """The preparation of a loop that needs none."""
     return batches
@@ -52,8 +56,9 @@ class PositionedLoop(Generic[P]):
     """Reads `topics` in the consumer group `group` and hands every record exactly once to `handle`.
 
     `prepare` may turn batches into something else beforehand, while the transaction before is still at work; it must
-    not touch the database. `poison(connection, batch)` takes over for a single record on which several processes have
-    died; without it the partition halts there. `instance_id` makes the membership static. A loop runs once.
+    not touch the rows. `written` is told what was committed. `poison(connection, batch)` takes over for a single record
+    on which several processes have died; without it the partition halts there. `instance_id` makes the membership
+    static. A loop runs once.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class PositionedLoop(Generic[P]):
         bootstrap_servers: str,
         handle: Callable[[asyncpg.Connection, P], Awaitable[None]],
         prepare: Callable[[Batches], Awaitable[P]] = as_read,  # type: ignore[assignment]
+        written: Callable[[P], None] = _nothing_more,
         poison: Callable[[asyncpg.Connection, PartitionBatch], Awaitable[None]] | None = None,
         instance_id: str | None = None,
     ) -> None:
@@ -72,6 +78,7 @@ class PositionedLoop(Generic[P]):
         self._pool = pool
         self._handle = handle
         self._prepare = prepare
+        self._tell = written
         self._poison = poison
         self._consumer = _consumer(bootstrap_servers, group, instance_id)
         self._places = Places(self._consumer)
@@ -134,7 +141,11 @@ class PositionedLoop(Generic[P]):
             if not batches:
                 await self._settle()
             elif await self._may_try(batches):
-                prepared = await self._prepare(batches)
+                try:
+                    prepared = await self._prepare(batches)
+                except SURROUNDINGS as error:
+                    await self._failed(error)
+                    continue
                 await self._settle()
                 # A failure or a rebalance meanwhile: what is in hand will be read again by whom it belongs to.
                 if generation == self._places.generation:
@@ -205,6 +216,7 @@ class PositionedLoop(Generic[P]):
         async with connected(self._pool) as connection, connection.transaction():
             await advance(connection, batches, attempts)
             await self._handle(connection, prepared)
+        self._tell(prepared)
 
     async def _last_write(self) -> None:
         """Wait until nothing is being written any more, whatever comes of it."""

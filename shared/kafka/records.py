@@ -97,7 +97,7 @@ def _batches(fetched: bytes) -> Iterator[list[Record]]:
         if magic != _MAGIC or attributes & _TRANSACTION:
             raise HaltError(f"the batch at {base} is of a transaction or an old format")
         checked = memoryview(fetched)[start + _CHECKED_FROM : at]
-        if calc_crc32c(checked) != checksum:  # type: ignore[arg-type]  any buffer will do
+        if calc_crc32c(checked) != checksum:  # type: ignore[arg-type]  # any buffer will do
             raise TransientError("a record batch was damaged on the way")
         codec = attributes & _CODEC
         content, begin = (fetched, start + _HEAD.size)

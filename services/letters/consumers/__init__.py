@@ -1,0 +1,22 @@
+"""What letters counts: letters, postcards, drawings and solidarity messages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI
+
+from shared import topics
+from shared.kafka.counted import CountedTopic
+from shared.kafka.counter import create_counter_app
+from shared.settings import ServiceSettings
+
+MESSAGES: Final = CountedTopic(
+    topic=topics.MESSAGES, table="messages", tallies=topics.LETTERS_TALLIES, daily_limit=True
+)
+COUNTED: Final = (MESSAGES,)
+
+
+def create_counter(settings: ServiceSettings) -> FastAPI:
+    """The application of a counter process."""
+    return create_counter_app(settings, "letters", COUNTED)

@@ -1,0 +1,23 @@
+"""What petitions counts: signatures, and shares, pledges and tasks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI
+
+from services.petitions.settings import PetitionsSettings
+from shared import topics
+from shared.kafka.counted import CountedTopic
+from shared.kafka.counter import create_counter_app
+
+SIGNATURES: Final = CountedTopic(
+    topic=topics.SIGNATURES, table="signatures", tallies=topics.PETITIONS_TALLIES, names=True
+)
+ACTS: Final = CountedTopic(topic=topics.ACTS, table="acts", tallies=topics.PETITIONS_TALLIES)
+COUNTED: Final = (SIGNATURES, ACTS)
+
+
+def create_counter(settings: PetitionsSettings) -> FastAPI:
+    """The application of a counter process."""
+    return create_counter_app(settings, "petitions", COUNTED)

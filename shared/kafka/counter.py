@@ -1,0 +1,91 @@
+"""A counter process: one loop for each counted topic, and the relay of the outbox that they write to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+from fastapi import FastAPI
+
+from shared import migrations
+from shared.clock import Clock, SystemClock
+from shared.database import connected, create_pool
+from shared.http.service import create_app
+from shared.kafka import declared
+from shared.kafka.counted import CountedTopic
+from shared.kafka.counting import Counting
+from shared.kafka.loop import PositionedLoop
+from shared.kafka.reading import Work
+from shared.outbox import OutboxRelay
+from shared.settings import ServiceSettings
+from shared.tasks import Tasks
+
+
+def counting_loop(
+    counted: CountedTopic, pool: asyncpg.Pool, bootstrap_servers: str, clock: Clock
+) -> PositionedLoop[Work]:
+    """The loop that counts one topic."""
+    counting = Counting(counted, pool, clock)
+    return PositionedLoop(
+        topics=[counted.topic.name],
+        group=counted.group,
+        pool=pool,
+        bootstrap_servers=bootstrap_servers,
+        prepare=counting.prepare,
+        handle=counting.apply,
+        written=counting.written,
+        poison=counting.poison,
+    )
+
+
+def create_counter_app(settings: ServiceSettings, service: str, counted: Sequence[CountedTopic]) -> FastAPI:
+    """The application of a counter process of `service`: probes and metrics, and the counting beneath."""
+    process = _CounterProcess(settings, service, counted)
+    return create_app(
+        service=service,
+        title=f"Milleplumes: the counter of {service}",
+        settings=settings,
+        lifespan=process.lifespan,
+        routers=(),
+        readiness=process.missing,
+    )
+
+
+class _CounterProcess:
+    def __init__(self, settings: ServiceSettings, service: str, counted: Sequence[CountedTopic]) -> None:
+        self._settings = settings
+        self._service = service
+        self._counted = counted
+        self._loops: list[PositionedLoop[Work]] = []
+
+    def missing(self) -> Mapping[str, str]:
+        if not self._loops:
+            return {"counter": "not started yet"}
+        return {part: reason for loop in self._loops for part, reason in loop.missing().items()}
+
+    @asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        settings = self._settings
+        servers = settings.kafka_bootstrap_servers
+        topics = [topic for one in self._counted for topic in (one.topic, one.dead_letters, one.tallies)]
+        await declared.check(
+            servers, topics, flush=settings.kafka_flush == "on", production=settings.environment == "production"
+        )
+        pool = await create_pool(
+            settings.database_url,
+            application_name=f"{self._service} counter",
+            max_size=2 + 3 * len(self._counted),
+        )
+        try:
+            async with connected(pool) as connection:
+                await migrations.check(connection, self._service)
+            clock = SystemClock(settings.clock_offset_seconds)
+            self._loops = [counting_loop(one, pool, servers, clock) for one in self._counted]
+            async with Tasks() as tasks:
+                tasks.start("outbox", OutboxRelay(pool, servers, service=self._service).run)
+                for one, loop in zip(self._counted, self._loops, strict=True):
+                    tasks.start(f"counting {one.table}", loop.run)
+                yield
+        finally:
+            await pool.close()

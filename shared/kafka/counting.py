@@ -1,0 +1,126 @@
+"""Counting: the one place where records of a counted topic become rows, and what changed becomes a tally batch."""
+
+from __future__ import annotations
+
+from collections import Counter as Multiset
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import asyncpg
+
+from shared.clock import Clock
+from shared.kafka.counted import CountedTopic
+from shared.kafka.dead_letters import dead_letter
+from shared.kafka.fold import Outcome, fold
+from shared.kafka.held import insert_new, keep, load, write_outcome
+from shared.kafka.interning import Interned
+from shared.kafka.kept import keep_further, show_names
+from shared.kafka.reading import Reader, Said, Work
+from shared.kafka.records import PartitionBatch
+from shared.kafka.tallying import Tallies
+from shared.kafka.transitions import EVIDENCE, Change
+from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
+from shared.outbox import OutboxRecord, put
+
+ENDS_THE_PROCESS = "ends-the-process"
+
+
+class Counting:
+    """Counts one topic: `prepare`, `apply`, `written` and `poison` are what a `PositionedLoop` asks for."""
+
+    def __init__(self, counted: CountedTopic, pool: asyncpg.Pool, clock: Clock) -> None:
+        self._counted = counted
+        self._clock = clock
+        self._interned = Interned(pool)
+        self._reader = Reader(counted, self._interned)
+        self._tallies = Tallies(counted)
+
+    async def prepare(self, batches: Sequence[PartitionBatch]) -> Work:
+        """Read `batches` and pack what will be written."""
+        return await self._reader.work(batches)
+
+    async def apply(self, connection: asyncpg.Connection, work: Work) -> None:
+        """Write `work` in the caller's transaction: rows, sealed data, dead letters, tally batches."""
+        fresh = await insert_new(connection, self._counted.table, work.staged) if work.staged else set()
+        changes = _added(work, fresh)
+        kept = [packed for key, packed in zip(work.singles, work.kept, strict=True) if key in fresh]
+        special = [*work.special, *(said for key, said in work.singles.items() if key not in fresh)]
+        outcome = await self._fold(connection, special)
+        for partition, some in outcome.changes.items():
+            changes[partition].extend(some)
+        await keep(connection, [*kept, *self._kept(outcome, further=False)])
+        await keep_further(connection, self._kept(outcome, further=True))
+        if self._counted.names:
+            await show_names(connection, self._counted, _confirmed(work, fresh, outcome))
+        await put(connection, await self._records(connection, work, changes, outcome))
+        work.fresh, work.outcome = len(fresh), outcome
+
+    async def poison(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
+        """Make a dead letter of the one record of `batch`, unread."""
+        said = Said(batch.partition, batch.records[0], refusal=ENDS_THE_PROCESS)
+        await self.apply(connection, Work([batch], special=[said]))
+
+    async def _fold(self, connection: asyncpg.Connection, special: Sequence[Said]) -> Outcome:
+        if not special:
+            return Outcome()
+        arrived = [self._reader.arrived(said) for said in special]
+        held = await load(connection, self._counted, arrived)
+        before = dict(held.rows)
+        outcome = fold(arrived, held)
+        await write_outcome(connection, self._counted, before, outcome)
+        return outcome
+
+    def _kept(self, outcome: Outcome, *, further: bool) -> list[bytes]:
+        arrived = outcome.further if further else outcome.first
+        return [self._reader.kept(one.said, further=further) for one in arrived if one.said]
+
+    async def _records(
+        self, connection: asyncpg.Connection, work: Work, changes: dict[int, list[Change]], outcome: Outcome
+    ) -> list[OutboxRecord]:
+        used = {change.dimensions for some in changes.values() for change in some}
+        combinations = await self._interned.combinations(connection, used)
+        now = self._clock.now()
+        records = [
+            record
+            for batch in work.batches
+            for record in self._tallies.records(batch, changes[batch.partition], combinations, now)
+        ]
+        letters = [
+            dead_letter(self._counted, one.partition, one.said.record, reason)
+            for one, reason in outcome.refused
+            if one.said
+        ]
+        return [*records, *letters]
+
+    def written(self, work: Work) -> None:
+        """Measure what was committed."""
+        topic = self._counted.topic.name
+        ACTIONS_COUNTED.labels(topic).inc(work.fresh + len(work.outcome.first))
+        ACTIONS_REPEATED.labels(topic).inc(work.outcome.repeats)
+        for _, reason in work.outcome.refused:
+            DEAD_LETTERS.labels(topic, reason).inc()
+        now_ms = self._clock.now() * 1000
+        for batch in work.batches:
+            for accepted_ms, count in Multiset(record.timestamp_ms for record in batch.records).items():
+                ACCEPT_TO_COUNT.observe(topic, max(0.0, now_ms - accepted_ms) / 1000, count)
+
+
+def _added(work: Work, fresh: set[bytes]) -> defaultdict[int, list[Change]]:
+    """What the `fresh` ones of the singles add, by partition."""
+    cells = work.cells
+    if len(fresh) != len(cells):
+        cells = [cell for key, cell in zip(work.singles, cells, strict=True) if key in fresh]
+    changes: defaultdict[int, list[Change]] = defaultdict(list)
+    for (partition, dimensions, state, minute), count in Multiset(cells).items():
+        changes[partition].append(Change(dimensions, EVIDENCE[state], minute, count))
+    return changes
+
+
+def _confirmed(work: Work, fresh: Iterable[bytes], outcome: Outcome) -> list[tuple[bytes, bytes]]:
+    """The keys whose name a submission decides about now, each with that submission's digest."""
+    shown = [
+        (key, said.digest)
+        for key in fresh
+        if (said := work.singles[key]).submission and said.submission.confirmed_at and said.submission.public_name
+    ]
+    return [*shown, *((one.key, one.said.digest) for one in outcome.confirmed if one.said)]

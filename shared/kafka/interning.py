@@ -1,0 +1,89 @@
+"""Dimensions by number: the few combinations that occur stand in one table, rows hold their id."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from shared.database import connected
+from shared.events.words import Channel, Kind
+from shared.kafka.submissions import Submission
+
+MOST: Final = 200_000
+"""As many combinations are remembered at most."""
+
+
+class Combination(NamedTuple):
+    """One combination of dimensions."""
+
+    campaign: str
+    case: str
+    subject: str
+    section: str | None
+    kind: Kind
+    channel: Channel
+    country: str
+    language: str
+
+
+def combination(of: Submission) -> Combination:
+    """The combination that `of` counts under."""
+    return Combination(of.campaign, of.case, of.subject, of.section, of.kind, of.channel, of.country, of.language)
+
+
+_MAKE = """
+INSERT INTO dimensions (campaign, "case", subject, section, kind, channel, country, language)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+ON CONFLICT DO NOTHING
+"""
+_FIND = """
+SELECT id, campaign, "case", subject, dimensions.section, kind, channel, country, language FROM dimensions
+JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+    AS wanted (campaign, "case", subject, section, kind, channel, country, language)
+USING (campaign, "case", subject, kind, channel, country, language)
+WHERE dimensions.section IS NOT DISTINCT FROM wanted.section
+"""
+_OF = """
+SELECT id, campaign, "case", subject, section, kind, channel, country, language FROM dimensions
+WHERE id = ANY($1::integer[])
+"""
+
+
+class Interned:
+    """The combinations of one database, both ways. They are made in transactions of their own and never go."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self.ids: dict[tuple[str | None, ...], int] = {}
+        self._combinations: dict[int, Combination] = {}
+
+    def forget_if_many(self) -> None:
+        """Start anew once there are too many to remember. Whoever needs ids asks first, and then for all it needs."""
+        if len(self.ids) > MOST:
+            self.ids.clear()
+            self._combinations.clear()
+
+    async def intern(self, combinations: Collection[Combination]) -> None:
+        """Make sure that `ids` has all of `combinations`."""
+        columns = [list(column) for column in zip(*combinations, strict=True)]
+        async with connected(self._pool) as connection:
+            await connection.execute(_MAKE, *columns)
+            self._remember(await connection.fetch(_FIND, *columns))
+
+    async def combinations(self, connection: asyncpg.Connection, ids: Iterable[int]) -> dict[int, Combination]:
+        """The combinations of `ids`."""
+        wanted = set(ids)
+        if missing := wanted - self._combinations.keys():
+            self._remember(await connection.fetch(_OF, list(missing)))
+        return {one: self._combinations[one] for one in wanted}
+
+    def _remember(self, rows: Iterable[asyncpg.Record]) -> None:
+        for row in rows:
+            found = Combination(
+                row["campaign"], row["case"], row["subject"], row["section"],
+                row["kind"], row["channel"], row["country"], row["language"],
+            )  # fmt: skip
+            self.ids[found] = row["id"]
+            self._combinations[row["id"]] = found
