@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-DAY_MS: Final = 24 * 60 * 60 * 1000
+HOUR_MS: Final = 60 * 60 * 1000
+DAY_MS: Final = 24 * HOUR_MS
 FOREVER_MS: Final = -1
 MESSAGE_BYTES: Final = 1_048_576
 """The largest record batch a topic takes: Kafka's own default for `max.message.bytes`, less its overhead."""
@@ -89,6 +90,15 @@ MESSAGES: Final = _intake(
     ),
     "dedupe key; partition by person key",
 )
+
+
+def _probes(owner: str) -> Topic:
+    """Empty records by which an intake learns the broker's time before it takes anything. Nobody reads them."""
+    return Topic(name=f"{owner}.probes.v1", owner=owner, events=(), key="none", retention_ms=HOUR_MS, broker_time=True)
+
+
+PETITIONS_PROBES: Final = _probes("petitions")
+LETTERS_PROBES: Final = _probes("letters")
 PETITIONS_TALLIES: Final = Topic(
     name="petitions.tallies.v1", owner="petitions", events=("actions-counted",), key="source partition"
 )
@@ -145,6 +155,8 @@ COUNTED: Final = (SIGNATURES, ACTS, MESSAGES)
 ALL: Final = (
     *COUNTED,
     *(dead_letters_of(topic) for topic in COUNTED),
+    PETITIONS_PROBES,
+    LETTERS_PROBES,
     PETITIONS_TALLIES,
     LETTERS_TALLIES,
     CASES,

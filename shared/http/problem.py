@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import TransientError
+from shared.refusals import FieldError, Refusal, invalid
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -26,13 +27,6 @@ _OUTAGES: Final[tuple[type[Exception], ...]] = (
     asyncpg.InterfaceError,
 )
 _TYPES: Final = "urn:problem-type:milleplumes:"
-
-
-class FieldError(msgspec.Struct, frozen=True, order=True):
-    """One field that was refused: where it stands (RFC 6901) and why, as a word such as `email.invalid`."""
-
-    pointer: str
-    code: str
 
 
 class Problem(HTTPException):
@@ -82,14 +76,15 @@ def unavailable(detail: str = "Not available at the moment. It is safe to send t
     return Problem(503, detail=detail)
 
 
-def invalid(errors: Sequence[FieldError]) -> Problem:
-    """A 422 that names every refused field."""
-    return Problem(422, "invalid", detail="Some fields were refused.", errors=errors)
+def problem_of(refusal: Refusal) -> Problem:
+    """`refusal` as a problem."""
+    return Problem(refusal.status, refusal.code, detail=refusal.detail, errors=refusal.errors, members=refusal.members)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Make every error of `app`, its framework's own included, a problem."""
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
     for unreachable in _OUTAGES:
         app.add_exception_handler(unreachable, _outage)
@@ -102,6 +97,10 @@ async def _http_error(_request: Request, error: Exception) -> Response:
     return Problem(error.status_code, headers=error.headers).response()
 
 
+async def _refusal(_request: Request, error: Exception) -> Response:
+    return problem_of(cast("Refusal", error)).response()
+
+
 async def _validation_error(_request: Request, error: Exception) -> Response:
     errors = []
     for found in cast("RequestValidationError", error).errors():
@@ -110,7 +109,7 @@ async def _validation_error(_request: Request, error: Exception) -> Response:
         place = [str(part) for part in found["loc"][1:]]
         pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
         errors.append(FieldError(pointer, f"{place[-1] if place else 'body'}.{found['type']}"))
-    return invalid(errors).response()
+    return problem_of(invalid(errors)).response()
 
 
 async def _outage(_request: Request, _error: Exception) -> Response:

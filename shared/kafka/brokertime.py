@@ -24,11 +24,16 @@ class BrokerTime:
         self._clock = clock
         self._difference = 0.0
         self._alarmed = False
-        self.known = False
+        self.observed_at: float | None = None
 
     def now(self) -> float:
         """Seconds since 1970 by the broker's clock, as well as we know."""
         return self._clock.now() + self._difference
+
+    @property
+    def known(self) -> bool:
+        """Whether anything has been learnt yet; before, a wrong clock of ours would go unnoticed."""
+        return self.observed_at is not None
 
     @property
     def difference(self) -> float:
@@ -44,7 +49,7 @@ class BrokerTime:
         lowest = appended - acknowledged
         highest = appended + RESOLUTION_SECONDS - sent
         self._difference = min(max(self._difference, lowest), highest)
-        self.known = True
+        self.observed_at = acknowledged
         metrics.CLOCK_DIFFERENCE.set(self._difference)
         wrong = abs(self._difference) > ALARM_SECONDS
         if wrong != self._alarmed:

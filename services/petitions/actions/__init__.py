@@ -1,0 +1,1 @@
+"""Decisions of petitions that several routes share."""

@@ -1,0 +1,163 @@
+"""From a signature request to the record that says it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import msgspec
+
+from services.petitions.domain.requests import SIGNATURES, PartnerSignature, SignatureRequest
+from shared import topics
+from shared.events.cloudevents import Envelope
+from shared.events.marathon import AccessChanged
+from shared.events.petitions import SignatureSubmitted
+from shared.events.words import Channel
+from shared.http.client import Client
+from shared.intake import marks
+from shared.intake.idempotency import IdempotencyMemory
+from shared.intake.languages import language_of
+from shared.intake.openings import Known, Opening, canonical, check_open, check_ready, country_of, encoded, prepare
+from shared.intake.stamps import Stamps
+from shared.intake.taking import Submission
+from shared.kafka.brokertime import BrokerTime
+from shared.kafka.partitions import partition_of
+from shared.privacy import dedupe
+from shared.privacy.sealing import Person
+from shared.refusals import FieldError, Refusal, invalid
+
+TOPIC: Final = topics.SIGNATURES
+
+_encode: Final = msgspec.json.Encoder().encode
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPetition:
+    """A petition that is known, with the campaign it belongs to."""
+
+    slug: str
+    version: int
+    case: str
+    opening: Opening
+
+
+class _Way(NamedTuple):
+    """How a signature came to us."""
+
+    channel: Channel
+    client: Client
+    section: str | None = None
+    confirmed_at: str | None = None
+
+
+_NOBODY: Final = Client("", None)
+"""A partner's machine says nothing about who signed."""
+
+
+class Signing:
+    """Takes signatures by what the catalog says at the moment."""
+
+    def __init__(self, known: Known, broker_time: BrokerTime, partitions: int) -> None:
+        self._known = known
+        self._broker_time = broker_time
+        self._partitions = partitions
+        self._petitions: dict[str, OpenPetition] = {}
+        self._envelope = Envelope("signature-submitted", source="/petitions/intake")
+        self._stamps = Stamps()
+        self._idempotency = IdempotencyMemory()
+
+    def forget(self) -> None:
+        """Ask the catalog again: something in it has changed."""
+        self._petitions.clear()
+
+    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> Submission:
+        """The signature that a JSON body asks for.
+
+        Raises:
+            Refusal: it cannot be taken. TransientError: it cannot be taken now.
+        """
+        request = SIGNATURES.read(body)
+        submission = self.sign(request, client)
+        if idempotency_key is not None:
+            self._idempotency.check(idempotency_key, body, time.monotonic())
+        return submission
+
+    def find(self, slug: str) -> OpenPetition:
+        """The petition `slug`.
+
+        Raises:
+            Refusal: 404, there is none. TransientError: we cannot know yet, or its keys have not arrived.
+        """
+        petition = self._petitions.get(slug)
+        if petition is not None:
+            return petition
+        check_ready(self._known)
+        case = self._known.petitions.get(slug)
+        if case is None or case.petition is None:
+            raise Refusal(404, "unknown-petition", "There is no such petition.")
+        opening = prepare(self._known, case.campaign)
+        petition = OpenPetition(slug, case.petition.version, case.slug, opening)
+        self._petitions[slug] = petition
+        return petition
+
+    def sign(self, request: SignatureRequest, client: Client) -> Submission:
+        """The signature that a person asks for."""
+        return self._submission(request, self.find(request.petition), _Way("web", client))
+
+    def sign_for(self, partner: AccessChanged, request: PartnerSignature) -> Submission:
+        """The signature that a partner brings.
+
+        Raises:
+            Refusal: as `decide`, and where the petition is of another campaign than the partner's key.
+        """
+        case = self._known.petitions.get(request.petition)
+        if case is not None and case.campaign != partner.campaign:
+            raise invalid([FieldError("/petition", "petition.other-campaign")])
+        return self._submission(
+            request, self.find(request.petition), _Way("api", _NOBODY, partner.section, request.confirmed_at)
+        )
+
+    def _submission(self, request: SignatureRequest, petition: OpenPetition, way: _Way) -> Submission:
+        opening, keys = petition.opening, petition.opening.keys
+        now = self._broker_time.now()
+        check_open(opening, now, self._known.totals.get(opening.campaign))
+        address = canonical(request.email, opening)
+        names = request.given_name.strip(), request.family_name.strip()
+        country = country_of(request.country, way.client.country)
+        locale = request.locale or opening.language
+        consent = request.consent
+        key = dedupe.signature_key(keys.dedupe, petition.slug, address, names if opening.names_count() else None)
+        person = Person(
+            given_name=names[0],
+            family_name=names[1],
+            email=request.email,
+            postcode=request.postcode or None,
+            comment=request.comment,
+            source=request.source,
+        )
+        said = (*names, address, country, person.postcode, person.comment, consent.updates, consent.public_name)
+        event = SignatureSubmitted(
+            campaign=opening.campaign,
+            case=petition.case,
+            section=way.section or opening.section_of(country),
+            kind="signature",
+            channel=way.channel,
+            country=country,
+            language=language_of(locale) or opening.language,
+            subject=petition.slug,
+            petition_version=petition.version,
+            digest=encoded(dedupe.digest(keys.dedupe, _pack(said))),
+            sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=petition.slug, key=key),
+            seal_key=keys.current_seal,
+            locale=locale,
+            evidence="confirmed" if way.confirmed_at else "recorded",
+            confirmed_at=way.confirmed_at,
+            public_name=consent.public_name,
+            updates=consent.updates,
+            network=marks.network(keys.dedupe, way.client.address),
+            domain=marks.domain(keys.dedupe, address.rpartition("@")[2]),
+        )
+        headers = self._envelope.headers(self._stamps.text(now))
+        return Submission(petition.slug, key, partition_of(key, self._partitions), _encode(event), headers)

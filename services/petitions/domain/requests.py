@@ -1,0 +1,107 @@
+"""Requests that petitions takes, as the contract names their fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from shared.clock import parse_rfc3339
+from shared.events.words import ActKind
+from shared.intake import documents, fields
+from shared.intake.fields import Word
+from shared.intake.person import PERSON_CHECKS, Consent, Email, Name, PersonFields, Postcode, Slug, Source
+from shared.intake.requests import Reader
+from shared.refusals import FieldError, invalid
+
+BATCH_ITEMS: Final = 1_000
+_MOMENT_LENGTH: Final = 40
+
+
+class SignatureRequest(PersonFields, frozen=True, kw_only=True):
+    """A signature under a petition."""
+
+    petition: Slug
+
+
+class PartnerSignature(SignatureRequest, frozen=True, kw_only=True):
+    """A signature from a partner; `confirmed_at` says when the partner confirmed the address itself."""
+
+    confirmed_at: Annotated[str, Meta(max_length=_MOMENT_LENGTH)] | None = None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Signatures from a partner, each still to be read, so that a bad one does not spoil the others."""
+
+    items: Annotated[list[msgspec.Raw], Meta(max_length=BATCH_ITEMS)]
+
+
+_batch: Final = msgspec.json.Decoder(Batch).decode
+_TOO_MANY: Final = FieldError("/items", "items.too-many")
+
+
+def read_batch(body: bytes) -> Batch:
+    """The batch in a JSON body; its items are still to be read, one by one, with `PARTNER_SIGNATURES.read_item`.
+
+    Raises:
+        Refusal: 400 where it is not JSON, 422 where it is no batch.
+    """
+    documents.check_utf8(body)
+    try:
+        batch = _batch(body)
+    except (msgspec.DecodeError, RecursionError):
+        document = documents.parse(body)
+    else:
+        documents.check_depth_outside(body, batch.items)
+        return batch
+    if not isinstance(document, dict):
+        raise invalid([FieldError("", "body.type")])
+    items = document.get("items")
+    if isinstance(items, list):
+        raise invalid([_TOO_MANY])
+    raise invalid([FieldError("/items", "items.missing" if "items" not in document else "items.type")])
+
+
+class ActRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A share, a pledge or a task that the person says they did for a case."""
+
+    case: Slug
+    kind: ActKind
+    email: Email
+    given_name: Name | None = None
+    family_name: Name | None = None
+    country: str | None = None
+    postcode: Postcode | None = None
+    locale: str | None = None
+    consent: Consent
+    comment: Annotated[str, Meta(max_length=fields.COMMENT_LENGTH)] = ""
+    source: Source = ""
+
+
+def moment(text: str | None) -> Word:
+    """A time with an offset, or none."""
+    if text is None:
+        return None
+    try:
+        parse_rfc3339(text)
+    except ValueError:
+        return "invalid"
+    return None
+
+
+def slug(text: str) -> Word:
+    """The slug of something; whether there is such a thing is asked later."""
+    return None if text.isprintable() else "control-character"
+
+
+def _optional_name(text: str | None) -> Word:
+    return None if text is None else fields.name(text)
+
+
+SIGNATURES: Final = Reader(SignatureRequest, {"petition": slug, **PERSON_CHECKS})
+PARTNER_SIGNATURES: Final = Reader(PartnerSignature, {"petition": slug, **PERSON_CHECKS, "confirmed_at": moment})
+ACTS: Final = Reader(
+    ActRequest,
+    {"case": slug, **PERSON_CHECKS, "given_name": _optional_name, "family_name": _optional_name},
+)

@@ -1,0 +1,1 @@
+"""Routes of petitions: each turns a request into one call."""

@@ -1,0 +1,58 @@
+"""`/v1/acts`: shares, pledges and tasks, as people tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.petitions.domain.requests import ACTS, ActRequest
+from services.petitions.http.parts import Parts
+from shared import topics
+from shared.errors import TransientError
+from shared.http.service import client_of
+from shared.intake import forms
+from shared.intake.openapi import RECEIPT, body, responses
+from shared.intake.pages import to_thanks
+from shared.intake.posts import is_form, submit_json
+from shared.intake.taking import note_refusal
+from shared.refusals import Refusal
+
+OPTIONAL: Final = ("given_name", "family_name", "country", "postcode", "locale", "comment", "source")
+
+
+def acts(parts: Callable[[], Parts]) -> APIRouter:
+    """The route. `parts` gives what a running intake works with."""
+    router = APIRouter(tags=["acts"])
+
+    @router.post(
+        "/v1/acts",
+        status_code=202,
+        summary="Tell of a share, a pledge or a task",
+        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT),
+        openapi_extra=body(ActRequest, form=True),
+    )
+    async def act(request: Request) -> Response:
+        """Counted as self-reported: one of a kind for each person and case."""
+        if is_form(request):
+            return await _act_by_form(parts(), request)
+        return await submit_json(request, parts().acts)
+
+    return router
+
+
+async def _act_by_form(parts: Parts, request: Request) -> Response:
+    typed = forms.values(await request.body())
+    try:
+        wanted = ACTS.convert(forms.document(typed, optional=OPTIONAL))
+        submission = parts.acting.act(wanted, client_of(request))
+        receipt = await parts.acts.submit(submission)
+    except Refusal as refusal:
+        note_refusal(topics.ACTS.name, refusal)
+        return parts.pages.form_refused(request, typed.get("case"), typed, refusal)
+    except (TransientError, ConnectionError):
+        return parts.pages.problem(request, 503)
+    return to_thanks(parts.settings.petitions_url, "/thanks", receipt, typed.get("locale"))

@@ -1,0 +1,31 @@
+"""What the routes of petitions work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.petitions.actions.act import Acting
+from services.petitions.actions.sign import Signing
+from services.petitions.settings import PetitionsSettings
+from shared.catalog import Catalog
+from shared.intake.counted import Counted
+from shared.intake.pages import IntakePages
+from shared.intake.taking import Taking
+from shared.kafka.brokertime import BrokerTime
+from shared.privacy.receipts import Receipts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of a running intake."""
+
+    settings: PetitionsSettings
+    catalog: Catalog
+    broker_time: BrokerTime
+    signing: Signing
+    signatures: Taking
+    acting: Acting
+    acts: Taking
+    receipts: Receipts
+    counted: Counted
+    pages: IntakePages

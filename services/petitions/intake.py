@@ -1,0 +1,136 @@
+"""The intake of petitions, wired: what it takes, how it answers, what the links in its mails do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+
+from services.petitions.actions.act import Acting
+from services.petitions.actions.sign import Signing
+from services.petitions.http.acts import acts
+from services.petitions.http.batches import batches
+from services.petitions.http.parts import Parts
+from services.petitions.http.petitions import petitions
+from services.petitions.http.signatures import signatures
+from services.petitions.settings import PetitionsSettings
+from shared import topics
+from shared.catalog import What
+from shared.errors import TransientError
+from shared.events.cloudevents import Envelope
+from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
+from shared.http.hot import HotRoute
+from shared.http.limits import BODY_BYTES
+from shared.http.service import add_hot_route, create_app
+from shared.intake.links import Deeds, Links, Said, link_routes
+from shared.intake.pages import IntakePages
+from shared.intake.process import IntakeProcess
+from shared.intake.taking import Taking
+from shared.web.pages import Pages
+
+SOURCE: Final = "/petitions/intake"
+TAKEN: Final = (topics.SIGNATURES, topics.ACTS)
+
+
+def create_intake(settings: PetitionsSettings) -> FastAPI:
+    """The application of an intake process."""
+    intake = PetitionsIntake(settings)
+    app = create_app(
+        service="petitions",
+        title="Milleplumes: signatures and other acts",
+        settings=settings,
+        lifespan=intake.lifespan,
+        routers=intake.routers(),
+        readiness=intake.process.missing,
+    )
+    app.router.routes.extend(intake.pages.routes)
+    return app
+
+
+class PetitionsIntake:
+    """The parts of one intake process."""
+
+    def __init__(self, settings: PetitionsSettings) -> None:
+        self.process = IntakeProcess(settings, "petitions", TAKEN, topics.PETITIONS_PROBES)
+        self.pages = Pages(service="petitions", origins=settings, folder=Path(__file__).parent)
+        self._settings = settings
+        self._form = IntakePages(
+            self.pages,
+            self.process.catalog,
+            self.process.broker_time.now,
+            "case.html",
+            f"{settings.marathon_url}/cases/%s",
+        )
+        self._links = Links(self.process.catalog, self.process.broker_time.now)
+        self._parts: Parts | None = None
+
+    def parts(self) -> Parts:
+        """What the routes work with.
+
+        Raises:
+            TransientError: not started yet.
+        """
+        if self._parts is None:
+            raise TransientError("not started yet")
+        return self._parts
+
+    def routers(self) -> list[APIRouter]:
+        """The ordinary routes."""
+        links = link_routes(self._links, self._form, self._settings.petitions_url)
+        return [batches(self.parts), signatures(self.parts), acts(self.parts), petitions(self.parts), links]
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Everything between start and stop of the process."""
+        async with self.process.running():
+            parts = self._parts = self._assembled()
+            self._links.deeds = self._deeds()
+            self.process.catalog.on_change(_forgetting(parts.signing))
+            add_hot_route(app, HotRoute("/v1/signatures", BODY_BYTES, parts.signatures.take))
+            yield
+
+    def _assembled(self) -> Parts:
+        process = self.process
+        catalog, broker_time = process.catalog, process.broker_time
+        signing = Signing(catalog, broker_time, process.partitions(topics.SIGNATURES))
+        acting = Acting(catalog, broker_time, process.partitions(topics.ACTS))
+        return Parts(
+            settings=self._settings,
+            catalog=catalog,
+            broker_time=broker_time,
+            signing=signing,
+            signatures=Taking(signing.decide, process.windows[topics.SIGNATURES.name], process.receipts),
+            acting=acting,
+            acts=Taking(acting.decide, process.windows[topics.ACTS.name], process.receipts),
+            receipts=process.receipts,
+            counted=process.counted,
+            pages=self._form,
+        )
+
+    def _deeds(self) -> dict[str, Deeds]:
+        windows = self.process.windows
+        return {
+            topics.SIGNATURES.name: Deeds(
+                windows=windows[topics.SIGNATURES.name],
+                kind="signature",
+                confirm=Said(SignatureConfirmed, Envelope("signature-confirmed", source=SOURCE)),
+                withdraw=Said(SignatureWithdrawn, Envelope("signature-withdrawn", source=SOURCE)),
+            ),
+            topics.ACTS.name: Deeds(
+                windows=windows[topics.ACTS.name],
+                kind="share",
+                confirm=None,
+                withdraw=Said(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE)),
+            ),
+        }
+
+
+def _forgetting(signing: Signing) -> Callable[[What, str], None]:
+    def changed(what: What, _slug: str) -> None:
+        if what != "totals":
+            signing.forget()
+
+    return changed

@@ -1,0 +1,54 @@
+"""The fields of a person that every action brings, as the contract names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from shared.intake import fields
+from shared.intake.requests import Check
+
+Slug = Annotated[str, Meta(min_length=1, max_length=fields.SLUG_LENGTH)]
+Name = Annotated[str, Meta(min_length=1, max_length=fields.NAME_LENGTH)]
+Email = Annotated[str, Meta(min_length=1, max_length=fields.EMAIL_LENGTH)]
+Postcode = Annotated[str, Meta(max_length=fields.POSTCODE_LENGTH)]
+Comment = Annotated[str, Meta(max_length=fields.COMMENT_LENGTH)]
+Source = Annotated[str, Meta(max_length=fields.SOURCE_LENGTH)]
+
+
+class Consent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person agreed to. Without `privacy` nothing is kept."""
+
+    privacy: bool
+    updates: bool = False
+    public_name: bool = False
+
+
+class PersonFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts. `country` and `locale` may be left out; then a trusted proxy and the campaign say them."""
+
+    given_name: Name
+    family_name: Name
+    email: Email
+    country: str | None = None
+    postcode: Postcode | None = None
+    locale: str | None = None
+    consent: Consent
+    comment: Comment = ""
+    source: Source = ""
+
+
+PERSON_CHECKS: Final[Mapping[str, Check]] = {
+    "given_name": fields.name,
+    "family_name": fields.name,
+    "email": fields.email,
+    "country": fields.country,
+    "postcode": fields.postcode,
+    "locale": fields.locale,
+    "consent.privacy": fields.agreed,
+    "comment": fields.lines,
+    "source": fields.line,
+}
