@@ -1,0 +1,159 @@
+"""Languages: which one a page gets, and that an offered one lacks nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.pofile import write_po
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.web.formats import formats
+from shared.web.languages import FOLDER, Language, available, is_complete, messages_of, negotiate, offered
+from shared.web.pages import TEMPLATES
+
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "accepted", "campaign", "language"),
+    [
+        (None, None, ("en", "fr"), Language("en")),
+        (None, "fr-CA,fr;q=0.9,en;q=0.5", ("en", "fr"), Language("fr")),
+        (None, "en;q=0.2, fr;q=0.8", ("en", "fr"), Language("fr")),
+        (None, "fr;q=0, en", ("fr", "en"), Language("en")),
+        (None, "fr", ("en",), Language("en")),
+        (None, "de, ru", ("fr", "en"), Language("fr")),
+        ("fr", "en", ("en", "fr"), Language("fr", chosen=True)),
+        ("fr", "en", ("en",), Language("en")),
+        ("../fr", "fr", ("en", "fr"), Language("fr")),
+        (None, "fr", ("ru", "be"), Language("en")),
+        (None, "fr", (), Language("fr")),
+    ],
+)
+def test_the_address_wins_then_the_browser_then_the_campaign(
+    chosen: str | None, accepted: str | None, campaign: tuple[str, ...], language: Language
+) -> None:
+    assert negotiate(chosen=chosen, accepted=accepted, languages=campaign) == language
+
+
+@given(
+    chosen=st.none() | st.text(max_size=20),
+    accepted=st.none() | st.text(max_size=300) | st.from_regex(r"([a-z]{2};q=0\.\d,){0,30}"),
+    campaign=st.lists(st.sampled_from(["en", "fr", "ru", "ar", "xx"]), max_size=4),
+)
+def test_whatever_is_asked_for_a_page_has_an_available_language(
+    chosen: str | None, accepted: str | None, campaign: list[str]
+) -> None:
+    assert negotiate(chosen=chosen, accepted=accepted, languages=campaign).code in available(campaign)
+
+
+def test_english_and_french_are_offered() -> None:
+    assert offered()[0] == "en"
+    assert "fr" in offered()
+
+
+@pytest.mark.parametrize("code", [code for code in offered() if code != "en"])
+def test_an_offered_language_has_every_sentence_of_the_templates(code: str) -> None:
+    with (FOLDER / "babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
+    messages = messages_of(code)
+    wanted = {
+        (found[4], message[0] if isinstance(message, tuple) else message)
+        for found in extract_from_dir(TEMPLATES, methods, options, keywords=KEYWORDS)
+        if (message := found[2])
+    }
+    known = {
+        (message.context, message.id[0] if isinstance(message.id, tuple) else message.id)
+        for message in messages
+        if message.id
+    }
+    assert {message for _, message in wanted} == {message for _, message in known}
+
+
+KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
+
+
+@pytest.mark.parametrize("code", [code for code in offered() if code != "en"])
+def test_a_translation_fills_in_what_the_sentence_fills_in(code: str) -> None:
+    for message in messages_of(code):
+        if not message.id:
+            continue
+        sources = (message.id,) if isinstance(message.id, str) else tuple(message.id)
+        forms = (message.string,) if isinstance(message.string, str) else tuple(message.string or ())
+        names = {name for source in sources for name in PLACEHOLDER.findall(source)}
+        assert all(set(PLACEHOLDER.findall(form)) <= names for form in forms), message.id
+        assert set(PLACEHOLDER.findall(forms[-1])) == names, message.id
+
+
+def test_a_language_with_a_missing_or_doubtful_sentence_is_not_offered(tmp_path: Path) -> None:
+    place = tmp_path / "fr" / "LC_MESSAGES" / "messages.po"
+    place.parent.mkdir(parents=True)
+    messages = messages_of("fr")
+    assert is_complete(messages)
+    some = next(message for message in messages if message.id == "Your data")
+    some.flags.add("fuzzy")
+    assert not is_complete(messages)
+    some.flags.clear()
+    some.string = ""
+    with place.open("wb") as file:
+        write_po(file, messages)
+    assert not is_complete(messages_of("fr", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "goal", "share", "day"),
+    [
+        ("en", "5,154,004", "6.5 million", "< 1%", "1 December 2026"),
+        ("fr", "5\u202f154\u202f004", "6,5 millions", "< 1\u00a0%", "1 décembre 2026"),
+    ],
+)
+def test_numbers_and_days_are_written_as_the_language_has_them(
+    code: str, number: str, goal: str, share: str, day: str
+) -> None:
+    written = formats(code)
+    assert written.number(5_154_004) == number
+    assert written.round_number(6_500_000) == goal
+    assert written.share(1, 1_000) == share
+    assert written.date("2026-12-01T12:00:00Z") == day
+
+
+def test_a_goal_that_is_not_round_is_written_in_full() -> None:
+    assert formats("en").round_number(6_543_210) == "6,543,210"
+
+
+@given(part=st.integers(0, 10**9), whole=st.integers(1, 10**9))
+def test_a_share_is_never_rounded_up(part: int, whole: int) -> None:
+    text = formats("en").share(part, whole)
+    if text.startswith("<"):
+        assert 0 < part * 100 < whole
+    else:
+        assert int(text.rstrip("%").replace(",", "")) == part * 100 // whole
+
+
+def test_there_is_a_name_for_every_country_in_the_list_and_nothing_else() -> None:
+    codes = [code for code, _ in formats("fr").countries()]
+    assert len(codes) == len(set(codes)) == 250
+    assert {"XK", "TW", "PS", "EH", "AQ"} <= set(codes)
+    assert not {"EU", "ZZ", "AC", "IC"} & set(codes)
+
+
+def test_every_plural_category_has_a_number_that_takes_it() -> None:
+    assert {category for category, _ in formats("ru").plural_examples()} >= {"one", "few", "many"}
+    assert {category for category, _ in formats("ar").plural_examples()} == {
+        "zero",
+        "one",
+        "two",
+        "few",
+        "many",
+        "other",
+    }
+
+
+@pytest.mark.parametrize(("code", "direction"), [("en", "ltr"), ("ar", "rtl"), ("fa", "rtl"), ("nonsense", "ltr")])
+def test_the_direction_follows_the_script(code: str, direction: str) -> None:
+    assert Language(code).direction == direction

@@ -1,0 +1,330 @@
+"""Pages: whole in every language and state, safe, light, and fit for a strict policy."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from shared.clock import parse_rfc3339
+from shared.web.languages import Language, offered
+from shared.web.pages import Pages, content_security_policy, paragraphs
+from shared.web.static_files import FOR_EVER
+from shared.web.views import (
+    FormState,
+    board_view,
+    campaign_view,
+    case_view,
+    home_view,
+    problem_view,
+    thanks_view,
+    token_view,
+    write_view,
+)
+from tests.support.page_samples import CASE, NOW, PLACES, SLUG, campaign, case, correction, minutes, samples, totals
+
+ORIGINS = SimpleNamespace(
+    marathon_url="https://act.example",
+    petitions_url="https://sign.example",
+    letters_url="https://write.example",
+    notifications_url="https://mail.example",
+)
+PAGES = Pages(service="petitions", origins=ORIGINS)
+LANGUAGES = [Language(code, chosen=True) for code in offered()] + [Language("ar")]
+EVIL = "<script>alert(1)</script>\"'>&"
+WRONG = (
+    ("/email", "email.invalid"),
+    ("/given_name", "given_name.formula"),
+    ("/consent/privacy", "consent.privacy.required"),
+)
+
+
+def rendered(template: str, language: Language, **view: Any) -> str:
+    return PAGES.render(template, language, languages=("en", "fr"), **view)
+
+
+def every_page(language: Language) -> dict[str, str]:
+    """One text for each page in each of its states."""
+    code = language.code
+    known = samples()
+    found = {
+        "home": rendered("home.html", language, view=home_view(known, now=NOW, language=code)),
+        "campaign": rendered("campaign.html", language, view=campaign_view(known, SLUG, now=NOW, language=code)),
+        "how we count": rendered("how-we-count.html", language),
+        "your data": rendered("your-data.html", language),
+        "link broken": rendered("link-broken.html", language),
+    }
+    for name, moment in {"open": NOW, "before": NOW - 10**7, "closed": NOW + 10**7}.items():
+        view = case_view(known, CASE, now=moment, language=code)
+        found[f"case {name}"] = rendered("case.html", language, view=view)
+        found[f"write {name}"] = rendered("write.html", language, view=view)
+    form = FormState({"given_name": EVIL, "email": EVIL, "country": "FR", "text": EVIL}, WRONG)
+    found["case failed"] = rendered(
+        "case.html", language, view=case_view(known, CASE, now=NOW, language=code, form=form)
+    )
+    found["write failed"] = rendered(
+        "write.html", language, view=write_view(known, CASE, now=NOW, language=code, form=form)
+    )
+    found["closed"] = rendered("closed.html", language, view=case_view(known, CASE, now=NOW, language=code))
+    for status in (400, 404, 410, 413, 415, 429, 500, 503):
+        found[f"problem {status}"] = rendered("problem.html", language, view=problem_view(status, retry_after=2))
+    for kind in ("signature", "letter"):
+        view_of_thanks = thanks_view(
+            known,
+            CASE,
+            kind=kind,
+            receipt="R",
+            status_address="/v1/signatures/R",
+            counted=kind == "letter",
+            as_of="2026-12-01T12:00:00Z",
+            now=NOW,
+            language=code,
+        )
+        found[f"thanks {kind}"] = rendered("thanks.html", language, view=view_of_thanks)
+        for template in ("confirm", "confirmed", "withdraw", "withdrawn"):
+            for many in (0, 1, 2):
+                acts = [(slug, kind) for slug, *_ in PLACES[:many]]
+                view_of_token = token_view(known, acts, action="/confirm/T", now=NOW, language=code)  # type: ignore[arg-type]
+                found[f"{template} {kind} {many}"] = rendered(f"{template}.html", language, view=view_of_token)
+    for state in ("live", "catching_up", "frozen"):
+        known.totals[SLUG] = totals(state=state, corrections=[correction()])
+        view_of_board = board_view(known, SLUG, minutes(), now=NOW, language=code)
+        found[f"board {state}"] = rendered("board.html", language, view=view_of_board, refresh=True)
+    known.totals[SLUG] = totals(
+        by_case={}, by_country={}, by_kind={}, by_channel={}, by_language={}, by_evidence={}, public_total=0
+    )
+    known.campaigns[SLUG] = campaign(goal=None)
+    view_of_board = board_view(known, SLUG, now=NOW, language=code)
+    found["board empty"] = rendered("board.html", language, view=view_of_board, refresh=True)
+    return found
+
+
+@pytest.fixture(scope="module", params=LANGUAGES, ids=lambda language: language.code)
+def texts(request: pytest.FixtureRequest) -> dict[str, str]:
+    return every_page(request.param)
+
+
+VOID = {"meta", "link", "input", "img", "br", "hr"}
+
+
+class Reading(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_every_page_is_well_formed_and_names_its_language(texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        page = Reading(text)
+        assert page.open == [], name
+        [html] = page.all("html")
+        assert html["dir"] == ("rtl" if html["lang"] == "ar" else "ltr"), name
+        ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        assert len(ids) == len(set(ids)), name
+
+
+def test_no_page_holds_an_inline_script_or_style_or_a_third_party(texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        page = Reading(text)
+        for tag, attributes in page.tags:
+            assert tag != "style", name
+            assert not any(key == "style" or key.startswith("on") for key in attributes), (name, attributes)
+            source = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
+            if source and attributes.get("rel") != "canonical":
+                assert source.startswith("/static/petitions/"), (name, source)
+        assert all("src" in attributes for attributes in page.all("script")), name
+
+
+def test_what_people_typed_is_never_markup(texts: dict[str, str]) -> None:
+    for name in ("case failed", "write failed"):
+        assert "<script>alert" not in texts[name]
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in texts[name]
+
+
+def test_every_label_has_its_field_and_every_reference_its_target(texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        page = Reading(text)
+        ids = {attributes.get("id") for _, attributes in page.tags}
+        for tag, attributes in page.tags:
+            for key in ("for", "aria-describedby", "aria-labelledby"):
+                for target in (attributes.get(key) or "").split():
+                    assert target in ids, (name, key, target)
+            link = attributes.get("href") or ""
+            if tag in {"a", "use"} and link.startswith("#"):
+                assert link[1:] in ids, (name, link)
+
+
+def test_a_failed_form_keeps_what_was_typed_and_links_every_error_to_its_field() -> None:
+    known = samples()
+    form = FormState(
+        {"given_name": "Ana", "family_name": "Díaz", "email": "ana.example", "country": "FR", "updates": "on"}, WRONG
+    )
+    page = Reading(
+        rendered("case.html", Language("en"), view=case_view(known, CASE, now=NOW, language="en", form=form))
+    )
+    fields = {attributes["name"]: attributes for attributes in page.all("input") if "name" in attributes}
+    assert fields["family_name"]["value"] == "Díaz"
+    assert fields["email"]["value"] == "ana.example"
+    assert "checked" in fields["updates"]
+    assert "checked" not in fields["privacy"]
+    assert [option["value"] for option in page.all("option") if "selected" in option] == ["FR"]
+    links = [attributes["href"] for attributes in page.all("a")]
+    for name in ("given_name", "email", "privacy"):
+        assert f"#{name}" in links
+        assert fields[name]["aria-invalid"] == "true"
+        assert f"{name}-wrong" in (fields[name]["aria-describedby"] or "")
+    assert "aria-invalid" not in fields["family_name"]
+
+
+def test_the_form_to_sign_says_what_the_contract_names() -> None:
+    page = Reading(rendered("case.html", Language("fr"), view=case_view(samples(), CASE, now=NOW, language="fr")))
+    [form] = page.all("form")
+    assert (form["method"], form["action"]) == ("post", "https://sign.example/v1/signatures")
+    fields = {attributes["name"] for tag in ("input", "select") for attributes in page.all(tag) if "name" in attributes}
+    assert fields == {
+        "petition", "locale", "given_name", "family_name", "email", "country", "privacy", "updates", "public_name",
+    }  # fmt: skip
+    hidden = {
+        attributes["name"]: attributes["value"]
+        for attributes in page.all("input")
+        if attributes.get("type") == "hidden"
+    }
+    assert hidden == {"petition": f"free-{CASE}", "locale": "fr"}
+    assert not any("checked" in attributes for attributes in page.all("input"))
+
+
+def test_the_form_to_write_says_what_the_contract_names() -> None:
+    page = Reading(rendered("write.html", Language("en"), view=write_view(samples(), CASE, now=NOW, language="en")))
+    [form] = page.all("form")
+    assert form["action"] == "https://write.example/v1/messages"
+    names = {attributes.get("name") for tag in ("input", "select", "textarea") for attributes in page.all(tag)}
+    assert {"case", "kind", "text", "language", "locale", "given_name", "family_name", "email", "privacy"} <= names
+    assert {attributes["value"] for attributes in page.all("input") if attributes.get("type") == "radio"} == {
+        "letter",
+        "solidarity_message",
+    }
+
+
+@pytest.mark.parametrize("moment", ["2026-11-01T00:00:00Z", "2027-02-01T00:00:00Z"])
+def test_nothing_can_be_sent_while_a_campaign_is_not_open(moment: str) -> None:
+    view = case_view(samples(), CASE, now=parse_rfc3339(moment), language="en")
+    for template in ("case.html", "write.html"):
+        assert not Reading(rendered(template, Language("en"), view=view)).all("form")
+
+
+def test_a_case_in_safety_mode_never_offers_to_show_a_name() -> None:
+    known = samples()
+    policies = known.campaigns[SLUG].policies.__class__(safety_mode=True, confirmation="required")
+    known.campaigns[SLUG] = campaign(policies=policies)
+    text = rendered("case.html", Language("en"), view=case_view(known, CASE, now=NOW, language="en"))
+    assert "public_name" not in text
+
+
+def test_a_story_in_another_language_says_which() -> None:
+    known = samples()
+    known.cases[CASE] = case(story={"be": "Ліст"})
+    text = rendered("case.html", Language("fr"), view=case_view(known, CASE, now=NOW, language="fr"))
+    assert '<div class="story" lang="be" dir="auto">' in text
+
+
+def test_links_keep_a_language_that_was_chosen_and_only_that() -> None:
+    view = case_view(samples(), CASE, now=NOW, language="fr")
+    assert f"https://act.example/cases/{CASE}/write?kind=letter&amp;lang=fr" in rendered(
+        "case.html", Language("fr", chosen=True), view=view
+    )
+    assert f'https://act.example/cases/{CASE}/write?kind=letter"' in rendered("case.html", Language("fr"), view=view)
+
+
+def test_a_form_that_came_back_offers_its_languages_at_the_page_of_the_form() -> None:
+    view = case_view(samples(), CASE, now=NOW, language="en")
+    text = rendered("case.html", Language("en"), view=view, address=f"https://act.example/cases/{CASE}")
+    assert f'href="https://act.example/cases/{CASE}?lang=fr"' in text
+
+
+def test_what_is_shared_with_others_names_no_language_and_no_receipt() -> None:
+    text = every_page(Language("fr", chosen=True))["thanks signature"]
+    assert f'value="https://act.example/cases/{CASE}"' in text
+    assert "https://wa.me/?text=https%3A//act.example" in text
+
+
+async def fetched(address: str, **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(Starlette(routes=PAGES.routes))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        return await client.get(address, headers=headers)
+
+
+async def test_a_first_view_of_an_action_page_is_under_50_kb() -> None:
+    known = samples()
+    for template, view in (
+        ("case.html", case_view(known, CASE, now=NOW, language="fr")),
+        ("write.html", write_view(known, CASE, now=NOW, language="fr")),
+    ):
+        text = rendered(template, Language("fr"), view=view)
+        page = Reading(text)
+        sources = {attributes["href"] for attributes in page.all("link") if attributes["rel"] in {"stylesheet", "icon"}}
+        sources |= {attributes["src"] for attributes in page.all("script")}
+        parts = [(await fetched(str(source))).content for source in sources]
+        assert sum(len(gzip.compress(part)) for part in (text.encode(), *parts)) < 20_000
+        assert len(text.encode()) + sum(map(len, parts)) < 64_000
+
+
+def test_a_page_lets_nothing_in_and_forms_out_only_to_our_services() -> None:
+    policy = dict(part.strip().split(" ", 1) for part in content_security_policy(ORIGINS).split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["img-src"] == "'self'"
+    assert policy["form-action"].split() == [
+        "'self'",
+        "https://sign.example",
+        "https://write.example",
+        "https://mail.example",
+    ]
+    assert "unsafe" not in content_security_policy(ORIGINS)
+    assert PAGES.headers(Language("en"))["Referrer-Policy"] == "no-referrer"
+    assert PAGES.headers(Language("en"), store=False)["Cache-Control"] == "no-store"
+
+
+async def test_static_files_are_kept_for_ever_under_the_hash_of_their_content() -> None:
+    address = PAGES.static.address("page.css")
+    assert re.fullmatch(r"/static/petitions/page\.[\w-]{12}\.css", address)
+    answer = await fetched(address, **{"Accept-Encoding": "gzip"})
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == FOR_EVER
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "--rubric" in answer.text
+    plain = await fetched(address, **{"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.text == answer.text
+    assert (await fetched("/static/petitions/page.css")).status_code == 404
+    assert (await fetched("/static/petitions/..%2f..%2fpages.py")).status_code == 404
+
+
+def test_blank_lines_part_paragraphs() -> None:
+    assert paragraphs("One\nline.\r\n\r\n\n Two. \n\n") == ["One line.", "Two."]
