@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, Literal
 
 import asyncpg
@@ -17,6 +18,7 @@ from services.marathon.http import campaigns, totals
 from services.marathon.http.course import Course
 from services.marathon.http.documents import Documents
 from services.marathon.http.live import LiveBoard
+from services.marathon.http.pages import last_hour, pages_router
 from services.marathon.settings import MarathonSettings
 from shared import migrations, topics
 from shared.catalog import Catalog
@@ -26,6 +28,7 @@ from shared.http.service import create_app
 from shared.kafka import declared
 from shared.outbox import OutboxRelay
 from shared.tasks import Tasks
+from shared.web.pages import Pages
 
 Role = Literal["all", "web", "ledger"]
 
@@ -70,6 +73,12 @@ class _Process:
         return (
             campaigns.router(self._catalog, self._documents, self._clock),
             totals.router(self._catalog, self._documents, self._board, self._course),
+            pages_router(
+                Pages(service="marathon", origins=self._settings, folder=Path(__file__).parent),
+                self._catalog,
+                self._clock,
+                last_hour(self._catalog, self._course),
+            ),
         )
 
     def missing(self) -> Mapping[str, str]:

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from services.marathon.http.pages import pages_router
 from shared.clock import SetClock, rfc3339
 from shared.events.marathon import TotalsChanged
+from shared.http.client import Clients
 from shared.web.languages import Language
 from shared.web.pages import Pages
 from shared.web.views import FormState, case_view, problem_view, thanks_view, token_view, write_view
@@ -75,6 +76,7 @@ class Preview:
         )
         self.pages = AnyLanguagePages(service="marathon", origins=origins, folder=Path("services/marathon"))
         self.app = FastAPI(openapi_url=None)
+        self.app.state.clients = Clients((), None)
         self.app.include_router(pages_router(self.pages, stage.samples, stage.clock, self._minutes))
         for path, answer, method in (
             ("/v1/campaigns/{slug}/totals", self._totals, "GET"),

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import asyncpg
+import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.clock import Clock
+from services.marathon.http.course import Course, History
+from shared.clock import Clock, parse_rfc3339
+from shared.errors import TransientError
 from shared.events.words import MessageKind
-from shared.http.problem import RETRY_AFTER_SECONDS
+from shared.http.problem import RETRY_AFTER_SECONDS, Problem
+from shared.http.service import client_of
+from shared.logging import log
 from shared.web.pages import Pages
 from shared.web.views import (
     FormState,
@@ -23,10 +29,10 @@ from shared.web.views import (
     problem_view,
     write_view,
 )
+from shared.web.views.minutes import MINUTES
 
 Minutes = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]
 """The actions of a campaign's last hour by minute: (start in seconds since 1970, count)."""
-CountryOf = Callable[[Request], str | None]
 THEMES: Final = ("light", "dark")
 _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
 
@@ -38,9 +44,7 @@ class ReadyCatalog(Known, Protocol):
     def ready(self) -> bool: ...
 
 
-def pages_router(
-    pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes, country_of: CountryOf = lambda _: None
-) -> APIRouter:
+def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes) -> APIRouter:
     """The routes of the pages and their static files.
 
     Args:
@@ -48,10 +52,9 @@ def pages_router(
         catalog: what they show; until it is ready every page is a 503 that asks for patience.
         clock: says which campaigns are open.
         minutes: the history of a campaign.
-        country_of: the country that a trusted proxy named for a request, if any.
     """
     router = APIRouter(routes=list(pages.routes), include_in_schema=False)
-    shown = _Shown(pages, catalog, clock, minutes, country_of)
+    shown = _Shown(pages, catalog, clock, minutes)
     router.add_api_route("/", shown.home)
     router.add_api_route("/campaigns/{slug}", shown.campaign)
     router.add_api_route("/campaigns/{slug}/board", shown.board)
@@ -59,7 +62,22 @@ def pages_router(
     router.add_api_route("/cases/{slug}/write", shown.write)
     router.add_api_route("/how-we-count", shown.how_we_count)
     router.add_api_route("/your-data", shown.your_data)
+    router.add_api_route("/{address:path}", shown.nothing)
     return router
+
+
+def last_hour(catalog: Known, course: Course) -> Minutes:
+    """The minutes from `course`. Where the database does not answer there are none: the board stands without them."""
+
+    async def minutes(slug: str) -> Sequence[tuple[float, int]]:
+        try:
+            body = await course.read(catalog.campaigns[slug], "minute", case=None, last=MINUTES)
+        except (TransientError, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("the board has no minutes", campaign=slug, error=type(error).__name__)
+            return ()
+        return [(parse_rfc3339(point.at), point.count) for point in msgspec.json.decode(body, type=History).points]
+
+    return minutes
 
 
 def problem_page(pages: Pages, request: Request, status: int, languages: Sequence[str] = ()) -> Response:
@@ -80,14 +98,11 @@ def problem_page(pages: Pages, request: Request, status: int, languages: Sequenc
 class _Shown:
     """One method for each page."""
 
-    def __init__(
-        self, pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes, country_of: CountryOf
-    ) -> None:
+    def __init__(self, pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes) -> None:
         self._pages = pages
         self._catalog = catalog
         self._clock = clock
         self._minutes = minutes
-        self._country_of = country_of
 
     async def home(self, request: Request) -> Response:
         if not self._catalog.ready:
@@ -133,7 +148,7 @@ class _Shown:
             slug,
             now=self._clock.now(),
             language=language.code,
-            country=self._country_of(request) or "",
+            country=client_of(request).country or "",
         )
         return self._pages.response(request, "case.html", language, languages=languages, view=view)
 
@@ -149,7 +164,7 @@ class _Shown:
             now=self._clock.now(),
             language=language.code,
             form=FormState({"kind": kind} if kind in _WRITABLE else {}),
-            country=self._country_of(request) or "",
+            country=client_of(request).country or "",
         )
         return self._pages.response(request, "write.html", language, languages=languages, view=view)
 
@@ -158,6 +173,12 @@ class _Shown:
 
     async def your_data(self, request: Request) -> Response:
         return self._pages.response(request, "your-data.html", self._pages.language(request))
+
+    async def nothing(self, request: Request, address: str) -> Response:
+        """Any other address: a page for a browser, a problem for a program."""
+        if address.startswith("v1/") or "text/html" not in request.headers.get("accept", ""):
+            raise Problem(404)
+        return problem_page(self._pages, request, 404)
 
     def _refusal(self, request: Request, slug: str, among: Mapping[str, Any]) -> Response | None:
         if not self._catalog.ready:
