@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, read
 from services.marathon.domain.yaml_lines import parse
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 
 GOOD = """\
 campaign:
@@ -171,3 +174,8 @@ def test_countries_are_those_of_the_standard_and_kosovo() -> None:
     assert len(COUNTRIES) == 250
     assert {"XK", "AQ", "PS", "TW", "EH", "NO"} <= COUNTRIES
     assert not COUNTRIES & {"ZZ", "EU", "UK", "XA", "AN"}
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_can_be_imported(example: Path) -> None:
+    assert read(example.read_text())[0].cases

@@ -108,5 +108,13 @@ async def all_campaigns(connection: asyncpg.Connection) -> list[CampaignChanged]
     return [_campaign(row["document"]) for row in await connection.fetch(_ALL)]
 
 
+_CASES_OF = "SELECT document FROM cases WHERE campaign = $1 ORDER BY slug"
+
+
+async def cases_of(connection: asyncpg.Connection, campaign: str) -> list[CaseChanged]:
+    """The cases of `campaign`."""
+    return [_case(row["document"]) for row in await connection.fetch(_CASES_OF, campaign)]
+
+
 def _json(event: msgspec.Struct) -> str:
     return msgspec.json.encode(event).decode()
