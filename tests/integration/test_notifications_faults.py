@@ -1,0 +1,254 @@
+"""What must hold of mail, whatever happens: lost answers, slow domains, bounces, killed senders, strangers' words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from fastapi import FastAPI
+
+from deploy.local.endpoints import Endpoints
+from services.notifications.domain.refusals import GIVE_UP_AFTER
+from services.notifications.http.preferences import Preferences
+from shared import topics
+from shared.http.service import create_app
+from shared.privacy.sealing import Person
+from shared.web.pages import Pages
+from tests.support.mailing import Mailing, mailing, until
+from tests.support.planted import Planted
+from tests.support.post_office import post_office
+
+MINUTE, HOUR = 60, 3600
+
+
+def person(email: str, name: str = "Ana") -> Person:
+    return Person(given_name=name, family_name="Díaz", email=email)
+
+
+@pytest.fixture
+async def mail(
+    platform: Endpoints,
+    make_database: Callable[[str], Awaitable[str]],
+    make_topic: Callable[..., Awaitable[str]],
+    tmp_path: Path,
+) -> AsyncIterator[Mailing]:
+    url = await make_database("notifications")
+    async with post_office() as office, mailing(platform["kafka"], url, make_topic, office, tmp_path) as made:
+        yield made
+
+
+async def wait_for_state(mail: Mailing, state: str, count: int = 1) -> None:
+    async def reached() -> bool:
+        return int(await mail.pool.fetchval("SELECT count(*) FROM mails WHERE state = $1", state)) >= count
+
+    await until(reached)
+
+
+async def test_a_lost_answer_repeats_the_confirmation_under_the_same_message_id(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.lose_answer_to = {"ana@example.org"}
+    async with mail.running():
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        await until(lambda: len(mail.office.letters) == 1)
+        mail.clock.advance(MINUTE)
+        await wait_for_state(mail, "sent")
+    first, second = mail.office.letters
+    assert first.id == second.id
+    assert first.raw == second.raw
+
+
+async def test_a_temporary_refusal_is_tried_again_with_longer_and_longer_pauses(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {"ana@example.org": "450 4.2.1 not now"}
+    async with mail.running():
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        for attempt, pause in enumerate((30, 60, 120), start=1):
+            await mail.planned_up()
+            assert mail.office.refused.total() == attempt
+            due = await mail.pool.fetchval("SELECT extract(epoch FROM due_at)::float8 FROM mails")
+            assert due - mail.clock.now() == pytest.approx(pause, abs=0.01)
+            mail.clock.advance(pause + 1)
+        mail.office.answers = {}
+        mail.clock.advance(HOUR)
+        await wait_for_state(mail, "sent")
+    assert len(mail.office.letters) == 1
+
+
+async def test_what_cannot_be_sent_for_days_is_given_up(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {"example.org": "450 4.2.1 not now"}
+    async with mail.running():
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        mail.clock.advance(GIVE_UP_AFTER.total_seconds() + HOUR)
+        await wait_for_state(mail, "failed")
+    assert await mail.states() == {"failed": 1}
+    assert await mail.pool.fetchval("SELECT sealed FROM deliveries") is None
+
+
+async def test_an_address_that_does_not_exist_gets_no_further_mail(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {"gone@example.org": "550 5.1.1 no such user"}
+    async with mail.running():
+        await mail.stage.sign(campaign, person("gone@example.org"))
+        await mail.read_up()
+        await wait_for_state(mail, "bounced")
+        mail.office.answers = {}
+        await mail.stage.sign(campaign, person("gone@example.org"), petition="another")
+        await mail.read_up()
+        mail.clock.advance(24 * HOUR)
+        await mail.planned_up()
+    assert not mail.office.letters
+    assert await mail.states() == {"bounced": 1, "suppressed": 1}
+
+
+async def test_a_slow_domain_holds_up_nobody_else_and_gets_its_mails_later(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {"slow.example": "421 4.3.2 come back later"}
+    async with mail.running():
+        for number in range(40):
+            await mail.stage.sign(campaign, person(f"p{number}@slow.example"))
+            await mail.stage.sign(campaign, person(f"p{number}@example.org"))
+        await mail.read_up()
+        await until(lambda: len(mail.office.letters) == 40)
+        await mail.planned_up()
+        # At most one try for each connection, before the first answer was known.
+        assert mail.office.refused.total() <= 4
+        mail.office.answers = {}
+        mail.clock.advance(2 * MINUTE)
+        await wait_for_state(mail, "sent", 80)
+    assert len({letter.to for letter in mail.office.letters}) == 80
+
+
+async def test_a_relay_that_is_away_costs_no_mail(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    away = mail.settings.model_copy(update={"smtp_port": 1})
+    present, mail.settings = mail.settings, away
+    async with mail.running():
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        await mail.planned_up()
+    assert await mail.pool.fetchval("SELECT attempts FROM mails") == 1
+    mail.settings = present
+    mail.clock.advance(MINUTE)
+    async with mail.running():
+        await wait_for_state(mail, "sent")
+
+
+async def test_a_sent_mail_is_told_once_to_others_without_personal_data(mail: Mailing, platform: Endpoints) -> None:
+    campaign = await mail.stage.campaign(f"told-{os.getpid()}-{id(mail)}")
+    consumer = AIOKafkaConsumer(bootstrap_servers=platform["kafka"])
+    await consumer.start()
+    deliveries = TopicPartition(topics.DELIVERIES.name, 0)
+    consumer.assign([deliveries])
+    await consumer.seek_to_end(deliveries)
+    async with mail.running():
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        told = await asyncio.wait_for(consumer.getone(), 30)
+        while json.loads(told.value or b"{}").get("campaign") != campaign:
+            told = await asyncio.wait_for(consumer.getone(), 30)
+    await consumer.stop()
+    key, value = told.key or b"", told.value or b""
+    assert key == mail.names.key("ana@example.org")
+    assert json.loads(value).keys() == {"campaign", "template", "sent_at", "acts"}
+    assert not Planted("ana@example.org").within(value + key)
+
+
+async def test_a_planted_name_is_only_in_the_mailbox_and_sealed(
+    mail: Mailing, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    planted = Planted("zyxwvut.planted@example.org", "Zyxwvutsrq")
+    one = person("zyxwvut.planted@example.org", "Zyxwvutsrq")
+    mail.office.answers = {"zyxwvut.planted@example.org": "450 zyxwvut.planted@example.org is busy"}
+    async with mail.running():
+        await mail.stage.sign(campaign, one)
+        await mail.read_up()
+        await until(lambda: mail.office.refused.total() == 1)
+        await mail.planned_up()
+        mail.office.answers = {}
+        mail.clock.advance(MINUTE)
+        await wait_for_state(mail, "sent")
+    assert planted.within(mail.office.letters[0].raw)
+    assert await planted.in_databases({"notifications": mail.settings.database_url}) == []
+    written = capfd.readouterr()
+    assert not planted.within((written.out + written.err + caplog.text).encode())
+
+
+@asynccontextmanager
+async def website(mail: Mailing) -> AsyncIterator[httpx.AsyncClient]:
+    """The pages of notifications, answered by the real application."""
+    pages = Pages(service="notifications", origins=mail.settings, folder=Path("services/notifications"))
+    router = Preferences(lambda: mail.pool, mail.names, pages, mail.clock).router()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = create_app(
+        service="notifications",
+        title="test",
+        settings=mail.settings,
+        lifespan=lifespan,
+        routers=[router],
+        readiness=dict[str, str],
+    )
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url=mail.settings.notifications_url) as client:
+        yield client
+
+
+async def test_one_click_unsubscribes_and_looking_does_not(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    async with mail.running(), website(mail) as web:
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        await until(lambda: len(mail.office.letters) == 1)
+        address = str(mail.office.letters[0].message["List-Unsubscribe"]).strip("<>")
+
+        looked = await web.get(address, follow_redirects=True)
+        assert looked.status_code == 200
+        assert "No more e-mail at all" in looked.text
+        assert looked.headers["referrer-policy"] == "no-referrer"
+        assert await mail.pool.fetchval("SELECT count(*) FROM suppressions") == 0
+
+        for _ in range(2):
+            clicked = await web.post(address, data={"List-Unsubscribe": "One-Click"})
+            assert clicked.status_code == 200
+        await mail.stage.sign(campaign, person("A.na@example.org"), petition="another")
+        await mail.stage.sign(campaign, person("ANA@example.org"), petition="another")
+        await mail.read_up()
+        mail.clock.advance(24 * HOUR)
+        await mail.planned_up()
+        # Another spelling of the same mailbox is the same address; a dot is not ignored by this provider.
+        assert [letter.to for letter in mail.office.letters] == ["ana@example.org", "A.na@example.org"]
+
+
+async def test_who_unsubscribed_may_come_back(mail: Mailing) -> None:
+    token = mail.names.token(mail.names.key("ana@example.org"))
+    async with website(mail) as web:
+        for choice, words in (("none", "No more e-mail goes to your address."), ("some", "No more e-mail at all")):
+            answer = await web.post(f"/preferences/{token}", data={"mail": choice}, follow_redirects=True)
+            assert answer.status_code == 200
+            assert words in answer.text
+        french = await web.get(f"/preferences/{token}?lang=fr")
+        assert "Ne plus recevoir aucun courriel" in french.text
+
+
+@pytest.mark.parametrize("token", ["x", "A" * 43, "é" * 43, "a" * 5_000])
+async def test_a_token_that_is_not_ours_does_nothing(mail: Mailing, token: str) -> None:
+    async with website(mail) as web:
+        assert (await web.get(f"/preferences/{token}")).status_code == 404
+        assert (await web.post(f"/preferences/{token}", data={"mail": "none"})).status_code == 404
+        assert (await web.post(f"/v1/unsubscribe/{token}")).status_code == 404
+    assert await mail.pool.fetchval("SELECT count(*) FROM suppressions") == 0

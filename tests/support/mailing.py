@@ -1,0 +1,430 @@
+"""notifications at work on topics and a database of its own, with a clock that tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import secrets
+import time
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from services.notifications.consumers.reading import Read, Reader
+from services.notifications.consumers.submissions import Submissions
+from services.notifications.domain.recipients import Recipients
+from services.notifications.sender.attempts import Attempts
+from services.notifications.sender.composing import Composer
+from services.notifications.sender.planning import Planner
+from services.notifications.sender.relay import Relay
+from services.notifications.sender.sending import LEASE, Sender
+from services.notifications.settings import Settings
+from shared import topics
+from shared.catalog import Catalog
+from shared.clock import SetClock, rfc3339
+from shared.database import create_pool
+from shared.events.actions import ActionConfirmed, ActionWithdrawn
+from shared.events.cloudevents import Envelope
+from shared.events.letters import MessageSubmitted
+from shared.events.marathon import (
+    CampaignChanged,
+    CampaignKeysCreated,
+    CaseChanged,
+    Petition,
+    Policies,
+)
+from shared.events.petitions import SignatureSubmitted
+from shared.events.words import Confirmation, Evidence, MessageKind
+from shared.kafka.loop import PositionedLoop
+from shared.kafka.partitions import partition_of
+from shared.outbox import OutboxRelay
+from shared.privacy import dedupe
+from shared.privacy.addresses import canonical_address
+from shared.privacy.keys import CampaignKeys, PrivateKeyOpener, PublicKeyWrapper
+from shared.privacy.sealing import Person
+from tests.support.post_office import PostOffice
+
+PATIENCE_S: Final = 30.0
+PARTITIONS: Final = 2
+MakeTopic = Callable[..., Awaitable[str]]
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until `condition` holds; fail after half a minute."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        held = condition()
+        if held if isinstance(held, bool) else await held:
+            return
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A published submission: where it stands and what names it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    digest: bytes
+
+
+@dataclass
+class Secrets:
+    """The files that a service is given."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.private.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        self.public.write_bytes(
+            key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+        self.recipient.write_text(secrets.token_hex(32))
+
+    @property
+    def private(self) -> Path:
+        return self.folder / "wrapping.key"
+
+    @property
+    def public(self) -> Path:
+        return self.folder / "wrapping.pub"
+
+    @property
+    def recipient(self) -> Path:
+        return self.folder / "recipient.key"
+
+
+@dataclass
+class Stage:
+    """What is outside of notifications: the campaigns, and the intakes that publish on `signatures` and `messages`."""
+
+    producer: AIOKafkaProducer
+    catalog: Catalog
+    cases: str
+    keys: str
+    signatures: str
+    messages: str
+    wrapper: PublicKeyWrapper
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    async def campaign(
+        self,
+        slug: str,
+        case: str = "Khaled Drareni",
+        *,
+        confirmation: Confirmation = "optional",
+        safety_mode: bool = False,
+        organisation: str = "The organisation",
+    ) -> str:
+        """Publish a campaign with one case, whose slugs begin with its own, and its keys; returns its slug."""
+        opens = time.time() - 86_400
+        await self._publish(
+            self.cases,
+            "campaign-changed",
+            f"campaign/{slug}",
+            CampaignChanged(
+                slug=slug,
+                version=1,
+                title={"en": "Write", "fr": "Écrire"},
+                opens=rfc3339(opens),
+                closes=rfc3339(opens + 40 * 86_400),
+                confirmations_close=rfc3339(opens + 47 * 86_400),
+                goal=None,
+                languages=("en", "fr"),
+                policies=Policies(confirmation=confirmation, safety_mode=safety_mode),
+                cases=(f"{slug}-case",),
+                organisation=organisation,
+            ),
+        )
+        await self._publish(
+            self.cases,
+            "case-changed",
+            f"case/{slug}-case",
+            CaseChanged(
+                slug=f"{slug}-case",
+                version=1,
+                campaign=slug,
+                name=case,
+                country="DZ",
+                status="detained",
+                story={"en": "..."},
+                petition=Petition(
+                    slug=f"free-{slug}",
+                    version=1,
+                    title={"en": f"Free {case}", "fr": f"Libérez {case}"},
+                    text={"en": "..."},
+                ),
+            ),
+        )
+        for purpose in ("dedupe", "seal", "token"):
+            wrapped = b64encode(self.wrapper.create()).decode()
+            created = CampaignKeysCreated(
+                campaign=slug,
+                purpose=purpose,  # type: ignore[arg-type]
+                version=1,
+                wrapped=wrapped,
+                created_at=rfc3339(opens),
+            )
+            await self._publish(self.keys, "campaign-keys-created", f"{slug}/{purpose}/1", created)
+        await until(lambda: slug in self.catalog.keys and f"{slug}-case" in self.catalog.cases)
+        return slug
+
+    async def sign(
+        self,
+        campaign: str,
+        person: Person,
+        *,
+        petition: str | None = None,
+        locale: str = "en",
+        evidence: Evidence = "recorded",
+    ) -> Submission:
+        """Publish a signature as petitions does; `petition` names another than the campaign's own."""
+        keys = self.catalog.keys[campaign]
+        subject = petition or f"free-{campaign}"
+        key = dedupe.signature_key(keys.dedupe, subject, canonical_address(person.email, "2026-11"))
+        digest = _digest(keys, person)
+        event = SignatureSubmitted(
+            campaign=campaign,
+            case=f"{campaign}-case",
+            section=None,
+            kind="signature",
+            channel="web",
+            country="FR",
+            language=locale,
+            subject=subject,
+            digest=_text(digest),
+            sealed=keys.sealer.seal(person, topic=self.signatures, subject=subject, key=key),
+            seal_key=1,
+            locale=locale,
+            evidence=evidence,
+            confirmed_at=rfc3339(time.time()) if evidence == "confirmed" else None,
+            petition_version=1,
+        )
+        return await self._submit(self.signatures, "signature-submitted", key, digest, event)
+
+    async def write(self, campaign: str, person: Person, *, kind: MessageKind = "letter") -> Submission:
+        """Publish a message as letters does; its text is the person's."""
+        keys = self.catalog.keys[campaign]
+        subject = f"{campaign}-case"
+        address = canonical_address(person.email, "2026-11")
+        key = dedupe.message_key(keys.dedupe, subject, kind, address, person.text)
+        digest = _digest(keys, person)
+        event = MessageSubmitted(
+            campaign=campaign,
+            case=subject,
+            section=None,
+            kind=kind,
+            channel="web",
+            country="FR",
+            language="en",
+            subject=subject,
+            digest=_text(digest),
+            sealed=keys.sealer.seal(person, topic=self.messages, subject=subject, key=key),
+            seal_key=1,
+            locale="en",
+            person=_text(dedupe.person_key(keys.dedupe, subject, address)),
+            daily_limit=5,
+        )
+        return await self._submit(self.messages, "message-submitted", key, digest, event)
+
+    async def confirm(self, campaign: str, one: Submission) -> None:
+        """Publish that the link of a submission was pressed."""
+        event = ActionConfirmed(
+            campaign=campaign, case=f"{campaign}-case", subject=f"free-{campaign}", digest=_text(one.digest)
+        )
+        await self.publish(one.topic, f"{self._thing(one.topic)}-confirmed", one.key, msgspec.json.encode(event))
+
+    async def withdraw(self, campaign: str, one: Submission) -> None:
+        """Publish that an act was taken back."""
+        event = ActionWithdrawn(campaign=campaign, case=f"{campaign}-case", subject=f"free-{campaign}")
+        await self.publish(one.topic, f"{self._thing(one.topic)}-withdrawn", one.key, msgspec.json.encode(event))
+
+    async def publish(
+        self, topic: str, event: str, key: bytes, value: bytes | None, *, version: str = "1.0"
+    ) -> tuple[int, int]:
+        """Publish a record on the partition of `key`; returns partition and offset."""
+        headers = Envelope(event, source="/test", version=version).headers(rfc3339(time.time()).encode())
+        partition = partition_of(key, PARTITIONS)
+        stored = await self.producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers)
+        return partition, stored.offset
+
+    def _thing(self, topic: str) -> str:
+        return "signature" if topic == self.signatures else "message"
+
+    async def _submit(
+        self, topic: str, event_type: str, key: bytes, digest: bytes, event: msgspec.Struct
+    ) -> Submission:
+        partition, offset = await self.publish(topic, event_type, key, msgspec.json.encode(event))
+        return Submission(topic, partition, offset, key, digest)
+
+    async def _publish(self, topic: str, event_type: str, key: str, event: msgspec.Struct) -> None:
+        headers = Envelope(event_type, source="/test").headers(rfc3339(time.time()).encode())
+        await self.producer.send_and_wait(
+            topic, msgspec.json.encode(event), key=key.encode(), partition=0, headers=headers
+        )
+
+
+@dataclass
+class Mailing:
+    """notifications: its parts, running."""
+
+    stage: Stage
+    office: PostOffice
+    pool: asyncpg.Pool
+    clock: SetClock
+    names: Recipients
+    settings: Settings
+    bootstrap_servers: str
+    group: str = field(default_factory=lambda: f"test.{secrets.token_hex(4)}")
+
+    def loop(self) -> PositionedLoop[Read]:
+        """A consumer."""
+        return PositionedLoop(
+            topics=[self.stage.signatures, self.stage.messages],
+            group=self.group,
+            pool=self.pool,
+            bootstrap_servers=self.bootstrap_servers,
+            prepare=Reader(self.stage.catalog, self.names).read,
+            handle=Submissions(self.clock).handle,
+        )
+
+    def senders(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What plans, sends and publishes."""
+        relay = OutboxRelay(self.pool, self.bootstrap_servers, service="notifications")
+        composer = Composer(self.stage.catalog, self.names, self.settings)
+        connections = [Relay(self.settings) for _ in range(4)]
+        sender = Sender(self.pool, Attempts(composer, self.clock), connections, self.clock, relay.wake)
+        planner = Planner(self.pool, self.stage.catalog, self.names, self.clock, sender.wake)
+        return (relay.run, sender.run, planner.run)
+
+    @asynccontextmanager
+    async def running(self, *parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Everything at work, or `parts` alone. A part that fails, fails the test."""
+        tasks = [asyncio.ensure_future(part()) for part in parts or (self.loop().run, *self.senders())]
+        try:
+            yield
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def read_up(self) -> None:
+        """Wait until every record published so far has become rows, and everybody due has been planned for."""
+        ends = await _ends(self.bootstrap_servers, [self.stage.signatures, self.stage.messages])
+
+        async def done() -> bool:
+            rows = await self.pool.fetch("SELECT topic, partition, next FROM positions")
+            return {(topic, partition): following for topic, partition, following in rows} == ends
+
+        await until(done)
+        await self.planned_up()
+
+    async def planned_up(self) -> None:
+        """Wait until nobody is due and no mail is in a sender's hands."""
+        await until(lambda: self._none("SELECT FROM recipients WHERE due_at <= to_timestamp($1)"))
+        await until(
+            lambda: self._none(
+                "SELECT FROM mails WHERE due_at <= to_timestamp($1) "
+                "OR abs(extract(epoch FROM due_at)::float8 - $1 - $2) < 0.001",
+                LEASE.total_seconds(),
+            )
+        )
+
+    async def _none(self, query: str, *values: float) -> bool:
+        return not await self.pool.fetch(query, self.clock.now(), *values)
+
+    async def states(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+        rows = await self.pool.fetch("SELECT state, count(*) FROM deliveries GROUP BY state")
+        return {row[0]: row[1] for row in rows}
+
+
+async def _ends(bootstrap_servers: str, names: Sequence[str]) -> dict[tuple[str, int], int]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets([TopicPartition(name, n) for name in names for n in range(PARTITIONS)])
+    finally:
+        await consumer.stop()
+    return {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
+
+
+def _digest(keys: CampaignKeys, person: Person) -> bytes:
+    return dedupe.digest(keys.dedupe, hashlib.sha256(msgspec.json.encode(person)).digest())
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+@asynccontextmanager
+async def mailing(
+    bootstrap_servers: str, database_url: str, make_topic: MakeTopic, office: PostOffice, folder: Path
+) -> AsyncIterator[Mailing]:
+    """A stage and everything on it, with topics of its own; nothing runs yet."""
+    files = Secrets(folder)
+    cases, keys = await make_topic(topics.CASES), await make_topic(topics.KEYS)
+    catalog = Catalog(
+        bootstrap_servers,
+        opener=PrivateKeyOpener(files.private),
+        read=(replace(topics.CASES, name=cases), replace(topics.KEYS, name=keys)),
+    )
+    settings = Settings(
+        environment="development",
+        database_url=database_url,
+        kafka_bootstrap_servers=bootstrap_servers,
+        wrapping_private_key_file=files.private,
+        recipient_key_file=files.recipient,
+        smtp_port=office.port,
+        mail_imprint="The organisation, 1 Example Street",
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
+    await producer.start()
+    pool = await create_pool(database_url, application_name="test", max_size=8)
+    following = asyncio.ensure_future(catalog.run())
+    try:
+        await catalog.wait_ready(PATIENCE_S)
+        stage = Stage(
+            producer=producer,
+            catalog=catalog,
+            cases=cases,
+            keys=keys,
+            signatures=await make_topic(topics.SIGNATURES, partitions=PARTITIONS),
+            messages=await make_topic(topics.MESSAGES, partitions=PARTITIONS),
+            wrapper=PublicKeyWrapper(files.public),
+        )
+        yield Mailing(
+            stage=stage,
+            office=office,
+            pool=pool,
+            clock=SetClock(time.time()),
+            names=Recipients(bytes.fromhex(files.recipient.read_text())),
+            settings=settings,
+            bootstrap_servers=bootstrap_servers,
+        )
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await producer.stop()
+        await pool.close()
