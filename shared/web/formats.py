@@ -10,12 +10,20 @@ from typing import Final
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time
-from babel.numbers import format_compact_decimal, format_decimal, format_percent
+from babel.numbers import (
+    format_compact_decimal,
+    format_decimal,
+    format_percent,
+    get_group_symbol,
+)
 
 from shared.clock import parse_rfc3339, utc
 
 MILLION: Final = 1_000_000
 _WHOLE_FROM: Final = 10
+_BY_THREE: Final = (3, 3)
+_GROUPED_FROM: Final = 10_000
+"""Some languages write four digits without a separator: the general rule writes those, and what is below zero."""
 _PLURALS_TRIED: Final = 200
 _CODE: Final = 2
 _REGIONS: Final = {"en": "en_GB"}
@@ -29,9 +37,14 @@ class Formats:
 
     def __init__(self, code: str) -> None:
         self._locale = Locale.parse(_REGIONS.get(code, code))
+        self._territories = dict(self._locale.territories)
+        thousands = self._locale.decimal_formats[None].grouping == _BY_THREE
+        self._separator: str | None = get_group_symbol(self._locale) if thousands else None
 
     def number(self, value: float) -> str:
         """`5154004` as `5,154,004`."""
+        if isinstance(value, int) and self._separator is not None and value >= _GROUPED_FROM:
+            return f"{value:,}".replace(",", self._separator)
         return format_decimal(value, locale=self._locale)
 
     def round_number(self, value: int) -> str:
@@ -70,7 +83,7 @@ class Formats:
 
     def country(self, code: str) -> str:
         """A country's or territory's name; the code itself where there is none."""
-        return str(self._locale.territories.get(code, code))
+        return self._territories.get(code, code)
 
     def countries(self) -> list[tuple[str, str]]:
         """Every country and territory as (code, name), in the order of the names."""

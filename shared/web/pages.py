@@ -98,7 +98,21 @@ class Pages:
         **view: Any,
     ) -> Response:
         """A page as an answer. `store=False` for what must stay nowhere: typed forms, receipts, tokens."""
-        content = self.render(template, language, **view).encode()
+        text = self.render(template, language, **view)
+        return self.answer(request, language, text, status=status, store=store, headers=headers)
+
+    def answer(
+        self,
+        request: Request,
+        language: Language,
+        text: str,
+        *,
+        status: int = 200,
+        store: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """A page that is rendered already, as an answer; the arguments are those of `response`."""
+        content = text.encode()
         sent = self.headers(language, store=store) | dict(headers or {})
         if len(content) >= _PACK_FROM_BYTES and takes_gzip(request):
             content = gzip.compress(content, 5, mtime=0)

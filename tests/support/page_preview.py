@@ -29,7 +29,7 @@ from shared.web.views import FormState, case_view, problem_view, thanks_view, to
 from tests.support import page_samples
 from tests.support.page_samples import CASE, NOW, SLUG, Samples, samples
 
-PORT: Final = 14_100
+PORT: Final = 17_100
 RIGHT_TO_LEFT: Final = ("ar",)
 POLL_SECONDS: Final = 0.05
 TYPED: Final = {
@@ -77,7 +77,6 @@ class Preview:
         self.pages = AnyLanguagePages(service="marathon", origins=origins, folder=Path("services/marathon"))
         self.app = FastAPI(openapi_url=None)
         self.app.state.clients = Clients((), None)
-        self.app.include_router(pages_router(self.pages, stage.samples, stage.clock, self._minutes))
         for path, answer, method in (
             ("/v1/campaigns/{slug}/totals", self._totals, "GET"),
             ("/v1/campaigns/{slug}/totals/live", self._live, "GET"),
@@ -89,6 +88,7 @@ class Preview:
             ("/pages/{name}", self._page, "GET"),
         ):
             self.app.add_route(path, answer, methods=[method])
+        self.app.include_router(pages_router(self.pages, stage.samples, stage.clock, self._minutes))
 
     async def _minutes(self, slug: str) -> list[tuple[float, int]]:
         del slug

@@ -18,6 +18,7 @@ from shared.events.words import MessageKind
 from shared.http.problem import RETRY_AFTER_SECONDS, Problem
 from shared.http.service import client_of
 from shared.logging import log
+from shared.web.languages import Language
 from shared.web.pages import Pages
 from shared.web.views import (
     FormState,
@@ -34,6 +35,8 @@ from shared.web.views.minutes import MINUTES
 Minutes = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]
 """The actions of a campaign's last hour by minute: (start in seconds since 1970, count)."""
 THEMES: Final = ("light", "dark")
+BOARD_KEPT_SECONDS: Final = 0.5
+BOARDS_KEPT: Final = 100
 _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
 
 
@@ -103,6 +106,7 @@ class _Shown:
         self._catalog = catalog
         self._clock = clock
         self._minutes = minutes
+        self._boards: dict[tuple[str, int, Language, str | None, bool], tuple[float, str]] = {}
 
     async def home(self, request: Request) -> Response:
         if not self._catalog.ready:
@@ -126,17 +130,30 @@ class _Shown:
         if slug not in self._catalog.totals:
             return problem_page(self._pages, request, 503, languages)
         language = self._pages.language(request, languages)
-        history = await self._minutes(slug)
-        theme = request.query_params.get("theme")
-        return self._pages.response(
-            request,
-            "board.html",
-            language,
-            languages=languages,
-            theme=theme if theme in THEMES else None,
-            refresh="still" not in request.query_params,
-            view=board_view(self._catalog, slug, history, now=self._clock.now(), language=language.code),
-        )
+        asked = request.query_params.get("theme")
+        theme = asked if asked in THEMES else None
+        refresh = "still" not in request.query_params
+        return self._pages.answer(request, language, await self._drawn_board(slug, language, theme, refresh=refresh))
+
+    async def _drawn_board(self, slug: str, language: Language, theme: str | None, *, refresh: bool) -> str:
+        """The board as it was drawn at most half a second ago: many look at it at once, and it is large."""
+        key = (slug, self._catalog.totals[slug].version, language, theme, refresh)
+        now = self._clock.now()
+        drawn = self._boards.get(key)
+        if drawn is None or not 0 <= now - drawn[0] < BOARD_KEPT_SECONDS:
+            text = self._pages.render(
+                "board.html",
+                language,
+                languages=self._catalog.campaigns[slug].languages,
+                theme=theme,
+                refresh=refresh,
+                view=board_view(self._catalog, slug, await self._minutes(slug), now=now, language=language.code),
+            )
+            drawn = now, text
+            if len(self._boards) >= BOARDS_KEPT:
+                self._boards.clear()
+            self._boards[key] = drawn
+        return drawn[1]
 
     async def case(self, request: Request, slug: str) -> Response:
         if (refusal := self._refusal(request, slug, self._catalog.cases)) is not None:
