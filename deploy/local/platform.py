@@ -175,8 +175,7 @@ class _Platform:
 
     def _migrate(self) -> None:
         for service, url in self._databases.items():
-            if (migrations.SERVICES / service / "migrations" / "versions").is_dir():
-                migrations.upgrade(service, url)
+            migrations.upgrade(service, url)
 
 
 def _make(home: Home) -> None:
