@@ -1,0 +1,133 @@
+"""What operators look at: every figure that a dashboard or an alert names is one that a service measures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+
+from deploy.local.home import PROJECT
+from shared import metrics
+
+DASHBOARD: Final[dict[str, Any]] = json.loads((PROJECT / "deploy/grafana/dashboards/milleplumes.json").read_text())
+ALERTS: Final[list[dict[str, Any]]] = [
+    rule
+    for group in yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
+PROMETHEUS_OWN: Final = {"up"}
+LANGUAGE: Final = {"sum", "max", "by", "rate", "increase", "abs", "absent", "vector", "or", "unless", "offset"} | {
+    "histogram_quantile",
+    "le",
+}
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]] + [
+    rule["expr"] for rule in ALERTS
+]
+
+
+def measured() -> set[str]:
+    """The names of all time series that a process may offer."""
+    assert metrics.PARTITION_LAG in REGISTRY._collector_to_names
+    return {family.name + suffix for family in REGISTRY.collect() for suffix in SUFFIXES.get(family.type, ())}
+
+
+def named(query: str) -> Iterator[str]:
+    """The names of time series in `query`."""
+    bare = re.sub(r"by \([^)]*\)|\{[^}]*\}|\[[^\]]*\]|\boffset \w+", " ", query)
+    for word in re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", bare):
+        if word not in LANGUAGE:
+            yield word
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_names_only_what_is_measured(query: str) -> None:
+    names = set(named(query))
+    assert names
+    assert names <= measured() | PROMETHEUS_OWN
+    assert query.count("(") == query.count(")")
+
+
+def test_the_dashboard_shows_what_operators_ask_for() -> None:
+    shown = {name for panel in DASHBOARD["panels"] for target in panel["targets"] for name in named(target["expr"])}
+    assert shown >= {
+        "intake_records_acknowledged_total",
+        "intake_actions_refused_total",
+        "intake_records_unavailable_total",
+        "actions_counted_total",
+        "actions_repeated_total",
+        "partition_lag_records",
+        "accept_to_count_seconds_bucket",
+        "outbox_age_seconds",
+        "marathon_streams_open",
+        "notifications_mails_total",
+        "dead_letters_total",
+        "partition_halted",
+    }
+
+
+def test_panels_have_names_of_their_own_and_do_not_overlap() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["title"] for panel in panels}) == len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
+def test_an_alert_says_what_is_wrong_how_grave_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert rule["annotations"]["summary"].endswith(".")
+    assert (PROJECT / rule["annotations"]["runbook"]).is_file()
+    assert re.fullmatch(r"\d+[sm]", rule.get("for", "0s"))
+
+
+def test_what_must_never_happen_quietly_raises_an_alert() -> None:
+    watched = {name for rule in ALERTS for name in named(rule["expr"])}
+    assert watched >= {
+        "dead_letters_total",
+        "poisoned_records_total",
+        "partition_halted",
+        "marathon_ledger_halted",
+        "partition_lag_records",
+        "outbox_age_seconds",
+        "intake_clock_difference_seconds",
+    }
+
+
+def test_no_metric_has_a_label_that_could_name_somebody() -> None:
+    labels = {label for metric in vars(metrics).values() for label in getattr(metric, "_labelnames", ())}
+    assert labels <= {
+        "code",
+        "failure",
+        "method",
+        "outcome",
+        "partition",
+        "reason",
+        "route",
+        "service",
+        "status",
+        "topic",
+    }
+
+
+def test_grafana_finds_its_dashboard_and_prometheus() -> None:
+    compose = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    provisioning = PROJECT / "deploy" / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {source["uid"]}
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "milleplumes.yml").read_text())["providers"]
+    mounted = dict(volume.split(":")[:2] for volume in compose["grafana"]["volumes"])
+    assert mounted["./deploy/grafana/dashboards"] == provider["options"]["path"]
+    assert mounted["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
