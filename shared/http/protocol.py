@@ -61,7 +61,7 @@ class HotProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._fresh = True
         self._head_bytes = 0
-        self._header_bytes = 0
+        self._chunk_bytes = 0
         self._hot: HotRoute | None = None
         self._hot_headers: Mapping[bytes, bytes] = {}
         self._hot_body: bytes | bytearray = b""
@@ -89,10 +89,12 @@ class HotProtocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._reading == LEFTOVERS:
+        before = self._reading
+        if before == LEFTOVERS:
             return
-        if self._reading == HEADERS:
-            self._head_bytes += len(data)
+        self._chunk_bytes = len(data)
+        if before == HEADERS:
+            self._head_bytes += self._chunk_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -101,7 +103,9 @@ class HotProtocol(HttpToolsProtocol):
             if self._reading != LEFTOVERS:
                 self._refuse(Problem(400, "not-http", detail="This is not a request in HTTP."))
             return
-        if self._reading == HEADERS and self._head_bytes > self._limits.header_bytes:
+        if self._reading == BODY and before != BODY:
+            self._since = self.loop.time()
+        elif self._reading == HEADERS and self._head_bytes > self._limits.header_bytes:
             self._refuse(Problem(431))
 
     def check(self, now: float) -> None:
@@ -130,16 +134,15 @@ class HotProtocol(HttpToolsProtocol):
         self._reading = HEADERS
         self._since = self.loop.time()
         self._fresh = False
-        self._head_bytes = self._header_bytes = 0
+        self._head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reading == BODY:
-            return  # a trailer of a chunked body: nobody reads it
-        self._header_bytes += len(name) + len(value) + 4
-        self.headers.append((name.lower(), value))
+        if self._reading != BODY:  # there it is a trailer of a chunked body: nobody reads those
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self._header_bytes > self._limits.header_bytes:
+        limit = self._limits.header_bytes
+        if self._head_bytes + self._chunk_bytes > limit and self._header_bytes() > limit:
             self._refuse(Problem(431))
             raise _EndedError
         route = self._routes.get(self.url)
@@ -149,7 +152,6 @@ class HotProtocol(HttpToolsProtocol):
         else:
             self._begin_ordinary()
         self._reading = BODY
-        self._since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
         if self._hot is None:
@@ -163,7 +165,6 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._reading = NOTHING
-        self._since = self.loop.time()
         route = self._hot
         if route is None:
             super().on_message_complete()
@@ -190,14 +191,18 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self._reading == LEFTOVERS or self._raw.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         elif self._reading == NOTHING:
             self._since = self.loop.time()
+
+    def _header_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
     def _is_hot(self, route: HotRoute) -> bool:
         """Whether the request whose headers are read may be answered here; the rest is for the ordinary route."""
@@ -287,19 +292,24 @@ class HotProtocol(HttpToolsProtocol):
     def answer_accepted(self, body: bytes, *, keep_alive: bool) -> None:
         """Write a 202 with `body` and go on with the connection."""
         head = self._heads.accepted(self.server_state.default_headers, len(body))
-        self._answered(head, body, keep_alive=keep_alive)
+        if keep_alive:
+            self._raw.write(b"%s\r\n%s" % (head, body))
+            self.on_response_complete()
+        else:
+            self._answer_last(head, body)
 
     def answer_unavailable(self, *, keep_alive: bool) -> None:
         """Write a 503 and go on with the connection."""
         head, body = self._heads.unavailable(self.server_state.default_headers)
-        self._answered(head, body, keep_alive=keep_alive)
-
-    def _answered(self, head: bytes, body: bytes, *, keep_alive: bool) -> None:
         if keep_alive:
-            self._raw.write(head + b"\r\n" + body)
+            self._raw.write(b"%s\r\n%s" % (head, body))
+            self.on_response_complete()
         else:
-            self._raw.write(head + CLOSE + b"\r\n" + body)
-            self.close_gently()
+            self._answer_last(head, body)
+
+    def _answer_last(self, head: bytes, body: bytes) -> None:
+        self._raw.write(b"%s%s\r\n%s" % (head, CLOSE, body))
+        self.close_gently()
         self.on_response_complete()
 
 

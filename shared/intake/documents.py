@@ -30,8 +30,10 @@ def check_encoding(body: bytes) -> None:
     Raises:
         Refusal: 400.
     """
-    check_utf8(body)
-    check_depth(body)
+    if not body.isascii():
+        check_utf8(body)
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        check_depth(body)
 
 
 def check_utf8(body: bytes) -> None:
@@ -40,11 +42,10 @@ def check_utf8(body: bytes) -> None:
     Raises:
         Refusal: 400.
     """
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            raise not_json() from None
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise not_json() from None
 
 
 def check_depth(body: bytes, deepest: int = MAX_DEPTH) -> None:

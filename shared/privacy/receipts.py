@@ -5,16 +5,18 @@ A receipt names the record, so its status needs no row and tells nobody whether 
 
 from __future__ import annotations
 
-import os
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
+from shared.privacy.nonces import NONCE_BYTES, Nonces
+
 _HEAD: Final = struct.Struct(">HQ16sB")
-_NONCE_BYTES: Final = 12
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 MAX_LENGTH: Final = 400
 
 
@@ -36,14 +38,16 @@ class Receipts:
 
     def __init__(self, key: bytes, topics: tuple[str, ...]) -> None:
         self._cipher = AESGCMSIV(key)
+        self._nonce = Nonces()
         self._topics = topics
         self._numbers = {topic: number for number, topic in enumerate(topics)}
 
     def issue(self, topic: str, subject: str, key: bytes, partition: int, offset: int) -> str:
         """A receipt: base64url without padding."""
         plain = _HEAD.pack(partition, offset, key, self._numbers[topic]) + subject.encode()
-        nonce = os.urandom(_NONCE_BYTES)
-        return urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, plain, None)).rstrip(b"=").decode("ascii")
+        nonce = self._nonce()
+        sealed = b2a_base64(nonce + self._cipher.encrypt(nonce, plain, None), newline=False)
+        return sealed.translate(_URL_SAFE).rstrip(b"=").decode("ascii")
 
     def read(self, receipt: str) -> Receipt:
         """What `receipt` says.
@@ -55,7 +59,7 @@ class Receipts:
             raise ValueError("not a receipt")
         try:
             raw = urlsafe_b64decode(receipt.encode("ascii") + b"=" * (-len(receipt) % 4))
-            plain = self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
+            plain = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None)
         except (InvalidTag, ValueError):
             raise ValueError("not a receipt") from None
         partition, offset, key, number = _HEAD.unpack_from(plain)

@@ -6,15 +6,18 @@ messages are equal.
 
 from __future__ import annotations
 
-import os
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-NONCE_BYTES: Final = 12
+from shared.privacy.nonces import NONCE_BYTES, Nonces
+
+SUBJECTS_PREPARED: Final = 4_096
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,12 +41,13 @@ class Sealer:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCMSIV(key)
+        self._nonce = Nonces()
 
     def seal(self, person: Person, *, topic: str, subject: str, key: bytes) -> str:
         """`person` sealed, as base64; it opens only with the same `topic`, `subject` and dedupe `key`."""
-        nonce = os.urandom(NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, _encode(person), _bound(topic, subject, key))
-        return b64encode(nonce + sealed).decode("ascii")
+        nonce = self._nonce()
+        sealed = self._cipher.encrypt(nonce, _encode(person), _bound(topic, subject) + key)
+        return b2a_base64(nonce + sealed, newline=False).decode("ascii")
 
     def open(self, sealed: str | bytes, *, topic: str, subject: str, key: bytes) -> Person:
         """The person in `sealed`.
@@ -53,11 +57,12 @@ class Sealer:
         """
         raw = b64decode(sealed)
         try:
-            plain = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(topic, subject, key))
+            plain = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(topic, subject) + key)
         except InvalidTag:
             raise ValueError("sealed under another key or for another record") from None
         return _decode(plain)
 
 
-def _bound(topic: str, subject: str, key: bytes) -> bytes:
-    return f"{topic}|{subject}|".encode() + key
+@lru_cache(maxsize=SUBJECTS_PREPARED)
+def _bound(topic: str, subject: str) -> bytes:
+    return f"{topic}|{subject}|".encode()
