@@ -18,7 +18,7 @@ ANSWER_S: Final = 5.0
 
 
 class EndOffsets:
-    """Asks the broker for the end of every partition of the counted topics; reconnects by itself.
+    """Asks the broker for the end of every partition of the counted topics, for one caller; reconnects by itself.
 
     `partitions` is their number by topic, which is fixed for a topic's life and checked at start.
     """
@@ -39,17 +39,21 @@ class EndOffsets:
         """
         try:
             async with asyncio.timeout(ANSWER_S):
-                if self._consumer is None:
-                    self._consumer = AIOKafkaConsumer(
-                        bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False, request_timeout_ms=10_000
-                    )
-                    await self._consumer.start()
+                consumer = self._consumer or await self._connect()
                 at = self._clock.now()
-                ends = await self._consumer.end_offsets(self._partitions)
+                ends = await consumer.end_offsets(self._partitions)
         except (KafkaError, OSError, TimeoutError):
             await self.close()
             raise
         return Reading(at, {SourcePartition(each.topic, each.partition): end for each, end in ends.items()})
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        # Kept before it has started, so that one that never does is closed too.
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers, enable_auto_commit=False, request_timeout_ms=10_000
+        )
+        await self._consumer.start()
+        return self._consumer
 
     async def close(self) -> None:
         """Leave the broker."""

@@ -64,15 +64,12 @@ INSERT INTO cases (slug, campaign, petition, version, document) VALUES ($1, $2, 
 ON CONFLICT (slug) DO UPDATE
 SET petition = excluded.petition, version = excluded.version, document = excluded.document
 """
-_CLEAR_PETITIONS = "UPDATE cases SET petition = NULL WHERE slug = ANY($1)"
 
 
 async def put(connection: asyncpg.Connection, changes: Import) -> None:
     """Store what an import changes."""
     campaign = changes.campaign
     await connection.execute(_PUT_CAMPAIGN, campaign.slug, campaign.version, _json(campaign))
-    # Two cases may exchange their petitions: first none has one.
-    await connection.execute(_CLEAR_PETITIONS, [case.slug for case in changes.cases])
     await connection.executemany(
         _PUT_CASE,
         [

@@ -1,0 +1,229 @@
+"""The ledger with a real broker and database: every tally batch is added once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from deploy.local.endpoints import Endpoints
+from services.marathon.consumers.tallies import TallyReader
+from shared import topics
+from shared.events.tallies import Delta
+from tests.support.tallies import Chain, Sender, delta, eventually, pool_on, running, sender
+
+MakeDatabase = Callable[[str], Awaitable[str]]
+MakeTopic = Callable[..., Awaitable[str]]
+
+SUM = "SELECT coalesce(sum(count), 0)::int FROM cells"
+
+
+class Marathon:
+    """A database, a tally topic and whoever reads it."""
+
+    def __init__(self, pool: asyncpg.Pool, servers: str, send: Sender) -> None:
+        self.pool = pool
+        self.send = send
+        self._servers = servers
+
+    @property
+    def topic(self) -> str:
+        return self.send.topic
+
+    def reader(self) -> TallyReader:
+        return TallyReader(self.pool, self._servers, read=[self.topic], group=f"group-{self.topic}")
+
+    async def total(self) -> int:
+        return int(await self.pool.fetchval(SUM))
+
+    async def halted(self) -> list[str]:
+        rows = await self.pool.fetch("SELECT source, partition FROM sources WHERE halted IS NOT NULL ORDER BY 1, 2")
+        return [f"{row['source']}/{row['partition']}" for row in rows]
+
+    async def position(self) -> int:
+        return int(await self.pool.fetchval("SELECT next FROM readings WHERE topic = $1", self.topic) or 0)
+
+
+@pytest.fixture
+async def marathon(platform: Endpoints, make_database: MakeDatabase, make_topic: MakeTopic) -> AsyncIterator[Marathon]:
+    topic = await make_topic(topics.PETITIONS_TALLIES)
+    async with pool_on(await make_database("marathon")) as pool, sender(platform["kafka"], topic) as send:
+        yield Marathon(pool, platform["kafka"], send)
+
+
+async def test_batches_add_up_by_cell_minute_and_source(marathon: Marathon) -> None:
+    one, two = Chain(0), Chain(1)
+    async with running(marathon.reader()):
+        await marathon.send.send(
+            one.batch(delta(change=3), delta(change=2, country="BE")),
+            two.batch(delta(change=5)),
+            one.batch(),
+            one.batch(delta(change=-1, withdrawn=1)),
+        )
+        await eventually(marathon.total, 9)
+        await eventually(marathon.position, 4)
+    cells = await marathon.pool.fetch("SELECT country, count, withdrawn FROM cells ORDER BY country")
+    assert [tuple(row) for row in cells] == [("BE", 2, 0), ("FR", 7, 1)]
+    assert await marathon.pool.fetchval("SELECT sum(change)::int FROM minutes") == 9
+    rows = await marathon.pool.fetch("SELECT partition, first, next, change FROM ledger ORDER BY partition, first")
+    assert [tuple(row) for row in rows] == [(0, 0, 10, 5), (0, 10, 20, 0), (0, 20, 30, -1), (1, 0, 10, 5)]
+
+
+async def test_a_restart_and_everything_delivered_again_change_nothing(marathon: Marathon) -> None:
+    chain = Chain()
+    batches = [chain.batch(delta(change=place)) for place in range(1, 11)]
+    async with running(marathon.reader()):
+        await marathon.send.send(*batches)
+        await eventually(marathon.total, 55)
+    # The relay may send again what it could not know to be acknowledged, and the group may be told to begin anew.
+    await marathon.send.send(*batches[3:])
+    await marathon.pool.execute("UPDATE readings SET next = 0")
+    async with running(marathon.reader()):
+        await eventually(marathon.position, 17)
+    assert await marathon.total() == 55
+    assert await marathon.halted() == []
+    assert await marathon.pool.fetchval("SELECT count(*)::int FROM ledger") == 10
+
+
+async def test_kafkas_own_offset_ahead_of_the_ledger_skips_nothing(marathon: Marathon) -> None:
+    chain = Chain()
+    await marathon.send.send(*(chain.batch(delta(change=1)) for _ in range(5)))
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=marathon._servers, group_id=f"group-{marathon.topic}", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        partition = TopicPartition(marathon.topic, 0)
+        consumer.assign([partition])
+        await consumer.commit({partition: 5})
+    finally:
+        await consumer.stop()
+    async with running(marathon.reader()):
+        await eventually(marathon.total, 5)
+
+
+async def test_the_totals_move_only_with_the_last_part(marathon: Marathon) -> None:
+    parts = Chain().parts([delta(change=1)], [delta(change=2)], [delta(change=4)])
+    async with running(marathon.reader()):
+        await marathon.send.send(*parts[:2])
+        await eventually(marathon.position, 2)
+        assert await marathon.total() == 0
+    async with running(marathon.reader()):
+        await marathon.send.send(parts[1], parts[2])
+        await eventually(marathon.total, 7)
+    assert await marathon.halted() == []
+    assert await marathon.pool.fetchval("SELECT count(*)::int FROM waiting_parts") == 0
+
+
+async def test_a_source_that_contradicts_the_ledger_halts_alone_and_says_so(marathon: Marathon) -> None:
+    bad, good = Chain(0), Chain(1)
+    reader = marathon.reader()
+    async with running(reader):
+        await marathon.send.send(bad.batch(delta(change=1)))
+        bad.next += 5
+        await marathon.send.send(bad.batch(delta(change=100)), good.batch(delta(change=7)))
+        await eventually(marathon.total, 8)
+        await eventually(marathon.halted, ["petitions.signatures.v1/0"])
+
+        async def alarmed() -> bool:
+            return "petitions.signatures.v1/0" in reader.missing()
+
+        await eventually(alarmed, True)
+
+
+async def test_a_mended_source_goes_on_after_a_restart(marathon: Marathon) -> None:
+    chain = Chain(0)
+    lost, after = chain.batch(delta(change=2)), chain.batch(delta(change=3))
+    async with running(marathon.reader()):
+        await marathon.send.send(after)
+        await eventually(marathon.halted, ["petitions.signatures.v1/0"])
+        await marathon.send.send(lost, after)
+        await eventually(marathon.position, 3)
+        assert await marathon.total() == 0
+    # What is missing stands on the topic, but later: the operator moves the mark on and restarts.
+    await marathon.pool.execute("UPDATE sources SET halted_at = 1")
+    async with running(marathon.reader()):
+        await eventually(marathon.total, 5)
+    assert await marathon.halted() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (b"not json", [("ce_specversion", b"1.0"), ("ce_type", b"actions-counted"), ("ce_dataversion", b"1.0")]),
+        (None, [("ce_specversion", b"1.0"), ("ce_type", b"actions-counted"), ("ce_dataversion", b"1.0")]),
+        (b"{}", [("ce_specversion", b"1.0"), ("ce_type", b"actions-counted"), ("ce_dataversion", b"2.0")]),
+        (b"{}", [("garbage", b"\xff\xfe")]),
+    ],
+)
+async def test_a_record_that_cannot_be_read_alarms_and_the_others_are_counted(
+    marathon: Marathon, value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    chain = Chain()
+    async with running(marathon.reader()):
+        await marathon.send.send(chain.batch(delta(change=1)))
+        await marathon.send.send_raw(value, headers)
+        await marathon.send.send(chain.batch(delta(change=2)))
+        await eventually(marathon.total, 3)
+        assert await marathon.halted() == [f"{marathon.topic}/-1"]
+
+
+async def test_a_restored_source_is_taken_back_to_where_it_was_restored(marathon: Marathon) -> None:
+    chain = Chain()
+    async with running(marathon.reader()):
+        await marathon.send.send(*(chain.batch(delta(change=10)) for _ in range(3)))
+        await eventually(marathon.total, 30)
+        restored = Chain(epoch=1, next=10)
+        await marathon.send.send(restored.batch(delta(change=4), records=25))
+        await eventually(marathon.total, 14)
+    assert await marathon.halted() == []
+    rows = await marathon.pool.fetch("SELECT epoch, first, next FROM ledger ORDER BY first")
+    assert [tuple(row) for row in rows] == [(0, 0, 10), (1, 10, 35)]
+    record = await marathon.pool.fetch("SELECT reason, change FROM corrections")
+    assert [tuple(row) for row in record] == [("source-restored", -20)]
+
+
+async def test_a_restore_to_the_middle_of_a_range_halts(marathon: Marathon) -> None:
+    chain = Chain()
+    async with running(marathon.reader()):
+        await marathon.send.send(chain.batch(delta(change=10)), Chain(epoch=1, next=5).batch(delta(change=4)))
+        await eventually(marathon.halted, ["petitions.signatures.v1/0"])
+    assert await marathon.total() == 10
+
+
+async def test_readers_that_come_and_go_count_everything_once(marathon: Marathon) -> None:
+    dice = random.Random(7)
+    chains = [Chain(partition) for partition in range(4)]
+    expected = 0
+
+    async def produce(batches: int) -> None:
+        nonlocal expected
+        for _ in range(batches):
+            deltas: list[Delta] = [
+                delta(change=dice.randint(-2, 9), country=dice.choice(["FR", "BE", "CH"]))
+                for _ in range(dice.randint(0, 4))
+            ]
+            batch = dice.choice(chains).batch(*deltas, records=dice.randint(1, 30))
+            expected += sum(each.change for each in deltas)
+            await marathon.send.send(batch)
+            if dice.random() < 0.2:
+                await marathon.send.send(batch)
+
+    for _ in range(4):
+        async with running(marathon.reader()):
+            await produce(30)
+            async with running(marathon.reader()):
+                # Leaves in the middle of what the first one reads.
+                await produce(30)
+        await produce(10)
+        async with running(marathon.reader()):
+            await eventually(marathon.total, expected, within=60)
+    assert await marathon.halted() == []
+    rows = await marathon.pool.fetch("SELECT partition, next, first, previous_hash, hash FROM ledger ORDER BY 1, 2")
+    for before, after in itertools.pairwise(rows):
+        if before["partition"] == after["partition"]:
+            assert (after["first"], after["previous_hash"]) == (before["next"], before["hash"])

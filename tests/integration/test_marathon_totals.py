@@ -1,0 +1,240 @@
+"""Publishing totals with a real database and a real broker's end offsets: versions, freshness, freezing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from deploy.local.endpoints import Endpoints
+from services.marathon.actions.announce import Announcements
+from services.marathon.actions.apply_tallies import Tallies, apply_tallies
+from services.marathon.actions.import_campaign import import_campaign
+from services.marathon.actions.publish_totals import Publisher
+from services.marathon.consumers.ends import EndOffsets
+from services.marathon.domain.ledger import Part
+from services.marathon.storage import ledger
+from shared import topics
+from shared.clock import SetClock, parse_rfc3339, rfc3339
+from shared.database import connected
+from shared.events.marathon import TotalsChanged
+from shared.events.tallies import ActionsCounted, Delta
+from tests.support.campaign_files import Wrapper, campaign_file
+from tests.support.tallies import Chain, delta, pool_on
+
+MakeDatabase = Callable[[str], Awaitable[str]]
+MakeTopic = Callable[..., Awaitable[str]]
+NOON = parse_rfc3339("2026-12-01T12:00:00Z")
+CLOSED = parse_rfc3339("2027-01-08T00:00:00Z")
+EXACT = {"public_threshold": 1}
+
+
+class Marathon:
+    """A campaign, a counted topic of one partition, and who publishes its totals."""
+
+    def __init__(self, pool: asyncpg.Pool, servers: str, topic: str, producer: AIOKafkaProducer) -> None:
+        self.pool = pool
+        self.clock = SetClock(NOON)
+        self.chain = Chain(source=topic)
+        self.ends: list[EndOffsets] = []
+        self._servers = servers
+        self._producer = producer
+        self._applied = 0
+
+    def publisher(self) -> Publisher:
+        ends = EndOffsets(self._servers, self.clock, {self.chain.source: 1})
+        self.ends.append(ends)
+        return Publisher(self.pool, ends, self.clock, Announcements())
+
+    async def import_(self, text: str) -> None:
+        async with connected(self.pool) as connection:
+            await import_campaign(
+                connection,
+                text,
+                wrapper=Wrapper(),
+                announcements=Announcements(),
+                now=self.clock.now(),
+            )
+
+    async def accept(self, records: int) -> None:
+        """Put so many records on the counted topic."""
+        for _ in range(records):
+            await self._producer.send(self.chain.source, b"{}", partition=0)
+        await self._producer.flush()
+
+    async def count(self, *deltas: Delta, records: int = 1) -> None:
+        """Have so many records counted."""
+        await self.apply(self.chain.batch(*deltas, records=records, accepted_until=self.clock.now() - 0.5))
+
+    async def apply(self, batch: ActionsCounted) -> None:
+        part = Part.of(self._applied, batch, msgspec.json.encode(batch))
+        async with connected(self.pool) as connection:
+            await ledger.ensure_reading(connection, "tallies")
+            await apply_tallies(connection, Tallies("tallies", self._applied, self._applied + 1, [part]))
+        self._applied += 1
+
+    async def sent(self) -> list[TotalsChanged]:
+        """The totals documents in the outbox, oldest first; they are taken out."""
+        rows = await self.pool.fetch("DELETE FROM outbox RETURNING id, topic, value")
+        return [
+            msgspec.json.decode(row["value"], type=TotalsChanged)
+            for row in sorted(rows, key=lambda row: row["id"])
+            if row["topic"] == topics.TOTALS.name
+        ]
+
+    async def published(self, publisher: Publisher) -> TotalsChanged:
+        """The document that a round of `publisher` brings, or the last one before."""
+        await publisher.publish()
+        document = await self.pool.fetchval("SELECT document FROM published WHERE campaign = 'c'")
+        return msgspec.json.decode(document, type=TotalsChanged)
+
+
+@pytest.fixture
+async def marathon(platform: Endpoints, make_database: MakeDatabase, make_topic: MakeTopic) -> AsyncIterator[Marathon]:
+    topic = await make_topic(topics.SIGNATURES, partitions=1)
+    producer = AIOKafkaProducer(bootstrap_servers=platform["kafka"])
+    await producer.start()
+    async with pool_on(await make_database("marathon")) as pool:
+        made = Marathon(pool, platform["kafka"], topic, producer)
+        yield made
+        for ends in made.ends:
+            await ends.close()
+    await producer.stop()
+
+
+async def test_totals_by_every_dimension_are_published_with_the_ledgers_heads(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT, goal=100))
+    await marathon.accept(9)
+    await marathon.count(
+        delta(change=4),
+        delta(change=3, country="BE", evidence="confirmed", case="bo", language="en", channel="api"),
+        delta(change=2, evidence="self_reported", kind="share"),
+        records=9,
+    )
+    totals = await marathon.published(marathon.publisher())
+    assert (totals.version, totals.state, totals.as_of) == (2, "live", rfc3339(NOON))
+    assert (totals.total, totals.public_total, totals.goal) == (9, 7, 100)
+    assert totals.by_case == {"ana": 4, "bo": 3}
+    assert totals.by_country == {"BE": 3, "FR": 4, "other": 0}
+    assert totals.by_kind == {"signature": 7}
+    assert totals.by_channel == {"api": 3, "web": 4}
+    assert totals.by_language == {"en": 3, "fr": 4, "other": 0}
+    assert {name: count for name, count in totals.by_evidence.items() if count} == {
+        "confirmed": 3,
+        "recorded": 4,
+        "self_reported": 2,
+    }
+    head = await marathon.pool.fetchval("SELECT encode(hash, 'hex') FROM ledger ORDER BY first DESC LIMIT 1")
+    assert totals.ledger == {f"{marathon.chain.source}/0": head}
+
+
+async def test_versions_rise_by_one_and_unchanged_totals_are_not_sent_each_round(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file())
+    publisher = marathon.publisher()
+    for _ in range(5):
+        await publisher.publish()
+    await marathon.count(delta(change=2))
+    await publisher.publish()
+    await publisher.publish()
+    assert [document.version for document in await marathon.sent()] == [1, 2, 3]
+
+
+async def test_two_publishers_never_publish_one_version_twice(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file())
+    publishers = [marathon.publisher(), marathon.publisher()]
+    for _ in range(8):
+        await marathon.count(delta(change=1))
+        await asyncio.gather(*(publisher.publish() for publisher in publishers))
+    documents = await marathon.sent()
+    assert [document.version for document in documents] == list(range(1, len(documents) + 1))
+    assert documents[-1].total == 8
+    totals = [document.total for document in documents]
+    assert totals == sorted(totals)
+
+
+async def test_as_of_stands_still_while_something_is_missing_and_never_goes_back(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file())
+    publisher = marathon.publisher()
+    assert (await marathon.published(publisher)).as_of == rfc3339(NOON)
+    await marathon.accept(2)
+    marathon.clock.advance(10)
+    behind = await marathon.published(publisher)
+    assert (behind.as_of, behind.state, behind.lag_seconds) == (rfc3339(NOON), "catching_up", 10.0)
+    await marathon.count(delta(change=1), records=1)
+    marathon.clock.advance(1)
+    partly = await marathon.published(publisher)
+    assert (partly.as_of, partly.state) == (rfc3339(NOON + 9.5), "live")
+    # A new publisher remembers nothing, yet as_of must not go back.
+    later = await marathon.published(marathon.publisher())
+    assert parse_rfc3339(later.as_of) >= NOON + 9.5
+    await marathon.count(delta(change=1), records=1)
+    assert (await marathon.published(publisher)).as_of == rfc3339(NOON + 11)
+
+
+async def test_people_who_withdraw_are_counted_and_invalidated_actions_are_on_record(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file())
+    await marathon.count(delta(change=100))
+    await marathon.count(delta(change=-3, withdrawn=3), delta(change=-20, evidence="recorded", invalidated=20))
+    totals = await marathon.published(marathon.publisher())
+    assert (totals.total, totals.withdrawn) == (77, 3)
+    assert [(line.change, line.reason) for line in totals.corrections] == [(-20, "invalidated")]
+
+
+async def test_safety_mode_moves_in_steps_and_shows_no_recorded(marathon: Marathon) -> None:
+    policies = {"safety_mode": True, "confirmation": "required"}
+    await marathon.import_(campaign_file(policies=policies))
+    await marathon.count(delta(change=27, evidence="confirmed"), delta(change=50))
+    totals = await marathon.published(marathon.publisher())
+    assert (totals.total, totals.public_total) == (20, 20)
+    assert totals.by_evidence == {"confirmed": 20, "offline": 0}
+
+
+async def test_a_closed_campaign_freezes_once_the_ledger_has_reached_the_ends(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    publisher = marathon.publisher()
+    await marathon.accept(3)
+    await marathon.count(delta(change=2), records=2)
+    marathon.clock.set(CLOSED + 59)
+    assert (await marathon.published(publisher)).state == "catching_up"
+    assert await marathon.pool.fetchval("SELECT count(*) FROM freezes") == 0
+    marathon.clock.set(CLOSED + 61)
+    assert (await marathon.published(publisher)).state == "catching_up"
+    await marathon.accept(5)
+    await marathon.count(delta(change=1), records=1)
+    await publisher.publish()
+    final = await marathon.published(publisher)
+    assert (final.state, final.total, final.lag_seconds) == ("frozen", 3, 0.0)
+
+
+async def test_after_the_freeze_only_corrections_move(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    publisher = marathon.publisher()
+    await marathon.accept(1)
+    await marathon.count(delta(change=1))
+    marathon.clock.set(CLOSED + 61)
+    await publisher.publish()
+    final = await marathon.published(publisher)
+    assert final.state == "frozen"
+    await marathon.count(delta(change=-1, withdrawn=1))
+    await marathon.count(delta(change=5))
+    marathon.clock.advance(3600)
+    after = await marathon.published(publisher)
+    assert after.version == final.version + 1
+    assert msgspec.structs.replace(after, version=final.version, corrections=[]) == final
+    lines = {(line.change, line.reason) for line in after.corrections}
+    assert lines == {(-1, "withdrawn-after-close"), (5, "counted-after-close")}
+    assert (await marathon.published(publisher)).version == after.version
+
+
+async def test_a_frozen_campaign_keeps_its_window(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file())
+    marathon.clock.set(CLOSED + 61)
+    publisher = marathon.publisher()
+    await publisher.publish()
+    await publisher.publish()
+    with pytest.raises(Exception, match="to mend"):
+        await marathon.import_(campaign_file(closes="2027-06-01T00:00:00Z"))
