@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError, NoError, NotLeaderForPartitionError, Off
 from aiokafka.protocol.fetch import FetchRequest
 
 from shared.logging import log
-from shared.metrics import PARTITION_LAG
 
 WAIT_MS: Final = 100
 """A request that waits for quiet partitions holds up the busy ones of the same broker for as long."""
@@ -118,5 +117,4 @@ def _read(tp: TopicPartition, offsets: Mapping[TopicPartition, int], answer: Any
     """One partition of a response: its number, error and high watermark come first, the log comes last."""
     _, code, end, *_, content = answer
     offset = offsets[tp]
-    PARTITION_LAG.labels(tp.topic, tp.partition).set(max(0, end - offset))
     return _Answer(tp, offset, for_code(code), end, content or b"")

@@ -24,7 +24,7 @@ from shared.kafka.places import Places
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, note_attempts
 from shared.kafka.records import PartitionBatch
 from shared.logging import log
-from shared.metrics import LOOP_FAILURES, POISONED
+from shared.metrics import LOOP_FAILURES, PARTITION_LAG, POISONED
 
 READ_APART_S: Final = 0.05
 """Records that arrive within this time share a transaction."""
@@ -84,6 +84,7 @@ class PositionedLoop(Generic[P]):
         self._places = Places(self._consumer)
         self._fetches = Fetches(self._consumer)
         self._next: dict[TopicPartition, int] = {}
+        self._told: set[TopicPartition] = set()
         self._written: asyncio.Task[None] | None = None
         self._in_hand: Batches = ()
         self._failures = 0
@@ -291,13 +292,17 @@ class PositionedLoop(Generic[P]):
                 raise TransientError("no progress although there is lag")
 
     async def _measure(self, mine: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The lag of the placed partitions; tells that of all that are ours, also while PostgreSQL is away."""
         ends = await self._consumer.end_offsets(mine)
-        lag = {}
         for tp, place in self._places.placed.items():
-            if tp in ends:
-                self._next.setdefault(tp, place.position.next)
-                lag[tp] = max(0, ends[tp] - self._next[tp])
-        return lag
+            self._next[tp] = max(self._next.get(tp, 0), place.position.next)
+        lag = {tp: max(0, end - self._next[tp]) for tp, end in ends.items() if tp in self._next}
+        for tp in self._told - lag.keys():
+            PARTITION_LAG.remove(tp.topic, str(tp.partition))
+        for tp, records in lag.items():
+            PARTITION_LAG.labels(tp.topic, str(tp.partition)).set(records)
+        self._told = set(lag)
+        return {tp: lag[tp] for tp in lag.keys() & self._places.placed.keys()}
 
 
 class _Listener(ConsumerRebalanceListener):
