@@ -53,14 +53,19 @@ GOALS: Final[Mapping[str, Goal]] = {
 """The table of what to reach."""
 
 
-def write(figures: Mapping[str, float | bool], machine: Machine, measured_at: str, *, quick: bool) -> None:
-    """Write both files."""
-    about: dict[str, Any] = {"measured_at": measured_at, "quick": quick, "machine": machine._asdict()}
+def write(figures: Mapping[str, float | bool], machine: Machine, measured_at: str, *, busy: float, quick: bool) -> None:
+    """Write both files; `busy` is the share of the machine that others used when it began."""
+    about: dict[str, Any] = {
+        "measured_at": measured_at,
+        "quick": quick,
+        "busy_share_before": round(busy, 3),
+        "machine": machine._asdict(),
+    }
     rounded = {name: value if isinstance(value, bool) else _rounded(value) for name, value in figures.items()}
     JSON_FILE.parent.mkdir(parents=True, exist_ok=True)
     JSON_FILE.write_text(json.dumps({**rounded, **about}, indent=2) + "\n")
     PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(_page(figures, machine, measured_at, quick=quick))
+    PAGE.write_text(_page(figures, machine, measured_at, busy=busy, quick=quick))
 
 
 def show(console: Console, figures: Mapping[str, float | bool]) -> None:
@@ -76,7 +81,7 @@ def show(console: Console, figures: Mapping[str, float | bool]) -> None:
     console.print(table)
 
 
-def _page(figures: Mapping[str, float | bool], machine: Machine, measured_at: str, *, quick: bool) -> str:
+def _page(figures: Mapping[str, float | bool], machine: Machine, measured_at: str, *, busy: float, quick: bool) -> str:
     command = "QUICK=1 make bench" if quick else "make bench"
     cores = f"{machine.cores} cores shared by load generator, Kafka, PostgreSQL and services"
     place = f"{machine.processor}, {cores}, {machine.memory_gib} GiB, {machine.kernel}, Python {machine.python}"
@@ -85,7 +90,7 @@ def _page(figures: Mapping[str, float | bool], machine: Machine, measured_at: st
         "",
         f"Written by `{command}` on {measured_at[:10]}. Run it to have your own.",
         "",
-        f"Machine: {place}.",
+        f"Machine: {place}. When it began, others used {busy:.0%} of it.",
         "",
         "## Against what was to be reached",
         "",

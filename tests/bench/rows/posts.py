@@ -10,7 +10,7 @@ from tests.bench.load import Load, Seen, host_of
 from tests.bench.stand import Stand, Tallied
 
 SCRIPT: Final = "signatures.lua"
-COUNTED_AFTER: Final = "counted_after_seconds"
+COUNTED_AFTER: Final = "accept_to_count_seconds"
 """The counter's histogram of the time from acceptance to count."""
 
 
