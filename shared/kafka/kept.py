@@ -28,13 +28,13 @@ def _meant(table: str) -> str:
 SELECT DISTINCT ON (meant.key) meant.key, submission.*, dimensions.subject
 FROM unnest($2::bytea[], $3::bytea[]) WITH ORDINALITY AS meant (key, digest, place)
 LEFT JOIN LATERAL (
-    SELECT partition, "offset", accepted_ms, public_name, submissions.dimensions FROM submissions
-    JOIN {table} AS held ON held.key = meant.key
-    WHERE topic = $1 AND submissions.partition = held.partition AND "offset" = held.first_offset
-        AND submissions.digest = meant.digest
+    SELECT one.partition, one."offset", one.accepted_ms, one.public_name, one.dimensions
+    FROM {table} AS held JOIN submissions AS one ON one.topic = $1 AND one.partition = held.partition
+        AND one."offset" = held.first_offset
+    WHERE held.key = meant.key AND one.digest = meant.digest
     UNION ALL
-    SELECT partition, "offset", accepted_ms, public_name, dimensions FROM submissions
-    WHERE further AND key = meant.key AND digest = meant.digest
+    SELECT one.partition, one."offset", one.accepted_ms, one.public_name, one.dimensions
+    FROM submissions AS one WHERE one.further AND one.key = meant.key AND one.digest = meant.digest
     LIMIT 1
 ) AS submission ON true
 LEFT JOIN dimensions ON dimensions.id = submission.dimensions

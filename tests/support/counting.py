@@ -1,0 +1,259 @@
+"""A counted topic of its own for a test: its topics, its database, events to put on it, and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
+
+from shared.clock import SystemClock
+from shared.database import create_pool
+from shared.events.actions import ActionSubmitted
+from shared.events.cloudevents import Envelope
+from shared.events.letters import MessageSubmitted
+from shared.events.petitions import SignatureSubmitted
+from shared.events.tallies import ActionsCounted
+from shared.kafka.counted import CountedTopic
+from shared.kafka.counter import counting_loop
+from shared.kafka.declared import administrator
+from shared.kafka.loop import PositionedLoop
+from shared.kafka.partitions import partition_of
+from shared.kafka.reading import Work
+from shared.outbox import OutboxRelay
+from shared.topics import Topic
+
+Event = TypeVar("Event", bound=ActionSubmitted)
+
+DEADLINE_S: Final = 40.0
+PARTITIONS: Final = 4
+
+
+def key_of(person: str, petition: str = "free-azat") -> bytes:
+    """A dedupe key as uniform as a real one."""
+    return hashlib.sha256(f"{petition}|{person}".encode()).digest()[:16]
+
+
+def digest_of(text: str) -> str:
+    """A submission's digest."""
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:16]).decode().rstrip("=")
+
+
+def signature(person: str, **changed: Any) -> SignatureSubmitted:
+    """A signature of `person`, with `changed` fields."""
+    return _submitted(SignatureSubmitted, person, {"kind": "signature", "petition_version": 1, **changed})
+
+
+def message(person: str, **changed: Any) -> MessageSubmitted:
+    """A letter of `person`, with `changed` fields."""
+    return _submitted(
+        MessageSubmitted, person, {"kind": "letter", "person": digest_of(person), "daily_limit": 5, **changed}
+    )
+
+
+def _submitted(kind: type[Event], person: str, changed: dict[str, Any]) -> Event:
+    fields: dict[str, Any] = {
+        "campaign": "w4r-2026",
+        "case": "azat",
+        "subject": "free-azat",
+        "section": None,
+        "channel": "web",
+        "country": "FR",
+        "language": "fr",
+        "digest": digest_of(person),
+        "sealed": base64.b64encode(f"sealed data of {person}".encode()).decode(),
+        "seal_key": 1,
+        "locale": "fr",
+    }
+    return kind(**(fields | changed))
+
+
+@dataclass
+class World:
+    """One counted topic. `database` and `kafka` are addresses, `pool` is for looking."""
+
+    counted: CountedTopic
+    database: str
+    kafka: str
+    pool: asyncpg.Pool
+    producer: AIOKafkaProducer
+    envelopes: dict[str, Envelope] = field(default_factory=dict)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def topic(self) -> str:
+        return self.counted.topic.name
+
+    async def say(
+        self, what: str, key: bytes, event: msgspec.Struct | bytes | None, *, partition: int | None = None,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> tuple[int, int]:  # fmt: skip
+        """Put one event on the topic; returns partition and offset."""
+        noun = self.counted.topic.events[0].rpartition("-")[0]
+        envelope = self.envelopes.setdefault(what, Envelope(f"{noun}-{what}", source="/tests"))
+        value = event if event is None or isinstance(event, bytes) else msgspec.json.encode(event)
+        sent = await self.producer.send_and_wait(
+            self.topic,
+            key=key,
+            value=value,
+            partition=partition_of(key, PARTITIONS) if partition is None else partition,
+            headers=envelope.headers(b"2026-12-01T12:00:00.250Z") if headers is None else headers,
+        )
+        return sent.partition, sent.offset
+
+    async def say_all(self, events: Iterable[tuple[str, bytes, msgspec.Struct]]) -> None:
+        """Put many events on the topic, in their order for each partition."""
+        await asyncio.gather(*[asyncio.ensure_future(self.say(*event)) for event in events])
+
+    def loop(self, pool: asyncpg.Pool | None = None) -> PositionedLoop[Work]:
+        """A counter of this topic."""
+        return counting_loop(self.counted, pool or self.pool, self.kafka, SystemClock())
+
+    @asynccontextmanager
+    async def counting(self, *, relay: bool = True) -> AsyncIterator[PositionedLoop[Work]]:
+        """Count, and relay what it says, for as long as the block lasts."""
+        pool = await create_pool(self.database, application_name="counter", max_size=6)
+        loop = self.loop(pool)
+        tasks = [asyncio.create_task(loop.run())]
+        if relay:
+            tasks.append(asyncio.create_task(OutboxRelay(pool, self.kafka, service="petitions").run()))
+        self.tasks.extend(tasks)
+        try:
+            yield loop
+        finally:
+            self.tasks = [task for task in self.tasks if task not in tasks]
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
+            await pool.close()
+
+    async def count(self) -> None:
+        """Count everything that is there and tell everybody."""
+        async with self.counting():
+            await self.until_counted()
+            await self.until(self.told)
+
+    async def until_counted(self) -> None:
+        """Wait until every record of every partition is counted."""
+        ends = await self.ends()
+
+        async def done() -> bool:
+            return await self.positions() == ends
+
+        await self.until(done)
+
+    async def told(self) -> bool:
+        """Whether the outbox is empty."""
+        return bool(await self.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait for `condition`, with a deadline."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not await condition():
+            for task in self.tasks:
+                if task.done():
+                    task.result()
+            assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
+            await asyncio.sleep(0.05)
+
+    async def positions(self) -> dict[int, int]:
+        """The position of each partition."""
+        rows = await self.pool.fetch("SELECT partition, next FROM positions WHERE topic = $1", self.topic)
+        return {row["partition"]: row["next"] for row in rows}
+
+    async def ends(self, topic: str | None = None) -> dict[int, int]:
+        """The end of each partition."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
+        await consumer.start()
+        try:
+            tps = [TopicPartition(topic or self.topic, number) for number in range(PARTITIONS)]
+            return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
+        finally:
+            await consumer.stop()
+
+    async def records(self, topic: str, partitions: int = 1) -> list[Any]:
+        """All records of `topic`."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
+        await consumer.start()
+        try:
+            tps = [TopicPartition(topic, number) for number in range(partitions)]
+            consumer.assign(tps)
+            await consumer.seek_to_beginning(*tps)
+            missing = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
+            found = []
+            while missing:
+                for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
+                    found.extend(records)
+                    if records[-1].offset + 1 >= missing.get(tp, 0):
+                        missing.pop(tp, None)
+            return found
+        finally:
+            await consumer.stop()
+
+    async def tallies(self) -> list[ActionsCounted]:
+        """The tally batches, as others read them."""
+        decode = msgspec.json.Decoder(ActionsCounted).decode
+        return [decode(record.value) for record in await self.records(self.counted.tallies.name)]
+
+    async def letters(self) -> list[tuple[str, Any]]:
+        """The dead letters: reason and record."""
+        records = await self.records(self.counted.dead_letters.name, PARTITIONS)
+        return [(dict(record.headers)["dlq_reason"].decode(), record) for record in records]
+
+    async def rows(self) -> dict[bytes, asyncpg.Record]:
+        """The rows by key."""
+        query = f"""
+        SELECT held.*, state::text AS state, to_jsonb(of) AS of FROM {self.counted.table} AS held
+        JOIN dimensions AS of ON of.id = held.dimensions
+        """  # noqa: S608
+        return {row["key"]: row for row in await self.pool.fetch(query)}
+
+
+@asynccontextmanager
+async def world(counted: CountedTopic, database: str, kafka: str) -> AsyncIterator[World]:
+    """A world with topics of its own, like those of `counted`, on `database`."""
+    name = f"{counted.topic.name}.{time.time_ns():x}"
+    own = replace(
+        counted,
+        topic=replace(counted.topic, name=name, partitions=PARTITIONS),
+        tallies=replace(counted.tallies, name=f"{name}.tallies"),
+    )
+    async with _topics(kafka, (own.topic, own.tallies, own.dead_letters)):
+        pool = await create_pool(database, application_name="test", max_size=3)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=kafka, acks="all", enable_idempotence=True, max_request_size=2_000_000
+        )
+        await producer.start()
+        try:
+            yield World(own, database, kafka, pool, producer)
+        finally:
+            await producer.stop()
+            await pool.close()
+
+
+@asynccontextmanager
+async def _topics(kafka: str, wanted: Sequence[Topic]) -> AsyncIterator[None]:
+    await create_topics(kafka, wanted)
+    try:
+        yield
+    finally:
+        async with administrator(kafka) as admin:
+            await admin.delete_topics([topic.name for topic in wanted])
+
+
+async def create_topics(kafka: str, wanted: Sequence[Topic]) -> None:
+    """Create topics as they are declared, with a broker that does not flush."""
+    async with administrator(kafka) as admin:
+        made = [NewTopic(one.name, one.partitions, 1, topic_configs=one.settings(flush=False)) for one in wanted]
+        answer: Any = await admin.create_topics(made)
+        assert [error[1] for error in answer.topic_errors] == [0] * len(wanted), answer
