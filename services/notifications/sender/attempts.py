@@ -9,7 +9,7 @@ from typing import Final
 from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, failure, retry_after
 from services.notifications.domain.slow_domains import SlowDomains
 from services.notifications.sender.composing import Composer
-from services.notifications.sender.relay import Outgoing, RefusedError, Relay
+from services.notifications.sender.relay import CLOSING, Outgoing, RefusedError, Relay
 from services.notifications.storage.mails import Again, Ended, Leased
 from shared.clock import Clock, utc
 from shared.errors import PermanentError, TransientError
@@ -17,7 +17,6 @@ from shared.logging import log
 
 LEAST_LEASE: Final = timedelta(seconds=60)
 """A mail whose lease ends sooner is left alone: another sender may take it before the relay answers."""
-CLOSING: Final = 421
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import format_datetime
+from typing import Final
 
 from services.notifications.domain.buttons import Act
 from services.notifications.domain.recipients import Recipients
@@ -17,6 +19,8 @@ from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
 from shared.privacy.addresses import canonical_domain
 from shared.web.languages import direction
+
+_NOT_IN_A_COMMAND: Final = re.compile(r'[\s<>"\\,;]')
 
 
 class Composer:
@@ -41,7 +45,7 @@ class Composer:
         view = self._views.of(acts, latest.locale, mail.planned_at)
         text, html = self._rendered(view, mail.recipient)
         person = acts[0].person
-        name = shown_name(f"{person.given_name} {person.family_name}") if view.name else ""
+        name = shown_name(f"{person.given_name} {person.family_name}") if view.personal else ""
         headers = self._headers(mail, view, mailbox("To", name, address))
         return Outgoing(address, message(headers, text=text, html=html, boundary=f"={mail.id.hex()}="), utf8)
 
@@ -72,13 +76,13 @@ class Composer:
         token = self._recipients.token(recipient)
         values = {
             "view": view,
-            "language": view.wording.code,
-            "direction": direction(view.wording.code),
+            "language": view.language,
+            "direction": direction(view.language),
             "preferences": f"{self._settings.notifications_url}/preferences/{token}",
             "unsubscribe": self._unsubscribe(recipient),
             "imprint": self._settings.mail_imprint,
         }
-        text, html = templates(view.wording.code)
+        text, html = templates(view.language)
         return text.render(values), html.render(values)
 
     def _headers(self, mail: Leased, view: View, to: str) -> list[tuple[str, str]]:
@@ -92,7 +96,7 @@ class Composer:
             ("List-Unsubscribe", f"<{self._unsubscribe(mail.recipient)}>"),
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
             ("Auto-Submitted", "auto-generated"),
-            ("Content-Language", view.wording.code),
+            ("Content-Language", view.language),
         ]
 
     def _unsubscribe(self, recipient: bytes) -> str:
@@ -102,7 +106,7 @@ class Composer:
 def _deliverable(address: str) -> tuple[str, bool]:
     """`address` with its domain in A-labels, and whether the rest needs SMTPUTF8 (RFC 6531)."""
     local, _, domain = address.strip().rpartition("@")
-    if not local or not address.isprintable():
+    if not local or not address.isprintable() or _NOT_IN_A_COMMAND.search(address):
         raise PermanentError("no-address")
     try:
         return f"{local}@{canonical_domain(domain)}", not local.isascii()

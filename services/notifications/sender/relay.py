@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiosmtplib import SMTP
-from aiosmtplib.errors import (
-    SMTPConnectError,
-    SMTPDataError,
-    SMTPException,
-    SMTPRecipientRefused,
-    SMTPResponseException,
-)
+from aiosmtplib.errors import SMTPException, SMTPResponseException
 
 from services.notifications.domain.refusals import Stage
 from services.notifications.settings import Settings
@@ -23,6 +17,9 @@ COMMAND_S: Final = 30.0
 SENDING_S: Final = 50.0
 """The longest that one mail may take, connecting included."""
 MAILS_A_CONNECTION: Final = 1_000
+ACCEPTED: Final = 250
+FORWARDED: Final = 251
+CLOSING: Final = 421
 NOT_SUPPORTED: Final = 553
 """What a relay answers that cannot write to such a mailbox name; RFC 6531, 3.5."""
 
@@ -66,17 +63,14 @@ class Relay:
         try:
             async with asyncio.timeout(SENDING_S):
                 client = await self._connected()
+                await self._say_sender(client, mail)
                 stage = Stage.RECIPIENT
-                await self._envelope(client, mail)
+                await self._say_recipient(client, mail)
                 stage = Stage.MESSAGE
                 await client.data(mail.content)
         except SMTPResponseException as error:
-            await self._recover(error)
-            raise RefusedError(_stage_of(error), error.code) from None
-        except ValueError:
-            # The client refuses to write such an address into a command.
-            await self._recover(None)
-            raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED) from None
+            await self._recover(error.code)
+            raise RefusedError(stage, error.code) from None
         except (SMTPException, OSError, TimeoutError):
             self._drop()
             raise RefusedError(stage, 0) from None
@@ -111,23 +105,28 @@ class Relay:
             await client.connect()
         return self._client
 
-    async def _envelope(self, client: SMTP, mail: Outgoing) -> None:
-        if not mail.utf8:
-            await client.mail(self._settings.mail_from)
-            await client.rcpt(mail.recipient)
-            return
+    async def _say_sender(self, client: SMTP, mail: Outgoing) -> None:
+        options: tuple[bytes, ...] = ()
         if client.is_ehlo_or_helo_needed:
             await client.ehlo()
-        if not client.supports_extension("smtputf8"):
-            raise SMTPRecipientRefused(NOT_SUPPORTED, "", "")
-        await client.mail(self._settings.mail_from, options=["SMTPUTF8", "BODY=8BITMIME"])
-        await client.rcpt(mail.recipient, encoding="utf-8")
+        if mail.utf8:
+            if not client.supports_extension("smtputf8"):
+                raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED)
+            options = (b"SMTPUTF8", b"BODY=8BITMIME")
+        sender = self._settings.mail_from.encode("ascii")
+        answer = await client.execute_command(b"MAIL", b"FROM:<" + sender + b">", *options)
+        if answer.code != ACCEPTED:
+            raise SMTPResponseException(answer.code, "")
 
-    async def _recover(self, error: SMTPResponseException | None) -> None:
-        """Make the connection fit for the next mail, or drop it where the relay has closed it or never opened it."""
+    async def _say_recipient(self, client: SMTP, mail: Outgoing) -> None:
+        answer = await client.execute_command(b"RCPT", b"TO:<" + mail.recipient.encode() + b">")
+        if answer.code not in (ACCEPTED, FORWARDED):
+            raise SMTPResponseException(answer.code, "")
+
+    async def _recover(self, code: int) -> None:
+        """Make the connection fit for the next mail, or drop it where the relay closes it or was never reached."""
         client = self._client
-        closing = error is not None and (error.code == 421 or isinstance(error, SMTPConnectError))  # noqa: PLR2004
-        if client is None or closing or not client.is_connected:
+        if client is None or code == CLOSING or not client.is_connected:
             self._drop()
             return
         try:
@@ -140,9 +139,3 @@ class Relay:
         client, self._client = self._client, None
         if client is not None:
             client.close()
-
-
-def _stage_of(error: SMTPResponseException) -> Stage:
-    if isinstance(error, SMTPRecipientRefused):
-        return Stage.RECIPIENT
-    return Stage.MESSAGE if isinstance(error, SMTPDataError) else Stage.SESSION

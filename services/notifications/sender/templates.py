@@ -17,8 +17,8 @@ from services.notifications.sender.wording import wording
 FOLDER: Final = Path(__file__).parents[1] / "templates"
 TEXT_WIDTH: Final = 72
 
-_FIXED: Final = re.compile(r'\{\{ _\("([^"\\]*)"\) \}\}')
-"""A sentence that is the same in every mail."""
+_SENTENCE: Final = re.compile(r'\{\{ _\("([^"\\]*)"\) \}\}')
+"""A sentence that is the same in every mail. Those that are not come with the view."""
 
 
 class Templates(NamedTuple):
@@ -29,7 +29,7 @@ class Templates(NamedTuple):
 
 
 class _Loader(FileSystemLoader):
-    """Translates fixed sentences once, when a template is read, rather than in every mail; and wraps those of texts."""
+    """Translates sentences once, when a template is read, rather than in every mail; and wraps those of texts."""
 
     def __init__(self, gettext: Callable[[str], str]) -> None:
         super().__init__(FOLDER)
@@ -38,7 +38,7 @@ class _Loader(FileSystemLoader):
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         source, filename, is_current = super().get_source(environment, template)
         finish = escape if template.endswith(".html") else _wrapped
-        return _FIXED.sub(lambda found: finish(self._gettext(found[1])), source), filename, is_current
+        return _SENTENCE.sub(lambda found: finish(self._gettext(found[1])), source), filename, is_current
 
 
 def _wrapped(text: str) -> str:
@@ -48,15 +48,12 @@ def _wrapped(text: str) -> str:
 @cache
 def templates(code: str) -> Templates:
     """The templates in the language `code`."""
-    messages = wording(code).translations
     environment = Environment(
-        loader=_Loader(messages.gettext),
+        loader=_Loader(wording(code).translations.gettext),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
-        extensions=["jinja2.ext.i18n"],
     )
-    environment.install_gettext_translations(messages, newstyle=True)  # type: ignore[attr-defined]
     return Templates(environment.get_template("confirmation.txt"), environment.get_template("confirmation.html"))

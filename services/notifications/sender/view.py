@@ -7,53 +7,40 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.notifications.domain.buttons import Act, Button, buttons
-from services.notifications.sender.wording import Wording, language_of, localized, shown_name, wording
+from services.notifications.sender.wording import Sentence, Wording, language_of, localized, shown_name, wording
 from services.notifications.settings import Settings
 from shared.catalog import Catalog
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged
-from shared.events.words import Kind
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose, sign
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One act: what was done, to `title` (a petition's, or the case's name). `name` is whose, where versions differ."""
-
-    kind: Kind
-    title: str
-    at: float
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A button with what it confirms."""
 
-    lines: tuple[Line, ...]
+    sentences: tuple[Sentence, ...]
     label: str
     confirm: str
     withdraw: str
-    other_data: bool
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A whole mail. `name` is how the person is greeted, empty for no name; `about` the one case it is about, if
-    any.
-    """
+    """A whole mail. `language` is a code; `personal` says that the person is greeted by name."""
 
-    wording: Wording
+    language: str
     subject: str
-    name: str
-    about: str
+    greeting: str
+    personal: bool
     choices: tuple[Choice, ...]
+    thanks: str
     organisation: str
 
     @property
     def single(self) -> bool:
         """Whether it is about one act only."""
-        return len(self.choices) == 1 and len(self.choices[0].lines) == 1
+        return len(self.choices) == 1 and len(self.choices[0].sentences) == 1
 
 
 class Views:
@@ -78,30 +65,33 @@ class Views:
         case = next(iter(cases.values())) if len(cases) == 1 else None
         organisations = {campaign.organisation for campaign in campaigns}
         safe = any(campaign.policies.safety_mode for campaign in campaigns)
+        name = _greeted(acts)
         return View(
-            wording=words,
+            language=words.code,
             subject=_subject(words, acts, "" if safe or case is None else case.name),
-            name=_greeted(acts),
-            about=case.name if case is not None else "",
+            greeting=words.greeting(name),
+            personal=bool(name),
             choices=choices,
+            thanks=words.thanks(case.name if case is not None else ""),
             organisation=(organisations.pop() if len(organisations) == 1 else "") or self._settings.mail_from_name,
         )
 
     def _choice(self, button: Button, words: Wording, versions: set[bytes], planned_at: datetime) -> Choice:
-        lines = tuple(
-            Line(act.kind, self._title(act, words.code), act.at, _full_name(act) if act.key in versions else "")
+        sentences = tuple(
+            words.sentence(
+                act.kind, self._title(act, words.code), act.at, _full_name(act) if act.key in versions else ""
+            )
             for act in button.acts
         )
         if button.other_data:
             label = words.label_of_other_data(_full_name(button.acts[0]))
         else:
-            label = words.label(signatures=button.signatures, count=len(lines))
+            label = words.label(signatures=button.signatures, count=len(sentences))
         return Choice(
-            lines=lines,
+            sentences=sentences,
             label=label,
             confirm=self._link(button, "confirm", planned_at),
             withdraw=self._link(button, "withdraw", planned_at),
-            other_data=button.other_data,
         )
 
     def _link(self, button: Button, purpose: TokenPurpose, planned_at: datetime) -> str:

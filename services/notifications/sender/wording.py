@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
@@ -56,6 +56,13 @@ def _day(days: int, code: str) -> str:
     return formats(code).date(float(days * DAY_S))
 
 
+class Sentence(NamedTuple):
+    """A sentence for each part of a mail."""
+
+    text: str
+    html: Markup
+
+
 class Wording:
     """The sentences that depend on what was done."""
 
@@ -81,8 +88,20 @@ class Wording:
         text = self.ngettext("Please confirm: one step is left", "Please confirm: %(count)s acts wait for you", count)
         return text % {"count": count}
 
-    def sentence(self, kind: Kind, title: str, at: float) -> str:
-        """What the person did, and when. Markup where `title` is markup."""
+    def greeting(self, name: str) -> str:
+        """The first line; `name` may be empty."""
+        return self._("%(name)s, one step is left.") % {"name": name} if name else self._("One step is left.")
+
+    def thanks(self, name: str) -> str:
+        """The last line; `name` is whom the acts were for, empty where there are several."""
+        if name:
+            return self._("Thank you for standing up for %(name)s.") % {"name": name}
+        return self._("Thank you for standing up for them.")
+
+    def sentence(self, kind: Kind, title: str, at: float, name: str) -> Sentence:
+        """What the person did, to `title` (a petition's, or somebody's name), and when; and as who, if `name` is
+        given.
+        """
         _ = self._
         match kind:
             case "signature":
@@ -95,12 +114,12 @@ class Wording:
                 text = _("You sent a drawing to %(title)s on %(date)s.")
             case _:
                 text = _("You wrote a message to %(title)s on %(date)s.")
-        values = {"title": title, "date": self.day(at)}
-        return Markup(text) % values if isinstance(title, Markup) else text % values  # noqa: S704  our own sentences
-
-    def quoted(self, title: str) -> str:
-        """A title in the language's quotation marks."""
-        return self._("“%(title)s”") % {"title": title}
+        if name:
+            text = f"{text} {_('As %(name)s.')}"
+        quoted = _('"%(title)s"') % {"title": title} if kind == "signature" else title
+        values = {"date": self.day(at), "name": name}
+        html = Markup(text) % {"title": Markup("<i>%s</i>") % title, **values}  # noqa: S704  our own sentences
+        return Sentence(text % {"title": quoted, **values}, html)
 
     def label(self, *, signatures: bool, count: int) -> str:
         """What stands on a button that confirms `count` acts."""

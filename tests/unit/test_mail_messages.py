@@ -1,0 +1,288 @@
+"""What a mail says and how it travels: headers, encodings, words, names that strangers typed."""
+
+from __future__ import annotations
+
+import string
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.notifications.domain.plan import Place
+from services.notifications.domain.recipients import Recipients
+from services.notifications.sender.composing import Composer
+from services.notifications.sender.mime import clean, mailbox, message, words
+from services.notifications.sender.wording import language_of, localized, shown_name, written
+from services.notifications.settings import EXAMPLE_SENDER, Settings
+from services.notifications.storage.mails import Covered, Leased
+from shared.catalog import Catalog
+from shared.errors import PermanentError, TransientError
+from shared.events.marathon import CampaignChanged, CaseChanged, Petition, Policies
+from shared.events.words import Kind
+from shared.privacy.keys import CampaignKeys
+from shared.privacy.sealing import Person, Sealer
+
+AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
+SEALER = Sealer(bytes(range(32)))
+NAMES = Recipients(bytes(32))
+
+
+def parsed(raw: bytes) -> EmailMessage:
+    return message_from_bytes(raw, policy=policy.default)
+
+
+def written_headers(*headers: tuple[str, str]) -> EmailMessage:
+    return parsed(message(headers, text="text", html="html", boundary="=b="))
+
+
+@given(st.text(max_size=300))
+def test_no_subject_can_add_a_header_or_break_the_message(text: str) -> None:
+    mail = written_headers(("Subject", words("Subject", text)), ("X-Last", "here"))
+    assert set(mail.keys()) == {"Subject", "X-Last", "MIME-Version", "Content-Type"}
+    assert mail["X-Last"] == "here"
+
+
+@given(st.text(max_size=100))
+def test_no_name_can_add_a_header_or_a_recipient(name: str) -> None:
+    mail = written_headers(("To", mailbox("To", name, "ana@example.org")))
+    assert set(mail.keys()) == {"To", "MIME-Version", "Content-Type"}
+    assert [address.addr_spec for address in mail["To"].addresses] == ["ana@example.org"]
+
+
+@given(st.text(string.ascii_letters + "éÀß漢字ع' -", min_size=1, max_size=60))
+def test_an_ordinary_name_arrives_as_it_was_typed(name: str) -> None:
+    mail = written_headers(("To", mailbox("To", name, "ana@example.org")))
+    assert mail["To"].addresses[0].display_name == clean(name)
+
+
+@given(st.text(max_size=500), st.text(max_size=500))
+def test_both_parts_arrive_whatever_they_hold(text: str, html: str) -> None:
+    raw = message([("Subject", "s")], text=f"{text}\nend", html=f"{html}<p>end</p>", boundary="=boundary=")
+    mail = parsed(raw)
+    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+    assert max(len(line) for line in raw.split(b"\r\n")) <= 998
+    assert all(part.get_content().rstrip().endswith(("end", "end</p>")) for part in mail.iter_parts())
+
+
+def test_long_lines_and_every_script_survive() -> None:
+    text = f"https://ngo.example/{'x' * 5_000}\nпривет العربية"
+    mail = parsed(message([("Subject", "s")], text=text, html=f"<p>{text}</p>", boundary="=b="))
+    plain, html = mail.iter_parts()
+    assert plain.get_content().replace("\r\n", "\n").strip() == text
+    assert "x" * 5_000 in html.get_content()
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("Ana", "Ana"),
+        ("  Ana\u200b María ", "Ana María"),
+        ("O'Neill", "O'Neill"),
+        ("J. R.", "J. R."),
+        ("https://evil.example", ""),
+        ("evil.example", ""),
+        ("www.evil", ""),
+        ("call 555 1234", ""),
+        ("ana@example.org", ""),
+        ("<b>Ana</b>", ""),
+        ("Buy now " * 10, ""),
+        ("Ana\r\nBcc: x", ""),
+    ],
+)
+def test_a_name_is_shown_unless_it_may_be_a_strangers_message(typed: str, shown: str) -> None:
+    assert shown_name(typed) == shown
+
+
+def test_a_mail_is_written_in_the_persons_language_else_in_the_campaigns_else_in_english() -> None:
+    assert {"en", "fr"} <= set(written())
+    assert language_of("fr-CA", ("en",)) == "fr"
+    assert language_of("tlh", ("fr", "en")) == "fr"
+    assert language_of("tlh", ("tlh",)) == "en"
+    assert localized({"fr": "oui"}, "en") == "oui"
+    assert localized({}, "en") == ""
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    catalog = Catalog("nowhere:1")
+    campaign = CampaignChanged(
+        slug="w4r",
+        version=1,
+        title={"en": "Write"},
+        opens="2026-11-20T00:00:00Z",
+        closes="2027-01-01T00:00:00Z",
+        confirmations_close="2027-01-08T00:00:00Z",
+        goal=None,
+        languages=("en", "fr"),
+        policies=Policies(),
+        cases=("khaled", "nadia"),
+        organisation="The Society",
+    )
+    catalog.campaigns = {"w4r": campaign, "safe": replace_policies(campaign)}
+    catalog.cases = {
+        slug: CaseChanged(
+            slug=slug,
+            version=1,
+            campaign="w4r",
+            name=name,
+            country="DZ",
+            status="detained",
+            story={},
+            petition=Petition(slug=f"free-{slug}", version=1, title={"en": f"Free {name}!"}, text={"en": "x"}),
+        )
+        for slug, name in (("khaled", "Khaled Drareni"), ("nadia", "Nadia & <Co>"))
+    }
+    keys = CampaignKeys(dedupe=bytes(32), token=bytes(32), seal={1: SEALER}, current_seal=1)
+    catalog.keys = {"w4r": keys, "safe": keys}
+    return catalog
+
+
+def replace_policies(campaign: CampaignChanged) -> CampaignChanged:
+    fields = {name: getattr(campaign, name) for name in campaign.__struct_fields__}
+    return CampaignChanged(**{**fields, "slug": "safe", "policies": Policies(safety_mode=True)})
+
+
+@pytest.fixture
+def composer(catalog: Catalog, tmp_path: Path) -> Composer:
+    settings = Settings(
+        environment="development",
+        database_url="postgresql://nowhere",
+        wrapping_private_key_file=tmp_path / "none",
+        recipient_key_file=tmp_path / "none",
+    )
+    return Composer(catalog, NAMES, settings)
+
+
+def covered(
+    offset: int,
+    *,
+    campaign: str = "w4r",
+    case: str = "khaled",
+    kind: Kind = "signature",
+    key: bytes | None = None,
+    other_data: bool = False,
+    name: tuple[str, str] = ("Ana", "Díaz"),
+    email: str = "ana@example.org",
+) -> Covered:
+    key = key or offset.to_bytes(16, "big")
+    person = Person(given_name=name[0], family_name=name[1], email=email)
+    return Covered(
+        place=Place("topic", 0, offset),
+        campaign=campaign,
+        case=case,
+        subject=f"free-{case}",
+        kind=kind,
+        key=key,
+        digest=bytes(16),
+        other_data=other_data,
+        accepted_at=AT,
+        locale="en",
+        sealed=SEALER.seal(person, topic="topic", subject=f"free-{case}", key=key),
+        seal_key=1,
+    )
+
+
+def leased(*covers: Covered) -> Leased:
+    return Leased(bytes(16), NAMES.key("ana@example.org"), AT, 1, False, AT, covers)
+
+
+def compose(composer: Composer, *covers: Covered) -> EmailMessage:
+    return parsed(composer.compose(leased(*covers)).content)
+
+
+def plain(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def test_the_same_mail_is_the_same_at_every_attempt(composer: Composer) -> None:
+    mail = leased(covered(1), covered(2, case="nadia"))
+    assert composer.compose(mail) == composer.compose(replace_attempts(mail))
+
+
+def replace_attempts(mail: Leased) -> Leased:
+    return mail._replace(attempts=7, covers=tuple(reversed(mail.covers)), lease_until=AT.replace(hour=20))
+
+
+def test_a_mail_about_one_act_says_what_it_was(composer: Composer) -> None:
+    kinds: dict[Kind, str] = {
+        "signature": 'You signed "Free Khaled Drareni!" on 1 December 2026.',
+        "letter": "You wrote a letter to Khaled Drareni on 1 December 2026.",
+        "postcard": "You wrote a postcard to Khaled Drareni on 1 December 2026.",
+        "drawing": "You sent a drawing to Khaled Drareni on 1 December 2026.",
+        "solidarity_message": "You wrote a message to Khaled Drareni on 1 December 2026.",
+    }
+    for kind, sentence in kinds.items():
+        assert sentence in plain(compose(composer, covered(1, kind=kind)))
+
+
+def test_what_people_wrote_cannot_become_markup(composer: Composer) -> None:
+    body = compose(composer, covered(1, case="nadia")).get_body(("html",))
+    assert body is not None
+    assert "Free Nadia &amp; &lt;Co&gt;!" in body.get_content()
+
+
+def test_in_safety_mode_neither_subject_nor_preview_names_the_case(composer: Composer) -> None:
+    mail = compose(composer, covered(1, campaign="safe"))
+    body = mail.get_body(("html",))
+    assert body is not None
+    assert "Drareni" not in str(mail["Subject"])
+    assert "Drareni" not in body.get_content().partition("</h1>")[0]
+
+
+def test_where_names_differ_nobody_is_greeted_by_name(composer: Composer) -> None:
+    mail = compose(composer, covered(1), covered(2, case="nadia", name=("Bob", "Díaz")))
+    assert "One step is left." in plain(mail)
+    assert mail["To"] == "ana@example.org"
+
+
+def test_every_button_has_its_links(composer: Composer) -> None:
+    same = bytes(15) + b"1"
+    mail = compose(
+        composer,
+        covered(1, key=same),
+        covered(2, case="nadia"),
+        covered(3, kind="letter"),
+        covered(4, key=same, other_data=True, name=("Bob", "Smith")),
+    )
+    text = plain(mail)
+    assert text.count("http://127.0.0.1:8101/confirm/") == 2
+    assert text.count("http://127.0.0.1:8102/letters/confirm/") == 1
+    assert text.count("/withdraw/") == 3
+    assert "Confirm my 2 signatures." in text
+    assert "Confirm my message." in text
+    assert "Confirm it as Bob Smith." in text
+    assert "As Ana Díaz." in text
+    assert mail["Subject"] == "Please confirm: 4 acts wait for you"
+
+
+def test_what_cannot_be_opened_or_addressed_is_refused_for_good(composer: Composer) -> None:
+    for bad in (covered(1)._replace(sealed="AAAA" * 20), covered(1, email="ana"), covered(1, email="a b@x.org")):
+        with pytest.raises(PermanentError):
+            composer.compose(leased(bad))
+
+
+def test_what_the_catalog_does_not_hold_yet_is_tried_again(composer: Composer, catalog: Catalog) -> None:
+    for missing in (covered(1, campaign="new"), covered(1)._replace(seal_key=2), covered(1)._replace(case="unknown")):
+        with pytest.raises(TransientError):
+            composer.compose(leased(missing))
+    catalog.campaigns = {}
+    with pytest.raises(TransientError):
+        composer.compose(leased(covered(1)))
+
+
+def test_production_needs_a_sender_of_its_own(tmp_path: Path) -> None:
+    given_settings = {
+        "environment": "production",
+        "database_url": "postgresql://nowhere",
+        "wrapping_private_key_file": tmp_path,
+        "recipient_key_file": tmp_path,
+    }
+    with pytest.raises(ValueError, match="MAIL_FROM"):
+        Settings.model_validate({**given_settings, "mail_from": EXAMPLE_SENDER})
+    assert Settings.model_validate({**given_settings, "mail_from": "post@ngo.example"}).mail_domain == "ngo.example"

@@ -1,0 +1,90 @@
+"""What an SMTP failure means, which domains wait, and the names that stand for addresses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.notifications.domain.plan import Place
+from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.refusals import LONGEST_RETRY, Failure, Stage, failure, retry_after
+from services.notifications.domain.slow_domains import LONGEST_HOLD, SlowDomains
+
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+NAMES = Recipients(bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "meaning"),
+    [
+        (Stage.RECIPIENT, 550, Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, 553, Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, 552, Failure.BOUNCED),
+        (Stage.RECIPIENT, 450, Failure.RETRY),
+        (Stage.RECIPIENT, 421, Failure.RETRY),
+        (Stage.MESSAGE, 554, Failure.BOUNCED),
+        (Stage.MESSAGE, 451, Failure.RETRY),
+        (Stage.MESSAGE, 0, Failure.RETRY),
+        (Stage.SESSION, 535, Failure.RETRY),
+        (Stage.SESSION, 550, Failure.RETRY),
+    ],
+)
+def test_an_answer_means_later_or_never(stage: Stage, code: int, meaning: Failure) -> None:
+    assert failure(stage, code) is meaning
+
+
+@given(st.integers(1, 10_000))
+def test_pauses_grow_up_to_an_hour(attempts: int) -> None:
+    assert retry_after(1) <= retry_after(attempts) <= retry_after(attempts + 1) <= LONGEST_RETRY
+
+
+def test_a_domain_is_held_for_longer_at_each_failure_in_a_row_and_free_after_a_success() -> None:
+    slow = SlowDomains()
+    now, holds = NOW, []
+    for _ in range(8):
+        slow.failed("slow.example", now)
+        slow.failed("slow.example", now)  # under way at the same time
+        until = slow.held_until("slow.example", now)
+        assert until is not None
+        assert slow.held_until("other.example", now) is None
+        holds.append(until - now)
+        now = until
+        assert slow.held_until("slow.example", now) is None
+    assert holds[:3] == [timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120)]
+    assert holds[-1] == LONGEST_HOLD
+    slow.succeeded("slow.example")
+    slow.failed("slow.example", now)
+    assert slow.held_until("slow.example", now) == now + timedelta(seconds=30)
+
+
+def test_spellings_of_one_mailbox_are_one_recipient() -> None:
+    assert NAMES.key("A.na+x@gmail.com") == NAMES.key("ana@googlemail.com")
+    assert NAMES.key("ana@exämple.org") == NAMES.key("ANA@xn--exmple-cua.org")
+    assert NAMES.key("ana@example.org") != NAMES.key("bob@example.org")
+    assert Recipients(b"1" * 32).key("ana@example.org") != NAMES.key("ana@example.org")
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_a_token_gives_back_its_recipient(recipient: bytes) -> None:
+    assert NAMES.read_token(NAMES.token(recipient)) == recipient
+
+
+@given(st.text(max_size=60))
+def test_no_other_text_is_a_token(text: str) -> None:
+    with pytest.raises(ValueError, match="not a token"):
+        NAMES.read_token(text)
+
+
+def test_another_services_token_is_not_ours() -> None:
+    with pytest.raises(ValueError, match="not a token"):
+        NAMES.read_token(Recipients(b"1" * 32).token(bytes(16)))
+
+
+def test_a_mail_is_named_by_the_submission_that_it_covers_first() -> None:
+    name = NAMES.mail_id("confirmation", Place("topic", 0, 1))
+    assert name == NAMES.mail_id("confirmation", Place("topic", 0, 1))
+    others = [Place("topic", 0, 2), Place("topic", 1, 1), Place("other", 0, 1)]
+    assert len({name, *(NAMES.mail_id("confirmation", place) for place in others)}) == 4
