@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,6 @@ from services.petitions.http.petitions import petitions
 from services.petitions.http.signatures import signatures
 from services.petitions.settings import PetitionsSettings
 from shared import topics
-from shared.catalog import What
 from shared.errors import TransientError
 from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
@@ -88,7 +87,7 @@ class PetitionsIntake:
         async with self.process.running():
             parts = self._parts = self._assembled()
             self._links.deeds = self._deeds()
-            self.process.catalog.on_change(_forgetting(parts.signing))
+            self.process.catalog.on_change(parts.signing.changed)
             add_hot_route(app, HotRoute("/v1/signatures", BODY_BYTES, parts.signatures.take))
             yield
 
@@ -96,7 +95,7 @@ class PetitionsIntake:
         process = self.process
         catalog, broker_time = process.catalog, process.broker_time
         signing = Signing(catalog, broker_time, process.partitions(topics.SIGNATURES))
-        acting = Acting(catalog, broker_time, process.partitions(topics.ACTS))
+        acting = Acting(catalog, process.openings, broker_time, process.partitions(topics.ACTS))
         return Parts(
             settings=self._settings,
             catalog=catalog,
@@ -126,11 +125,3 @@ class PetitionsIntake:
                 withdraw=Said(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE)),
             ),
         }
-
-
-def _forgetting(signing: Signing) -> Callable[[What, str], None]:
-    def changed(what: What, _slug: str) -> None:
-        if what != "totals":
-            signing.forget()
-
-    return changed

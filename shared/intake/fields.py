@@ -40,6 +40,11 @@ _DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)+(?=[A-Za-z0-9-]*[A-Za-z]){_LABEL}"
 _DOMAIN_LENGTH: Final = 253
 
 
+def slug(text: str) -> Word:
+    """The slug of something; whether there is such a thing is asked later."""
+    return None if text.isprintable() else "control-character"
+
+
 def name(text: str) -> Word:
     """A given or family name: one line, no link, nothing that a spreadsheet would run."""
     bare = text.strip(" ")

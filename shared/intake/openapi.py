@@ -67,8 +67,10 @@ def body(struct: Any, *, form: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def responses(*statuses: int, accepted: dict[str, Any] | None = None) -> Responses:
-    """The answers of a route: the problems of `statuses`, and a 202 with `accepted` as its schema."""
+def responses(
+    *statuses: int, accepted: dict[str, Any] | None = None, answer: dict[str, Any] | None = None
+) -> Responses:
+    """The answers of a route: the problems of `statuses`, a 202 with the schema `accepted`, a 200 with `answer`."""
     result: Responses = {
         status: {"description": _MEANINGS[status], "content": {"application/problem+json": {"schema": _PROBLEM}}}
         for status in statuses
@@ -78,6 +80,8 @@ def responses(*statuses: int, accepted: dict[str, Any] | None = None) -> Respons
             "description": "The broker has stored it",
             "content": {"application/json": {"schema": accepted}},
         }
+    if answer is not None:
+        result[200] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
     return result
 
 
@@ -87,3 +91,10 @@ RECEIPT: Final = {
     "properties": {"receipt": {"type": "string"}, "status": {"const": "accepted"}},
 }
 """The schema of what a taken action is answered with."""
+
+STATUS: Final = {
+    "type": "object",
+    "required": ["status", "as_of"],
+    "properties": {"status": {"enum": ["accepted", "counted"]}, "as_of": {"type": "string", "format": "date-time"}},
+}
+"""The schema of what a receipt is answered with."""

@@ -69,6 +69,30 @@ def prepare(known: Known, slug: str) -> Opening:
     )
 
 
+class Openings:
+    """Prepares each campaign once; `changed` is to be told of changes of the catalog."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._prepared: dict[str, Opening] = {}
+
+    def of(self, slug: str) -> Opening:
+        """The campaign `slug`.
+
+        Raises:
+            TransientError: it, or its keys, have not arrived.
+        """
+        opening = self._prepared.get(slug)
+        if opening is None:
+            opening = self._prepared[slug] = prepare(self._known, slug)
+        return opening
+
+    def changed(self, what: str, _slug: str) -> None:
+        """Something in the catalog has changed."""
+        if what != "totals":
+            self._prepared.clear()
+
+
 def check_ready(known: Known) -> None:
     """Make sure that what is unknown is unknown.
 

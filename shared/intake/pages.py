@@ -96,10 +96,10 @@ class IntakePages:
         return self._pages.language(request, languages, chosen=chosen), languages
 
 
-def to_thanks(origin: str, path: str, receipt: str, locale: str | None) -> Response:
-    """A 303 to the thank-you page, in the language of the form."""
+def to_thanks(address: str, receipt: str, locale: str | None) -> Response:
+    """A 303 to the thank-you page under `address`, in the language of the form."""
     query = f"?lang={quote(locale)}" if locale else ""
-    return RedirectResponse(f"{origin}{path}/{receipt}{query}", 303, NO_STORE)
+    return RedirectResponse(f"{address}/{receipt}{query}", 303, NO_STORE)
 
 
 def wants_json(request: Request) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.errors import TransientError
 from shared.http.service import client_of
 from shared.intake import forms
-from shared.intake.taking import Taking, accepted, note_refusal
+from shared.intake.pages import IntakePages, to_thanks
+from shared.intake.taking import Submission, Taking, accepted, note_refusal
 from shared.refusals import Refusal
 
 JSON: Final = "application/json"
@@ -32,6 +35,32 @@ async def submit_json(request: Request, taking: Taking) -> Response:
         note_refusal(taking.windows.topic.name, refusal)
         raise
     return Response(accepted(await taking.submit(submission)), 202, media_type=JSON)
+
+
+async def submit_form(
+    request: Request,
+    taking: Taking,
+    pages: IntakePages,
+    *,
+    decide: Callable[[Mapping[str, str]], Submission],
+    case_of: Callable[[Mapping[str, str]], str | None],
+    thanks: str,
+) -> Response:
+    """Take the form in `request`: a 303 to the thank-you page once it is stored, a page for everything else.
+
+    `decide` makes a submission of what was typed, `case_of` gives the slug of the case whose page has the form, and
+    `thanks` is the address of thank-you pages, to which the receipt is added.
+    """
+    typed: Mapping[str, str] = {}
+    try:
+        typed = forms.values(await request.body())
+        receipt = await taking.submit(decide(typed))
+    except Refusal as refusal:
+        note_refusal(taking.windows.topic.name, refusal)
+        return pages.form_refused(request, case_of(typed), typed, refusal)
+    except (TransientError, ConnectionError):
+        return pages.problem(request, 503)
+    return to_thanks(thanks, receipt, typed.get("locale"))
 
 
 def is_form(request: Request) -> bool:

@@ -15,6 +15,7 @@ from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import create_pool
 from shared.intake.counted import Counted
+from shared.intake.openings import Openings
 from shared.intake.settings import IntakeSettings
 from shared.kafka import declared
 from shared.kafka.brokertime import BrokerTime
@@ -50,6 +51,8 @@ class IntakeProcess:
         self._probes = probes
         opener = PrivateKeyOpener(settings.wrapping_private_key_file)
         self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, read=_CATALOG)
+        self.openings = Openings(self.catalog)
+        self.catalog.on_change(self.openings.changed)
         self.broker_time = BrokerTime(SystemClock(settings.clock_offset_seconds))
         self.producer = ReplaceableProducer(settings.kafka_bootstrap_servers)
         self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in taken))

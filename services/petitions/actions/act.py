@@ -15,7 +15,7 @@ from shared.http.client import Client
 from shared.intake import marks
 from shared.intake.idempotency import IdempotencyMemory
 from shared.intake.languages import language_of
-from shared.intake.openings import Known, canonical, check_open, check_ready, country_of, encoded, prepare
+from shared.intake.openings import Known, Openings, canonical, check_open, check_ready, country_of, encoded
 from shared.intake.stamps import Stamps
 from shared.intake.taking import Submission
 from shared.kafka.brokertime import BrokerTime
@@ -33,8 +33,9 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 class Acting:
     """Takes shares, pledges and tasks. Their evidence is what the person says."""
 
-    def __init__(self, known: Known, broker_time: BrokerTime, partitions: int) -> None:
+    def __init__(self, known: Known, openings: Openings, broker_time: BrokerTime, partitions: int) -> None:
         self._known = known
+        self._openings = openings
         self._broker_time = broker_time
         self._partitions = partitions
         self._envelope = Envelope("act-submitted", source="/petitions/intake")
@@ -54,11 +55,11 @@ class Acting:
 
     def act(self, request: ActRequest, client: Client) -> Submission:
         """The act that a person tells of."""
-        check_ready(self._known)
         case = self._known.cases.get(request.case)
         if case is None:
+            check_ready(self._known)
             raise Refusal(404, "unknown-case", "There is no such case.")
-        opening = prepare(self._known, case.campaign)
+        opening = self._openings.of(case.campaign)
         now = self._broker_time.now()
         check_open(opening, now, self._known.totals.get(opening.campaign))
         address = canonical(request.email, opening)

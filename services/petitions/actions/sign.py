@@ -68,9 +68,10 @@ class Signing:
         self._stamps = Stamps()
         self._idempotency = IdempotencyMemory()
 
-    def forget(self) -> None:
-        """Ask the catalog again: something in it has changed."""
-        self._petitions.clear()
+    def changed(self, what: str, _slug: str) -> None:
+        """Something in the catalog has changed: ask it again."""
+        if what != "totals":
+            self._petitions.clear()
 
     def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> Submission:
         """The signature that a JSON body asks for.

@@ -90,18 +90,13 @@ def moment(text: str | None) -> Word:
     return None
 
 
-def slug(text: str) -> Word:
-    """The slug of something; whether there is such a thing is asked later."""
-    return None if text.isprintable() else "control-character"
-
-
 def _optional_name(text: str | None) -> Word:
     return None if text is None else fields.name(text)
 
 
-SIGNATURES: Final = Reader(SignatureRequest, {"petition": slug, **PERSON_CHECKS})
-PARTNER_SIGNATURES: Final = Reader(PartnerSignature, {"petition": slug, **PERSON_CHECKS, "confirmed_at": moment})
+SIGNATURES: Final = Reader(SignatureRequest, {"petition": fields.slug, **PERSON_CHECKS})
+PARTNER_SIGNATURES: Final = Reader(PartnerSignature, {"petition": fields.slug, **PERSON_CHECKS, "confirmed_at": moment})
 ACTS: Final = Reader(
     ActRequest,
-    {"case": slug, **PERSON_CHECKS, "given_name": _optional_name, "family_name": _optional_name},
+    {"case": fields.slug, **PERSON_CHECKS, "given_name": _optional_name, "family_name": _optional_name},
 )

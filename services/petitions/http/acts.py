@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastapi import APIRouter
@@ -11,15 +11,11 @@ from starlette.responses import Response
 
 from services.petitions.domain.requests import ACTS, ActRequest
 from services.petitions.http.parts import Parts
-from shared import topics
-from shared.errors import TransientError
 from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT, body, responses
-from shared.intake.pages import to_thanks
-from shared.intake.posts import is_form, submit_json
-from shared.intake.taking import note_refusal
-from shared.refusals import Refusal
+from shared.intake.posts import is_form, submit_form, submit_json
+from shared.intake.taking import Submission
 
 OPTIONAL: Final = ("given_name", "family_name", "country", "postcode", "locale", "comment", "source")
 
@@ -45,14 +41,12 @@ def acts(parts: Callable[[], Parts]) -> APIRouter:
 
 
 async def _act_by_form(parts: Parts, request: Request) -> Response:
-    typed = forms.values(await request.body())
-    try:
+    def decide(typed: Mapping[str, str]) -> Submission:
         wanted = ACTS.convert(forms.document(typed, optional=OPTIONAL))
-        submission = parts.acting.act(wanted, client_of(request))
-        receipt = await parts.acts.submit(submission)
-    except Refusal as refusal:
-        note_refusal(topics.ACTS.name, refusal)
-        return parts.pages.form_refused(request, typed.get("case"), typed, refusal)
-    except (TransientError, ConnectionError):
-        return parts.pages.problem(request, 503)
-    return to_thanks(parts.settings.petitions_url, "/thanks", receipt, typed.get("locale"))
+        return parts.acting.act(wanted, client_of(request))
+
+    def case_of(typed: Mapping[str, str]) -> str | None:
+        return typed.get("case")
+
+    thanks = f"{parts.settings.petitions_url}/thanks"
+    return await submit_form(request, parts.acts, parts.pages, decide=decide, case_of=case_of, thanks=thanks)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
-import asyncpg
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,15 +12,13 @@ from starlette.responses import JSONResponse, Response
 from services.petitions.domain.requests import SIGNATURES, SignatureRequest
 from services.petitions.http.parts import Parts
 from shared import topics
-from shared.clock import rfc3339
-from shared.errors import TransientError
+from shared.events.words import Kind
 from shared.http.service import client_of
 from shared.intake import forms
-from shared.intake.counted import Status
-from shared.intake.openapi import RECEIPT, body, responses
-from shared.intake.pages import to_thanks
-from shared.intake.posts import is_form, submit_json
-from shared.intake.taking import note_refusal
+from shared.intake.openapi import RECEIPT, STATUS, body, responses
+from shared.intake.posts import is_form, submit_form, submit_json
+from shared.intake.statuses import read_receipt, state_for_page, status_answer, unknown_receipt
+from shared.intake.taking import Submission
 from shared.privacy.receipts import Receipt
 from shared.refusals import Refusal
 
@@ -46,71 +43,47 @@ def signatures(parts: Callable[[], Parts]) -> APIRouter:
         return await submit_json(request, parts().signatures)
 
     @router.get(
-        "/v1/signatures/{receipt}",
-        summary="What became of a signature",
-        responses=responses(404, 503),
+        "/v1/signatures/{receipt}", summary="What became of a signature", responses=responses(404, 503, answer=STATUS)
     )
     async def status(receipt: str) -> JSONResponse:
         """`accepted`, or `counted` once the counter has passed it. It tells nobody who signed, or signed before."""
-        found = read_receipt(parts(), receipt)
-        state = await parts().counted.status(found.topic, found.partition, found.offset)
-        content = {"status": "counted" if state.counted else "accepted", "as_of": rfc3339(state.as_of)}
-        return JSONResponse(content, headers={"Cache-Control": "no-store"})
+        return await status_answer(parts().receipts, parts().counted, receipt)
 
     @router.get("/thanks/{receipt}", include_in_schema=False)
     async def thanks(request: Request, receipt: str) -> Response:
-        try:
-            found = read_receipt(parts(), receipt)
-            case = _case_of(parts(), found)
-        except Refusal as refusal:
-            return parts().pages.problem(request, refusal.status)
-        state = await _state(parts(), found)
-        path = f"{parts().settings.petitions_url}/v1/signatures/{receipt}"
-        kind: Any = "signature" if found.topic == topics.SIGNATURES.name else "share"
-        return parts().pages.thanks(request, case, kind=kind, receipt=receipt, path=path, status=state)
+        return await _thanks(parts(), request, receipt)
 
     return router
 
 
 async def _sign_by_form(parts: Parts, request: Request) -> Response:
-    typed = forms.values(await request.body())
-    case = parts.catalog.petitions.get(typed.get("petition", ""))
-    slug = case.slug if case is not None else None
-    try:
+    def decide(typed: Mapping[str, str]) -> Submission:
         wanted = SIGNATURES.convert(forms.document(typed, optional=OPTIONAL))
-        submission = parts.signing.sign(wanted, client_of(request))
-        receipt = await parts.signatures.submit(submission)
+        return parts.signing.sign(wanted, client_of(request))
+
+    def case_of(typed: Mapping[str, str]) -> str | None:
+        case = parts.catalog.petitions.get(typed.get("petition", ""))
+        return case.slug if case is not None else None
+
+    thanks = f"{parts.settings.petitions_url}/thanks"
+    return await submit_form(request, parts.signatures, parts.pages, decide=decide, case_of=case_of, thanks=thanks)
+
+
+async def _thanks(parts: Parts, request: Request, text: str) -> Response:
+    try:
+        receipt = read_receipt(parts.receipts, text)
+        case, kind = _about(parts, receipt)
     except Refusal as refusal:
-        note_refusal(topics.SIGNATURES.name, refusal)
-        return parts.pages.form_refused(request, slug, typed, refusal)
-    except (TransientError, ConnectionError):
-        return parts.pages.problem(request, 503)
-    return to_thanks(parts.settings.petitions_url, "/thanks", receipt, typed.get("locale"))
+        return parts.pages.problem(request, refusal.status)
+    state = await state_for_page(parts.counted, receipt)
+    path = f"{parts.settings.petitions_url}/v1/signatures/{text}"
+    return parts.pages.thanks(request, case, kind=kind, receipt=text, path=path, status=state)
 
 
-def read_receipt(parts: Parts, receipt: str) -> Receipt:
-    """What `receipt` says.
-
-    Raises:
-        Refusal: 404, it is none of ours.
-    """
-    try:
-        return parts.receipts.read(receipt)
-    except ValueError:
-        raise Refusal(404, "unknown-receipt", "There is no such receipt.") from None
-
-
-def _case_of(parts: Parts, receipt: Receipt) -> str:
-    known = parts.catalog.petitions if receipt.topic == topics.SIGNATURES.name else parts.catalog.cases
-    case = known.get(receipt.subject)
+def _about(parts: Parts, receipt: Receipt) -> tuple[str, Kind]:
+    """The case that a receipt is about, and what the page calls the act."""
+    signed = receipt.topic == topics.SIGNATURES.name
+    case = (parts.catalog.petitions if signed else parts.catalog.cases).get(receipt.subject)
     if case is None:
-        raise Refusal(404, "unknown-receipt", "There is no such receipt.")
-    return case.slug
-
-
-async def _state(parts: Parts, receipt: Receipt) -> Status:
-    """The state of a receipt; while the database is away, what is true in any case."""
-    try:
-        return await parts.counted.status(receipt.topic, receipt.partition, receipt.offset)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return Status(counted=False, as_of=0.0)
+        raise unknown_receipt()
+    return case.slug, "signature" if signed else "share"

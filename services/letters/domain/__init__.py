@@ -1,0 +1,1 @@
+"""Rules of letters: pure, no I/O."""

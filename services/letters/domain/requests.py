@@ -1,0 +1,36 @@
+"""Requests that letters takes, as the contract names their fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from shared.events.words import MessageKind
+from shared.intake import fields
+from shared.intake.fields import Word
+from shared.intake.person import PERSON_CHECKS, PersonFields, Slug
+from shared.intake.requests import Reader
+
+TEXT_LENGTH: Final = 10_000
+"""Some five pages by hand; a longer letter is written as two. The form stops at 8,000, without counting line ends."""
+
+
+class MessageRequest(PersonFields, frozen=True, kw_only=True):
+    """A letter, postcard, drawing or solidarity message to the person of a case."""
+
+    case: Slug
+    kind: MessageKind
+    text: Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH)]
+    language: str
+    handwritten: bool = False
+
+
+def text(written: str) -> Word:
+    """What somebody wrote: several lines, not only blanks."""
+    return fields.lines(written) if written.strip() else "empty"
+
+
+MESSAGES: Final = Reader(
+    MessageRequest, {"case": fields.slug, **PERSON_CHECKS, "text": text, "language": fields.language}
+)

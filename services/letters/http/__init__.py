@@ -1,0 +1,1 @@
+"""Routes of letters: each translates a request into one call."""

@@ -1,0 +1,26 @@
+"""What the routes of letters work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.letters.actions.write import Writing
+from services.letters.settings import LettersSettings
+from shared.catalog import Catalog
+from shared.intake.counted import Counted
+from shared.intake.pages import IntakePages
+from shared.intake.taking import Taking
+from shared.privacy.receipts import Receipts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of a running intake."""
+
+    settings: LettersSettings
+    catalog: Catalog
+    writing: Writing
+    messages: Taking
+    receipts: Receipts
+    counted: Counted
+    pages: IntakePages

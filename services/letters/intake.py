@@ -1,0 +1,111 @@
+"""The intake of letters, wired: what it takes, how it answers, what the links in its mails do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+
+from services.letters.actions.write import Writing
+from services.letters.http.messages import messages
+from services.letters.http.parts import Parts
+from services.letters.settings import LettersSettings
+from shared import topics
+from shared.errors import TransientError
+from shared.events.cloudevents import Envelope
+from shared.events.letters import MessageConfirmed, MessageWithdrawn
+from shared.http.hot import HotRoute
+from shared.http.limits import BODY_BYTES
+from shared.http.service import add_hot_route, create_app
+from shared.intake.links import Deeds, Links, Said, link_routes
+from shared.intake.pages import IntakePages
+from shared.intake.process import IntakeProcess
+from shared.intake.taking import Taking
+from shared.web.pages import Pages
+
+SOURCE: Final = "/letters/intake"
+TAKEN: Final = (topics.MESSAGES,)
+
+
+def create_intake(settings: LettersSettings) -> FastAPI:
+    """The application of an intake process."""
+    intake = LettersIntake(settings)
+    app = create_app(
+        service="letters",
+        title="Milleplumes: letters and other messages",
+        settings=settings,
+        lifespan=intake.lifespan,
+        routers=intake.routers(),
+        readiness=intake.process.missing,
+    )
+    app.router.routes.extend(intake.pages.routes)
+    return app
+
+
+class LettersIntake:
+    """The parts of one intake process."""
+
+    def __init__(self, settings: LettersSettings) -> None:
+        self.process = IntakeProcess(settings, "letters", TAKEN, topics.LETTERS_PROBES)
+        self.pages = Pages(service="letters", origins=settings, folder=Path(__file__).parent)
+        self._settings = settings
+        self._form = IntakePages(
+            self.pages,
+            self.process.catalog,
+            self.process.broker_time.now,
+            "write.html",
+            f"{settings.marathon_url}/cases/%s/write",
+        )
+        self._links = Links(self.process.catalog, self.process.broker_time.now)
+        self._parts: Parts | None = None
+
+    def parts(self) -> Parts:
+        """What the routes work with.
+
+        Raises:
+            TransientError: not started yet.
+        """
+        if self._parts is None:
+            raise TransientError("not started yet")
+        return self._parts
+
+    def routers(self) -> list[APIRouter]:
+        """The ordinary routes."""
+        links = link_routes(self._links, self._form, f"{self._settings.letters_url}/letters")
+        return [messages(self.parts), links]
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Everything between start and stop of the process."""
+        async with self.process.running():
+            parts = self._parts = self._assembled()
+            self._links.deeds = self._deeds()
+            add_hot_route(app, HotRoute("/v1/messages", BODY_BYTES, parts.messages.take))
+            yield
+
+    def _assembled(self) -> Parts:
+        process = self.process
+        partitions = process.partitions(topics.MESSAGES)
+        writing = Writing(process.catalog, process.openings, process.broker_time, partitions)
+        return Parts(
+            settings=self._settings,
+            catalog=process.catalog,
+            writing=writing,
+            messages=Taking(writing.decide, process.windows[topics.MESSAGES.name], process.receipts),
+            receipts=process.receipts,
+            counted=process.counted,
+            pages=self._form,
+        )
+
+    def _deeds(self) -> dict[str, Deeds]:
+        return {
+            topics.MESSAGES.name: Deeds(
+                windows=self.process.windows[topics.MESSAGES.name],
+                kind="letter",
+                confirm=Said(MessageConfirmed, Envelope("message-confirmed", source=SOURCE)),
+                withdraw=Said(MessageWithdrawn, Envelope("message-withdrawn", source=SOURCE)),
+            )
+        }
