@@ -71,7 +71,7 @@ class Writing:
         country = country_of(request.country, client.country)
         writer = dedupe.person_key(keys.dedupe, case.slug, address)
         again = idempotency_key.decode("latin-1")
-        key = dedupe.message_key(keys.dedupe, case.slug, request.kind, address, request.text, again)
+        key = dedupe.message_key(keys.dedupe, case.slug, request.kind, address, request.text, idempotency_key=again)
         person = Person(
             given_name=request.given_name.strip(),
             family_name=request.family_name.strip(),
