@@ -46,7 +46,7 @@ def settings_of(service: str) -> type[ServiceSettings]:
     (found,) = (
         member
         for member in vars(module).values()
-        if inspect.isclass(member) and issubclass(member, ServiceSettings) and member is not ServiceSettings
+        if inspect.isclass(member) and issubclass(member, ServiceSettings) and member.__module__ == module.__name__
     )
     return found
 
