@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
+import uvloop
 
 from services.marathon.domain.document import first_document
 from services.marathon.http.documents import Document, Documents, as_chunk
-from services.marathon.http.live import APART_S, HEARTBEAT_S, SLOW_S, Stream
+from services.marathon.http.live import APART_S, HEARTBEAT_S, SLOW_S, Stream, TransportSink
 from shared.catalog import Catalog
 from shared.clock import SetClock
 from shared.events.marathon import CampaignChanged, Policies
@@ -65,6 +68,32 @@ def test_an_event_is_sent_once_and_not_within_a_second_of_the_one_before() -> No
     for now, version in ((0.5, 2), (0.9, 3), (APART_S, 3), (1.2, 3), (1.5, 4), (2.0, 5)):
         stream.offer(document(version), now)
     assert reader.got == ["3", "5"]
+
+
+def test_a_connection_that_is_gone_harms_nobody() -> None:
+    async def use_after_end() -> None:
+        served: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
+
+        class Server(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                served.set_result(cast("asyncio.Transport", transport))
+
+        server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        transport = await served
+        sink = TransportSink(transport)
+        assert sink.send(document(1))
+        transport.abort()
+        while not writer.transport.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0)
+        assert not sink.send(document(2))
+        sink.beat()
+        sink.cut()
+        sink.end()
+        server.close()
+
+    uvloop.run(use_after_end())
 
 
 def test_a_quiet_stream_shows_that_it_lives() -> None:

@@ -60,7 +60,10 @@ class Sink(Protocol):
 
 
 class TransportSink:
-    """Writes chunks straight to the connection of an answer that is being sent in chunks."""
+    """Writes chunks straight to the connection of an answer that is being sent in chunks.
+
+    A connection may be gone before its task has noticed, and uvloop's raises when it is used then.
+    """
 
     __slots__ = ("_transport",)
 
@@ -68,21 +71,22 @@ class TransportSink:
         self._transport = transport
 
     def send(self, document: Document) -> bool:
-        if self._transport.get_write_buffer_size() > BUFFER_BYTES:
+        if self._transport.is_closing() or self._transport.get_write_buffer_size() > BUFFER_BYTES:
             return False
         self._transport.write(document.chunk)
         return True
 
     def beat(self) -> None:
-        if self._transport.get_write_buffer_size() == 0:
+        if not self._transport.is_closing() and self._transport.get_write_buffer_size() == 0:
             self._transport.write(_HEARTBEAT_CHUNK)
 
     def cut(self) -> None:
         self._transport.abort()
 
     def end(self) -> None:
-        self._transport.write(last_chunk())
-        self._transport.close()
+        if not self._transport.is_closing():
+            self._transport.write(last_chunk())
+            self._transport.close()
 
 
 class LatestSink:
