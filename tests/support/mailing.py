@@ -331,6 +331,11 @@ class Mailing:
 
     async def read_up(self) -> None:
         """Wait until every record published so far has become rows, and everybody due has been planned for."""
+        await self.consumed()
+        await self.planned_up()
+
+    async def consumed(self) -> None:
+        """Wait until every record published so far has become rows."""
         ends = await _ends(self.bootstrap_servers, [self.stage.signatures, self.stage.messages])
 
         async def done() -> bool:
@@ -338,7 +343,6 @@ class Mailing:
             return {(topic, partition): following for topic, partition, following in rows} == ends
 
         await until(done)
-        await self.planned_up()
 
     async def planned_up(self) -> None:
         """Wait until nobody is due and no mail is in a sender's hands."""
@@ -380,11 +384,23 @@ def _text(raw: bytes) -> str:
 
 @asynccontextmanager
 async def mailing(
-    bootstrap_servers: str, database_url: str, make_topic: MakeTopic, office: PostOffice, folder: Path
+    bootstrap_servers: str,
+    database_url: str,
+    make_topic: MakeTopic,
+    office: PostOffice,
+    folder: Path,
+    *,
+    for_processes: bool = False,
 ) -> AsyncIterator[Mailing]:
-    """A stage and everything on it, with topics of its own; nothing runs yet."""
+    """A stage and everything on it, with topics of its own; nothing runs yet.
+
+    `for_processes` puts campaigns where whole processes look for them: their slugs must be new then.
+    """
     files = Secrets(folder)
-    cases, keys = await make_topic(topics.CASES), await make_topic(topics.KEYS)
+    if for_processes:
+        cases, keys = topics.CASES.name, topics.KEYS.name
+    else:
+        cases, keys = await make_topic(topics.CASES), await make_topic(topics.KEYS)
     catalog = Catalog(
         bootstrap_servers,
         opener=PrivateKeyOpener(files.private),

@@ -43,14 +43,16 @@ class PostOffice:
     """Keeps what arrives.
 
     `answers` are given to RCPT by address or domain instead of a welcome, for as long as they stand there. For
-    addresses in `lose_answer_to` the message is kept and the connection cut before the answer, once. While `closed` is
-    set the server takes connections and ends them.
+    addresses in `lose_answer_to` the message is kept and the connection cut before the answer, once. After `hold_after`
+    letters it keeps everybody waiting, until `let_go` is set.
     """
 
     letters: list[Letter] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
     lose_answer_to: set[str] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
+    hold_after: int | None = None
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
     def to(self, address: str) -> list[Letter]:
@@ -71,6 +73,8 @@ class PostOffice:
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
+        if self.hold_after is not None and len(self.letters) >= self.hold_after:
+            await self.let_go.wait()
         for address in envelope.rcpt_tos:
             self.letters.append(Letter(address, envelope.content))
             if address in self.lose_answer_to:
