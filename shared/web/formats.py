@@ -37,7 +37,7 @@ class Formats:
 
     def __init__(self, code: str) -> None:
         self._locale = Locale.parse(_REGIONS.get(code, code))
-        self._territories = dict(self._locale.territories)
+        self._territories: dict[str, str] = dict(self._locale.territories)
         thousands = self._locale.decimal_formats[None].grouping == _BY_THREE
         self._separator: str | None = get_group_symbol(self._locale) if thousands else None
 

@@ -46,7 +46,7 @@ class Stage:
     """What the preview shows. `streaming` off cuts the streams and refuses new ones."""
 
     samples: Samples = field(default_factory=samples)
-    clock: SetClock = field(default_factory=lambda: SetClock(NOW))
+    clock: SetClock = field(default_factory=lambda: SetClock(NOW - 0.2))
     streaming: bool = True
     streams: int = 0
     refused: int = 0

@@ -49,9 +49,16 @@ function drawTotal({ public_total: count, goal, rate_per_minute: rate, as_of: as
   const left = goal ? (count >= goal ? fill(words.passedBy, { count: writing.number(count - goal) }) : fill(words.toGo, { count: writing.number(goal - count) })) : "";
   setText(element("#to-go"), left);
   setText(document.querySelector("#rate"), writing.number(rate));
-  const time = Date.parse(board.dataset["closes"] ?? "") - Date.parse(asOf);
-  setText(document.querySelector("#left"), writing.number(Math.max(0, Math.floor(time / (time < DAY_MS ? HOUR_MS : DAY_MS)))));
-  setText(document.querySelector("#left-label"), time < DAY_MS ? words.hoursLeft : words.daysLeft);
+  drawTimeLeft(Date.parse(asOf));
+}
+
+function drawTimeLeft(now: number): void {
+  const closes = Date.parse(board.dataset["closes"] ?? "");
+  const label = document.querySelector("#left-label");
+  const value = document.querySelector("#left");
+  const left = closes - now;
+  setText(label, left <= 0 ? words.closedOn : left < DAY_MS ? words.hoursLeft : words.daysLeft);
+  setText(value, left <= 0 ? writing.day(closes) : writing.number(Math.floor(left / (left < DAY_MS ? HOUR_MS : DAY_MS))));
 }
 
 function drawCases(counts: Counts): void {
@@ -112,6 +119,8 @@ function drawState(totals: Totals): void {
     live.stop();
     say("is-final", words.final);
     pause.hidden = true;
+    setText(document.querySelector("#rate-label"), words.takenBack);
+    setText(document.querySelector("#rate"), writing.number(totals.withdrawn));
     setText(element("#as-of"), fill(words.asOfFinal, { moment: writing.moment(totals.as_of) }));
     return;
   }

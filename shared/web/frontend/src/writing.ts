@@ -48,8 +48,12 @@ export class Writing {
     return this.minutes.format(new Date(at));
   }
 
+  day(at: string | number): string {
+    return this.days.format(new Date(at));
+  }
+
   moment(at: string | number): string {
-    return `${this.days.format(new Date(at))}, ${this.minute(at)}`;
+    return `${this.day(at)}, ${this.minute(at)}`;
   }
 
   language(code: string): string {

@@ -1,0 +1,173 @@
+"""Every page, looked at by a machine: accessible, never wider than the screen, whole without scripts."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, Response
+
+from tests.e2e.conftest import OpenPage
+from tests.support.browser import AXE
+from tests.support.page_preview import Stage
+from tests.support.page_samples import CASE, SLUG, correction, totals
+
+BOARD = f"/campaigns/{SLUG}/board"
+ADDRESSES = [
+    "/",
+    f"/campaigns/{SLUG}",
+    BOARD,
+    f"/cases/{CASE}",
+    f"/cases/{CASE}/write",
+    "/how-we-count",
+    "/your-data",
+    "/thanks/sample",
+    "/nothing-here",
+    *(
+        f"/pages/{name}"
+        for name in (
+            "failed", "failed-letter", "closed", "confirm", "confirmed", "withdraw", "withdrawn", "link-broken", "503",
+        )
+    ),
+]  # fmt: skip
+ACTIONS = [address for address in ADDRESSES if "cases" in address or "failed" in address]
+
+
+async def violations(page: Page) -> list[str]:
+    """What axe-core finds against WCAG 2.2 A and AA and its own best practices."""
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
+
+
+async def sideways(page: Page) -> int:
+    """How many pixels the page is wider than the screen."""
+    return int(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_axe_finds_no_violation(address: str, origin: str, open_page: OpenPage) -> None:
+    page = await open_page(reduced_motion="reduce")
+    await page.goto(origin + address)
+    assert await violations(page) == []
+    await page.emulate_media(color_scheme="dark")
+    await page.set_viewport_size({"width": 360, "height": 900})
+    assert await violations(page) == []
+
+
+@pytest.mark.parametrize("state", ["catching_up", "frozen"])
+async def test_axe_finds_no_violation_in_any_state_of_the_board(
+    state: str, origin: str, stage: Stage, open_page: OpenPage
+) -> None:
+    stage.show(totals(state=state, corrections=[correction()]))
+    for dark in (False, True):
+        page = await open_page(dark=dark)
+        await page.goto(origin + BOARD)
+        for details in await page.locator("details.more").all():
+            await details.locator("summary").click()
+        assert await violations(page) == []
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_no_page_scrolls_sideways(address: str, origin: str, open_page: OpenPage) -> None:
+    page = await open_page(scripts=False)
+    for language, direction in (("en", "ltr"), ("fr", "ltr"), ("ar", "rtl")):
+        await page.goto(f"{origin}{address}?lang={language}")
+        assert await page.get_attribute("html", "dir") == direction
+        for width in (320, 360, 768, 1440):
+            await page.set_viewport_size({"width": width, "height": 900})
+            assert await sideways(page) == 0, (width, language)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_every_page_is_whole_without_scripts(address: str, origin: str, open_page: OpenPage) -> None:
+    page = await open_page(scripts=False, width=360)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.goto(origin + address)
+    assert await page.locator("h1").count() == 1
+    assert await page.locator("h1").inner_text()
+    assert all(url.startswith(origin) for url in asked)
+    assert not any(url.endswith(".js") for url in asked)
+
+
+@pytest.mark.parametrize("address", ACTIONS)
+async def test_an_action_page_is_light(address: str, origin: str, open_page: OpenPage) -> None:
+    page = await open_page(width=360)
+    sizes: list[int] = []
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108  a bound method cannot be marked
+    await page.goto(origin + address, wait_until="networkidle")
+    for answer in answers:
+        taken = await answer.request.sizes()
+        sizes.append(taken["responseBodySize"] + taken["responseHeadersSize"])
+    assert 1_000 < sum(sizes) < 50_000
+    assert all(answer.url.startswith(origin) for answer in answers)
+
+
+async def test_the_button_to_sign_is_under_the_thumb_on_a_phone_and_leaves_when_the_form_comes(
+    origin: str, open_page: OpenPage
+) -> None:
+    page = await open_page(width=360)
+    await page.goto(f"{origin}/cases/{CASE}")
+    button = page.locator(".thumb .btn")
+    box = await button.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 900
+    assert box["y"] > 700
+    assert box["height"] >= 48
+    await button.click()
+    submit = page.locator("form button[type=submit]")
+    await submit.scroll_into_view_if_needed()
+    spot = await submit.bounding_box()
+    assert spot is not None
+    on_top = await submit.evaluate(
+        "(button, [x, y]) => document.elementFromPoint(x, y) === button",
+        [spot["x"] + spot["width"] / 2, spot["y"] + spot["height"] / 2],
+    )
+    assert on_top
+
+
+async def test_with_the_keyboard_alone_one_reaches_the_form_at_once(origin: str, open_page: OpenPage) -> None:
+    page = await open_page()
+    await page.goto(f"{origin}/cases/{CASE}")
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.className") == "skip"
+    await page.keyboard.press("Enter")
+    for _ in range(3):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("document.activeElement.tagName") == "INPUT":
+            break
+    assert await page.evaluate("document.activeElement.name") == "given_name"
+
+
+async def test_a_failed_form_puts_the_reader_before_what_is_to_mend(origin: str, open_page: OpenPage) -> None:
+    page = await open_page(width=360, scripts=False)
+    await page.goto(f"{origin}/pages/failed")
+    assert await page.evaluate("document.activeElement.id") == "summary"
+    await page.locator("#summary a").first.click()
+    assert page.url.endswith("#email")
+
+
+async def test_a_chosen_language_stays_while_one_walks_on(origin: str, open_page: OpenPage) -> None:
+    page = await open_page()
+    await page.goto(f"{origin}/cases/{CASE}")
+    await page.locator(".langs-wide a[lang=fr]").click()
+    assert await page.get_attribute("html", "lang") == "fr"
+    await page.locator(".rubric a").click()
+    assert await page.get_attribute("html", "lang") == "fr"
+    assert await page.locator("form").count() == 0
+
+
+async def test_a_name_typed_once_is_there_for_the_next_case_and_consent_is_not(
+    origin: str, open_page: OpenPage
+) -> None:
+    page = await open_page()
+    await page.goto(f"{origin}/cases/{CASE}")
+    await page.fill("#given_name", "Ana")
+    await page.fill("#email", "ana@example.org")
+    await page.check("#privacy")
+    await page.click("form button[type=submit]")
+    await page.wait_for_url("**/thanks/**")
+    assert await page.locator(".ten .is-done").count() == 1
+    await page.click(".nextcase .btn")
+    assert await page.input_value("#given_name") == "Ana"
+    assert not await page.is_checked("#privacy")
