@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from services.marathon.domain.cells import Cell, Changes, CorrectionKey, Minute
+from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
 
 MINUTE = 29_000_000
-DAY = MINUTE // 1440
+"""When the action was accepted; what happens to it later is recorded when it happens."""
+DAY = int(parse_rfc3339("2026-12-01T12:00:00Z")) // 86_400
 
 
 def counted(*deltas: Delta) -> ActionsCounted:
@@ -73,7 +75,7 @@ def test_after_the_freeze_everything_goes_on_public_record() -> None:
 
 def test_undoing_takes_back_exactly_what_was_added() -> None:
     batches = [counted(delta("recorded", 3), delta("confirmed", -1, withdrawn=1))]
-    added, undone = Changes.of(batches, set()), Changes.undoing(batches, set())
+    added, undone = Changes.of(batches, set()), Changes.undoing(batches, set(), MINUTE)
     for cell, change in added.cells.items():
         assert (undone.cells[cell].count, undone.cells[cell].withdrawn) == (-change.count, -change.withdrawn)
     assert sum(entry.change for entry in undone.corrections.values()) == -2

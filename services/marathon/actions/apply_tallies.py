@@ -11,6 +11,7 @@ import asyncpg
 from services.marathon.domain.cells import Changes
 from services.marathon.domain.ledger import Head, Outcome, Part, Restore, SourcePartition, fold
 from services.marathon.storage import cells, ledger
+from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted
 
 _UNREADABLE: Final = "a record that cannot be read"
@@ -57,8 +58,8 @@ async def apply_tallies(connection: asyncpg.Connection, tallies: Tallies) -> App
         while parts:
             outcome = await _apply_until_restore(connection, tallies.topic, parts, applied)
             if outcome.restore is not None:
-                offset = parts[outcome.taken].offset
-                applied.halts |= await _restore(connection, tallies.topic, outcome.restore, offset)
+                part = parts[outcome.taken]
+                applied.halts |= await _restore(connection, tallies.topic, outcome.restore, part)
             parts = parts[outcome.taken :]
         if tallies.unreadable:
             place = SourcePartition(tallies.topic, -1)
@@ -97,17 +98,18 @@ async def _add(connection: asyncpg.Connection, batches: Sequence[ActionsCounted]
 
 
 async def _restore(
-    connection: asyncpg.Connection, topic: str, restore: Restore, offset: int
+    connection: asyncpg.Connection, topic: str, restore: Restore, part: Part
 ) -> dict[SourcePartition, str]:
     """Drop what no longer holds; returns the place that halts, if the restored offset is none that a row ends at."""
-    dropped = await ledger.drop_from(connection, restore, offset)
+    dropped = await ledger.drop_from(connection, restore, part.offset)
     if dropped is None:
         halted = replace((await ledger.heads(connection))[restore.place], halted=_NOT_AT_A_ROW)
-        await ledger.put_heads(connection, topic, {restore.place: halted}, {restore.place: offset})
+        await ledger.put_heads(connection, topic, {restore.place: halted}, {restore.place: part.offset})
         return {restore.place: _NOT_AT_A_ROW}
     campaigns = {delta.campaign for batch in dropped.batches for delta in batch.deltas}
     if campaigns:
         frozen = await cells.frozen_of(connection, campaigns)
-        await cells.add(connection, Changes.undoing(dropped.batches, frozen))
+        minute = int(parse_rfc3339(part.batch.accepted_until)) // 60
+        await cells.add(connection, Changes.undoing(dropped.batches, frozen, minute))
     await ledger.put_heads(connection, topic, {restore.place: dropped.head}, {})
     return {}

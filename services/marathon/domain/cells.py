@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
+from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
 
-MINUTES_A_DAY = 1440
+MINUTE_S: Final = 60
+MINUTES_A_DAY: Final = 1440
 
 
 class Cell(NamedTuple):
@@ -82,31 +84,32 @@ class Changes:
         """
         changes = cls()
         for batch in batches:
+            minute = int(parse_rfc3339(batch.accepted_until)) // MINUTE_S
             for delta in batch.deltas:
-                changes._add(delta, after_freeze=delta.campaign in frozen)
+                changes._move(delta, 1)
+                changes._record(delta, minute, after_freeze=delta.campaign in frozen)
         return changes
 
     @classmethod
-    def undoing(cls, batches: Iterable[ActionsCounted], frozen: Collection[str]) -> Self:
-        """What takes `batches` back after their source was restored, with the public record of it."""
+    def undoing(cls, batches: Iterable[ActionsCounted], frozen: Collection[str], minute: int) -> Self:
+        """What takes `batches` back after their source was restored, with the public record of it at `minute`."""
         changes = cls()
         for batch in batches:
             for delta in batch.deltas:
                 changes._move(delta, -1)
-                changes._correct(delta, "source-restored", -delta.change, after_freeze=delta.campaign in frozen)
+                after_freeze = delta.campaign in frozen
+                changes.correct(
+                    delta.campaign, minute, delta.evidence, "source-restored", -delta.change, after_freeze=after_freeze
+                )
         return changes
 
-    def _add(self, delta: Delta, *, after_freeze: bool) -> None:
-        self._move(delta, 1)
-        self._correct(delta, "invalidated", -delta.invalidated, after_freeze=after_freeze)
-        self._correct(delta, "reinstated", delta.reinstated, after_freeze=after_freeze)
+    def _record(self, delta: Delta, minute: int, *, after_freeze: bool) -> None:
+        corrections = {"invalidated": -delta.invalidated, "reinstated": delta.reinstated}
         if after_freeze:
-            late = delta.change + delta.withdrawn + delta.invalidated - delta.reinstated
-            self._correct(delta, "withdrawn-after-close", -delta.withdrawn, after_freeze=True)
-            self._correct(delta, "counted-after-close", late, after_freeze=True)
-
-    def _correct(self, delta: Delta, reason: str, change: int, *, after_freeze: bool) -> None:
-        self.correct(delta.campaign, delta.minute, delta.evidence, reason, change, after_freeze=after_freeze)
+            corrections["withdrawn-after-close"] = -delta.withdrawn
+            corrections["counted-after-close"] = delta.change + delta.withdrawn + delta.invalidated - delta.reinstated
+        for reason, change in corrections.items():
+            self.correct(delta.campaign, minute, delta.evidence, reason, change, after_freeze=after_freeze)
 
     def _move(self, delta: Delta, sign: int) -> None:
         cell = self.cells[
@@ -128,7 +131,7 @@ class Changes:
     def correct(
         self, campaign: str, minute: int, evidence: str, reason: str, change: int, *, after_freeze: bool
     ) -> None:
-        """Put `change` on public record; `evidence` is empty where it is of no one class."""
+        """Put a change made in `minute` on public record; `evidence` is empty where it is of no one class."""
         if not change:
             return
         entry = self.corrections[CorrectionKey(campaign, minute // MINUTES_A_DAY, reason, evidence, after_freeze)]
