@@ -18,7 +18,8 @@ from shared.errors import SetupError
 from shared.events.examples import Example, examples
 
 PAGE: Final = PROJECT / "docs" / "events.md"
-DAY_MS: Final = 24 * 60 * 60 * 1000
+HOUR_MS: Final = 60 * 60 * 1000
+DAY_MS: Final = 24 * HOUR_MS
 
 HEAD: Final = """\
 # Events
@@ -66,18 +67,20 @@ def _overview() -> Iterator[str]:
     yield (
         "Partitions are those of a development and of a production platform; a topic's number never changes, because "
         "keys map to partitions by it. A dead-letter topic (`.dlq`) holds records of its source as they came, the "
-        "reason in headers."
+        "reason in headers. A topic of probes holds empty records by which an intake learns the broker's time."
     )
 
 
 def _other_reader(topic: topics.Topic) -> str:
+    if not topic.events:
+        return "nobody"
     return "`mille dlq`" if topic.name.endswith(".dlq") else "whoever wants to"
 
 
 def _topics() -> Iterator[str]:
     known = {example.event: example for example in examples()}
     for topic in topics.ALL:
-        if topic.name.endswith(".dlq"):
+        if topic.name.endswith(".dlq") or not topic.events:
             continue
         yield f"## `{topic.name}`"
         yield ""
@@ -177,4 +180,7 @@ def _partitions(topic: topics.Topic) -> str:
 def _kept(topic: topics.Topic) -> str:
     if topic.compacted:
         return "the last of each key"
-    return "for ever" if topic.retention_ms == topics.FOREVER_MS else f"{topic.retention_ms // DAY_MS} days"
+    if topic.retention_ms == topics.FOREVER_MS:
+        return "for ever"
+    days, rest = divmod(topic.retention_ms, DAY_MS)
+    return f"{days} days" if not rest else f"{topic.retention_ms / HOUR_MS:g} h"
