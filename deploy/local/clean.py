@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 
-from deploy.local.home import Home, home_at, remove
+from deploy.local.home import home_at, remove
 
 
 def main() -> None:
     """Delete the home that MILLE_HOME names, unless a platform is up in it."""
     home = home_at(os.environ.get("MILLE_HOME", ""))
-    if _in_use(home):
+    if home.in_use():
         sys.exit(f"a platform is up in {home.root}: stop it first")
     try:
         remove(home)
     except PermissionError as error:
         sys.exit(f"{error.filename} belongs to another user: clean as that user")
-
-
-def _in_use(home: Home) -> bool:
-    if not home.lock.exists():
-        return False
-    with home.lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 if __name__ == "__main__":

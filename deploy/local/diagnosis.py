@@ -50,6 +50,8 @@ async def examine(settings: LocalSettings) -> list[Finding]:
     try:
         at = endpoints.read(settings.home)
     except SetupError:
+        if settings.home.in_use():
+            return [*findings, Finding("platform", "starting or stopping", "ask again in a moment")]
         return [*findings, _ports(settings), Finding("platform", "not running; `mille run` starts it")]
     groups = await asyncio.gather(_broker(settings, at["kafka"]), _databases(at), _services(at))
     return [*findings, *_keys(settings), *(finding for group in groups for finding in group), await _mailbox(at)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -63,6 +64,17 @@ class Home:
     def state(self) -> Path:
         """This home's own folder under the system's state folder, named after the home's path."""
         return STATE / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+
+    def in_use(self) -> bool:
+        """Whether a platform runs here, or starts or stops just now: it holds the lock."""
+        if not self.lock.exists():
+            return False
+        with self.lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
 
     def make(self) -> None:
         """Create the folders that are missing."""

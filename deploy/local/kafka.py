@@ -101,7 +101,7 @@ def program(home: Home, settings: LocalSettings) -> Program:
         environment=_environment(),
         log=home.logs / "kafka.log",
         ready=ready,
-        ready_within=90.0,
+        ready_within=120.0,
         grace=30.0,
     )
 

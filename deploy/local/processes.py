@@ -107,7 +107,7 @@ def program(home: Home, settings: LocalSettings, place: Placed, database_url: st
         },
         log=home.logs / f"{place.name}.log",
         ready=partial(ready, place.port),
-        ready_within=60.0,
+        ready_within=120.0,
         grace=20.0,
     )
 

@@ -23,7 +23,7 @@ from deploy.local.ports import free
 from deploy.local.settings import DEFAULT_PORTS, LocalSettings
 from tests.support.ordinary import Ordinary
 
-START_SECONDS: Final = 120.0
+START_SECONDS: Final = 170.0
 STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
 OURSELVES: Final = Ordinary(None, sys.executable, PROJECT, {})
