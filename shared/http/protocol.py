@@ -61,7 +61,7 @@ class HotProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         self._fresh = True
         self._head_bytes = 0
-        self._chunk_bytes = 0
+        self._chunk_bytes = self._unclaimed_bytes = 0
         self._hot: HotRoute | None = None
         self._hot_headers: Mapping[bytes, bytes] = {}
         self._hot_body: bytes | bytearray = b""
@@ -92,9 +92,11 @@ class HotProtocol(HttpToolsProtocol):
         before = self._reading
         if before == LEFTOVERS:
             return
-        self._chunk_bytes = len(data)
+        self._chunk_bytes = self._unclaimed_bytes = len(data)
         if before == HEADERS:
             self._head_bytes += self._chunk_bytes
+        if before != NOTHING:
+            self._unclaimed_bytes = 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -134,7 +136,8 @@ class HotProtocol(HttpToolsProtocol):
         self._reading = HEADERS
         self._since = self.loop.time()
         self._fresh = False
-        self._head_bytes = 0
+        # What came in one piece with an older request is not held against this one.
+        self._head_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading != BODY:  # there it is a trailer of a chunked body: nobody reads those
@@ -234,7 +237,7 @@ class HotProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
-        self.scope["extensions"] = {RAW_TRANSPORT: self._raw}
+        self.scope["extensions"] = {RAW_TRANSPORT: self._raw}  # type: ignore[dict-item]  ASGI's are plain data
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )

@@ -47,13 +47,13 @@ def slug(text: str) -> Word:
 
 def name(text: str) -> Word:
     """A given or family name: one line, no link, nothing that a spreadsheet would run."""
-    bare = text.strip(" ")
+    if not text.isprintable() and not _is_writing(text):
+        return "control-character"
+    bare = text.strip()
     if not bare:
         return "empty"
     if bare[0] in _FORMULA_SIGNS:
         return "formula"
-    if not bare.isprintable() and not _is_writing(bare):
-        return "control-character"
     if _LINK_SIGNS.isdisjoint(bare):
         return None
     if "@" in bare or _LINK.search(bare):

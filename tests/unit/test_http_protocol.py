@@ -1,0 +1,367 @@
+"""What the protocol class does to connections, spoken to in raw bytes over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from shared.http.limits import ConnectionLimits
+from tests.support.serving import HotStage, Line, Serving, post, serving, trust_everyone, until
+
+CHUNKED = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def stage() -> HotStage:
+    return HotStage()
+
+
+@pytest.fixture
+async def server(stage: HotStage) -> AsyncIterator[Serving]:
+    async with serving(stage) as running:
+        yield running
+
+
+@pytest.fixture
+async def line(server: Serving) -> AsyncIterator[Line]:
+    connected = await server.connect()
+    yield connected
+    await connected.close()
+
+
+async def test_a_hot_post_is_answered_when_it_is_stored_and_the_connection_goes_on(line: Line, stage: HotStage) -> None:
+    for number in range(3):
+        await line.send(post(b'{"n":%d}' % number))
+        taken = await stage.next()
+        assert taken.body == b'{"n":%d}' % number
+        taken.answer.accepted(b'{"receipt":"%d"}' % number)
+        status, head, body = await line.answer()
+        assert (status, body) == (202, b'{"receipt":"%d"}' % number)
+        assert b"connection: close" not in head
+    assert stage.ordinary == []
+
+
+async def test_a_hot_answer_has_the_headers_of_an_ordinary_one(line: Line, stage: HotStage) -> None:
+    stage.at_once = True
+    await line.send(post(b"{}"))
+    hot = (await line.answer())[1]
+    await line.send(post(b"leave"))
+    ordinary = (await line.answer())[1]
+
+    def names(head: bytes) -> set[bytes]:
+        return {entry.partition(b":")[0] for entry in head.split(b"\r\n")[1:] if entry}
+
+    assert names(hot) == names(ordinary)
+    assert b"access-control-allow-origin: *" in hot
+
+
+async def test_what_the_hot_route_leaves_goes_unchanged_to_the_ordinary_one(line: Line, stage: HotStage) -> None:
+    await line.send(post(b"leave this to others"))
+    assert (await line.answer())[0] == 202
+    assert stage.ordinary == [b"leave this to others"]
+
+
+async def test_a_fault_of_the_hot_route_leaves_the_request_to_the_ordinary_one(line: Line, stage: HotStage) -> None:
+    await line.send(post(b"raise"))
+    assert (await line.answer())[0] == 202
+    assert stage.ordinary == [b"raise"]
+
+
+async def test_a_refused_hot_post_is_a_503_with_retry_after(line: Line) -> None:
+    await line.send(post(b"refuse"))
+    status, head, body = await line.answer()
+    assert status == 503
+    assert b"retry-after: " in head
+    assert b"application/problem+json" in head
+    assert msgspec.json.decode(body)["status"] == 503
+    await line.send(GET)
+    assert (await line.answer())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        post(b"{}", content_type="text/plain"),
+        post(b"{}", path="/v1/signatures?x=1"),
+        post(b"{}", "Expect: 100-continue"),
+        post(b"{}", "Content-Encoding: gzip"),
+        post(b"{}", "Content-Type: application/json"),
+        post(b"{}").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+    ],
+    ids=["type", "query", "expect", "encoding", "twice", "1.0", "chunked"],
+)
+async def test_an_unusual_post_goes_to_the_ordinary_route(line: Line, stage: HotStage, request_bytes: bytes) -> None:
+    await line.send(request_bytes)
+    assert (await line.answer())[0] == 202
+    assert stage.ordinary == [b"{}"]
+
+
+async def test_answers_come_in_the_order_of_pipelined_requests(line: Line, stage: HotStage) -> None:
+    await line.send(post(b"one") + GET + post(b"two") + GET)
+    taken = await stage.next()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await line.reader.readexactly(1)
+    taken.answer.accepted(b'"first"')
+    assert (await line.answer())[2] == b'"first"'
+    assert (await line.answer())[2] == b'{"status":"alive"}'
+    assert (await line.answer())[0] == 202
+    assert (await line.answer())[2] == b'{"status":"alive"}'
+    assert stage.ordinary == [b"two"]
+
+
+async def test_a_body_in_many_pieces_is_put_together(line: Line, stage: HotStage) -> None:
+    body = bytes(range(256)) * 40
+    request = post(body)
+    for start in range(0, len(request), 997):
+        await line.send(request[start : start + 997])
+        await asyncio.sleep(0)
+    assert (await stage.next()).body == body
+
+
+async def test_two_connections_do_not_mix(server: Serving, stage: HotStage) -> None:
+    first, second = await server.connect(), await server.connect()
+    await first.send(post(b"1"))
+    one = await stage.next()
+    await second.send(post(b"2"))
+    two = await stage.next()
+    two.answer.accepted(b'"second"')
+    one.answer.accepted(b'"first"')
+    assert (await first.answer())[2] == b'"first"'
+    assert (await second.answer())[2] == b'"second"'
+    await first.close()
+    await second.close()
+
+
+async def test_a_client_that_has_gone_is_not_written_to(server: Serving, stage: HotStage) -> None:
+    line = await server.connect()
+    await line.send(post(b"1"))
+    taken = await stage.next()
+    await line.reset()
+    await until(lambda: not server.server.server_state.connections)
+    taken.answer.accepted(b"{}")
+
+
+async def test_a_client_that_only_stops_sending_still_gets_its_answer(server: Serving, stage: HotStage) -> None:
+    line = await server.connect()
+    await line.send(post(b"1"))
+    line.writer.write_eof()
+    taken = await stage.next()
+    await asyncio.sleep(0.05)
+    taken.answer.accepted(b'"late"')
+    status, head, body = await line.answer()
+    assert (status, body) == (202, b'"late"')
+    assert b"connection: close" in head
+    assert await line.ended() == b""
+    await line.close()
+
+
+async def test_a_client_that_asks_for_it_is_closed_after_its_answer(line: Line, stage: HotStage) -> None:
+    stage.at_once = True
+    await line.send(post(b"{}", "Connection: close"))
+    status, head, _ = await line.answer()
+    assert status == 202
+    assert b"connection: close" in head
+    assert await line.ended() == b""
+
+
+async def test_a_shutdown_waits_for_answers_that_are_due(stage: HotStage) -> None:
+    async with serving(stage) as running:
+        line = await running.connect()
+        idle = await running.connect()
+        await line.send(post(b"1"))
+        taken = await stage.next()
+        running.server.should_exit = True
+        assert await idle.ended() == b""
+        assert not running.server.force_exit
+        taken.answer.accepted(b'"stored"')
+        status, head, body = await line.answer()
+        assert (status, body) == (202, b'"stored"')
+        assert b"connection: close" in head
+        assert running.app.state.closing.is_set()
+    await line.close()
+    await idle.close()
+
+
+async def test_a_trusted_proxy_names_the_client_on_both_routes(stage: HotStage) -> None:
+    async with serving(stage, change=trust_everyone) as running:
+        line = await running.connect()
+        await line.send(post(b"1", "X-Forwarded-For: 198.51.100.7"))
+        taken = await stage.next()
+        assert taken.client.address == "198.51.100.7"
+        taken.answer.accepted(b"{}")
+        await line.answer()
+        await line.send(post(b"leave", "X-Forwarded-For: 198.51.100.7"))
+        assert msgspec.json.decode((await line.answer())[2])["client"] == "198.51.100.7"
+        await line.close()
+
+
+# Bounds
+
+
+@pytest.mark.parametrize("path", ["/v1/signatures", "/unread", "/nowhere"])
+async def test_a_body_over_the_limit_is_a_413_that_arrives(server: Serving, path: str) -> None:
+    line = await server.connect()
+    body = b"x" * 10_000_000
+    sending = asyncio.create_task(line.send(post(body, path=path)))
+    status, head, _ = await line.answer()
+    assert status == 413
+    assert b"connection: close" in head
+    sending.cancel()
+    await line.close()
+
+
+async def test_a_body_that_never_ends_is_a_413_that_arrives(server: Serving) -> None:
+    line = await server.connect()
+    await line.send(CHUNKED)
+    for _ in range(20):
+        await line.send(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+    status, head, _ = await line.answer()
+    assert status == 413
+    assert b"connection: close" in head
+    await line.close()
+
+
+async def test_an_unread_body_does_not_spoil_the_answer(line: Line) -> None:
+    await line.send(post(b"x" * 1_000, path="/unread"))
+    assert (await line.answer())[2] == b'{"read":false}'
+    await line.send(GET)
+    assert (await line.answer())[0] == 200
+
+
+@pytest.mark.parametrize("pieces", [1, 20])
+async def test_headers_over_the_limit_are_a_431(server: Serving, pieces: int) -> None:
+    line = await server.connect()
+    await line.send(b"GET /livez HTTP/1.1\r\n")
+    for number in range(pieces):
+        await line.send(b"X-%d: " % number + b"x" * (20_000 // pieces) + b"\r\n")
+        await asyncio.sleep(0)
+    await line.send(b"\r\n")
+    assert (await line.answer())[0] == 431
+    await line.close()
+
+
+async def test_one_header_without_end_is_a_431(server: Serving) -> None:
+    line = await server.connect()
+    await line.send(b"GET /livez HTTP/1.1\r\nX: ")
+    for _ in range(3):
+        await line.send(b"x" * 8_000)
+        await asyncio.sleep(0.02)
+    assert (await line.answer())[0] == 431
+    await line.close()
+
+
+async def test_headers_within_the_limit_are_read(line: Line) -> None:
+    await line.send(b"GET /livez HTTP/1.1\r\nX: " + b"x" * 16_000 + b"\r\n\r\n")
+    assert (await line.answer())[0] == 200
+
+
+async def test_trailers_are_not_kept(line: Line) -> None:
+    await line.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
+    for number in range(50):
+        await line.send(b"X-%d: " % number + b"x" * 1_000 + b"\r\n")
+    await line.send(b"\r\n" + GET)
+    assert (await line.answer())[0] == 200
+    assert (await line.answer())[2] == b'{"status":"alive"}'
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n"]
+)
+async def test_what_is_no_http_is_a_400(server: Serving, rubbish: bytes) -> None:
+    line = await server.connect()
+    await line.send(rubbish)
+    status, head, body = await line.answer()
+    assert status == 400
+    assert b"application/problem+json" in head
+    assert msgspec.json.decode(body)["status"] == 400
+    await line.close()
+
+
+async def test_rubbish_behind_a_hot_post_does_not_overtake_its_answer(server: Serving, stage: HotStage) -> None:
+    line = await server.connect()
+    await line.send(post(b"1") + b"\x00\x01\x02 rubbish\r\n\r\n")
+    (await stage.next()).answer.accepted(b"{}")
+    assert not (await line.ended()).startswith(b"HTTP/1.1 400")
+    await line.close()
+
+
+async def test_a_flood_of_pipelined_requests_ends_the_connection(server: Serving, stage: HotStage) -> None:
+    line = await server.connect()
+    await line.send(post(b"1") + GET * 5_000)
+    await stage.next()
+    await line.ended()
+    await line.close()
+
+
+async def test_silence_ends_a_connection_after_its_time(server: Serving) -> None:
+    silent, half, served = await server.connect(), await server.connect(), await server.connect()
+    await half.send(b"POST /v1/signatures HTTP/1.1\r\nHost:")
+    await served.send(GET)
+    await served.answer()
+    server.sweep(9)
+    await served.send(GET)
+    assert (await served.answer())[0] == 200
+    server.sweep(11)
+    assert await silent.ended() == b""
+    assert (await half.answer())[0] == 408
+    await served.send(GET)
+    assert (await served.answer())[0] == 200
+    server.sweep(66)
+    assert await served.ended() == b""
+    for line in (silent, half, served):
+        await line.close()
+
+
+@pytest.mark.parametrize("kind", ["hot", "ordinary"])
+async def test_a_body_that_comes_too_slowly_is_a_408(server: Serving, stage: HotStage, kind: str) -> None:
+    line = await server.connect()
+    unusual = ["X-Unusual: 1"] if kind == "hot" else ["Content-Encoding: identity"]
+    await line.send(post(b"x" * 100, *unusual)[:-50])
+    await until(lambda: any(connection._reading for connection in server.server.server_state.connections))  # type: ignore[union-attr]
+    server.sweep(19)
+    await line.send(b"x")
+    await asyncio.sleep(0.05)
+    server.sweep(21)
+    assert (await line.answer())[0] == 408
+    assert stage.ordinary == []
+    await line.close()
+
+
+async def test_waiting_for_storage_is_not_the_clients_slowness(server: Serving, stage: HotStage) -> None:
+    line = await server.connect()
+    await line.send(post(b"1"))
+    taken = await stage.next()
+    server.sweep(600)
+    taken.answer.accepted(b"{}")
+    assert (await line.answer())[0] == 202
+    await line.close()
+
+
+async def test_one_connection_too_many_is_told_so(stage: HotStage) -> None:
+    async with serving(stage, limits=ConnectionLimits(connections=2)) as running:
+        held = [await running.connect(), await running.connect()]
+        for line in held:
+            await line.send(GET)
+            assert (await line.answer())[0] == 200
+        refused = await running.connect()
+        status, head, _ = await refused.answer()
+        assert status == 503
+        assert b"retry-after" in head
+        for line in (*held, refused):
+            await line.close()
+
+
+async def test_an_upgrade_is_not_followed(line: Line) -> None:
+    await line.send(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert (await line.answer())[0] == 200
+
+
+async def test_a_streamed_answer_is_left_alone(line: Line) -> None:
+    await line.send(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b"0\n" in await line.ended()

@@ -1,0 +1,176 @@
+"""Campaigns as an intake sees them, keys of partners, and the memory of Idempotency-Keys."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from shared.clock import rfc3339
+from shared.errors import TransientError
+from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, Policies, Section, TotalsChanged
+from shared.intake.access import partner
+from shared.intake.idempotency import IdempotencyMemory
+from shared.intake.openings import Opening, Openings, check_confirmable, check_open, country_of
+from shared.privacy.keys import CampaignKeys
+from shared.privacy.sealing import Sealer
+from shared.refusals import Refusal
+
+OPENS, CLOSES = 1_000.0, 2_000.0
+KEYS = CampaignKeys(dedupe=b"d" * 32, token=b"t" * 32, seal={1: Sealer(b"s" * 32)}, current_seal=1)
+
+
+class Known:
+    """A catalog of one campaign."""
+
+    def __init__(self) -> None:
+        self.campaigns: dict[str, CampaignChanged] = {"w4r": campaign()}
+        self.cases: dict[str, CaseChanged] = {}
+        self.petitions: dict[str, CaseChanged] = {}
+        self.totals: dict[str, TotalsChanged] = {}
+        self.keys: dict[str, CampaignKeys] = {"w4r": KEYS}
+        self.ready = True
+
+
+def campaign(**changes: object) -> CampaignChanged:
+    fields: dict[str, object] = {
+        "slug": "w4r",
+        "version": 1,
+        "title": {"en": "W"},
+        "opens": rfc3339(OPENS),
+        "closes": rfc3339(CLOSES),
+        "confirmations_close": rfc3339(CLOSES + 500),
+        "goal": None,
+        "languages": ("fr", "en"),
+        "policies": Policies(),
+        "cases": (),
+        "sections": (Section(slug="north", name="North", countries=("NO", "SE")),),
+    }
+    return CampaignChanged(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def opening() -> Opening:
+    return Openings(Known()).of("w4r")
+
+
+def test_a_campaign_opens_at_its_first_moment_and_closes_before_its_last(opening: Opening) -> None:
+    check_open(opening, OPENS, None)
+    check_open(opening, CLOSES - 0.001, None)
+    with pytest.raises(Refusal) as early:
+        check_open(opening, OPENS - 0.001, None)
+    assert early.value.status == 422
+    with pytest.raises(Refusal) as late:
+        check_open(opening, CLOSES, None)
+    assert late.value.status == 410
+
+
+def test_a_closed_campaign_says_how_it_ended(opening: Opening) -> None:
+    totals = TotalsChanged(
+        campaign="w4r",
+        version=9,
+        as_of="1970-01-01T00:33:20.000Z",
+        lag_seconds=0,
+        state="frozen",
+        total=7,
+        public_total=7,
+        goal=None,
+        by_case={},
+        by_country={},
+        by_kind={},
+        by_channel={},
+        by_language={},
+        by_evidence={},
+        withdrawn=0,
+        corrections=[],
+        ledger={},
+    )
+    with pytest.raises(Refusal) as refused:
+        check_open(opening, CLOSES + 1, totals)
+    assert refused.value.members == {"total": 7, "as_of": "1970-01-01T00:33:20.000Z", "state": "frozen"}
+
+
+def test_confirmations_count_for_longer(opening: Opening) -> None:
+    check_confirmable(opening, CLOSES + 499, None)
+    with pytest.raises(Refusal):
+        check_confirmable(opening, CLOSES + 500, None)
+
+
+def test_the_section_is_the_one_of_the_country(opening: Opening) -> None:
+    assert opening.section_of("SE") == "north"
+    assert opening.section_of("FR") is None
+
+
+def test_the_country_is_what_the_person_says_else_what_a_proxy_saw() -> None:
+    assert country_of("FR", "DE") == "FR"
+    assert country_of(None, "DE") == "DE"
+    assert country_of(None, None) == "ZZ"
+
+
+@pytest.mark.parametrize("missing", ["campaigns", "keys"])
+def test_a_campaign_whose_parts_have_not_all_arrived_can_wait(missing: str) -> None:
+    known = Known()
+    getattr(known, missing).clear()
+    with pytest.raises(TransientError):
+        Openings(known).of("w4r")
+
+
+def test_a_changed_campaign_is_prepared_anew_but_not_for_each_count() -> None:
+    known = Known()
+    openings = Openings(known)
+    before = openings.of("w4r")
+    known.campaigns["w4r"] = campaign(languages=("ru",))
+    openings.changed("totals", "w4r")
+    assert openings.of("w4r") is before
+    openings.changed("campaign", "w4r")
+    assert openings.of("w4r").language == "ru"
+
+
+ACCESS = AccessChanged(
+    id="k1", hash=hashlib.sha256(b"secret").hexdigest(), campaign="w4r", scopes=("signatures:batch",)
+)
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "secret", "Basic secret", "Bearer", "Bearer ", "Bearer other", "Bearer " + "x" * 300]
+)
+def test_without_a_known_key_a_partner_is_nobody(header: str | None) -> None:
+    with pytest.raises(Refusal) as refused:
+        partner(header, "signatures:batch", {ACCESS.hash: ACCESS})
+    assert refused.value.status == 401
+
+
+def test_a_key_opens_what_its_scopes_name() -> None:
+    known = {ACCESS.hash: ACCESS}
+    assert partner("Bearer secret", "signatures:batch", known) is ACCESS
+    assert partner("bearer secret ", "signatures:batch", known) is ACCESS
+    with pytest.raises(Refusal) as refused:
+        partner("Bearer secret", "letters:batch", known)
+    assert refused.value.status == 403
+
+
+def test_one_idempotency_key_goes_with_one_body() -> None:
+    memory = IdempotencyMemory()
+    memory.check(b"k", b"one", 0.0)
+    memory.check(b"k", b"one", 1.0)
+    memory.check(b"other", b"two", 1.0)
+    with pytest.raises(Refusal) as refused:
+        memory.check(b"k", b"two", 2.0)
+    assert refused.value.status == 422
+
+
+def test_an_idempotency_key_is_forgotten_after_its_time_and_when_there_are_too_many() -> None:
+    memory = IdempotencyMemory(entries=2, seconds=10)
+    memory.check(b"a", b"one", 0.0)
+    memory.check(b"a", b"two", 10.5)
+    memory.check(b"b", b"one", 10.5)
+    memory.check(b"c", b"one", 10.5)
+    memory.check(b"a", b"three", 10.5)
+    with pytest.raises(Refusal):
+        memory.check(b"c", b"two", 10.5)
+
+
+def test_an_idempotency_key_has_an_end() -> None:
+    with pytest.raises(Refusal) as refused:
+        IdempotencyMemory().check(b"k" * 256, b"one", 0.0)
+    assert refused.value.status == 422
