@@ -15,7 +15,7 @@ from shared.kafka.fold import Outcome, fold
 from shared.kafka.held import insert_new, keep, load, write_outcome
 from shared.kafka.interning import Interned
 from shared.kafka.kept import keep_further, show_names
-from shared.kafka.reading import Reader, Said, Work
+from shared.kafka.reading import Reader, Said, Work, said_by
 from shared.kafka.records import PartitionBatch
 from shared.kafka.tallying import Tallies
 from shared.kafka.transitions import EVIDENCE, Change
@@ -72,7 +72,7 @@ class Counting:
 
     def _kept(self, outcome: Outcome, *, further: bool) -> list[bytes]:
         arrived = outcome.further if further else outcome.first
-        return [self._reader.kept(one.said, further=further) for one in arrived if one.said]
+        return [self._reader.kept(said_by(one), further=further) for one in arrived]
 
     async def _records(
         self, connection: asyncpg.Connection, work: Work, changes: dict[int, list[Change]], outcome: Outcome
@@ -86,9 +86,7 @@ class Counting:
             for record in self._tallies.records(batch, changes[batch.partition], combinations, now)
         ]
         letters = [
-            dead_letter(self._counted, one.partition, one.said.record, reason)
-            for one, reason in outcome.refused
-            if one.said
+            dead_letter(self._counted, one.partition, said_by(one).record, reason) for one, reason in outcome.refused
         ]
         return [*records, *letters]
 
@@ -123,4 +121,4 @@ def _confirmed(work: Work, fresh: Iterable[bytes], outcome: Outcome) -> list[tup
         for key in fresh
         if (said := work.singles[key]).submission and said.submission.confirmed_at and said.submission.public_name
     ]
-    return [*shown, *((one.key, one.said.digest) for one in outcome.confirmed if one.said)]
+    return [*shown, *((one.key, said_by(one).digest) for one in outcome.confirmed)]

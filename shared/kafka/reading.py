@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from shared.errors import PermanentError
 from shared.kafka.counted import CountedTopic
 from shared.kafka.fold import Arrived, Outcome
-from shared.kafka.interning import Combination, Interned, combination
+from shared.kafka.interning import Combination, combination
 from shared.kafka.packing import staged_row, submission_row
 from shared.kafka.records import PartitionBatch, Record
 from shared.kafka.submissions import KEY_BYTES, Origin, Reading, Submission, check_shape, keyed_hash
@@ -70,10 +70,22 @@ class Work:
     """What the fold of everything else did."""
 
 
+class Combinations(Protocol):
+    """Numbers for combinations of dimensions: `Interned`, or a replay's own."""
+
+    ids: dict[tuple[str | None, ...], int]
+
+    def forget_if_many(self) -> None:
+        """Start anew once there are too many to remember."""
+
+    async def intern(self, combinations: Collection[Combination]) -> None:
+        """Make sure that `ids` has all of `combinations`."""
+
+
 class Reader:
     """Makes `Work` of the batches of one counted topic."""
 
-    def __init__(self, counted: CountedTopic, interned: Interned) -> None:
+    def __init__(self, counted: CountedTopic, interned: Combinations) -> None:
         self._reading = Reading(counted.topic)
         self._topic = counted.topic.name.encode()
         self._interned = interned
@@ -102,7 +114,7 @@ class Reader:
         record, origin, key = said.record, said.origin, said.key
         first = origin.offset if origin else record.offset
         if said.refusal:
-            return Arrived(said.partition, record.offset, first, key, None, refusal=said.refusal)
+            return Arrived(said.partition, record.offset, first, key, None, refusal=said.refusal, said=said)
         if said.submission is None:
             assert said.then is not None  # noqa: S101  what is neither refused nor a submission happened later
             happened = Happened(record.offset, first, said.then)
@@ -178,6 +190,12 @@ class Reader:
                 staged_row(record.offset, said.digest[:8], dimensions, minute, said.partition, state.encode(), key)
             )
             work.kept.append(self._kept(said, submission, dimensions, further=False))
+
+
+def said_by(one: Arrived) -> Said:
+    """What a record said that came through `Reader.arrived`."""
+    assert one.said is not None  # noqa: S101  it set it
+    return one.said
 
 
 def _slices(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

@@ -1,0 +1,96 @@
+"""`mille dlq`: what could not be counted, and putting it back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Annotated, Final
+
+import asyncpg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local import endpoints
+from deploy.local.endpoints import Endpoints
+from deploy.local.settings import LocalSettings
+from services.letters import consumers as letters_consumers
+from services.petitions import consumers as petitions_consumers
+from shared.errors import SetupError
+from shared.kafka.counted import CountedTopic
+from shared.kafka.records import Record
+from shared.kafka.redriving import Letter, applied, letters, redrive
+
+COUNTED: Final = (*petitions_consumers.COUNTED, *letters_consumers.COUNTED)
+NOTHING: Final = Record(0, 0, None, None, b"")
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+Topic = Annotated[str, typer.Option(help="Only the dead letters of this topic")]
+Reason = Annotated[str, typer.Option(help="Only those that were refused for this reason")]
+
+
+@app.command("list")
+def list_letters(topic: Topic = "", reason: Reason = "") -> None:
+    """Say how many dead letters there are of each topic and reason, and how many of them were counted since."""
+    table = Table("topic", "reason", "dead letters", "counted since", "waiting")
+    for counted in counted_topics(topic):
+        found = asyncio.run(_found(counted, _wanted(reason)))
+        done = Counter(letter.reason for letter, was_applied in found if was_applied)
+        for why, count in sorted(Counter(letter.reason for letter, _ in found).items()):
+            table.add_row(counted.topic.name, why, str(count), str(done[why]), str(count - done[why]))
+    if table.row_count:
+        Console().print(table)
+    else:
+        print("no dead letters")
+
+
+@app.command("redrive")
+def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
+    """Put the dead letters that were not counted since back on their topics. Repeating it counts nothing twice."""
+    at = _endpoints()
+    for counted in counted_topics(topic):
+        found = asyncio.run(_found(counted, _wanted(reason), whole=True))
+        waiting = [letter for letter, was_applied in found if not was_applied]
+        count = asyncio.run(redrive(at["kafka"], counted, [one for one in waiting if not one.left_out]))
+        print(f"{counted.topic.name}: {count} put back")
+        if count < len(waiting):
+            print(f"{counted.topic.name}: {len(waiting) - count} too large to travel, they stay where they are")
+
+
+async def _found(
+    counted: CountedTopic, wanted: Callable[[Letter], bool], *, whole: bool = False
+) -> list[tuple[Letter, bool]]:
+    """The dead letters, each once under the reason of its last refusal, and whether it was counted since."""
+    at = _endpoints()
+    connection = await asyncpg.connect(at["databases"][counted.topic.owner], timeout=10)
+    try:
+        done = await applied(connection, counted)
+    finally:
+        await connection.close(timeout=10)
+    by_origin: dict[tuple[int, int], Letter] = {}
+    async with aclosing(letters(at["kafka"], counted)) as found:
+        async for letter in found:
+            by_origin[letter.partition, letter.offset] = letter if whole else letter._replace(record=NOTHING)
+    return [(letter, origin in done) for origin, letter in by_origin.items() if wanted(letter)]
+
+
+def counted_topics(topic: str) -> list[CountedTopic]:
+    """The counted topic of that name, or all of them.
+
+    Raises:
+        SetupError: there is none of that name.
+    """
+    chosen = [counted for counted in COUNTED if topic in {"", counted.topic.name}]
+    if not chosen:
+        raise SetupError(f"{topic} is not a counted topic; these are: {', '.join(one.topic.name for one in COUNTED)}")
+    return chosen
+
+
+def _wanted(reason: str) -> Callable[[Letter], bool]:
+    return lambda letter: reason in {"", letter.reason}
+
+
+def _endpoints() -> Endpoints:
+    return endpoints.read(LocalSettings().home)

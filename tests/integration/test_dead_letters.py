@@ -1,0 +1,179 @@
+"""What cannot be counted becomes a dead letter, and can be put back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+import msgspec
+import pytest
+
+from deploy.local.endpoints import Endpoints
+from services.petitions.consumers import SIGNATURES
+from shared.database import connected
+from shared.events.actions import ActionReference
+from shared.events.cloudevents import Envelope
+from shared.kafka.redriving import Letter, applied, letters, redrive
+from shared.kafka.replaying import replay
+from tests.support.counting import PARTITIONS, World, key_of, signature, world
+
+REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
+ANA = key_of("ana")
+TIME = b"2026-12-01T12:00:00.250Z"
+
+
+@pytest.fixture
+async def signatures(platform: Endpoints, make_database: Callable[[str], Awaitable[str]]) -> AsyncIterator[World]:
+    async with world(SIGNATURES, await make_database("petitions"), platform["kafka"]) as made:
+        yield made
+
+
+def submitted_as(version: str) -> list[tuple[str, bytes]]:
+    return Envelope("signature-submitted", source="/tests", version=version).headers(TIME)
+
+
+async def waiting(made: World) -> list[Letter]:
+    async with aclosing(letters(made.kafka, made.counted)) as found:
+        done = await made.pool.fetch('SELECT partition, "offset" FROM dead_letters WHERE applied')
+        known = {(row["partition"], row["offset"]) for row in done}
+        by_origin = {(letter.partition, letter.offset): letter async for letter in found}
+        return [letter for origin, letter in by_origin.items() if origin not in known]
+
+
+async def put_back(made: World) -> int:
+    count = await redrive(made.kafka, made.counted, await waiting(made))
+    await made.count()
+    return count
+
+
+async def states(made: World) -> dict[bytes, str]:
+    return {key: row["state"] for key, row in (await made.rows()).items()}
+
+
+async def differences(made: World) -> list[str]:
+    async with aclosing(replay(made.database, made.kafka, made.counted)) as reports:
+        return [difference async for report in reports for difference in report.differences]
+
+
+async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_partition_moves(
+    signatures: World,
+) -> None:
+    good = msgspec.json.encode(signature("ana"))
+    other = Envelope("signature-erased", source="/tests").headers(TIME)
+    bad: list[tuple[str, bytes, bytes | None, list[tuple[str, bytes]]]] = [
+        ("unreadable", ANA, b'{"campaign": ', submitted_as("1.0")),
+        ("unreadable", ANA, b'{"campaign": "\xff"}', submitted_as("1.0")),
+        ("invalid", ANA, b"[]", submitted_as("1.0")),
+        ("invalid", ANA, b"{}", submitted_as("1.0")),
+        ("invalid", ANA, good.replace(b'"FR"', b"7"), submitted_as("1.0")),
+        ("invalid", ANA, good.replace(b'"FR"', b'"\\u0000"'), submitted_as("1.0")),
+        ("invalid", ANA, good.replace(b'"digest":"', b'"digest":"x'), submitted_as("1.0")),
+        ("unreadable", ANA, b'{"x": ' + b"[" * 5000, submitted_as("1.0")),
+        ("no-value", ANA, None, submitted_as("1.0")),
+        ("oversize", ANA, b"x" * 900_000, submitted_as("1.0")),
+        ("bad-key", b"short", good, submitted_as("1.0")),
+        ("unknown-version", ANA, good, submitted_as("2.0")),
+        ("unknown-type", ANA, good, other),
+        ("not-a-cloudevent", ANA, good, []),
+        ("bad-origin", ANA, good, [*submitted_as("1.0"), ("ce_origin", b"elsewhere/0/0")]),
+    ]
+    for _, key, value, headers in bad:
+        await signatures.say("submitted", key, value, partition=1, headers=headers)
+    await signatures.say("submitted", ANA, good, partition=1, headers=submitted_as("1.7"))
+    await signatures.count()
+    assert await states(signatures) == {ANA: "r"}
+    found = await signatures.letters()
+    assert [reason for reason, _ in found] == [reason for reason, *_ in bad]
+    for (_, record), (_, key, value, headers) in zip(found, bad, strict=True):
+        assert (record.key, record.value, record.partition) == (key, value, 1)
+        assert [header for header in record.headers if not header[0].startswith("dlq_")] == headers
+    assert Counter(row["reason"] for row in await signatures.pool.fetch("SELECT reason FROM dead_letters")) == Counter(
+        reason for reason, *_ in bad
+    )
+
+
+async def test_a_withdrawal_without_a_submission_is_a_dead_letter_and_never_undoes_a_later_one(
+    signatures: World,
+) -> None:
+    await signatures.say("withdrawn", ANA, REFERENCE)
+    await signatures.say("submitted", ANA, signature("ana"))
+    await signatures.count()
+    assert [reason for reason, _ in await signatures.letters()] == ["no-submission"]
+    assert await put_back(signatures) == 1
+    assert await states(signatures) == {ANA: "r"}
+    assert await put_back(signatures) == 0
+    assert await differences(signatures) == []
+
+
+async def test_a_withdrawal_that_only_newer_code_understands_does_not_undo_a_repeat_after_it(signatures: World) -> None:
+    newer = Envelope("signature-withdrawn", source="/tests", version="2.0").headers(TIME)
+    await signatures.say("submitted", ANA, signature("ana"))
+    partition, offset = await signatures.say("withdrawn", ANA, REFERENCE, headers=newer)
+    await signatures.say("submitted", ANA, signature("ana"))
+    await signatures.count()
+    origin = f"{signatures.topic}/{partition}/{offset}".encode()
+    understood = [*Envelope("signature-withdrawn", source="/tests").headers(TIME), ("ce_origin", origin)]
+    await signatures.say("withdrawn", ANA, REFERENCE, headers=understood)
+    await signatures.count()
+    assert await states(signatures) == {ANA: "r"}
+    assert await differences(signatures) == []
+
+
+async def test_redriving_twice_gives_what_once_gives(signatures: World) -> None:
+    early, late = key_of("early"), key_of("late")
+    await signatures.say("invalidated", early, REFERENCE)
+    await signatures.say("confirmed", late, msgspec.json.encode({"digest": ""}))
+    await signatures.count()
+    everything = await waiting(signatures)
+    assert len(everything) == 2
+    for _ in range(2):
+        await redrive(signatures.kafka, signatures.counted, everything)
+    await signatures.say("submitted", late, signature("late"))
+    await signatures.count()
+    once = (
+        await states(signatures),
+        sum(delta.change for batch in await signatures.tallies() for delta in batch.deltas),
+    )
+    await put_back(signatures)
+    await put_back(signatures)
+    twice = (
+        await states(signatures),
+        sum(delta.change for batch in await signatures.tallies() for delta in batch.deltas),
+    )
+    assert once == twice == ({late: "r"}, 1)
+    assert await differences(signatures) == []
+
+
+async def test_a_redriven_submission_counts_once_in_the_minute_it_was_first_accepted(signatures: World) -> None:
+    headers = submitted_as("2.0")
+    partition, offset = await signatures.say("submitted", ANA, signature("ana"), headers=headers)
+    await signatures.count()
+    accepted = (await signatures.records(signatures.topic, PARTITIONS))[0].timestamp
+    [letter] = await waiting(signatures)
+    repaired = letter._replace(
+        accepted="2026-11-20T10:00:30.000Z",
+        record=letter.record._replace(packed_headers=_packed(submitted_as("1.0"))),
+    )
+    for _ in range(2):
+        await redrive(signatures.kafka, signatures.counted, [repaired])
+        await signatures.count()
+    row = (await signatures.rows())[ANA]
+    assert (row["partition"], row["opened"], row["state"]) == (partition, offset, "r")
+    assert row["minute"] * 60_000 == 1_795_168_800_000 < accepted
+    async with connected(signatures.pool) as connection:
+        assert await applied(connection, signatures.counted) == {(partition, offset)}
+    assert sum(delta.change for batch in await signatures.tallies() for delta in batch.deltas) == 1
+
+
+def _packed(headers: list[tuple[str, bytes]]) -> bytes:
+    """Headers as they stand in a log."""
+    parts = [_number(len(headers))]
+    for name, value in headers:
+        parts += [_number(len(name)), name.encode(), _number(len(value)), value]
+    return b"".join(parts)
+
+
+def _number(value: int) -> bytes:
+    assert value < 64
+    return bytes([value << 1])
