@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 PLAIN_EVERY_SECONDS: Final = 5.0
-RATE_WINDOW_SECONDS: Final = 3.0
+RATE_WINDOW_SECONDS: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -31,13 +31,16 @@ class Figures:
     mails_target: int = 0
     _samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=64))
 
+    def note(self, acknowledged: int) -> None:
+        """Set `acknowledged` as it is now."""
+        self.acknowledged = acknowledged
+        self._samples.append((time.monotonic(), acknowledged))
+
     def rate(self) -> float:
         """Actions acknowledged a second, over the last moments."""
         now = time.monotonic()
-        self._samples.append((now, self.acknowledged))
-        recent = [sample for sample in self._samples if now - sample[0] <= RATE_WINDOW_SECONDS]
-        elapsed = now - recent[0][0]
-        return (self.acknowledged - recent[0][1]) / elapsed if elapsed > 0 else 0.0
+        first = next((sample for sample in self._samples if now - sample[0] <= RATE_WINDOW_SECONDS), None)
+        return (self.acknowledged - first[1]) / (now - first[0]) if first else 0.0
 
 
 class Display:

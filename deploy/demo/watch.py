@@ -38,7 +38,7 @@ class Watch:
             while True:
                 for campaign, address in self._addresses.items():
                     await self._look(client, campaign, address)
-                self._figures.acknowledged = self._journal.acknowledged
+                self._figures.note(self._journal.acknowledged)
                 self._figures.counted = self.counted()
                 self._figures.mails = await asyncio.to_thread(self._mailbox.scan)
                 await asyncio.sleep(LOOK_EVERY_SECONDS)

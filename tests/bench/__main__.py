@@ -14,7 +14,6 @@ from shared.errors import MilleplumesError
 from tests.bench import machine, report, wrk
 from tests.bench.rounds import Bench
 
-
 BUSY: Final = 0.05
 
 
