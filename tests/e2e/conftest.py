@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -21,7 +21,7 @@ from tests.support.page_preview import Preview, Stage
 from tests.support.page_samples import samples
 
 DEADLINE_MS = 15_000
-LOOP = "session"
+LOOP: Final = "session"
 HERE = Path(__file__).parent
 
 OpenPage = Callable[..., Awaitable[Page]]

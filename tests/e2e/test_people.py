@@ -1,0 +1,239 @@
+"""People act in a real browser, through every service: with a script and without, and the board says what SQL says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import asyncpg
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.conftest import OpenPage
+from tests.support.running import Running
+
+DEADLINE_S = 60.0
+DEADLINE_MS = 60_000
+CAMPAIGN = """
+campaign:
+  slug: {slug}
+  title: {{en: A marathon to test, fr: Un marathon à essayer}}
+  opens: 2020-01-01T00:00:00Z
+  closes: 2100-01-01T00:00:00Z
+  goal: 200
+  languages: [en, fr]
+  policies: {{one_per: email, confirmation: optional, public_evidence: [confirmed, recorded], public_threshold: 1}}
+cases:
+  - slug: first-{slug}
+    name: Sample Case
+    country: FR
+    status: detained
+    goal: 10
+    story: {{en: A story., fr: Une histoire.}}
+    petition: {{slug: free-{slug}, title: {{en: Free the sample., fr: Libérez.}}, text: {{en: Free., fr: Libérez.}}, targets: []}}
+  - slug: second-{slug}
+    name: Another Case
+    country: DE
+    status: detained
+    story: {{en: Another story.}}
+    petition: {{slug: free-too-{slug}, title: {{en: Free the other.}}, text: {{en: Free.}}, targets: []}}
+"""  # noqa: E501  one line of YAML each
+
+
+@dataclass(frozen=True)
+class Marathon:
+    """A campaign of its own on a running system."""
+
+    running: Running
+    slug: str
+
+    @property
+    def board(self) -> str:
+        return f"{self.running.endpoints()['marathon']}/campaigns/{self.slug}/board"
+
+    @property
+    def case(self) -> str:
+        return f"{self.running.endpoints()['marathon']}/cases/first-{self.slug}"
+
+    def address(self, name: str) -> str:
+        """An e-mail address that nobody else in this test uses."""
+        return f"{name}@{self.slug}.example.org"
+
+
+@pytest.fixture(scope="module")
+def marathon(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Marathon:
+    """A fresh campaign with two cases."""
+    slug = f"people-{secrets.token_hex(4)}"
+    file = tmp_path_factory.mktemp("people") / "campaign.yaml"
+    file.write_text(CAMPAIGN.format(slug=slug))
+    subprocess.run(
+        [sys.executable, "-m", "deploy.mille", "campaigns", "import", str(file)],
+        env={"MILLE_HOME": str(system.home.root), "PATH": "/usr/bin:/bin"},
+        check=True,
+        timeout=120,
+    )
+    return Marathon(system, slug)
+
+
+async def fill_in(page: Page, email: str, country: str = "FR") -> None:
+    """Fill in who acts, and agree."""
+    await page.fill("#given_name", "Ana")
+    await page.fill("#family_name", "Díaz")
+    await page.fill("#email", email)
+    await page.select_option("#country", country)
+    await page.check("#privacy")
+
+
+async def send(page: Page) -> None:
+    await page.click("form#act button[type=submit]")
+
+
+@pytest.mark.parametrize("scripts", [False, True], ids=["without a script", "with a script"])
+async def test_a_person_signs_and_is_thanked(*, scripts: bool, marathon: Marathon, open_page: OpenPage) -> None:
+    page = await open_page(scripts=scripts, width=360)
+    await page.goto(f"{marathon.case}?lang=fr")
+    await fill_in(page, marathon.address(f"signs-{scripts}"))
+    await send(page)
+    await page.wait_for_url("**/thanks/**")
+    assert await page.get_attribute("html", "lang") == "fr"
+    assert await page.inner_text("h1") == "Merci."
+    assert await page.locator(".nextcase h3").inner_text() == "Another Case"
+    state = page.locator("[data-receipt]")
+    if scripts:
+        await expect(state).to_have_text("compté", timeout=DEADLINE_MS)
+    else:
+        async with asyncio.timeout(DEADLINE_S):
+            while await state.inner_text() != "compté":
+                await page.click(".slip a")
+
+
+@pytest.mark.parametrize("scripts", [False, True], ids=["without a script", "with a script"])
+async def test_a_form_that_cannot_be_taken_comes_back_with_all_that_was_typed(
+    *, scripts: bool, marathon: Marathon, open_page: OpenPage
+) -> None:
+    page = await open_page(scripts=scripts, width=360)
+    await page.goto(marathon.case)
+    await fill_in(page, "ana.example.org", "DE")
+    await page.check("#updates")
+    await page.uncheck("#privacy")
+    async with page.expect_navigation() as navigation:
+        await send(page)
+    answer = await navigation.value
+    assert answer is not None
+    assert answer.status == 422
+    assert answer.headers["cache-control"] == "no-store"
+    assert await page.input_value("#given_name") == "Ana"
+    assert await page.input_value("#email") == "ana.example.org"
+    assert await page.input_value("#country") == "DE"
+    assert await page.is_checked("#updates")
+    links = page.locator("#summary a")
+    assert [await link.get_attribute("href") for link in await links.all()] == ["#email", "#privacy"]
+    assert await page.locator("#email").get_attribute("aria-invalid") == "true"
+    assert "ana@example.org" in await page.inner_text("#email-wrong")
+    await fill_in(page, marathon.address(f"mends-{scripts}"))
+    await send(page)
+    await page.wait_for_url("**/thanks/**")
+
+
+async def test_a_person_writes_a_letter_and_is_thanked(marathon: Marathon, open_page: OpenPage) -> None:
+    page = await open_page(scripts=False)
+    await page.goto(marathon.case)
+    await page.click("text=Write a letter")
+    await page.fill("#text", "The lilac by your window is in flower.")
+    await fill_in(page, marathon.address("writes"))
+    await send(page)
+    await page.wait_for_url("**/thanks/**")
+    assert await page.inner_text("h1") == "Thank you."
+
+
+async def test_the_link_in_the_mail_shows_one_button_and_the_button_confirms(
+    marathon: Marathon, open_page: OpenPage
+) -> None:
+    page = await open_page(scripts=False, width=360)
+    await page.goto(marathon.case)
+    email = marathon.address("confirms")
+    await fill_in(page, email)
+    await send(page)
+    await page.wait_for_url("**/thanks/**")
+    await page.goto(await link_in_mail(marathon, email))
+    assert await page.locator("form").count() == await page.locator("button").count() == 1
+    assert "Sample Case" in await page.inner_text("main")
+    await page.click("button")
+    assert await page.inner_text("h1") == "Thank you. It is confirmed."
+
+
+async def link_in_mail(marathon: Marathon, email: str) -> str:
+    """The link to confirm in the mail to `email`."""
+    mailbox = Path(marathon.running.endpoints()["mailbox"] or "")
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            for file in mailbox.glob("*.eml"):
+                mail = message_from_bytes(file.read_bytes(), policy=policy.default)
+                text = mail.get_body(("plain",))
+                if email in str(mail["To"]) and text is not None:
+                    found = re.search(r"https?://\S+/confirm/\S+", text.get_content())
+                    assert found is not None
+                    return found.group()
+            await asyncio.sleep(0.1)
+
+
+async def test_the_board_climbs_while_one_watches_and_says_what_sql_says(
+    marathon: Marathon, open_page: OpenPage
+) -> None:
+    board = await open_page(reduced_motion="reduce")
+    await board.goto(marathon.board)
+    before = int(await board.get_attribute("#count", "data-count") or "")
+    for number, country in enumerate(("GB", "GB", "NZ")):
+        page = await open_page(scripts=False)
+        await page.goto(marathon.case)
+        await fill_in(page, marathon.address(f"climbs-{number}"), country)
+        await send(page)
+        await page.wait_for_url("**/thanks/**")
+    await expect(board.locator("#count")).not_to_have_attribute("data-count", str(before), timeout=DEADLINE_MS)
+    rows = await rows_by_country(marathon)
+    async with asyncio.timeout(DEADLINE_S):
+        while await countries_on(board) != rows:
+            await asyncio.sleep(0.1)
+            rows = await rows_by_country(marathon)
+    assert rows["GB"] == 2
+    assert rows["NZ"] == 1
+    assert int(await board.get_attribute("#count", "data-count") or "") == sum(rows.values())
+    still = await open_page(scripts=False)
+    await still.goto(marathon.board)
+    assert await countries_on(still) == rows
+    assert await still.get_attribute("#m-GB", "d") == await board.get_attribute("#m-GB", "d")
+
+
+async def countries_on(board: Page) -> dict[str, int]:
+    """The table of countries, those folded away included."""
+    found: dict[str, int] = await board.evaluate(
+        """() => Object.fromEntries(
+            Array.from(document.querySelectorAll("#countries tr[data-key], #countries-more tr[data-key]"))
+            .map((row) => [row.dataset.key, Number(row.cells[1].textContent.replace(/\\D/g, ""))]))"""
+    )
+    return found
+
+
+async def rows_by_country(marathon: Marathon) -> dict[str, int]:
+    """The rows that count, by country, in both databases that count."""
+    counts: dict[str, int] = {}
+    databases = marathon.running.endpoints()["databases"]
+    for database, table in (("petitions", "signatures"), ("letters", "messages")):
+        connection = await asyncpg.connect(databases[database])
+        try:
+            found = await connection.fetch(
+                f"""SELECT d.country, count(*) AS people FROM {table} t JOIN dimensions d ON d.id = t.dimensions
+                WHERE d.campaign = $1 AND t.state IN ('r', 'c') AND NOT t.invalidated GROUP BY d.country""",  # noqa: S608
+                marathon.slug,
+            )
+        finally:
+            await connection.close()
+        for row in found:
+            counts[row["country"]] = counts.get(row["country"], 0) + row["people"]
+    return counts
