@@ -81,7 +81,7 @@ class Driver:
             await self._settle(began)
             await self._press(sender)
         finally:
-            await sender.close()
+            sender.close()
         return await self._judge(start)
 
     async def _import(self) -> str:

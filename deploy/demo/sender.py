@@ -10,17 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import httpx
 import msgspec
 
+from deploy.demo.client import Answer, Client
 from deploy.demo.posts import Post
 from shared.errors import MilleplumesError
 
 DEADLINE_SECONDS: Final = 180.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 3.0
-TIMEOUT_SECONDS: Final = 15.0
-CONNECTIONS: Final = 64
 COME_BACK: Final = (429, 503)
 
 
@@ -58,12 +56,11 @@ class Sender:
         self._authorization = {"authorization": f"Bearer {api_key}"}
         self._journal = journal
         self._random = random.Random(0)  # noqa: S311 - spreads retries, guards nothing
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-        self._client = httpx.AsyncClient(limits=limits, timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._client = Client()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        self._client.close()
 
     async def send_all(self, posts: Iterator[Post], at_once: int) -> None:
         """Send all `posts`, `at_once` of them side by side.
@@ -81,8 +78,8 @@ class Sender:
         Raises:
             DemoError: no answer before the deadline.
         """
-        response, _ = await self._until_answered(method, url, {}, b"")
-        return response.status_code
+        answer, _ = await self._until_answered(method, url, {}, b"")
+        return answer.status
 
     async def _work(self, posts: Iterator[Post]) -> None:
         for post in posts:
@@ -91,44 +88,43 @@ class Sender:
     async def _send(self, post: Post) -> None:
         headers = {"content-type": post.content_type, **(self._authorization if post.authorized else {})}
         url = self._origins[post.service] + post.path
-        response, tries = await self._until_answered("POST", url, headers, post.body)
+        answer, tries = await self._until_answered("POST", url, headers, post.body)
         self._journal.repeated += (tries - 1) * post.actions
-        if response.status_code != post.status:
-            raise DemoError(f"POST {post.path} was answered {response.status_code}, not {post.status}")
+        if answer.status != post.status:
+            raise DemoError(f"POST {post.path} was answered {answer.status}, not {post.status}")
         if post.actions == 0:
-            self._journal.refused[response.status_code] += 1
+            self._journal.refused[answer.status] += 1
         elif post.authorized:
-            self._read_batch(post, response)
+            self._read_batch(post, answer)
         self._journal.acknowledged += post.actions
 
-    def _read_batch(self, post: Post, response: httpx.Response) -> None:
-        answer = msgspec.json.decode(response.content, type=_BatchAnswer)
-        rejected = tuple(sorted(item.index for item in answer.rejected))
-        if answer.accepted != post.actions or rejected != post.bad_items:
+    def _read_batch(self, post: Post, answer: Answer) -> None:
+        batch = msgspec.json.decode(answer.body, type=_BatchAnswer)
+        rejected = tuple(sorted(item.index for item in batch.rejected))
+        if batch.accepted != post.actions or rejected != post.bad_items:
             raise DemoError(
-                f"a batch was answered with {answer.accepted} accepted and {len(rejected)} rejected, "
+                f"a batch was answered with {batch.accepted} accepted and {len(rejected)} rejected, "
                 f"not {post.actions} and {len(post.bad_items)}"
             )
         self._journal.refused_items += len(rejected)
 
     async def _until_answered(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[httpx.Response, int]:
+    ) -> tuple[Answer, int]:
         deadline = time.monotonic() + DEADLINE_SECONDS
         pause = FIRST_PAUSE_SECONDS
         tries = 0
         while True:
             tries += 1
-            why = "no connection"
             try:
-                response = await self._client.request(method, url, headers=headers, content=body)
-                if response.status_code not in COME_BACK:
-                    return response, tries
-                why = f"status {response.status_code}"
-            except httpx.TransportError as error:
+                answer = await self._client.ask(method, url, headers=headers, body=body)
+                if answer.status not in COME_BACK:
+                    return answer, tries
+                why = f"status {answer.status}"
+            except (OSError, TimeoutError) as error:
                 why = type(error).__name__
             if time.monotonic() + pause > deadline:
-                path = httpx.URL(url).path.split("/")[1]
-                raise DemoError(f"no answer within {DEADLINE_SECONDS:g} s from /{path}...: {why}")
+                service = next(name for name, origin in self._origins.items() if url.startswith(origin))
+                raise DemoError(f"{service} gave no answer within {DEADLINE_SECONDS:g} s: {why}")
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import httpx
+import msgspec
 
+from deploy.demo.client import Client
 from deploy.demo.display import Figures
 from deploy.demo.mailbox import Mailbox
 from deploy.demo.sender import DemoError, Journal
@@ -16,7 +17,6 @@ from deploy.demo.sender import DemoError, Journal
 LOOK_EVERY_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 120.0
 """So long nothing may move before the demo gives up."""
-TIMEOUT_SECONDS: Final = 5.0
 OK: Final = 200
 
 
@@ -34,7 +34,8 @@ class Watch:
 
     async def follow(self) -> None:
         """Look again and again until cancelled. A service that is away leaves what was last seen."""
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+        client = Client()
+        try:
             while True:
                 for campaign, address in self._addresses.items():
                     await self._look(client, campaign, address)
@@ -42,6 +43,8 @@ class Watch:
                 self._figures.counted = self.counted()
                 self._figures.mails = await asyncio.to_thread(self._mailbox.scan)
                 await asyncio.sleep(LOOK_EVERY_SECONDS)
+        finally:
+            client.close()
 
     def counted(self) -> int:
         """The totals of all campaigns together."""
@@ -71,13 +74,13 @@ class Watch:
     def _seen(self) -> tuple[int, int, int]:
         return self._figures.counted, self._figures.mails, sum(self.confirmed().values())
 
-    async def _look(self, client: httpx.AsyncClient, campaign: str, address: str) -> None:
+    async def _look(self, client: Client, campaign: str, address: str) -> None:
         try:
-            response = await client.get(address)
-        except httpx.TransportError:
+            answer = await client.ask("GET", address)
+        except (OSError, TimeoutError):
             return
-        if response.status_code == OK:
-            self.documents[campaign] = response.json()
+        if answer.status == OK:
+            self.documents[campaign] = msgspec.json.decode(answer.body)
             if campaign == next(iter(self._addresses)):
                 self._figures.lag_seconds = float(self.documents[campaign]["lag_seconds"])
                 self._figures.state = str(self.documents[campaign]["state"])
