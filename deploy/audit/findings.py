@@ -1,0 +1,75 @@
+"""What an audit checks and finds. Nothing here holds a key: a key may stand for a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from shared import topics
+
+
+class Source(NamedTuple):
+    """A counted topic, the service whose database holds its rows, and their table."""
+
+    topic: str
+    service: str
+    table: str
+
+
+SOURCES: Final = (
+    Source(topics.SIGNATURES.name, "petitions", "signatures"),
+    Source(topics.ACTS.name, "petitions", "acts"),
+    Source(topics.MESSAGES.name, "letters", "messages"),
+)
+
+
+class Place(NamedTuple):
+    """One partition of a counted topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+class Cell(NamedTuple):
+    """A smallest thing that is counted."""
+
+    campaign: str
+    case: str
+    section: str | None
+    kind: str
+    channel: str
+    country: str
+    language: str
+    evidence: str
+
+
+@dataclass(slots=True)
+class PlaceReport:
+    """What was checked of one partition.
+
+    `next` is how far it was counted, `rows` how many rows are there and `counted` how many of them count. Offsets from
+    `start` to before `end` were compared with the log, in which `submitted` records of `keys` keys stand.
+    """
+
+    next: int
+    rows: int = 0
+    counted: int = 0
+    ledger: int | None = None
+    start: int = 0
+    end: int = 0
+    submitted: int = 0
+    keys: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """The whole audit: `differences` is empty where everything agrees."""
+
+    places: dict[Place, PlaceReport] = field(default_factory=dict)
+    ledger_rows: int = 0
+    campaigns: dict[str, int] = field(default_factory=dict)
+    """The total of every campaign, from the ledger."""
+    differences: list[str] = field(default_factory=list)

@@ -1,0 +1,176 @@
+"""The ledger, recomputed from the very bytes that it keeps: its chains, its sums, and what was published of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import asyncpg
+
+from deploy.audit.findings import Cell, Place
+
+# PostgreSQL itself hashes: nothing of marathon's code is used.
+_BROKEN = """
+SELECT * FROM (SELECT source, partition, first,
+    first IS DISTINCT FROM coalesce(lag(next) OVER chain, 0) AS not_next,
+    previous_hash IS DISTINCT FROM coalesce(lag(hash) OVER chain, decode(repeat('00', 32), 'hex')) AS not_chained,
+    hash IS DISTINCT FROM sha256(convert_to(concat_ws(E'\\n', source || '/' || partition, epoch, first, next,
+        (SELECT string_agg(encode(digest, 'hex'), ',' ORDER BY place)
+         FROM unnest(digests) WITH ORDINALITY AS parts (digest, place)),
+        encode(previous_hash, 'hex'), ''), 'UTF8')) AS not_its_hash,
+    digests IS DISTINCT FROM (SELECT array_agg(sha256(part) ORDER BY place)
+        FROM unnest("values") WITH ORDINALITY AS parts (part, place)) AS not_its_content
+FROM ledger WINDOW chain AS (PARTITION BY source, partition ORDER BY first)) AS rows
+WHERE not_next OR not_chained OR not_its_hash OR not_its_content ORDER BY source, partition, first
+"""
+_ROWS = "SELECT count(*) FROM ledger"
+_FAULTS: Final = {
+    "not_next": "does not begin where the row before it ends",
+    "not_chained": "does not hold the hash of the row before it",
+    "not_its_hash": "does not have the hash that it should",
+    "not_its_content": "was changed: its digests are not those of its content",
+}
+_HEADS = """
+SELECT sources.source, sources.partition, sources.halted,
+    sources.next = last.next AND sources.hash = last.hash AS agrees
+FROM sources LEFT JOIN LATERAL (
+    SELECT next, hash FROM ledger WHERE (source, partition) = (sources.source, sources.partition)
+    ORDER BY first DESC LIMIT 1
+) AS last ON true
+"""
+
+
+async def verify_chains(connection: asyncpg.Connection, differences: list[str]) -> int:
+    """Check every row against the one before it, its content and the heads; returns how many rows there are."""
+    for row in await connection.fetch(_BROKEN):
+        differences += [
+            f"ledger of {row['source']}/{row['partition']}: the row from {row['first']} {fault}"
+            for name, fault in _FAULTS.items()
+            if row[name]
+        ]
+    for source, partition, halted, agrees in await connection.fetch(_HEADS):
+        if halted is not None:
+            differences.append(f"ledger of {source}/{partition}: halted ({halted})")
+        if agrees is False:
+            differences.append(f"ledger of {source}/{partition}: its head is not its last row")
+    return int(await connection.fetchval(_ROWS))
+
+
+_EXPAND = """
+CREATE TEMPORARY TABLE audited ON COMMIT DROP AS
+SELECT ledger.source, ledger.partition, ledger.next, delta.campaign, delta."case", delta.section, delta.kind,
+    delta.channel, delta.country, delta.language, delta.evidence, sum(delta.change)::bigint AS change,
+    sum(delta.withdrawn)::bigint AS withdrawn
+FROM ledger CROSS JOIN unnest(ledger."values") AS part CROSS JOIN jsonb_to_recordset(
+    convert_from(part, 'UTF8')::jsonb -> 'deltas'
+) AS delta (campaign text, "case" text, section text, kind text, channel text, country text, language text,
+    evidence text, change bigint, withdrawn bigint)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+"""
+_ANALYZE = "ANALYZE audited"
+
+
+async def expand(connection: asyncpg.Connection) -> None:
+    """Unpack all deltas of the ledger into a temporary table for what follows."""
+    await connection.execute(_EXPAND)
+    await connection.execute(_ANALYZE)
+
+
+_ENDS = "SELECT max(next) FROM ledger WHERE source = $1 AND partition = $2"
+
+
+async def reached(connection: asyncpg.Connection, place: Place) -> int:
+    """How far the ledger has come with `place`."""
+    return int(await connection.fetchval(_ENDS, *place) or 0)
+
+
+_CELLS_UP_TO = """
+SELECT campaign, "case", section, kind, channel, country, language, evidence, sum(change)::bigint AS change
+FROM audited WHERE source = $1 AND partition = $2 AND next <= $3
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING sum(change) <> 0
+"""
+
+
+async def cells_up_to(connection: asyncpg.Connection, place: Place, next_: int) -> dict[Cell, int]:
+    """What the tally batches of `place` below offset `next_` add up to, cell by cell."""
+    return {Cell(*row[:8]): row["change"] for row in await connection.fetch(_CELLS_UP_TO, *place, next_)}
+
+
+_UNEQUAL = """
+WITH stored AS (
+    SELECT campaign, "case", coalesce(section, '') AS section, kind, channel, country, language, evidence,
+        count, withdrawn
+    FROM cells
+), summed AS (
+    SELECT campaign, "case", coalesce(section, '') AS section, kind, channel, country, language, evidence,
+        sum(change) AS count, sum(withdrawn) AS withdrawn
+    FROM audited GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+)
+SELECT concat_ws(', ', campaign, "case", section, kind, channel, country, language, evidence) AS cell,
+    coalesce(stored.count, 0) AS stored, coalesce(summed.count, 0) AS summed
+FROM stored FULL JOIN summed USING (campaign, "case", section, kind, channel, country, language, evidence)
+WHERE coalesce(stored.count, 0) <> coalesce(summed.count, 0)
+    OR coalesce(stored.withdrawn, 0) <> coalesce(summed.withdrawn, 0)
+"""
+_COURSES = """
+SELECT campaign, coalesce(course.count, 0) AS course, coalesce(summed.count, 0) AS summed
+FROM (SELECT campaign, sum(change) AS count FROM minutes GROUP BY 1) AS course
+FULL JOIN (SELECT campaign, sum(change) AS count FROM audited GROUP BY 1) AS summed USING (campaign)
+"""
+
+
+async def verify_sums(connection: asyncpg.Connection, differences: list[str]) -> dict[str, int]:
+    """Compare the stored totals and courses with the sum of the ledger; returns every campaign's total."""
+    for cell, stored, summed in await connection.fetch(_UNEQUAL):
+        differences.append(f"totals of {cell}: {stored} are stored, the ledger adds up to {summed}")
+    totals = {}
+    for campaign, course, summed in await connection.fetch(_COURSES):
+        totals[campaign] = int(summed)
+        if course != summed:
+            differences.append(f"course of {campaign}: {course} are stored, the ledger adds up to {summed}")
+    return totals
+
+
+_CAMPAIGNS = "SELECT slug, document::text FROM campaigns ORDER BY slug"
+_PUBLISHED = "SELECT campaign, document::text FROM published ORDER BY campaign"
+
+
+async def campaigns(connection: asyncpg.Connection) -> dict[str, str]:
+    """Every campaign, as JSON."""
+    return {row["slug"]: row["document"] for row in await connection.fetch(_CAMPAIGNS)}
+
+
+async def published(connection: asyncpg.Connection) -> dict[str, str]:
+    """The document last published of every campaign, as JSON."""
+    return {row["campaign"]: row["document"] for row in await connection.fetch(_PUBLISHED)}
+
+
+_HEAD = """
+SELECT next FROM ledger WHERE source || '/' || partition = $1 AND hash = decode($2, 'hex')
+"""
+_SUMS_UP_TO = """
+SELECT evidence, "case", country, sum(change)::bigint AS change
+FROM audited JOIN unnest($2::text[], $3::bigint[]) AS head (place, next)
+    ON audited.source || '/' || audited.partition = head.place AND audited.next <= head.next
+WHERE campaign = $1 GROUP BY 1, 2, 3
+"""
+
+
+async def ends_of(connection: asyncpg.Connection, heads: Mapping[str, str], differences: list[str]) -> dict[str, int]:
+    """The offsets up to which a document with these `heads` counted; heads that the ledger does not have are told."""
+    ends = {}
+    for place, head in heads.items():
+        next_ = await connection.fetchval(_HEAD, place, head)
+        if next_ is None:
+            differences.append(f"{place}: its published head {head[:12]}... is no row of the ledger")
+        else:
+            ends[place] = int(next_)
+    return ends
+
+
+async def sums_up_to(
+    connection: asyncpg.Connection, campaign: str, ends: Mapping[str, int]
+) -> Iterable[Mapping[str, Any]]:
+    """What `campaign` had by evidence, case and country when each place had been counted up to its end."""
+    rows = await connection.fetch(_SUMS_UP_TO, campaign, list(ends), list(ends.values()))
+    return [dict(row) for row in rows]

@@ -1,0 +1,103 @@
+"""The distinct rows, as the services' databases hold them at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+
+from deploy.audit.findings import Cell, Place, PlaceReport, Source
+from deploy.audit.log import DeadLetters, Submitted
+
+CONNECT_S: Final = 10.0
+STATEMENT_S: Final = 600.0
+AT_ONCE: Final = 20_000
+
+
+@asynccontextmanager
+async def moment(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that sees one state of its database until it ends."""
+    connection = await asyncpg.connect(
+        url, timeout=CONNECT_S, command_timeout=STATEMENT_S, server_settings={"application_name": "audit"}
+    )
+    try:
+        async with connection.transaction(isolation="repeatable_read"):
+            yield connection
+    finally:
+        await connection.close(timeout=CONNECT_S)
+
+
+_COUNTED_UP_TO = "SELECT partition, next FROM positions WHERE topic = $1 ORDER BY partition"
+
+
+def _cells_sql(table: str) -> str:
+    return f"""
+WITH alike AS (
+    SELECT partition, dimensions, state::text AS state, invalidated, count(*) AS rows
+    FROM {table} GROUP BY partition, dimensions, 3, invalidated
+)
+SELECT alike.partition, d.campaign, d."case", d.section, d.kind, d.channel, d.country, d.language,
+    CASE WHEN alike.invalidated THEN NULL
+        ELSE ('{{"r": "recorded", "c": "confirmed", "s": "self_reported"}}'::jsonb) ->> alike.state END AS evidence,
+    sum(alike.rows)::bigint AS rows
+FROM alike LEFT JOIN dimensions AS d ON d.id = alike.dimensions
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+"""  # noqa: S608  the tables' names are ours
+
+
+Cells = dict[Place, dict[Cell, int]]
+
+
+async def count(connection: asyncpg.Connection, source: Source, reports: dict[Place, PlaceReport]) -> Cells:
+    """How many rows count, by partition and cell. Adds a report for each partition of `source` to `reports`."""
+    cells: Cells = {}
+    for partition, next_ in await connection.fetch(_COUNTED_UP_TO, source.topic):
+        place = Place(source.topic, partition)
+        reports[place], cells[place] = PlaceReport(next_), {}
+    for partition, *dimensions, rows in await connection.fetch(_cells_sql(source.table)):
+        place = Place(source.topic, partition)
+        report = reports.setdefault(place, PlaceReport(0))
+        report.rows += rows
+        cell = Cell(*dimensions)
+        if cell.evidence is not None:
+            report.counted += rows
+            cells.setdefault(place, {})[cell] = rows
+    return cells
+
+
+_DEAD = 'SELECT "offset", applied FROM dead_letters WHERE topic = $1 AND partition = $2'
+
+
+async def dead_letters(connection: asyncpg.Connection, place: Place) -> DeadLetters:
+    """The records of `place` that could not be counted."""
+    found = [tuple(row) for row in await connection.fetch(_DEAD, *place)]
+    return DeadLetters({offset for offset, _ in found}, {offset for offset, applied in found if not applied})
+
+
+def _first_offsets_sql(table: str) -> str:
+    return f"SELECT partition, key, first_offset FROM {table} WHERE partition = ANY($1::smallint[])"  # noqa: S608
+
+
+async def compare_with_log(
+    connection: asyncpg.Connection, source: Source, submitted: dict[int, Submitted], differences: list[str]
+) -> None:
+    """Compare the rows of some partitions with what the log says was submitted there.
+
+    Every key that was submitted in the range has a row; a row that begins in the range begins where its key was first
+    submitted, and one that began before it holds a key of which the log has only the later submissions.
+    """
+    async for partition, key, first in connection.cursor(
+        _first_offsets_sql(source.table), list(submitted), prefetch=AT_ONCE
+    ):
+        log = submitted[partition]
+        if first >= log.start and not log.may_begin(key, first):
+            place = Place(source.topic, partition)
+            differences.append(f"{place}: a row begins at offset {first}, where its key was not first submitted")
+        log.first.pop(key, None)
+        log.redriven.pop(key, None)
+    for partition, log in submitted.items():
+        place = Place(source.topic, partition)
+        without = sorted([*log.first.values(), *(min(offsets) for offsets in log.redriven.values())])
+        differences += [f"{place}: what was submitted at offset {offset} has no row" for offset in without]

@@ -1,0 +1,59 @@
+"""`mille audit`: recompute the totals by other means and compare."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import asyncpg
+import typer
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from deploy.audit.audit import audit
+from deploy.audit.findings import Report
+from deploy.local import endpoints
+from deploy.local.settings import LocalSettings
+from shared.errors import TransientError
+
+SHOWN: Final = 50
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main() -> None:
+    """Compare rows, ledger, totals, published documents and the log; the exit status is 1 where anything differs."""
+    began = time.monotonic()
+    at = endpoints.read(LocalSettings().home)
+    try:
+        report = asyncio.run(audit(at))
+    except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise TransientError(f"a part of the platform cannot be reached ({type(error).__name__}): is it up?") from None
+    _show(report)
+    for difference in report.differences[:SHOWN]:
+        print(difference)
+    if len(report.differences) > SHOWN:
+        print(f"... and {len(report.differences) - SHOWN} more")
+    verdict = "THESE DIFFER" if report.differences else "everything agrees"
+    print(
+        f"{verdict}: {sum(found.counted for found in report.places.values()):,} counted actions, "
+        f"{report.ledger_rows:,} rows of the ledger, {len(report.campaigns)} campaigns, "
+        f"in {time.monotonic() - began:.1f} s"
+    )
+    raise typer.Exit(1 if report.differences else 0)
+
+
+def _show(report: Report) -> None:
+    table = Table("source", "rows", "counted", "ledger", "offsets checked in the log", "submitted", "keys")
+    for place, found in sorted(report.places.items()):
+        checked = f"{found.start} to {found.end - 1}" if found.end > found.start else "none"
+        if found.start:
+            checked += f" (of {found.next})"
+        figures = (found.rows, found.counted, found.ledger or 0)
+        table.add_row(
+            str(place), *(f"{each:,}" for each in figures), checked, f"{found.submitted:,}", f"{found.keys:,}"
+        )
+    Console().print(table)
