@@ -9,14 +9,15 @@ from typing import Final
 from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, failure, retry_after
 from services.notifications.domain.slow_domains import SlowDomains
 from services.notifications.sender.composing import Composer
-from services.notifications.sender.relay import CLOSING, Outgoing, RefusedError, Relay
+from services.notifications.sender.relay import CLOSING, SENDING_S, Outgoing, RefusedError, Relay
 from services.notifications.storage.mails import Again, Ended, Leased
 from shared.clock import Clock, utc
 from shared.errors import PermanentError, TransientError
 from shared.logging import log
 
-LEAST_LEASE: Final = timedelta(seconds=60)
+LEAST_LEASE: Final = timedelta(seconds=SENDING_S + 5)
 """A mail whose lease ends sooner is left alone: another sender may take it before the relay answers."""
+TRIES_TO_WRITE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,24 @@ class Attempts:
             return Result(mail, Ended(mail.id, "dropped", 0))
         if now - mail.planned_at > GIVE_UP_AFTER:
             return Result(mail, Ended(mail.id, "failed", 0))
+        outgoing = self._written(mail, now)
+        return outgoing if isinstance(outgoing, Result) else await self._send(relay, mail, outgoing, now)
+
+    def _written(self, mail: Leased, now: datetime) -> Outgoing | Result:
         try:
-            outgoing = self._composer.compose(mail)
+            return self._composer.compose(mail)
         except TransientError:
             return self._later(mail, now, 0)
         except PermanentError as error:
-            topic, partition, offset = mail.covers[0].place
-            log.error("mail cannot be written", reason=error.reason, topic=topic, partition=partition, offset=offset)
-            return Result(mail, Ended(mail.id, "failed", 0))
-        return await self._send(relay, mail, outgoing, now)
+            return self._unwritable(mail, error.reason)
+        except Exception:  # noqa: BLE001  whatever it is, it is this mail alone
+            log.exception("mail broke its writer", attempt=mail.attempts)
+            return self._later(mail, now, 0) if mail.attempts < TRIES_TO_WRITE else self._unwritable(mail, "broken")
+
+    def _unwritable(self, mail: Leased, reason: str) -> Result:
+        topic, partition, offset = mail.covers[0].place
+        log.error("mail cannot be written", reason=reason, topic=topic, partition=partition, offset=offset)
+        return Result(mail, Ended(mail.id, "failed", 0))
 
     async def _send(self, relay: Relay, mail: Leased, outgoing: Outgoing, now: datetime) -> Result:
         domain = outgoing.recipient.rpartition("@")[2]

@@ -12,7 +12,7 @@ from services.notifications.sender.mime import mailbox, message, words
 from services.notifications.sender.relay import Outgoing
 from services.notifications.sender.templates import templates
 from services.notifications.sender.view import View, Views
-from services.notifications.sender.wording import shown_name
+from services.notifications.sender.wording import shown_name, written
 from services.notifications.settings import Settings
 from services.notifications.storage.mails import Covered, Leased
 from shared.catalog import Catalog
@@ -31,6 +31,8 @@ class Composer:
         self._recipients = recipients
         self._settings = settings
         self._views = Views(catalog, settings)
+        # A template that cannot be read stops the process at its start, not at the first mail.
+        self._templates = {code: templates(code) for code in written()}
 
     def compose(self, mail: Leased) -> Outgoing:
         """The message of `mail`, the same at every attempt as long as the same acts wait.
@@ -78,11 +80,11 @@ class Composer:
             "view": view,
             "language": view.language,
             "direction": direction(view.language),
-            "preferences": f"{self._settings.notifications_url}/preferences/{token}",
-            "unsubscribe": self._unsubscribe(recipient),
+            "preferences": f"{self._settings.notifications_url}/preferences/{token}?lang={view.language}",
+            "unsubscribe": f"{self._unsubscribe(recipient)}?lang={view.language}",
             "imprint": self._settings.mail_imprint,
         }
-        text, html = templates(view.language)
+        text, html = self._templates[view.language]
         return text.render(values), html.render(values)
 
     def _headers(self, mail: Leased, view: View, to: str) -> list[tuple[str, str]]:

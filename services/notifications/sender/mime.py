@@ -7,6 +7,7 @@ times as long, and mails leave by the thousand.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from binascii import b2a_qp
 from collections.abc import Iterable
@@ -16,6 +17,9 @@ from typing import Final
 CRLF: Final = b"\r\n"
 LONGEST_LINE: Final = 998
 """RFC 5322, 2.1.1."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 !#$%&'*+/^_`{|}~-]+")
+"""A display name that needs no quotes."""
 
 
 def message(headers: Iterable[tuple[str, str]], *, text: str, html: str, boundary: str) -> bytes:
@@ -66,6 +70,8 @@ def mailbox(name: str, display: str, address: str) -> str:
     display = clean(display)
     if not display:
         return address
+    if _PLAIN.fullmatch(display):
+        return f"{display} <{address}>"
     if display.isascii():
         quoted = display.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{quoted}" <{address}>'

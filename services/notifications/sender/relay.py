@@ -13,8 +13,8 @@ from aiosmtplib.errors import SMTPException, SMTPResponseException
 from services.notifications.domain.refusals import Stage
 from services.notifications.settings import Settings
 
-COMMAND_S: Final = 30.0
-SENDING_S: Final = 50.0
+COMMAND_S: Final = 25.0
+SENDING_S: Final = 30.0
 """The longest that one mail may take, connecting included."""
 MAILS_A_CONNECTION: Final = 1_000
 ACCEPTED: Final = 250

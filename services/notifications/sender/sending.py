@@ -28,10 +28,11 @@ from shared.kafka.partitions import partition_of
 from shared.metrics import MAIL_SECONDS, MAILS
 from shared.outbox import OutboxRecord, put
 
-LEASE: Final = timedelta(seconds=180)
-LEASED_AT_ONCE: Final = 200
+LEASE: Final = timedelta(seconds=90)
+"""How long others leave a mail to the sender that took it; so much later go the mails of one that was killed."""
+LEASED_AT_ONCE: Final = 100
 RECORDED_AT_ONCE: Final = 500
-GATHER_S: Final = 0.02
+GATHER_S: Final = 0.05
 IDLE_S: Final = 0.5
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0

@@ -17,12 +17,13 @@ from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose, sign
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A button with what it confirms."""
+    """A button with what it confirms. One for other data stands back behind the others."""
 
     sentences: tuple[Sentence, ...]
     label: str
     confirm: str
     withdraw: str
+    other_data: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Views:
             label=label,
             confirm=self._link(button, "confirm", planned_at),
             withdraw=self._link(button, "withdraw", planned_at),
+            other_data=button.other_data,
         )
 
     def _link(self, button: Button, purpose: TokenPurpose, planned_at: datetime) -> str:
