@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -10,6 +11,8 @@ import asyncpg
 
 from deploy.local.home import Home
 from deploy.local.passwords import passwords
+from shared import migrations
+from shared.errors import SetupError
 
 SERVICES: Final = ("petitions", "letters", "notifications", "marathon")
 CONNECT_SECONDS: Final = 10.0
@@ -40,6 +43,24 @@ async def create(administrator_url: str, service_urls: Mapping[str, str], *, who
             await connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
     finally:
         await connection.close(timeout=CONNECT_SECONDS)
+
+
+async def migrate(service_urls: Mapping[str, str]) -> None:
+    """Bring each service's database to the newest schema; one that has it is not touched."""
+    for service, url in service_urls.items():
+        if not await _current(service, url):
+            await asyncio.to_thread(migrations.upgrade, service, url)
+
+
+async def _current(service: str, url: str) -> bool:
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    try:
+        await migrations.check(connection, service)
+    except SetupError:
+        return False
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
+    return True
 
 
 async def _create_one(connection: asyncpg.Connection, name: str, password: str) -> None:

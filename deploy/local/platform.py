@@ -24,9 +24,8 @@ from deploy.local.passwords import passwords
 from deploy.local.pids import PidFiles
 from deploy.local.program import Program
 from deploy.local.settings import LocalSettings
-from deploy.local.stopping import first_of
+from deploy.local.stopping import first_of, together
 from deploy.local.supervisor import Supervisor
-from shared import migrations
 from shared.errors import SetupError
 
 PLATFORM_PORTS: Final = ("kafka_port", "kafka_controller_port")
@@ -108,9 +107,8 @@ class _Platform:
         """Start the broker, the server and the mailbox, set them up, start the services, and say where all is."""
         started = time.monotonic()
         keys.create(self._home)
-        await self.supervisor.start(await self._foundations())
+        await together(self._bring_up_kafka(), self._bring_up_postgres(), self._bring_up_mailbox())
         self._say("Kafka and PostgreSQL are up")
-        await asyncio.gather(self._set_up_topics(), self._set_up_databases())
         await self.supervisor.start(
             [
                 processes.program(self._home, self._settings, place, self._databases[place.process.service])
@@ -136,26 +134,11 @@ class _Platform:
     def _write(self) -> None:
         endpoints.write(self._home, self.endpoints())
 
-    async def _foundations(self) -> list[Program]:
-        home, settings = self._home, self._settings
-        broker, server = await asyncio.gather(
-            asyncio.to_thread(self._broker) if settings.own_kafka else _nothing(),
-            asyncio.to_thread(self._server) if settings.own_postgres else _nothing(),
-        )
-        mailbox = _mailbox(home, settings) if self._has_mailbox else None
-        return [program for program in (broker, server, mailbox) if program is not None]
-
-    def _broker(self) -> Program:
-        kafka.prepare(self._home, self._settings)
-        return kafka.program(self._home, self._settings)
-
-    def _server(self) -> Program:
-        secret = passwords(self._home, postgres.ADMINISTRATOR)[postgres.ADMINISTRATOR]
-        server = postgres.prepare(self._home, secret)
-        return postgres.program(self._home, self._settings, server, self._administrator)
-
-    async def _set_up_topics(self) -> None:
+    async def _bring_up_kafka(self) -> None:
         settings = self._settings
+        if settings.own_kafka:
+            await asyncio.to_thread(kafka.prepare, self._home, settings)
+            await self.supervisor.start([kafka.program(self._home, settings)])
         production = settings.environment == "production"
         try:
             mended = await topics.create(settings.bootstrap_servers, flush=settings.flush, production=production)
@@ -165,17 +148,22 @@ class _Platform:
             if difference.setting != "topic":
                 self._say(f"Mended {difference}")
 
-    async def _set_up_databases(self) -> None:
+    async def _bring_up_postgres(self) -> None:
+        settings = self._settings
+        if settings.own_postgres:
+            secret = passwords(self._home, postgres.ADMINISTRATOR)[postgres.ADMINISTRATOR]
+            server = await asyncio.to_thread(postgres.prepare, self._home, secret)
+            await self.supervisor.start([postgres.program(self._home, settings, server, self._administrator)])
         try:
-            await databases.create(self._administrator, self._databases, whole_server=self._settings.own_postgres)
-            await asyncio.to_thread(self._migrate)
+            await databases.create(self._administrator, self._databases, whole_server=settings.own_postgres)
+            await databases.migrate(self._databases)
         except (OSError, asyncpg.PostgresError) as error:
             where = self._administrator.rpartition("@")[2]
             raise SetupError(f"the databases could not be made at {where}: {error}") from error
 
-    def _migrate(self) -> None:
-        for service, url in self._databases.items():
-            migrations.upgrade(service, url)
+    async def _bring_up_mailbox(self) -> None:
+        if self._has_mailbox:
+            await self.supervisor.start([_mailbox(self._home, self._settings)])
 
 
 def _make(home: Home) -> None:
@@ -206,10 +194,6 @@ def _alone(home: Home) -> Iterator[None]:
 def _raise_open_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _nothing() -> None:
-    return None
 
 
 def _administrator_url(settings: LocalSettings) -> str:

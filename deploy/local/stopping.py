@@ -1,4 +1,4 @@
-"""Being asked to stop: signals, and work that gives way to them."""
+"""Work that ends early: because a signal asks for it, or because other work has ended."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ async def first_of(*works: Awaitable[object]) -> None:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def together(*works: Awaitable[object]) -> None:
+    """Do all of `works` side by side; the first error ends it and gives the others up."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
