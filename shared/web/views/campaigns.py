@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared.events.marathon import CampaignChanged
 from shared.web.formats import alphabetical
 from shared.web.strokes import milestone
-from shared.web.views.known import CountView, Known, Window, Words, count_of, say, window_of
+from shared.web.views.known import CountView, Known, Window, Words, count_of, goal_of, say, window_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def case_cards(known: Known, campaign: CampaignChanged, language: str, of: int =
             name=case.name,
             country=case.country,
             summary=say(case.summary, language),
-            count=count_of(count, case.goal, as_of, scale=scale, of=of),
+            count=count_of(count, goal_of(campaign, case), as_of, scale=scale, of=of),
             fewest=count == fewest,
         )
         for case, count in zip(cases, counts, strict=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.events.marathon import Petition, Target
 from shared.web.views.forms import FormState
-from shared.web.views.known import CountView, Known, Window, Words, count_of, say, window_of
+from shared.web.views.known import CountView, Known, Window, Words, count_of, goal_of, say, window_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ def case_view(
     case = known.cases[slug]
     campaign = known.campaigns[case.campaign]
     totals = known.totals.get(campaign.slug)
+    count = totals.by_case.get(slug, 0) if totals else 0
     return CaseView(
         slug=slug,
         name=case.name,
@@ -68,7 +69,7 @@ def case_view(
         facts=case.facts,
         petition=_petition(case.petition, language),
         accepts_messages=case.accepts_messages,
-        count=count_of(totals.by_case.get(slug, 0) if totals else 0, case.goal, totals.as_of if totals else None),
+        count=count_of(count, goal_of(campaign, case), totals.as_of if totals else None),
         state=totals.state if totals else "live",
         campaign=campaign.slug,
         campaign_title=say(campaign.title, language),

@@ -69,6 +69,11 @@ def count_of(count: int, goal: int | None, as_of: str | None, *, scale: int | No
     return CountView(count, goal, whole, as_of, strokes(count, whole, of))
 
 
+def goal_of(campaign: CampaignChanged, case: CaseChanged) -> int | None:
+    """What a case is drawn towards: its own goal, and where a campaign has one case alone the campaign's."""
+    return case.goal or (campaign.goal if campaign.cases == (case.slug,) else None)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """When a campaign runs, seen from one moment."""

@@ -46,10 +46,14 @@ function drawTotal({ public_total: count, goal, rate_per_minute: rate, as_of: as
   const said = { written: writing.number(strokes), of: writing.number(100), count: writing.number(count), goal: writing.number(scale) };
   svg.setAttribute("aria-label", fill(goal ? words.strokes : words.strokesAlone, said));
   setText(element("#each"), scale % 100 ? words.hundred : fill(words.each, { each: writing.number(scale / 100) }));
-  const left = goal ? (count >= goal ? fill(words.passedBy, { count: writing.number(count - goal) }) : fill(words.toGo, { count: writing.number(goal - count) })) : "";
-  setText(element("#to-go"), left);
+  setText(element("#to-go"), goal ? toGo(goal - count) : "");
   setText(document.querySelector("#rate"), writing.number(rate));
   drawTimeLeft(Date.parse(asOf));
+}
+
+function toGo(left: number): string {
+  if (left === 0) return words.reached;
+  return fill(left > 0 ? words.toGo : words.passedBy, { count: writing.number(Math.abs(left)) });
 }
 
 function drawTimeLeft(now: number): void {
@@ -73,9 +77,9 @@ function drawCases(counts: Counts): void {
     drawStrokes(element<SVGSVGElement>("svg", row), count, goal || scale, "in-ink");
     setText(row.cells[2], writing.number(count));
     const note = element("small", row);
-    const passed = goal > 0 && count >= goal;
-    note.className = passed ? "kept" : alone && count === least ? "few" : "";
-    setText(note, passed ? words.passed : alone && count === least ? words.fewest : "");
+    const reached = goal > 0 && count >= goal;
+    note.className = reached ? "kept" : alone && count === least ? "few" : "";
+    setText(note, reached ? words.reached : alone && count === least ? words.fewest : "");
   });
 }
 

@@ -32,7 +32,7 @@ export type Names = Record<string, string>;
 
 type Sentence =
   | "live" | "behind" | "cut" | "gone" | "final" | "paused" | "pause" | "resume" | "asOf" | "asOfFinal"
-  | "strokes" | "strokesAlone" | "each" | "hundred" | "toGo" | "passedBy" | "passed" | "fewest" | "daysLeft" | "hoursLeft" | "closedOn" | "takenBack"
+  | "strokes" | "strokesAlone" | "each" | "hundred" | "toGo" | "passedBy" | "reached" | "fewest" | "daysLeft" | "hoursLeft" | "closedOn" | "takenBack"
   | "peak" | "fromTo" | "spark" | "others" | "fewerThan" | "countryHead" | "countHead";
 
 export type Words = Record<Sentence, string> &
