@@ -1,7 +1,7 @@
 """Reading a request into its struct: one decision for the hot route, the ordinary route, forms and batches.
 
 `read` decides with the struct's own constraints and the checks of its fields. Only when that refuses is the body read
-again, field by field, to say everything that is wrong with it.
+again as any document, field by field, to say everything that is wrong with it.
 """
 
 from __future__ import annotations
@@ -65,10 +65,11 @@ class Reader(Generic[Request]):
         else:
             if self._is_acceptable(request):
                 return request
-        raise self._refusal(documents.parse(body))
+        # Also for a member that came twice, wrong at first: the last one counts.
+        return self.convert(documents.parse(body))
 
-    def convert(self, document: Mapping[str, Any]) -> Request:
-        """The request in a document made from a form.
+    def convert(self, document: Any) -> Request:
+        """The request in a document that has been read already, or that was made from a form.
 
         Raises:
             Refusal: 422 where a field is wrong.

@@ -86,6 +86,19 @@ def test_no_body_is_taken_by_one_reading_and_refused_by_the_other(one: tuple[Rea
         assert refusal.errors == tuple(faults)
 
 
+@given(documents(), st.sampled_from(sorted(SIGNATURE)), ODD_VALUES)
+def test_of_a_member_that_comes_twice_only_the_last_counts(
+    one: tuple[Reader[Any], dict[str, Any]], name: str, first: Any
+) -> None:
+    reader, document = one
+    body = json.dumps(document)
+    if name not in document:
+        return
+    doubled = f"{{{json.dumps(name)}: {json.dumps(first)}, {body[1:]}"
+    once, twice = refusal_of(reader, body.encode()), refusal_of(reader, doubled.encode())
+    assert (once.errors if once else None) == (twice.errors if twice else None)
+
+
 @settings(max_examples=200)
 @given(documents())
 def test_a_refusal_never_repeats_what_was_sent(one: tuple[Reader[Any], dict[str, Any]]) -> None:

@@ -1,0 +1,234 @@
+"""An intake process on a running platform, and what it has written there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from deploy.local.endpoints import Endpoints
+from deploy.local.home import PROJECT
+from shared import topics
+from shared.errors import SetupError
+from shared.kafka.declared import check
+from shared.privacy.keys import CampaignKeys, PrivateKeyOpener, read_secret
+from shared.privacy.receipts import Receipt, Receipts
+from shared.privacy.sealing import Sealer
+from tests.support.seeding import Seed, plant
+
+READY_SECONDS = 30.0
+TOPICS = {"petitions": (topics.SIGNATURES.name, topics.ACTS.name), "letters": (topics.MESSAGES.name,)}
+
+
+@dataclass
+class Intake:
+    """A running intake: its address, its process, its log."""
+
+    service: str
+    origin: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    platform: Endpoints
+
+    @property
+    def port(self) -> int:
+        return int(self.origin.rpartition(":")[2])
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """A client that follows no redirects."""
+        return httpx.AsyncClient(base_url=self.origin, timeout=20, **options)
+
+    def keys_folder(self) -> Path:
+        return Path(self.platform["logs"]).parent / "keys"
+
+    def read_receipt(self, text: str) -> Receipt:
+        """What a receipt says, to who has the key."""
+        secret = read_secret(self.keys_folder() / "receipt.key")
+        return Receipts(secret, TOPICS[self.service]).read(text)
+
+    async def until_ready(self) -> None:
+        """Wait until it says that it is ready."""
+        deadline = time.monotonic() + READY_SECONDS
+        async with self.client() as client:
+            while True:
+                assert self.process.poll() is None, f"the intake ended:\n{self.log.read_text()}"
+                try:
+                    if (await client.get("/readyz")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                assert time.monotonic() < deadline, f"the intake is not ready:\n{self.log.read_text()}"
+                await asyncio.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send it `number`; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@asynccontextmanager
+async def intake(
+    platform: Endpoints, service: str, folder: Path, *, database: str | None = None, **environment: str
+) -> AsyncIterator[Intake]:
+    """`python -m services.<service> --role intake` on `platform`, ready; stopped at the end."""
+    port = _free_port()
+    keys = Path(platform["logs"]).parent / "keys"
+    origin = f"http://127.0.0.1:{port}"
+    settings = {
+        "KAFKA_BOOTSTRAP_SERVERS": platform["kafka"],
+        "KAFKA_FLUSH": await flush_of(platform),
+        "DATABASE_URL": database or platform["databases"][service],
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "ENVIRONMENT": "development",
+        "MARATHON_URL": "http://127.0.0.1:1",
+        f"{service.upper()}_URL": origin,
+        "WRAPPING_PRIVATE_KEY_FILE": str(keys / "wrapping.key"),
+        "RECEIPT_KEY_FILE": str(keys / "receipt.key"),
+        **environment,
+    }
+    log = folder / f"{service}-{port}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220  it returns at once
+            [sys.executable, "-m", f"services.{service}", "--role", "intake"],
+            env={**os.environ, **settings},
+            cwd=PROJECT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    running = Intake(service, origin, process, log, platform)
+    try:
+        await running.until_ready()
+        yield running
+    finally:
+        running.stop()
+
+
+async def flush_of(platform: Endpoints) -> str:
+    """Whether the platform's broker flushes each append: what every service on it must be told."""
+    try:
+        await check(platform["kafka"], [topics.SIGNATURES], flush=True, production=False)
+    except SetupError:
+        return "off"
+    return "on"
+
+
+async def plant_and_wait(running: Intake, *seeds: Seed) -> dict[str, CampaignKeys]:
+    """Publish campaigns and wait until the intake knows the last of them; their opened keys."""
+    keys = running.keys_folder()
+    await plant(running.platform["kafka"], keys / "wrapping.pub", list(seeds))
+    opened = await campaign_keys(running.platform, keys)
+    known = [seed for seed in seeds if seed.with_keys]
+    async with running.client() as client:
+        for seed in known:
+            await _until(lambda seed=seed: _knows(client, running.service, seed))  # type: ignore[misc]
+    return {seed.slug: opened[seed.slug] for seed in known}
+
+
+async def _knows(client: httpx.AsyncClient, service: str, seed: Seed) -> bool:
+    if service == "petitions":
+        return (await client.get(f"/v1/petitions/{seed.petition}")).status_code == 200
+    return (await client.post("/v1/messages", json={"case": seed.case})).status_code == 422
+
+
+async def campaign_keys(platform: Endpoints, folder: Path) -> dict[str, CampaignKeys]:
+    """Every campaign's keys on the platform, opened as a service would open them."""
+    opener = PrivateKeyOpener(folder / "wrapping.key")
+    opened: dict[str, dict[str, bytes]] = {}
+    for record in await records(platform, topics.KEYS.name, 0, 0):
+        event = json.loads(record.value or b"{}")
+        opened.setdefault(event["campaign"], {})[event["purpose"]] = opener.open(b64decode(event["wrapped"]))
+    return {
+        slug: CampaignKeys(
+            dedupe=found["dedupe"], token=found["token"], seal={1: Sealer(found["seal"])}, current_seal=1
+        )
+        for slug, found in opened.items()
+        if len(found) == 3
+    }
+
+
+async def records(
+    platform: Endpoints, topic: str, partition: int, first: int, count: int | None = None
+) -> list[ConsumerRecord[bytes, bytes]]:
+    """The records of a partition from offset `first` to its end, or the first `count` of them."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=platform["kafka"], enable_auto_commit=False)
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        consumer.seek(place, first)
+        end = (await consumer.end_offsets([place]))[place]
+        wanted = end - first if count is None else count
+        found: list[ConsumerRecord[bytes, bytes]] = []
+        async with asyncio.timeout(20):
+            while len(found) < wanted:
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    found += batch
+        return found[:wanted]
+    finally:
+        await consumer.stop()
+
+
+async def ends(platform: Endpoints, topic: str) -> dict[int, int]:
+    """The end offset of every partition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=platform["kafka"], enable_auto_commit=False)
+    await consumer.start()
+    try:
+        places = [TopicPartition(topic, number) for number in range(topics.BY_NAME[topic].partitions)]
+        return {place.partition: end for place, end in (await consumer.end_offsets(places)).items()}
+    finally:
+        await consumer.stop()
+
+
+async def _until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not await holds():
+        assert time.monotonic() < deadline, "it did not come to be"
+        await asyncio.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def signature(seed: Seed, **changes: Any) -> dict[str, Any]:
+    """A good signature for the petition of `seed`."""
+    good = {
+        "petition": seed.petition,
+        "given_name": "Ana",
+        "family_name": "Diaz",
+        "email": "ana@example.org",
+        "country": "FR",
+        "postcode": None,
+        "locale": "fr",
+        "consent": {"privacy": True, "updates": False, "public_name": False},
+        "comment": "",
+        "source": "ngo.example/free",
+    }
+    return {**good, **changes}
+
+
+def message(seed: Seed, **changes: Any) -> dict[str, Any]:
+    """A good letter to the case of `seed`."""
+    written: Mapping[str, Any] = {"case": seed.case, "kind": "letter", "text": "Dear friend,\nhello.", "language": "fr"}
+    person = signature(seed)
+    del person["petition"]
+    return {**person, **written, **changes}
