@@ -1,0 +1,170 @@
+"""The intake of letters, as its process answers, against the records it writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from deploy.local.endpoints import Endpoints
+from shared import topics
+from shared.kafka.partitions import partition_of
+from shared.privacy.keys import CampaignKeys
+from shared.privacy.tokens import ActToken, TokenAct, sign
+from tests.support.intakes import Intake, ends, intake, message, plant_and_wait, records
+from tests.support.seeding import Seed, unique
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass
+class Desk:
+    """A running intake with one open campaign."""
+
+    running: Intake
+    client: httpx.AsyncClient
+    seed: Seed
+    keys: CampaignKeys
+
+    async def write(self, **changes: Any) -> Any:
+        """The record of a letter that was taken."""
+        headers = changes.pop("headers", {})
+        answer = await self.client.post("/v1/messages", json=message(self.seed, **changes), headers=headers)
+        assert answer.status_code == 202, answer.text
+        return await self.stored(answer.json()["receipt"])
+
+    async def stored(self, receipt: str) -> Any:
+        """The record that a receipt names."""
+        found = self.running.read_receipt(receipt)
+        (record,) = await records(self.running.platform, found.topic, found.partition, found.offset, 1)
+        assert record.key == found.key
+        return record
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(platform: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    seed = Seed(unique("letters"), time.time(), policies={"letters_per_person": 3})
+    async with intake(platform, "letters", tmp_path_factory.mktemp("intake")) as running, running.client() as client:
+        keys = (await plant_and_wait(running, seed))[seed.slug]
+        yield Desk(running, client, seed, keys)
+
+
+async def test_a_letter_is_stored_sealed_with_all_that_it_is_counted_by(desk: Desk) -> None:
+    record = await desk.write(text="Dear friend,\nZyxwvut.", language="be", handwritten=True)
+    event = json.loads(record.value)
+    assert (event["kind"], event["language"], event["locale"], event["handwritten"]) == ("letter", "be", "fr", True)
+    assert (event["subject"], event["daily_limit"], event["evidence"]) == (desk.seed.case, 3, "recorded")
+    person = desk.keys.sealer.open(event["sealed"], topic=record.topic, subject=desk.seed.case, key=record.key)
+    assert person.text == "Dear friend,\nZyxwvut."
+    assert b"Zyxwvut" not in record.value
+    assert dict(record.headers)["ce_type"] == b"message-submitted"
+
+
+async def test_all_of_a_persons_letters_to_a_case_are_in_one_partition(desk: Desk) -> None:
+    written = [await desk.write(text=f"Letter {number}") for number in range(6)]
+    assert len({record.key for record in written}) == 6
+    persons = {json.loads(record.value)["person"] for record in written}
+    assert len(persons) == 1
+    person = urlsafe_b64decode(persons.pop() + "==")
+    assert {record.partition for record in written} == {partition_of(person, 4)}
+
+
+async def test_the_same_text_is_the_same_letter_unless_each_has_a_key_of_its_own(desk: Desk) -> None:
+    first, again = await desk.write(text="Once."), await desk.write(text="  once. ")
+    assert first.key == again.key
+    keyed = [await desk.write(text="Once.", headers={"Idempotency-Key": unique("k")}) for _ in range(2)]
+    assert len({record.key for record in (first, *keyed)}) == 3
+
+
+async def test_a_form_is_answered_with_the_thank_you_page(desk: Desk) -> None:
+    typed = {name: value for name, value in message(desk.seed).items() if isinstance(value, str)}
+    typed |= {"privacy": "on", "country": "", "text": "By form"}
+    answer = await desk.client.post("/v1/messages", data=typed)
+    assert answer.status_code == 303
+    thanks = await desk.client.get(answer.headers["location"])
+    assert thanks.status_code == 200
+    assert thanks.headers["cache-control"] == "no-store"
+    receipt = httpx.URL(answer.headers["location"]).path.rpartition("/")[2]
+    assert (await desk.client.get(f"/v1/messages/{receipt}")).json()["status"] == "accepted"
+
+
+async def test_a_failed_form_comes_back_with_what_was_typed(desk: Desk) -> None:
+    answer = await desk.client.post(
+        "/v1/messages", data={"case": desk.seed.case, "text": "Zyxwvut <i>", "kind": "letter"}
+    )
+    assert answer.status_code == 422
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Zyxwvut &lt;i&gt;" in answer.text
+    assert "privacy-wrong" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"text": ""}, "text.empty"),
+        ({"text": " \n "}, "text.empty"),
+        ({"text": "x" * 10_001}, "text.too-long"),
+        ({"text": "a\x00b"}, "text.control-character"),
+        ({"kind": "novel"}, "kind.unknown"),
+        ({"kind": "signature"}, "kind.unknown"),
+        ({"language": "xx"}, "language.unknown"),
+        ({"handwritten": "yes"}, "handwritten.type"),
+    ],
+)
+async def test_a_wrong_letter_is_a_422_that_says_why(desk: Desk, changes: dict[str, Any], code: str) -> None:
+    answer = await desk.client.post("/v1/messages", json=message(desk.seed, **changes))
+    assert answer.status_code == 422
+    assert [error["code"] for error in answer.json()["errors"]] == [code]
+
+
+@pytest.mark.parametrize(("purpose", "event"), [("confirm", "message-confirmed"), ("withdraw", "message-withdrawn")])
+async def test_a_link_acts_on_the_letters_own_partition(desk: Desk, purpose: Any, event: str) -> None:
+    record = await desk.write(text=f"To {purpose}", email=f"{purpose}@example.org")
+    act = TokenAct(
+        topic=record.topic,
+        case=desk.seed.case,
+        subject=desk.seed.case,
+        key=record.key,
+        digest=urlsafe_b64decode(json.loads(record.value)["digest"] + "=="),
+        partition=record.partition,
+        offset=record.offset,
+    )
+    token = sign(ActToken(purpose=purpose, campaign=desk.seed.slug, issued_at=0, acts=(act,)), desk.keys.token)
+    before = await ends(desk.running.platform, topics.MESSAGES.name)
+    page = await desk.client.get(f"/letters/{purpose}/{token}")
+    assert page.status_code == 200
+    assert f'action="{desk.running.origin}/letters/{purpose}/{token}"' in page.text
+    assert await ends(desk.running.platform, topics.MESSAGES.name) == before
+    assert (await desk.client.post(f"/letters/{purpose}/{token}")).status_code == 200
+    (said,) = await records(desk.running.platform, record.topic, record.partition, before[record.partition], 1)
+    assert said.key == record.key
+    assert dict(said.headers)["ce_type"] == event.encode()
+
+
+async def test_a_token_of_many_acts_is_answered_when_all_are_stored(desk: Desk) -> None:
+    written = [await desk.write(text=f"Many {number}") for number in range(5)]
+    acts = tuple(
+        TokenAct(
+            topic=record.topic,
+            case=desk.seed.case,
+            subject=desk.seed.case,
+            key=record.key,
+            digest=b"d" * 16,
+            partition=record.partition,
+            offset=record.offset,
+        )
+        for record in written
+    )
+    token = sign(ActToken(purpose="confirm", campaign=desk.seed.slug, issued_at=0, acts=acts), desk.keys.token)
+    before = await ends(desk.running.platform, topics.MESSAGES.name)
+    answer = await desk.client.post(f"/letters/confirm/{token}", headers={"Accept": "application/json"})
+    assert answer.json() == {"status": "accepted", "acts": 5}
+    after = await ends(desk.running.platform, topics.MESSAGES.name)
+    assert sum(after.values()) - sum(before.values()) == 5
