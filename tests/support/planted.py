@@ -22,7 +22,7 @@ from aiokafka.record import MemoryRecords
 
 _TABLES = """
 SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
+WHERE schemaname <> 'information_schema' AND NOT starts_with(schemaname, 'pg_')
 """
 
 
