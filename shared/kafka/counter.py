@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -23,9 +24,9 @@ from shared.tasks import Tasks
 
 
 def counting_loop(
-    counted: CountedTopic, pool: asyncpg.Pool, bootstrap_servers: str, clock: Clock
+    counted: CountedTopic, pool: asyncpg.Pool, bootstrap_servers: str, clock: Clock, *, instance_id: str | None = None
 ) -> PositionedLoop[Work]:
-    """The loop that counts one topic."""
+    """The loop that counts one topic. `instance_id` names a process across restarts: it gets its partitions back."""
     counting = Counting(counted, pool, clock)
     return PositionedLoop(
         topics=[counted.topic.name],
@@ -36,6 +37,7 @@ def counting_loop(
         handle=counting.apply,
         written=counting.written,
         poison=counting.poison,
+        instance_id=instance_id,
     )
 
 
@@ -81,7 +83,8 @@ class _CounterProcess:
             async with connected(pool) as connection:
                 await migrations.check(connection, self._service)
             clock = SystemClock(settings.clock_offset_seconds)
-            self._loops = [counting_loop(one, pool, servers, clock) for one in self._counted]
+            name = f"{socket.gethostname()}-{settings.port}"
+            self._loops = [counting_loop(one, pool, servers, clock, instance_id=name) for one in self._counted]
             async with Tasks() as tasks:
                 tasks.start("outbox", OutboxRelay(pool, servers, service=self._service).run)
                 for one, loop in zip(self._counted, self._loops, strict=True):

@@ -96,6 +96,10 @@ class PositionedLoop(Generic[P]):
             return dict.fromkeys(self._topics, "not assigned yet")
         return {f"{tp.topic}/{tp.partition}": reason for tp, reason in self._places.halted.items()}
 
+    def assigned(self) -> int:
+        """How many partitions are ours now."""
+        return len(self._places.placed)
+
     async def run(self) -> None:
         """Read until cancelled; what is being written then is finished first.
 
@@ -141,17 +145,23 @@ class PositionedLoop(Generic[P]):
             self._fetches.start(self._places.wanted())
             if not batches:
                 await self._settle()
-            elif await self._may_try(batches):
-                try:
-                    prepared = await self._prepare(batches)
-                except SURROUNDINGS as error:
-                    await self._failed(error)
-                    continue
-                await self._settle()
-                # A failure or a rebalance meanwhile: what is in hand will be read again by whom it belongs to.
-                if generation == self._places.generation:
-                    self._in_hand = batches
-                    self._written = asyncio.create_task(self._write(batches, prepared))
+                continue
+            for portion in self._places.portions(batches):
+                if generation == self._places.generation and await self._may_try(portion):
+                    await self._process(portion, generation)
+
+    async def _process(self, batches: Batches, generation: int) -> None:
+        """Prepare `batches` while those before are being written, then begin to write them."""
+        try:
+            prepared = await self._prepare(batches)
+        except SURROUNDINGS as error:
+            await self._failed(error)
+            return
+        await self._settle()
+        # After a failure or a rebalance meanwhile, what is in hand will be read again by whom it belongs to.
+        if generation == self._places.generation:
+            self._in_hand = batches
+            self._written = asyncio.create_task(self._write(batches, prepared))
 
     async def _place(self, partitions: Sequence[TopicPartition]) -> None:
         await self._settle()
@@ -208,7 +218,7 @@ class PositionedLoop(Generic[P]):
             return
         log.error("record set aside", topic=batch.topic, partition=batch.partition, offset=batch.first)
         async with connection.transaction():
-            await advance(connection, [batch], [0])
+            await advance(connection, [batch], [self._places.attempts_after(batch)])
             await self._poison(connection, batch)
         self._places.forget()
 
@@ -283,7 +293,8 @@ class PositionedLoop(Generic[P]):
             try:
                 async with asyncio.timeout(REQUEST_S):
                     lag = await self._measure(mine)
-                    await self._consumer.commit({tp: self._next[tp] for tp in mine & self._next.keys()})
+                    if offsets := {tp: self._next[tp] for tp in mine & self._next.keys()}:
+                        await self._consumer.commit(offsets)
             except (KafkaError, TimeoutError):
                 continue
             if not any(lag.values()):
@@ -353,4 +364,6 @@ def _consumer(bootstrap_servers: str, group: str, instance_id: str | None) -> AI
         heartbeat_interval_ms=2_000,
         request_timeout_ms=15_000,
         retry_backoff_ms=200,
+        # A topic that went and came back, a wiped broker for one, is seen within this time.
+        metadata_max_age_ms=15_000,
     )

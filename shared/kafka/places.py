@@ -81,6 +81,11 @@ class Places:
         self.generation += 1
         self.placed.clear()
 
+    def portions(self, batches: Sequence[PartitionBatch]) -> list[list[PartitionBatch]]:
+        """What to take at once: everything, or with care each partition by itself, so that it dies alone."""
+        careful = any(place.careful for batch in batches if (place := self._of(batch)))
+        return [[batch] for batch in batches] if careful else [list(batches)]
+
     def must_note(self, batch: PartitionBatch) -> bool:
         """Whether a process that dies of `batch` has to leave a trace."""
         place = self._of(batch)
@@ -95,13 +100,9 @@ class Places:
     def poisoned(self, batch: PartitionBatch) -> bool:
         """Whether the one record of `batch` has ended too many processes."""
         place = self._of(batch)
-        return (
-            place is not None
-            and not place.tried
-            and place.careful
-            and len(batch.records) == 1
-            and place.position.stuck >= POISON_AFTER
-        )
+        if place is None or place.tried:
+            return False
+        return place.batch_limit == 1 and place.position.stuck >= POISON_AFTER
 
     def attempts_after(self, batch: PartitionBatch) -> int:
         """How many deaths to remember once `batch` is written: those of the records still to be taken with care."""

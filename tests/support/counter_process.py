@@ -1,0 +1,66 @@
+"""A counter as a process, to be killed: `python -m tests.support.counter_process TOPIC [OPTIONS]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.petitions.consumers import SIGNATURES
+from shared.clock import SystemClock
+from shared.database import create_pool
+from shared.kafka import reading
+from shared.kafka.counted import CountedTopic
+from shared.kafka.counter import counting_loop
+from shared.kafka.reading import Work
+from shared.kafka.records import PartitionBatch
+from shared.outbox import OutboxRelay
+from shared.tasks import Tasks
+
+
+def counted(topic: str) -> CountedTopic:
+    """The signatures of a topic of another name."""
+    return replace(
+        SIGNATURES,
+        topic=replace(SIGNATURES.topic, name=topic),
+        tallies=replace(SIGNATURES.tallies, name=f"{topic}.tallies"),
+    )
+
+
+def die_of(key: bytes) -> None:
+    """Make this process die as soon as it reads a record of `key`."""
+    work = reading.Reader.work
+
+    async def deadly(self: reading.Reader, batches: Sequence[PartitionBatch]) -> Work:
+        if any(record.key == key for batch in batches for record in batch.records):
+            os._exit(1)
+        return await work(self, batches)
+
+    reading.Reader.work = deadly  # type: ignore[method-assign]
+
+
+async def main() -> None:
+    """Count until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("topic")
+    parser.add_argument("--no-relay", action="store_true")
+    parser.add_argument("--die-of", default="")
+    parser.add_argument("--instance", default=None)
+    arguments = parser.parse_args()
+    if arguments.die_of:
+        die_of(bytes.fromhex(arguments.die_of))
+    kafka = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+    pool = await create_pool(os.environ["DATABASE_URL"], application_name="counter", max_size=6)
+    async with Tasks() as tasks:
+        topic = counted(arguments.topic)
+        loop = counting_loop(topic, pool, kafka, SystemClock(), instance_id=arguments.instance)
+        tasks.start("counting", loop.run)
+        if not arguments.no_relay:
+            tasks.start("outbox", OutboxRelay(pool, kafka, service="petitions").run)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
