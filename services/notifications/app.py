@@ -143,7 +143,7 @@ class Notifications:
                 group=GROUP,
                 pool=pool,
                 bootstrap_servers=settings.kafka_bootstrap_servers,
-                prepare=Reader(catalog, self._names).read,
+                prepare=Reader(catalog, self._names, READ).read,
                 handle=submissions.handle,
                 poison=submissions.set_aside,
             )

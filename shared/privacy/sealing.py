@@ -50,12 +50,12 @@ class Sealer:
         return b2a_base64(nonce + sealed, newline=False).decode("ascii")
 
     def open(self, sealed: str | bytes, *, topic: str, subject: str, key: bytes) -> Person:
-        """The person in `sealed`.
+        """The person in `sealed`: base64 as text, or the bytes that it stands for.
 
         Raises:
             ValueError: another key, another record, or changed bytes.
         """
-        raw = b64decode(sealed)
+        raw = b64decode(sealed) if isinstance(sealed, str) else sealed
         try:
             plain = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(topic, subject) + key)
         except InvalidTag:

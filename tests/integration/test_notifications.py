@@ -262,3 +262,17 @@ async def test_a_record_that_cannot_be_read_is_passed_over(mail: Mailing) -> Non
         )
         await mail.read_up()
     assert len(mail.office.letters) == 1
+
+
+async def test_a_redriven_submission_is_the_one_that_it_was(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    async with mail.running():
+        signed = await mail.stage.sign(campaign, ANA)
+        later = await mail.stage.sign(campaign, ANA, petition="another")
+        for _ in range(2):
+            await mail.stage.redrive(signed)
+        await mail.read_up()
+        mail.clock.advance(10 * MINUTE)
+        await mail.planned_up()
+    rows = await mail.pool.fetch('SELECT topic, partition, "offset" FROM deliveries')
+    assert {tuple(row) for row in rows} == {(one.topic, one.partition, one.offset) for one in (signed, later)}

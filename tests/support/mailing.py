@@ -33,6 +33,7 @@ from shared import topics
 from shared.catalog import Catalog
 from shared.clock import SetClock, rfc3339
 from shared.database import create_pool
+from shared.events import cloudevents
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageSubmitted
@@ -116,6 +117,7 @@ class Secrets:
 class Stage:
     """What is outside of notifications: the campaigns, and the intakes that publish on `signatures` and `messages`."""
 
+    bootstrap_servers: str
     producer: AIOKafkaProducer
     catalog: Catalog
     cases: str
@@ -124,6 +126,11 @@ class Stage:
     messages: str
     wrapper: PublicKeyWrapper
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    @property
+    def topics(self) -> tuple[topics.Topic, topics.Topic]:
+        """What the intakes publish on."""
+        return replace(topics.SIGNATURES, name=self.signatures), replace(topics.MESSAGES, name=self.messages)
 
     async def campaign(
         self,
@@ -266,6 +273,22 @@ class Stage:
         stored = await self.producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers)
         return partition, stored.offset
 
+    async def redrive(self, one: Submission) -> None:
+        """Publish a submission again, as one that had become a dead letter."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers)
+        await consumer.start()
+        try:
+            place = TopicPartition(one.topic, one.partition)
+            consumer.assign([place])
+            consumer.seek(place, one.offset)
+            record = await asyncio.wait_for(consumer.getone(), PATIENCE_S)
+        finally:
+            await consumer.stop()
+        origin = (cloudevents.ORIGIN_HEADER, f"{one.topic}/{one.partition}/{one.offset}".encode())
+        await self.producer.send_and_wait(
+            one.topic, record.value, key=one.key, partition=one.partition, headers=[*record.headers, origin]
+        )
+
     def _thing(self, topic: str) -> str:
         return "signature" if topic == self.signatures else "message"
 
@@ -302,7 +325,7 @@ class Mailing:
             group=self.group,
             pool=self.pool,
             bootstrap_servers=self.bootstrap_servers,
-            prepare=Reader(self.stage.catalog, self.names).read,
+            prepare=Reader(self.stage.catalog, self.names, self.stage.topics).read,
             handle=Submissions(self.clock).handle,
         )
 
@@ -422,6 +445,7 @@ async def mailing(
     try:
         await catalog.wait_ready(PATIENCE_S)
         stage = Stage(
+            bootstrap_servers=bootstrap_servers,
             producer=producer,
             catalog=catalog,
             cases=cases,

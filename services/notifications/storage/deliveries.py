@@ -31,7 +31,7 @@ class NewDelivery(NamedTuple):
     other_data: bool
     accepted_at: datetime
     locale: str
-    sealed: str
+    sealed: bytes
     seal_key: int
 
 
@@ -68,7 +68,7 @@ WITH inserted AS (
     INSERT INTO deliveries (template, topic, partition, "offset", recipient, campaign, "case", subject, kind, key,
         digest, other_data, accepted_at, locale, sealed, seal_key)
     SELECT $1, * FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::text[],
-        $9::text[], $10::bytea[], $11::bytea[], $12::boolean[], $13::timestamptz[], $14::text[], $15::text[],
+        $9::text[], $10::bytea[], $11::bytea[], $12::boolean[], $13::timestamptz[], $14::text[], $15::bytea[],
         $16::integer[])
     ON CONFLICT DO NOTHING RETURNING recipient
 )

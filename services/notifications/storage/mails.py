@@ -64,7 +64,7 @@ class Covered(NamedTuple):
     other_data: bool
     accepted_at: datetime
     locale: str
-    sealed: str
+    sealed: bytes
     seal_key: int
 
 

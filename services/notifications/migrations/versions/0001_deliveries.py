@@ -32,7 +32,7 @@ CREATE TABLE deliveries (
     other_data boolean NOT NULL,
     accepted_at timestamptz NOT NULL,
     locale text NOT NULL,
-    sealed text,
+    sealed bytea,
     seal_key integer NOT NULL,
     state text NOT NULL DEFAULT 'pending'
         CHECK (state IN ('pending', 'mailed', 'confirmed', 'withdrawn', 'expired', 'suppressed', 'bounced', 'failed')),
