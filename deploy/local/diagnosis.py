@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ PYTHON: Final = (3, 11)
 OPEN_FILES: Final = 4096
 DISK_BYTES: Final = 5 * 1024**3
 LOCK: Final = PROJECT / "deploy" / "requirements" / "development.txt"
+SERVICES_LOCK: Final = LOCK.with_name("services.txt")
+"""What is installed where nothing but the services and commands runs: in the image."""
 SETUP: Final = "run `make setup`"
 RESTART: Final = "stop the platform and start it again with `mille run`"
 
@@ -45,7 +48,13 @@ class Finding:
 
 async def examine(settings: LocalSettings) -> list[Finding]:
     """Look at every part, those of a running platform too if one is up."""
-    fixed: tuple[Callable[[], Finding], ...] = (_python, _packages, _jars, _wheels, _open_files)
+    fixed: tuple[Callable[[], Finding], ...] = (
+        _python,
+        partial(_packages, LOCK if settings.own_kafka or settings.own_postgres else SERVICES_LOCK),
+        *((_jars,) if settings.own_kafka else ()),
+        *((_wheels,) if settings.own_postgres else ()),
+        _open_files,
+    )
     findings = [*(look() for look in fixed), _disk(settings)]
     try:
         at = endpoints.read(settings.home)
@@ -62,11 +71,12 @@ def _python() -> Finding:
     return Finding("Python", f"{platform.python_version()} in {sys.prefix}", mend)
 
 
-def _packages() -> Finding:
-    """Whether what is installed is what is locked, by name and version."""
-    locked = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
+def _packages(lock: Path) -> Finding:
+    """Whether what is installed is what `lock` says, by name and version."""
+    text = lock.read_text()
+    locked = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", text, re.MULTILINE))
     wrong = [name for name, version in locked.items() if _installed(name) not in (version, None)]
-    missing = [name for name in locked if _installed(name) is None and _wanted_here(name)]
+    missing = [name for name in locked if _installed(name) is None and _wanted_here(name, text)]
     if bad := [*wrong, *missing]:
         return Finding("packages", f"{len(bad)} are not as locked: {', '.join(bad[:5])}", SETUP)
     return Finding("packages", f"{len(locked)} as locked")
@@ -79,9 +89,9 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _wanted_here(name: str) -> bool:
+def _wanted_here(name: str, lock: str) -> bool:
     """Whether the lock wants `name` on this system: a line with a condition may mean another one."""
-    line = re.search(rf"^{re.escape(name)}==[^\n]*", LOCK.read_text(), re.MULTILINE)
+    line = re.search(rf"^{re.escape(name)}==[^\n]*", lock, re.MULTILINE)
     return line is not None and ";" not in line[0]
 
 
