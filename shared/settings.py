@@ -30,15 +30,16 @@ class ServiceSettings(KafkaSettings):
     """Settings of every service process.
 
     The four `*_url` are the public origins by which browsers and mails reach the services; behind a gateway they are
-    equal. `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in
-    which such a proxy names the client's country. `clock_offset_seconds` puts this process's clock wrong, for fault
-    tests only.
+    equal. `probe_port` is a second port of the process alone, for probes and metrics where several share `port`.
+    `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in which such
+    a proxy names the client's country. `clock_offset_seconds` puts this process's clock wrong, for fault tests only.
     """
 
     environment: Literal["development", "production"] = "production"
     database_url: str
     host: str = "127.0.0.1"
     port: int
+    probe_port: int | None = None
     log_format: Literal["json", "console"] = "json"
     marathon_url: Origin = "http://127.0.0.1:8100"
     petitions_url: Origin = "http://127.0.0.1:8101"

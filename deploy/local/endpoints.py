@@ -68,7 +68,7 @@ def describe(
                 service=place.process.service,
                 role=place.process.role,
                 pid=pids.get(place.name, 0),
-                metrics=f"http://{HOST}:{place.port}/metrics",
+                metrics=f"http://{HOST}:{place.probe_port}/metrics",
             )
             for place in places
         ],

@@ -32,7 +32,12 @@ def main() -> None:
     kafka.HEAD_START.unlink(missing_ok=True)
     with _throw_away_home() as home:
         draft = home.root / "kafka.aot"
-        settings = LocalSettings(mille_home=str(home.root), kafka_port=_free_port(), kafka_controller_port=_free_port())
+        settings = LocalSettings(
+            mille_home=str(home.root),
+            kafka_bootstrap_servers="",
+            kafka_port=_free_port(),
+            kafka_controller_port=_free_port(),
+        )
         kafka.prepare(home, settings)
         with (home.logs / "kafka.log").open("wb") as log:
             process = subprocess.Popen(

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import stamina
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -21,6 +22,7 @@ from deploy.local.home import Home
 from deploy.local.program import Program
 from deploy.local.settings import LocalSettings
 from shared.errors import SetupError
+from shared.kafka.declared import administrator
 
 HEAP: Final = ("-Xms512m", "-Xmx1g")
 COLLECTOR: Final = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
@@ -127,6 +129,17 @@ async def answers(bootstrap_servers: str) -> bool:
         with suppress(KafkaError, OSError):
             await admin.close()
     return True
+
+
+@stamina.retry(on=KafkaError, timeout=30, attempts=None, wait_max=0.5)
+async def wait_for_groups(bootstrap_servers: str) -> None:
+    """Wait until the broker can coordinate consumer groups, for which it makes a topic of its own when first asked.
+
+    Raises:
+        KafkaError: it cannot after 30 s.
+    """
+    async with administrator(bootstrap_servers) as admin:
+        await admin.find_coordinator("milleplumes")
 
 
 async def listens(address: str) -> bool:

@@ -100,7 +100,7 @@ class _Platform:
             *(("smtp_port",) if self._has_mailbox else ()),
         ]
         return [(name, getattr(settings, name)) for name in names] + sorted(
-            {(place.process.port, place.port) for place in self._places}
+            {(place.process.port, port) for place in self._places for port in (place.port, place.probe_port)}
         )
 
     async def bring_up(self) -> None:
@@ -147,6 +147,8 @@ class _Platform:
         for difference in mended:
             if difference.setting != "topic":
                 self._say(f"Mended {difference}")
+        if settings.own_kafka:
+            await kafka.wait_for_groups(settings.bootstrap_servers)
 
     async def _bring_up_postgres(self) -> None:
         settings = self._settings

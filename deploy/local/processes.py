@@ -68,11 +68,15 @@ PROCESSES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One process of a role as it runs here: the `index`-th one, counted from 0, on `port`."""
+    """One process of a role as it runs here: the `index`-th one, counted from 0, on `port`.
+
+    `probe_port` is the port where it alone answers: another one where it shares `port`.
+    """
 
     process: ServiceProcess
     index: int
     port: int
+    probe_port: int
 
     @property
     def name(self) -> str:
@@ -83,12 +87,7 @@ class Placed:
 
 def placed(settings: LocalSettings, *, mail: bool) -> list[Placed]:
     """The processes to run under `settings`, with or without the mail's."""
-    return [
-        _place(settings, process, index)
-        for process in PROCESSES
-        if mail or not process.mail
-        for index in range(_how_many(settings, process))
-    ]
+    return [place for process in PROCESSES if mail or not process.mail for place in _places(settings, process)]
 
 
 def program(home: Home, settings: LocalSettings, place: Placed, database_url: str) -> Program:
@@ -104,9 +103,10 @@ def program(home: Home, settings: LocalSettings, place: Placed, database_url: st
             **({"MAILBOX_FOLDER": str(home.mailbox)} if process.mail and settings.own_mailbox else {}),
             "DATABASE_URL": database_url,
             "PORT": str(place.port),
+            **({"PROBE_PORT": str(place.probe_port)} if place.probe_port != place.port else {}),
         },
         log=home.logs / f"{place.name}.log",
-        ready=partial(ready, place.port),
+        ready=partial(ready, place.probe_port),
         ready_within=120.0,
         grace=20.0,
     )
@@ -156,9 +156,13 @@ async def probe(port: int) -> tuple[int, bytes]:
     return (int(status[0]), body) if status and status[0].isdigit() else (0, b"")
 
 
-def _place(settings: LocalSettings, process: ServiceProcess, index: int) -> Placed:
-    first: int = getattr(settings, process.port)
-    return Placed(process, index, first if process.shares_port else first + EXTRA_PORTS * index)
+def _places(settings: LocalSettings, process: ServiceProcess) -> list[Placed]:
+    port: int = getattr(settings, process.port)
+    count = _how_many(settings, process)
+    if process.shares_port and count > 1:
+        return [Placed(process, index, port, port + EXTRA_PORTS * (index + 1)) for index in range(count)]
+    ports = [port + EXTRA_PORTS * index for index in range(count)]
+    return [Placed(process, index, own, own) for index, own in enumerate(ports)]
 
 
 def _how_many(settings: LocalSettings, process: ServiceProcess) -> int:

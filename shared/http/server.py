@@ -56,13 +56,15 @@ class _Server(uvicorn.Server):
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve `app` on the host and port of `settings`; returns after a graceful stop.
 
-    Several processes may share one port (`SO_REUSEPORT`): the kernel spreads connections over them.
+    Several processes may share one port (`SO_REUSEPORT`): the kernel spreads connections over them. Each then has a
+    `probe_port` of its own, where it answers alike.
 
     Raises:
         OSError: the address is taken or not ours.
         SystemExit: the application did not start.
     """
-    listener = _listen(settings.host, settings.port)
+    ports = [port for port in (settings.port, settings.probe_port) if port is not None]
+    listeners = [_listen(settings.host, port) for port in ports]
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -78,7 +80,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
-    _Server(config).run(sockets=[listener])
+    _Server(config).run(sockets=listeners)
 
 
 def _listen(host: str, port: int) -> socket.socket:

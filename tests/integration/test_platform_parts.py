@@ -65,6 +65,7 @@ def test_further_counters_get_ports_of_their_own_and_further_intakes_share_their
         for role in ("intake", "counter")
     }
     assert by_role["intake"][:2] == [("petitions-intake", 8101), ("petitions-intake-2", 8101)]
+    assert [place.probe_port for place in places if place.name.startswith("petitions-intake")] == [8121, 8141]
     assert [port for name, port in by_role["counter"] if name.startswith("petitions")] == [8111, 8131, 8151]
 
 
