@@ -30,7 +30,7 @@ from shared.privacy.receipts import Receipt, Receipts
 from shared.privacy.sealing import Sealer
 from tests.support.seeding import Seed, plant
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 TOPICS = {"petitions": (topics.SIGNATURES.name, topics.ACTS.name), "letters": (topics.MESSAGES.name,)}
 
 
@@ -63,15 +63,18 @@ class Intake:
     async def until_ready(self) -> None:
         """Wait until it says that it is ready."""
         deadline = time.monotonic() + READY_SECONDS
+        missing = "everything"
         async with self.client() as client:
             while True:
                 assert self.process.poll() is None, f"the intake ended:\n{self.log.read_text()}"
                 try:
-                    if (await client.get("/readyz")).status_code == 200:
+                    answer = await client.get("/readyz")
+                    if answer.status_code == 200:
                         return
+                    missing = answer.text
                 except httpx.TransportError:
                     pass
-                assert time.monotonic() < deadline, f"the intake is not ready:\n{self.log.read_text()}"
+                assert time.monotonic() < deadline, f"not ready, {missing} is missing:\n{self.log.read_text()}"
                 await asyncio.sleep(0.05)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -86,7 +89,7 @@ async def intake(
     platform: Endpoints, service: str, folder: Path, *, database: str | None = None, **environment: str
 ) -> AsyncIterator[Intake]:
     """`python -m services.<service> --role intake` on `platform`, ready; stopped at the end."""
-    port = _free_port()
+    port = int(environment.get("PORT") or _free_port())
     keys = Path(platform["logs"]).parent / "keys"
     origin = f"http://127.0.0.1:{port}"
     settings = {
