@@ -17,15 +17,17 @@ from fastapi import FastAPI
 from deploy.local.endpoints import Endpoints
 from services.notifications.domain.refusals import GIVE_UP_AFTER
 from services.notifications.http.preferences import Preferences
+from services.notifications.sender.housekeeping import Housekeeping
 from shared import topics
 from shared.http.service import create_app
+from shared.metrics import DELIVERIES_OLDEST, DELIVERIES_PENDING, MAILS_PENDING
 from shared.privacy.sealing import Person
 from shared.web.pages import Pages
 from tests.support.mailing import Mailing, mailing, until
 from tests.support.planted import Planted
 from tests.support.post_office import post_office
 
-MINUTE, HOUR = 60, 3600
+MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def person(email: str, name: str = "Ana") -> Person:
@@ -252,3 +254,34 @@ async def test_a_token_that_is_not_ours_does_nothing(mail: Mailing, token: str) 
         assert (await web.post(f"/preferences/{token}", data={"mail": "none"})).status_code == 404
         assert (await web.post(f"/v1/unsubscribe/{token}")).status_code == 404
     assert await mail.pool.fetchval("SELECT count(*) FROM suppressions") == 0
+
+
+async def test_what_people_typed_goes_after_eight_days_and_the_rest_after_forty(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    keeping = Housekeeping(mail.pool, mail.clock)
+    async with mail.running():
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+    assert await mail.pool.fetchval("SELECT count(sealed) FROM deliveries") == 1
+    mail.clock.advance(7 * DAY)
+    await keeping.turn()
+    assert await mail.pool.fetchval("SELECT count(sealed) FROM deliveries") == 1
+    mail.clock.advance(2 * DAY)
+    await Housekeeping(mail.pool, mail.clock).turn()
+    assert await mail.pool.fetchval("SELECT count(*) FROM deliveries WHERE sealed IS NULL") == 1
+    mail.clock.advance(40 * DAY)
+    await Housekeeping(mail.pool, mail.clock).turn()
+    for table in ("deliveries", "mails", "mail_deliveries", "recipients", "mailed_campaigns"):
+        assert await mail.pool.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608  names above
+
+
+async def test_what_waits_is_measured(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    async with mail.running(mail.loop().run):
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.consumed()
+    mail.clock.advance(100)
+    await Housekeeping(mail.pool, mail.clock).turn()
+    assert DELIVERIES_PENDING._value.get() == 1
+    assert DELIVERIES_OLDEST._value.get() == pytest.approx(100, abs=20)
+    assert MAILS_PENDING._value.get() == 0

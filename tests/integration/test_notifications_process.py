@@ -135,3 +135,42 @@ async def test_a_sender_told_to_stop_finishes_and_records_what_is_under_way(mail
         assert await asyncio.wait_for(sender.wait(), 20) == 0
     recorded = await mail.pool.fetchval("SELECT count(*) FROM mails WHERE state = 'sent'")
     assert MAILS // 3 < recorded == len(mail.office.letters)
+
+
+@pytest.mark.parametrize(("role", "status"), [("web", 200), ("consumer", 404), ("all", 200)])
+async def test_each_role_becomes_ready_and_answers_people_where_it_should(
+    mail: Mailing, role: str, status: int
+) -> None:
+    page = f"/preferences/{mail.names.token(bytes(16))}"
+    async with process(mail, role) as (running, address), httpx.AsyncClient(base_url=address) as client:
+        await until(lambda: is_ready(address))
+        assert (await client.get(page)).status_code == status
+        assert (await client.get("/mailbox")).status_code == 404
+        assert "notifications_mails_pending" in (await client.get("/metrics")).text
+        running.terminate()
+        assert await asyncio.wait_for(running.wait(), 20) == 0
+
+
+async def test_a_process_refuses_a_schema_that_it_does_not_know(mail: Mailing) -> None:
+    await mail.pool.execute("UPDATE schema_version SET version_num = 'another'")
+    async with process(mail, "all") as (running, _):
+        assert await asyncio.wait_for(running.wait(), 30) != 0
+
+
+async def test_in_development_the_caught_mails_are_shown(mail: Mailing, tmp_path: Path) -> None:
+    (tmp_path / "1-2-3.eml").write_bytes(
+        b"X-RcptTo: ana@example.org\r\nTo: ana@example.org\r\nSubject: Hello & <you>\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n\r\nSee https://ngo.example/confirm/x\r\n"
+    )
+    async with (
+        process(mail, "web", MAILBOX_FOLDER=str(tmp_path)) as (_, address),
+        httpx.AsyncClient(base_url=address) as client,
+    ):
+        await until(lambda: is_ready(address))
+        assert "Hello &amp; &lt;you&gt;" in (await client.get("/mailbox")).text
+        shown = (await client.get("/mailbox/1-2-3")).text
+        assert '<a href="https://ngo.example/confirm/x">' in shown
+        rendered = await client.get("/mailbox/1-2-3/html")
+        assert "sandbox" in rendered.headers["content-security-policy"]
+        for name in ("unknown", "..%2Frecipient", "recipient.key"):
+            assert (await client.get(f"/mailbox/{name}")).status_code == 404
