@@ -121,7 +121,8 @@ class Pages:
 
     def headers(self, language: Language, *, store: bool = True) -> dict[str, str]:
         """The headers of a page."""
-        return {
+        kept = {} if store else {"X-Robots-Tag": "noindex"}
+        return kept | {
             "Content-Security-Policy": self._policy,
             "Content-Language": language.code,
             "Cache-Control": "no-cache" if store else "no-store",

@@ -123,6 +123,7 @@ function drawState(totals: Totals): void {
     live.stop();
     say("is-final", words.final);
     pause.hidden = true;
+    element("#minutes").hidden = true;
     setText(document.querySelector("#rate-label"), words.takenBack);
     setText(document.querySelector("#rate"), writing.number(totals.withdrawn));
     setText(element("#as-of"), fill(words.asOfFinal, { moment: writing.moment(totals.as_of) }));
