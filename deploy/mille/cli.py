@@ -9,6 +9,7 @@ import importlib
 import sys
 from typing import Final
 
+import stamina
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -43,6 +44,7 @@ def main() -> None:
     if name not in COMMANDS:
         sys.stderr.write(f"mille: there is no command {name!r}; `mille --help` lists them\n")
         sys.exit(USAGE_ERROR)
+    stamina.instrumentation.set_on_retry_hooks([])  # people read what is printed, and a retry is no news
     app: typer.Typer = importlib.import_module(f"deploy.mille.{name}").app
     try:
         app(args=rest, prog_name=f"mille {name}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,10 +12,11 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
+from deploy.local.endpoints import RunningProcess
 from deploy.local.home import PROJECT
 from deploy.local.pids import identify
+from deploy.local.processes import ready
 from deploy.local.settings import DEFAULT_PORTS
 from tests.support.running import Running, mille_run, temporary_home
 
@@ -71,13 +73,20 @@ def test_no_log_of_a_healthy_start_holds_an_error(system: Running) -> None:
         assert not [line for line in lines if line["level"] in ("error", "critical")], path.name
 
 
-@pytest.mark.parametrize(("service", "role"), sorted(ROLES))
-def test_a_killed_service_is_started_again(system: Running, service: str, role: str) -> None:
-    before = system.pid(service, role)
-    os.kill(before, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while system.pid(service, role) in (0, before) or f"{service} {role}: ready" not in doctor(system).stdout:
+def test_killed_services_are_started_again(system: Running) -> None:
+    before = {process["metrics"]: process["pid"] for process in system.endpoints()["processes"]}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 90
+    while not all(again(process, before[process["metrics"]]) for process in system.endpoints()["processes"]):
         assert time.monotonic() < deadline, system.said()
+        time.sleep(0.1)
+
+
+def again(process: RunningProcess, pid_before: int) -> bool:
+    """Whether another process than before answers its readiness probe."""
+    port = int(process["metrics"].rpartition(":")[2].partition("/")[0])
+    return process["pid"] not in (0, pid_before) and asyncio.run(ready(port))
 
 
 def test_a_later_start_is_quick_and_a_stop_leaves_nothing() -> None:
@@ -99,22 +108,15 @@ def busy_factor() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
-def test_without_mail_neither_notifications_nor_the_mailbox_runs() -> None:
-    with temporary_home() as home, mille_run(home, "--no-mail") as running:
-        at = running.wait_until_up()
-        assert {process["service"] for process in at["processes"]} == {"marathon", "petitions", "letters"}
-        assert set(at["platform"]) == {"kafka", "postgres"}
-
-
-def test_several_intakes_and_counters_run_beside_each_other() -> None:
-    with (
-        temporary_home() as home,
-        mille_run(home, environment={"PETITIONS_INTAKES": "2", "PETITIONS_COUNTERS": "2"}) as running,
-    ):
+def test_what_runs_is_what_the_settings_ask_for() -> None:
+    asked = {"PETITIONS_INTAKES": "2", "PETITIONS_COUNTERS": "2", "KAFKA_FLUSH": "off"}
+    with temporary_home() as home, mille_run(home, "--no-mail", environment=asked) as running:
         at = running.wait_until_up()
         roles = [(process["service"], process["role"]) for process in at["processes"]]
         assert roles.count(("petitions", "intake")) == roles.count(("petitions", "counter")) == 2
+        assert {service for service, _ in roles} == {"marathon", "petitions", "letters"}
         assert len({process["metrics"] for process in at["processes"]}) == len(roles)
+        assert set(at["platform"]) == {"kafka", "postgres"}
 
 
 def test_an_outside_broker_and_server_are_used_instead_of_our_own(system: Running) -> None:
