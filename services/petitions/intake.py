@@ -13,6 +13,7 @@ from services.petitions.actions.act import Acting
 from services.petitions.actions.sign import Signing
 from services.petitions.http.acts import acts
 from services.petitions.http.batches import batches
+from services.petitions.http.declarations import declarations
 from services.petitions.http.parts import Parts
 from services.petitions.http.petitions import petitions
 from services.petitions.http.signatures import signatures
@@ -79,7 +80,8 @@ class PetitionsIntake:
     def routers(self) -> list[APIRouter]:
         """The ordinary routes."""
         links = link_routes(self._links, self._form, self._settings.petitions_url)
-        return [batches(self.parts), signatures(self.parts), acts(self.parts), petitions(self.parts), links]
+        parts = self.parts
+        return [batches(parts), signatures(parts), acts(parts), petitions(parts), declarations(parts), links]
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -106,6 +108,7 @@ class PetitionsIntake:
             acts=Taking(acting.decide, process.windows[topics.ACTS.name], process.receipts),
             receipts=process.receipts,
             counted=process.counted,
+            pool=process.pool,
             pages=self._form,
         )
 

@@ -43,6 +43,10 @@ class Opening:
         """The section that counts an action from `country`."""
         return self.sections.get(country)
 
+    def comment(self, written: str) -> str:
+        """What is kept of a comment: nothing in safety mode."""
+        return "" if self.policies.safety_mode else written
+
     def names_count(self) -> bool:
         """Whether people who share an address count one by one."""
         return self.policies.one_per == "email_and_name"

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
+import asyncpg
 import stamina
 from aiokafka.errors import KafkaError
 
@@ -38,11 +39,12 @@ class IntakeProcess:
         taken: the topics it produces to.
         probes: the topic by which it learns the broker's time.
 
-    Everything is there from the start but `windows` and `counted`, which `running` makes.
+    Everything is there from the start but `windows`, `counted` and `pool`, which `running` makes.
     """
 
     windows: Mapping[str, Windows]
     counted: Counted
+    pool: asyncpg.Pool
 
     def __init__(self, settings: IntakeSettings, service: str, taken: tuple[Topic, ...], probes: Topic) -> None:
         self._settings = settings
@@ -87,9 +89,10 @@ class IntakeProcess:
             production=settings.environment == "production",
         )
         async with AsyncExitStack() as stack:
-            pool = await create_pool(settings.database_url, application_name=f"{self._service} intake", min_size=0)
-            stack.push_async_callback(pool.close)
-            self.counted = Counted(pool, self.broker_time.now)
+            name = f"{self._service} intake"
+            self.pool = await create_pool(settings.database_url, application_name=name, min_size=0)
+            stack.push_async_callback(self.pool.close)
+            self.counted = Counted(self.pool, self.broker_time.now)
             await self._connect()
             stack.push_async_callback(self.producer.close)
             tasks = await stack.enter_async_context(Tasks())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from base64 import urlsafe_b64decode
@@ -360,3 +361,60 @@ async def test_a_receipt_is_counted_once_the_counter_has_passed_it(
             assert time.monotonic() < deadline
         assert status["as_of"].endswith("Z")
         assert (await client.get("/v1/signatures/none")).status_code == 404
+
+
+async def test_only_who_confirmed_and_agreed_is_named_in_the_order_of_signing(
+    platform: Endpoints, tmp_path: Path, make_database: Any
+) -> None:
+    database = await make_database("petitions")
+    seed = Seed(unique("declared"), time.time())
+    async with (
+        intake(platform, "petitions", tmp_path, database=database) as running,
+        intake(platform, "petitions", tmp_path, database=database, role="counter"),
+        running.client() as client,
+    ):
+        keys = (await plant_and_wait(running, seed))[seed.slug]
+        signed: dict[str, Any] = {}
+        for name, shown in (("Zoe", True), ("Ana", True), ("Bob", False), ("Cy", True)):
+            consent = {"privacy": True, "public_name": shown}
+            body = signature(seed, given_name=name, email=f"{name}@example.org", consent=consent)
+            answer = await client.post("/v1/signatures", json=body)
+            signed[name] = await stored(running, answer.json()["receipt"])
+        for name in ("Bob", "Ana", "Zoe"):
+            await client.post(f"/confirm/{token_for(seed, keys, signed[name], 'confirm')}")
+        path = f"/v1/declarations/{seed.petition}/signatories"
+
+        async def named() -> list[str]:
+            return [one["given_name"] for one in (await client.get(path)).json()["signatories"]]
+
+        await until_equal(named, ["Zoe", "Ana"])
+        page = (await client.get(path, params={"start": 1, "limit": 1})).json()
+        assert page == {
+            "petition": seed.petition,
+            "signatories": [{"given_name": "Ana", "family_name": "Diaz"}],
+            "next": 2,
+        }
+        await client.post(f"/withdraw/{token_for(seed, keys, signed['Zoe'], 'withdraw')}")
+        await until_equal(named, ["Ana"])
+        assert (await client.get(path, params={"limit": 501})).status_code == 422
+        assert (await client.get("/v1/declarations/none/signatories")).status_code == 404
+
+
+async def until_equal(find: Any, wanted: Any) -> None:
+    """Wait until `await find()` is `wanted`."""
+    deadline = time.monotonic() + 60
+    while (found := await find()) != wanted:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.1)
+
+
+async def test_safety_mode_keeps_no_comment_and_names_nobody(desk: Desk) -> None:
+    policies = {"safety_mode": True, "confirmation": "required", "public_evidence": ("confirmed",)}
+    safe = Seed(unique("safe"), time.time(), policies=policies)
+    keys = (await plant_and_wait(desk.running, safe))[safe.slug]
+    answer = await desk.client.post("/v1/signatures", json=signature(safe, comment="Zyxwvut"))
+    record = await stored(desk.running, answer.json()["receipt"])
+    sealed = json.loads(record.value)["sealed"]
+    assert keys.sealer.open(sealed, topic=record.topic, subject=safe.petition, key=record.key).comment == ""
+    shown = await desk.client.get(f"/v1/declarations/{safe.petition}/signatories")
+    assert shown.json()["signatories"] == []

@@ -86,9 +86,15 @@ class Intake:
 
 @asynccontextmanager
 async def intake(
-    platform: Endpoints, service: str, folder: Path, *, database: str | None = None, **environment: str
+    platform: Endpoints,
+    service: str,
+    folder: Path,
+    *,
+    database: str | None = None,
+    role: str = "intake",
+    **environment: str,
 ) -> AsyncIterator[Intake]:
-    """`python -m services.<service> --role intake` on `platform`, ready; stopped at the end."""
+    """`python -m services.<service> --role <role>` on `platform`, ready; stopped at the end."""
     port = int(environment.get("PORT") or _free_port())
     keys = Path(platform["logs"]).parent / "keys"
     origin = f"http://127.0.0.1:{port}"
@@ -105,10 +111,10 @@ async def intake(
         "RECEIPT_KEY_FILE": str(keys / "receipt.key"),
         **environment,
     }
-    log = folder / f"{service}-{port}.log"
+    log = folder / f"{service}-{role}-{port}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: ASYNC220  it returns at once
-            [sys.executable, "-m", f"services.{service}", "--role", "intake"],
+            [sys.executable, "-m", f"services.{service}", "--role", role],
             env={**os.environ, **settings},
             cwd=PROJECT,
             stdout=output,

@@ -77,7 +77,7 @@ class Writing:
             family_name=request.family_name.strip(),
             email=request.email,
             postcode=request.postcode or None,
-            comment=request.comment,
+            comment=opening.comment(request.comment),
             source=request.source,
             text=request.text,
         )

@@ -72,7 +72,7 @@ class Acting:
             family_name=(request.family_name or "").strip(),
             email=request.email,
             postcode=request.postcode or None,
-            comment=request.comment,
+            comment=opening.comment(request.comment),
             source=request.source,
         )
         said = (request.kind, person.given_name, person.family_name, address, country, person.comment)

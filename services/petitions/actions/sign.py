@@ -135,7 +135,7 @@ class Signing:
             family_name=names[1],
             email=request.email,
             postcode=request.postcode or None,
-            comment=request.comment,
+            comment=opening.comment(request.comment),
             source=request.source,
         )
         said = (*names, address, country, person.postcode, person.comment, consent.updates, consent.public_name)

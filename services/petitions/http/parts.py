@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from services.petitions.actions.act import Acting
 from services.petitions.actions.sign import Signing
 from services.petitions.settings import PetitionsSettings
@@ -28,4 +30,5 @@ class Parts:
     acts: Taking
     receipts: Receipts
     counted: Counted
+    pool: asyncpg.Pool
     pages: IntakePages
