@@ -48,16 +48,16 @@ CREATE TABLE dimensions (
 );
 
 CREATE TABLE submissions (
-    topic text COLLATE "C" NOT NULL,
-    partition smallint NOT NULL,
     "offset" bigint NOT NULL,
     accepted_ms bigint NOT NULL,
+    partition smallint NOT NULL,
     dimensions integer NOT NULL,
     seal_key smallint NOT NULL,
     version smallint NOT NULL,
     public_name boolean NOT NULL,
     updates boolean NOT NULL,
     further boolean NOT NULL,
+    topic text COLLATE "C" NOT NULL,
     key bytea NOT NULL,
     digest bytea NOT NULL,
     locale text NOT NULL,

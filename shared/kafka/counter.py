@@ -17,7 +17,7 @@ from shared.kafka import declared
 from shared.kafka.counted import CountedTopic
 from shared.kafka.counting import Counting
 from shared.kafka.loop import PositionedLoop
-from shared.kafka.reading import Work
+from shared.kafka.work import Work
 from shared.outbox import OutboxRelay
 from shared.settings import ServiceSettings
 from shared.tasks import Tasks

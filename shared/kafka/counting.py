@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import Counter as Multiset
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 
 from shared.clock import Clock
 from shared.kafka.counted import CountedTopic
 from shared.kafka.dead_letters import dead_letter
-from shared.kafka.fold import Outcome, fold
+from shared.kafka.fold import Arrived, Outcome, fold
 from shared.kafka.held import insert_new, keep, load, write_outcome
-from shared.kafka.interning import Interned
+from shared.kafka.interning import Ids, Interned
 from shared.kafka.kept import keep_further, show_names
-from shared.kafka.reading import Reader, Said, Work, said_by
+from shared.kafka.reading import Reader
 from shared.kafka.records import PartitionBatch
 from shared.kafka.tallying import Tallies
 from shared.kafka.transitions import EVIDENCE, Change
+from shared.kafka.work import Said, Work, said_by
 from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
 from shared.outbox import OutboxRecord, put
 
@@ -41,15 +42,16 @@ class Counting:
 
     async def apply(self, connection: asyncpg.Connection, work: Work) -> None:
         """Write `work` in the caller's transaction: rows, sealed data, dead letters, tally batches."""
-        fresh = await insert_new(connection, self._counted.table, work.staged) if work.staged else set()
+        fresh = await insert_new(connection, self._counted.table, work.staged) if work.singles else set()
         changes = _added(work, fresh)
-        kept = [packed for key, packed in zip(work.singles, work.kept, strict=True) if key in fresh]
-        special = [*work.special, *(said for key, said in work.singles.items() if key not in fresh)]
-        outcome = await self._fold(connection, special)
+        kept = [work.kept[place] for key, place in work.singles.items() if key in fresh]
+        repeats = [work.records[place] for key, place in work.singles.items() if key not in fresh]
+        special = [*work.special, *(self._reader.say(*repeat) for repeat in repeats)]
+        outcome = await self._fold(connection, special, work.ids)
         for partition, some in outcome.changes.items():
             changes[partition].extend(some)
-        await keep(connection, [*kept, *self._kept(outcome, further=False)])
-        await keep_further(connection, self._kept(outcome, further=True))
+        await keep(connection, [*kept, *self._kept(outcome.first, work.ids, further=False)])
+        await keep_further(connection, self._kept(outcome.further, work.ids, further=True))
         if self._counted.names:
             await show_names(connection, self._counted, _confirmed(work, fresh, outcome))
         await put(connection, await self._records(connection, work, changes, outcome))
@@ -58,21 +60,20 @@ class Counting:
     async def poison(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
         """Make a dead letter of the one record of `batch`, unread."""
         said = Said(batch.partition, batch.records[0], refusal=ENDS_THE_PROCESS)
-        await self.apply(connection, Work([batch], special=[said]))
+        await self.apply(connection, Work([batch], {}, special=[said]))
 
-    async def _fold(self, connection: asyncpg.Connection, special: Sequence[Said]) -> Outcome:
+    async def _fold(self, connection: asyncpg.Connection, special: Sequence[Said], ids: Ids) -> Outcome:
         if not special:
             return Outcome()
-        arrived = [self._reader.arrived(said) for said in special]
+        arrived = [self._reader.arrived(said, ids) for said in special]
         held = await load(connection, self._counted, arrived)
         before = dict(held.rows)
         outcome = fold(arrived, held)
         await write_outcome(connection, self._counted, before, outcome)
         return outcome
 
-    def _kept(self, outcome: Outcome, *, further: bool) -> list[bytes]:
-        arrived = outcome.further if further else outcome.first
-        return [self._reader.kept(said_by(one), further=further) for one in arrived]
+    def _kept(self, arrived: Sequence[Arrived], ids: Ids, *, further: bool) -> list[bytes]:
+        return [self._reader.kept(said_by(one), ids, further=further) for one in arrived]
 
     async def _records(
         self, connection: asyncpg.Connection, work: Work, changes: dict[int, list[Change]], outcome: Outcome
@@ -105,20 +106,14 @@ class Counting:
 
 def _added(work: Work, fresh: set[bytes]) -> defaultdict[int, list[Change]]:
     """What the `fresh` ones of the singles add, by partition."""
-    cells = work.cells
-    if len(fresh) != len(cells):
-        cells = [cell for key, cell in zip(work.singles, cells, strict=True) if key in fresh]
+    cells = [work.cells[place] for key, place in work.singles.items() if key in fresh]
     changes: defaultdict[int, list[Change]] = defaultdict(list)
     for (partition, dimensions, state, minute), count in Multiset(cells).items():
         changes[partition].append(Change(dimensions, EVIDENCE[state], minute, count))
     return changes
 
 
-def _confirmed(work: Work, fresh: Iterable[bytes], outcome: Outcome) -> list[tuple[bytes, bytes]]:
+def _confirmed(work: Work, fresh: set[bytes], outcome: Outcome) -> list[tuple[bytes, bytes]]:
     """The keys whose name a submission decides about now, each with that submission's digest."""
-    shown = [
-        (key, said.digest)
-        for key in fresh
-        if (said := work.singles[key]).submission and said.submission.confirmed_at and said.submission.public_name
-    ]
+    shown = [(key, digest) for key, digest in work.named.items() if key in fresh]
     return [*shown, *((one.key, said_by(one).digest) for one in outcome.confirmed)]

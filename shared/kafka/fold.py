@@ -10,7 +10,7 @@ from shared.errors import PermanentError
 from shared.kafka.transitions import Change, Event, Row, Step, Submitted, transition
 
 if TYPE_CHECKING:
-    from shared.kafka.reading import Said
+    from shared.kafka.work import Said
 
 CONFIRMED: Final = frozenset("ck")
 MINUTES_A_DAY: Final = 24 * 60

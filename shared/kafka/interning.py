@@ -51,19 +51,23 @@ WHERE id = ANY($1::integer[])
 """
 
 
+Ids = dict[tuple[str | None, ...], int]
+"""The ids of combinations."""
+
+
 class Interned:
     """The combinations of one database, both ways. They are made in transactions of their own and never go."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self.ids: dict[tuple[str | None, ...], int] = {}
+        self.ids: Ids = {}
         self._combinations: dict[int, Combination] = {}
 
     def forget_if_many(self) -> None:
         """Start anew once there are too many to remember. Whoever needs ids asks first, and then for all it needs."""
         if len(self.ids) > MOST:
-            self.ids.clear()
-            self._combinations.clear()
+            self.ids = {}
+            self._combinations = {}
 
     async def intern(self, combinations: Collection[Combination]) -> None:
         """Make sure that `ids` has all of `combinations`."""
@@ -77,7 +81,8 @@ class Interned:
         wanted = set(ids)
         if missing := wanted - self._combinations.keys():
             self._remember(await connection.fetch(_OF, list(missing)))
-        return {one: self._combinations[one] for one in wanted}
+        known = self._combinations
+        return {one: known[one] for one in wanted}
 
     def _remember(self, rows: Iterable[asyncpg.Record]) -> None:
         for row in rows:

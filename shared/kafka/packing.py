@@ -1,7 +1,8 @@
 """Rows in the binary format of PostgreSQL's COPY, packed while PostgreSQL is still busy with the rows before.
 
 The format is https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format": for each row the number of its
-columns, and for each column its length and its bytes in network order.
+columns, and for each column its length and its bytes in network order. Columns come in the order in which they change
+least: what many rows share is packed once.
 """
 
 from __future__ import annotations
@@ -13,47 +14,59 @@ from typing import Final
 import asyncpg
 
 from shared.kafka.submissions import Submission
+from shared.kafka.transitions import State
 
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
+_LENGTH: Final = struct.Struct(">i").pack
+LENGTHS: Final = tuple(_LENGTH(length) for length in range(4096))
+"""The packed lengths of short columns."""
+EIGHT: Final = LENGTHS[8]
+SIXTEEN: Final = LENGTHS[16]
 
-STAGED_COLUMNS: Final = ("offset", "digest", "dimensions", "minute", "partition", "state", "key")
-_STAGED: Final = struct.Struct(">h iq i8s ii ii ih i1s i16s".replace(" ", ""))
+STAGED_COLUMNS: Final = ("dimensions", "minute", "partition", "state", "offset", "digest", "key")
+_CELL: Final = struct.Struct(">hiiiiihi1s")
 
 SUBMISSION_COLUMNS: Final = (
-    "partition", "offset", "accepted_ms", "dimensions", "seal_key", "version", "public_name", "updates", "further",
-    "key", "digest", "topic", "locale", "network", "domain", "sealed",
+    "partition", "accepted_ms",
+    "dimensions", "seal_key", "version", "public_name", "updates", "further", "topic", "locale",
+    "offset", "key", "digest", "network", "domain", "sealed",
 )  # fmt: skip
-_SUBMISSION: Final = struct.Struct(">h ih iq iq ii ih ih i? i? i? i16s i16s".replace(" ", ""))
-_LENGTH: Final = struct.Struct(">i").pack
+_PLACE: Final = struct.Struct(">hihiq")
+_SORT: Final = struct.Struct(">iiihihi?i?i?")
 
 
-def staged_row(  # noqa: PLR0917  one for each column
-    offset: int, digest: bytes, dimensions: int, minute: int, partition: int, state: bytes, key: bytes
-) -> bytes:
-    """A row of the keys that may be new: `STAGED_COLUMNS`."""
-    return _STAGED.pack(
-        7, 8, offset, 8, digest, 4, dimensions, 4, minute, 2, partition, 1, state, 16, key
+def cell_part(dimensions: int, minute: int, partition: int, state: State) -> bytes:
+    """The beginning of a row of keys that may be new, which all that count in one cell share."""
+    return _CELL.pack(7, 4, dimensions, 4, minute, 2, partition, 1, state.encode())
+
+
+def staged_row(cell: bytes, offset: int, digest: bytes, key: bytes) -> bytes:
+    """A row of keys that may be new, `STAGED_COLUMNS`; of `digest` the beginning is taken."""
+    return b"".join((cell, EIGHT, offset.to_bytes(8, "big"), EIGHT, digest[:8], SIXTEEN, key))
+
+
+def place_part(partition: int, accepted_ms: int) -> bytes:
+    """The beginning of a row of `submissions`, which all that were accepted together share."""
+    return _PLACE.pack(16, 2, partition, 8, accepted_ms)
+
+
+def sort_part(topic: bytes, dimensions: int, said: Submission, *, further: bool) -> bytes:
+    """The middle of a row of `submissions`, which all of one sort share. `topic` is its name in UTF-8."""
+    fixed = _SORT.pack(
+        4, dimensions, 2, said.seal_key, 2, said.petition_version, 1, said.public_name, 1, said.updates, 1, further
     )  # fmt: skip
+    locale = said.locale.encode()
+    return b"".join((fixed, _LENGTH(len(topic)), topic, _LENGTH(len(locale)), locale))
 
 
-def submission_row(
-    place: tuple[bytes, int, int, int], said: Submission, dimensions: int, key: bytes, digest: bytes, *, further: bool
-) -> bytes:
-    """A row of `submissions`: `SUBMISSION_COLUMNS`. `place` is topic, partition, offset and time of acceptance."""
-    topic, partition, offset, accepted_ms = place
-    locale, network, domain = said.locale.encode(), said.network.encode(), said.domain.encode()
-    return b"".join((
-        _SUBMISSION.pack(
-            16, 2, partition, 8, offset, 8, accepted_ms, 4, dimensions, 2, said.seal_key, 2, said.petition_version,
-            1, said.public_name, 1, said.updates, 1, further, 16, key, 16, digest,
-        ),
-        _LENGTH(len(topic)), topic,
-        _LENGTH(len(locale)), locale,
-        _LENGTH(len(network)), network,
-        _LENGTH(len(domain)), domain,
-        _LENGTH(len(said.sealed)), said.sealed,
-    ))  # fmt: skip
+def own_part(offset: int, key: bytes, digest: bytes, said: Submission) -> tuple[bytes, ...]:
+    """The end of a row of `submissions`, in parts: what is its own."""
+    network, domain, sealed = said.network.encode(), said.domain.encode(), said.sealed
+    return (
+        EIGHT, offset.to_bytes(8, "big"), SIXTEEN, key, SIXTEEN, digest,
+        LENGTHS[len(network)], network, LENGTHS[len(domain)], domain, _LENGTH(len(sealed)), sealed,
+    )  # fmt: skip
 
 
 async def copy_rows(connection: asyncpg.Connection, table: str, columns: Iterable[str], rows: Iterable[bytes]) -> None:

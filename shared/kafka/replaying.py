@@ -15,7 +15,7 @@ from shared.errors import SetupError
 from shared.kafka.counted import CountedTopic
 from shared.kafka.counting import ENDS_THE_PROCESS, Counting
 from shared.kafka.fold import MINUTES_A_DAY, Arrived, Held, fold
-from shared.kafka.interning import Combination
+from shared.kafka.interning import Combination, Ids
 from shared.kafka.positions import advance, ensure_positions
 from shared.kafka.reading import Reader
 from shared.kafka.scanning import Range, Scan, scanning
@@ -26,7 +26,7 @@ class LocalCombinations:
     """Numbers for combinations of dimensions that no database knows."""
 
     def __init__(self) -> None:
-        self.ids: dict[tuple[str | None, ...], int] = {}
+        self.ids: Ids = {}
         self.combinations: list[Combination] = []
 
     def forget_if_many(self) -> None:
@@ -117,8 +117,9 @@ class _Replay:
                 if self._start and self._vague_day < 0:
                     self._vague_day = batch.records[0].timestamp_ms // 60_000 // MINUTES_A_DAY
                 work = await self._reader.work([batch])
-                said = sorted([*work.singles.values(), *work.special], key=lambda one: one.record.offset)
-                arrived = [self._reader.arrived(one) for one in said]
+                singles = [self._reader.say(*work.records[place]) for place in work.singles.values()]
+                said = sorted([*singles, *work.special], key=lambda one: one.record.offset)
+                arrived = [self._reader.arrived(one, work.ids) for one in said]
                 fold([_set_aside(one) if one.offset in set_aside else one for one in arrived], self._held)
 
     async def _compare_rows(self, report: Report) -> None:

@@ -22,6 +22,10 @@ DIGEST_BYTES: Final = 16
 LARGEST_VALUE: Final = 256 * 1024
 """Several times what the largest request can become; what is larger is not one of ours."""
 MAJOR: Final = 1
+URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+"""Turns base64url into base64."""
+NUL: Final = b"\\u0000"
+"""PostgreSQL's text cannot hold the character 0, which only this escape can bring."""
 USUAL: Final = 256
 """So many beginnings of headers are remembered: a few for each producing process."""
 ORIGIN_TIME_HEADER: Final = "ce_origintime"
@@ -74,6 +78,15 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """
         return Quota(keyed_hash(self.person), self.daily_limit) if self.person else None
 
+    def check_person(self) -> None:
+        """Refuse a person key that is none.
+
+        Raises:
+            PermanentError: `invalid`.
+        """
+        if self.person:
+            keyed_hash(self.person)
+
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
     """The part of a later event that is used: the digest of the submission that a confirmation means."""
@@ -111,7 +124,7 @@ class Reading:
         """
         packed = record.packed_headers
         at = packed.find(_ID)
-        if at > 0 and _ends_in_id_and_time(packed, at) and (usual := self._usual.get(packed[:at])):
+        if (usual := self._usual.get(packed[:at])) and _ends_in_id_and_time(packed, at):
             return usual, None
         headers = record.headers
         name, major = event_type(headers)
@@ -126,6 +139,11 @@ class Reading:
         if at > 0 and _ends_in_id_and_time(packed, at) and len(self._usual) < USUAL:
             self._usual[packed[:at]] = what
         return what, None
+
+    def is_usual_submission(self, packed: bytes) -> bool:
+        """Whether packed headers are those of a plain submission, of a kind that `headers` has read before."""
+        at = packed.find(_ID)
+        return self._usual.get(packed[:at]) == "submitted" and _ends_in_id_and_time(packed, at)
 
     def submission(self, value: bytes) -> Submission:
         """The submission that `value` is.
@@ -164,9 +182,8 @@ def _ends_in_id_and_time(packed: bytes, at: int) -> bool:
 
     What stands before is then the same in all records of a process, and is read only once.
     """
-    length = packed[at + len(_ID)]
-    time_at = at + len(_ID) + 1 + (length >> 1)
-    return length < 0x80 and packed.startswith(_TIME, time_at) and len(packed) == time_at + len(_TIME) + 24  # noqa: PLR2004
+    length = packed[at + 6]
+    return length < 0x80 and len(packed) == at + 40 + (length >> 1) and packed[-33:-24] == _TIME  # noqa: PLR2004
 
 
 def check_shape(key: bytes | None, value: bytes | None) -> None:
@@ -183,9 +200,6 @@ def check_shape(key: bytes | None, value: bytes | None) -> None:
         raise PermanentError("oversize")
 
 
-_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-
-
 def keyed_hash(text: str) -> bytes:
     """The 16 bytes that `text` is the base64url of, padded or not.
 
@@ -193,7 +207,7 @@ def keyed_hash(text: str) -> bytes:
         PermanentError: `invalid`, where it is not that.
     """
     try:
-        found = binascii.a2b_base64(text.rstrip("=").encode("ascii").translate(_URL_SAFE) + b"==", strict_mode=False)
+        found = binascii.a2b_base64(text.rstrip("=").encode("ascii").translate(URL_SAFE) + b"==", strict_mode=False)
     except ValueError:
         raise PermanentError("invalid") from None
     if len(found) != DIGEST_BYTES:
@@ -202,8 +216,7 @@ def keyed_hash(text: str) -> bytes:
 
 
 def _decode(decoder: Callable[[bytes], Read], value: bytes) -> Read:
-    # PostgreSQL's text cannot hold the character 0, which only this escape can bring.
-    if b"\\u0000" in value:
+    if NUL in value:
         raise PermanentError("invalid")
     try:
         return decoder(value)

@@ -14,8 +14,8 @@ from shared.database import create_pool
 from shared.kafka import reading
 from shared.kafka.counted import CountedTopic
 from shared.kafka.counter import counting_loop
-from shared.kafka.reading import Work
 from shared.kafka.records import PartitionBatch
+from shared.kafka.work import Work
 from shared.outbox import OutboxRelay
 from shared.tasks import Tasks
 

@@ -28,7 +28,7 @@ from shared.kafka.counter import counting_loop
 from shared.kafka.declared import administrator
 from shared.kafka.loop import PositionedLoop
 from shared.kafka.partitions import partition_of
-from shared.kafka.reading import Work
+from shared.kafka.work import Work
 from shared.outbox import OutboxRelay
 from shared.topics import Topic
 
