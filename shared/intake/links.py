@@ -19,6 +19,7 @@ from shared.errors import TransientError
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.words import Kind
+from shared.intake.openapi import responses
 from shared.intake.openings import Known, check_confirmable, check_ready, prepare
 from shared.intake.pages import NO_STORE, IntakePages, wants_json
 from shared.kafka.windows import Windows
@@ -129,8 +130,10 @@ def link_routes(links: Links, pages: IntakePages, base: str) -> APIRouter:
     for purpose in get_args(TokenPurpose):
         page = _Page(links, pages, base, purpose)
         path = f"{prefix.rstrip('/')}/{purpose}/{{token}}"
-        router.add_api_route(path, page.show, methods=["GET"], summary=f"The page of a link to {purpose}")
-        router.add_api_route(path, page.press, methods=["POST"], summary=f"Its button: {purpose}")
+        shown = responses(404, 410, 503, answer={"type": "object"}, page=True)
+        summary = f"The page of a link in a mail: {purpose}"
+        router.add_api_route(path, page.show, methods=["GET"], summary=summary, responses=shown)
+        router.add_api_route(path, page.press, methods=["POST"], summary=f"Its button: {purpose}", responses=shown)
     return router
 
 

@@ -61,28 +61,37 @@ def _inlined(part: Any, components: dict[str, Any]) -> Any:
 
 def body(struct: Any, *, form: bool = False) -> dict[str, Any]:
     """The `openapi_extra` of a route that takes `struct` as JSON, and as a form too where `form` says so."""
-    content: dict[str, Any] = {"application/json": {"schema": schema_of(struct)}}
+    content: dict[str, Any] = _json(schema_of(struct))
     if form:
         content[forms.MEDIA_TYPE] = {"schema": {"type": "object"}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def responses(
-    *statuses: int, accepted: dict[str, Any] | None = None, answer: dict[str, Any] | None = None
+    *statuses: int,
+    accepted: dict[str, Any] | None = None,
+    answer: dict[str, Any] | None = None,
+    page: bool = False,
+    form: bool = False,
 ) -> Responses:
-    """The answers of a route: the problems of `statuses`, a 202 with the schema `accepted`, a 200 with `answer`."""
-    result: Responses = {
-        status: {"description": _MEANINGS[status], "content": {"application/problem+json": {"schema": _PROBLEM}}}
-        for status in statuses
-    }
+    """The answers of a route: the problems of `statuses`, a 202 with the schema `accepted`, a 200 with `answer`.
+
+    `page` says that people get pages instead, `form` that forms are taken and answered with pages, or with a 303.
+    """
+    as_page: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}} if page or form else {}
+    problem = {"application/problem+json": {"schema": _PROBLEM}, **as_page}
+    result: Responses = {status: {"description": _MEANINGS[status], "content": problem} for status in statuses}
     if accepted is not None:
-        result[202] = {
-            "description": "The broker has stored it",
-            "content": {"application/json": {"schema": accepted}},
-        }
+        result[202] = {"description": "The broker has stored it", "content": _json(accepted)}
     if answer is not None:
-        result[200] = {"description": "The answer", "content": {"application/json": {"schema": answer}}}
+        result[200] = {"description": "The answer", "content": {**_json(answer), **as_page}}
+    if form:
+        result[303] = {"description": "The form was taken: here is the thank-you page"}
     return result
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
 
 
 RECEIPT: Final = {

@@ -32,7 +32,7 @@ def messages(parts: Callable[[], Parts]) -> APIRouter:
         "/v1/messages",
         status_code=202,
         summary="Write a letter, postcard, drawing or solidarity message",
-        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT),
+        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT, form=True),
         openapi_extra=body(MessageRequest, form=True),
     )
     async def write(request: Request) -> Response:

@@ -28,7 +28,7 @@ def acts(parts: Callable[[], Parts]) -> APIRouter:
         "/v1/acts",
         status_code=202,
         summary="Tell of a share, a pledge or a task",
-        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT),
+        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT, form=True),
         openapi_extra=body(ActRequest, form=True),
     )
     async def act(request: Request) -> Response:

@@ -33,7 +33,7 @@ def signatures(parts: Callable[[], Parts]) -> APIRouter:
         "/v1/signatures",
         status_code=202,
         summary="Sign a petition",
-        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT),
+        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT, form=True),
         openapi_extra=body(SignatureRequest, form=True),
     )
     async def sign(request: Request) -> Response:

@@ -1,0 +1,73 @@
+"""The OpenAPI document against what the intakes answer, hot route included, by requests made from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from deploy.local.endpoints import Endpoints
+from tests.support.intakes import Intake, intake, message, plant_and_wait, signature
+from tests.support.seeding import Seed, unique
+
+CHECKS = (
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.response_headers_conformance,
+)
+
+
+@pytest.fixture(scope="module", params=["petitions", "letters"])
+def served(
+    platform: Endpoints, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[tuple[Intake, Seed]]:
+    seed = Seed(unique("openapi"), time.time(), api_key="openapi")
+    starting = intake(platform, request.param, tmp_path_factory.mktemp("intake"))
+    with asyncio.Runner() as runner:
+        running = runner.run(starting.__aenter__())
+        try:
+            runner.run(plant_and_wait(running, seed))
+            yield running, seed
+        finally:
+            runner.run(starting.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def described(served: tuple[Intake, Seed]) -> Any:
+    return schemathesis.openapi.from_url(f"{served[0].origin}/openapi.json")
+
+
+def test_every_answer_is_one_that_the_document_names(described: Any) -> None:
+    asked = set()
+    for found in described.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(operation.as_strategy())
+        def ask(case: Any) -> None:
+            answer = case.call()
+            case.validate_response(answer, checks=CHECKS)
+            assert answer.status_code < 500 or answer.status_code == 503
+
+        ask()
+        asked.add(operation.path)
+    assert "/v1/signatures" in asked or "/v1/messages" in asked
+
+
+def test_the_examples_of_the_contract_fit_the_document(served: tuple[Intake, Seed], described: Any) -> None:
+    running, seed = served
+    path, body = (
+        ("/v1/signatures", signature(seed)) if running.service == "petitions" else ("/v1/messages", message(seed))
+    )
+    operation = described[path]["POST"]
+    case = operation.Case(body=body, media_type="application/json")
+    answer = case.call()
+    assert answer.status_code == 202
+    case.validate_response(answer, checks=CHECKS)
