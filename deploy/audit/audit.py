@@ -41,15 +41,22 @@ async def audit(at: Endpoints) -> Report:
             counted |= await rows.count(services[source.service], source, report.places)
         await _wait_for_the_ledger(at["databases"]["marathon"], report)
         async with rows.moment(at["databases"]["marathon"]) as marathon:
-            report.ledger_rows = await ledger.verify_chains(marathon, report.differences)
-            await ledger.expand(marathon)
-            await _compare_rows(marathon, counted, report)
-            report.campaigns = await ledger.verify_sums(marathon, report.differences)
-            await _verify_documents(marathon, await ledger.published(marathon), "stored", report)
+            await _verify_ledger(marathon, counted, report)
         await _verify_served(at, report)
         for source in SOURCES:
             await _compare_with_log(services[source.service], at["kafka"], source, report)
     return report
+
+
+async def _verify_ledger(marathon: asyncpg.Connection, counted: rows.Cells, report: Report) -> None:
+    report.ledger_rows = await ledger.verify_chains(marathon, report.differences)
+    if not await ledger.expand(marathon):
+        report.differences.append("ledger: what stands in it cannot be read")
+        return
+    await _compare_rows(marathon, counted, report)
+    totals = await ledger.verify_sums(marathon, report.differences)
+    report.campaigns = {slug: totals.get(slug, 0) for slug in await ledger.campaigns(marathon)}
+    await _verify_documents(marathon, await ledger.published(marathon), "stored", report)
 
 
 async def _wait_for_the_ledger(url: str, report: Report) -> None:
@@ -107,8 +114,8 @@ async def _verify_served(at: Endpoints, report: Report) -> None:
             served[slug] = answer.body
     # A later moment: what is served may hold tally batches that came since.
     async with rows.moment(at["databases"]["marathon"]) as marathon:
-        await ledger.expand(marathon)
-        await _verify_documents(marathon, served, "served", report)
+        if served and await ledger.expand(marathon):
+            await _verify_documents(marathon, served, "served", report)
 
 
 async def _compare_with_log(service: asyncpg.Connection, kafka: str, source: Source, report: Report) -> None:

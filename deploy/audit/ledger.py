@@ -70,10 +70,17 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 _ANALYZE = "ANALYZE audited"
 
 
-async def expand(connection: asyncpg.Connection) -> None:
-    """Unpack all deltas of the ledger into a temporary table for what follows."""
-    await connection.execute(_EXPAND)
+async def expand(connection: asyncpg.Connection) -> bool:
+    """Unpack all deltas of the ledger into a temporary table for what follows; False where they are no tally
+    batches.
+    """
+    try:
+        async with connection.transaction():
+            await connection.execute(_EXPAND)
+    except asyncpg.DataError:
+        return False
     await connection.execute(_ANALYZE)
+    return True
 
 
 _ENDS = "SELECT max(next) FROM ledger WHERE source = $1 AND partition = $2"

@@ -9,6 +9,7 @@ from typing import Final
 import asyncpg
 import typer
 from aiokafka.errors import KafkaError
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,8 @@ from deploy.local.settings import LocalSettings
 from shared.errors import TransientError
 
 SHOWN: Final = 50
+WIDTH: Final = 110
+"""No narrower: the names of the sources would be cut off."""
 
 app = typer.Typer(add_completion=False)
 
@@ -47,7 +50,7 @@ def main() -> None:
 
 
 def _show(report: Report) -> None:
-    table = Table("source", "rows", "counted", "ledger", "offsets checked in the log", "submitted", "keys")
+    table = Table("source", "rows", "counted", "ledger", "offsets checked", "submitted", "keys", box=box.SIMPLE)
     for place, found in sorted(report.places.items()):
         checked = f"{found.start} to {found.end - 1}" if found.end > found.start else "none"
         if found.start:
@@ -56,4 +59,4 @@ def _show(report: Report) -> None:
         table.add_row(
             str(place), *(f"{each:,}" for each in figures), checked, f"{found.submitted:,}", f"{found.keys:,}"
         )
-    Console().print(table)
+    Console(width=max(WIDTH, Console().width)).print(table)
