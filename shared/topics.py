@@ -10,6 +10,7 @@ DAY_MS: Final = 24 * HOUR_MS
 FOREVER_MS: Final = -1
 MESSAGE_BYTES: Final = 1_048_576
 """The largest record batch a topic takes: Kafka's own default for `max.message.bytes`, less its overhead."""
+COMPACTED_SEGMENT_BYTES: Final = 16 * 1024 * 1024
 DEAD_LETTER_EXTRA_BYTES: Final = 64 * 1024
 """Room for the headers that say why a record became a dead letter."""
 
@@ -44,6 +45,10 @@ class Topic:
             "message.timestamp.type": "LogAppendTime" if self.broker_time else "CreateTime",
             "retention.ms": str(self.retention_ms),
         }
+        if self.compacted:
+            # Only closed segments are compacted, and whoever starts reads all that is there: totals come every second.
+            settings["segment.bytes"] = str(COMPACTED_SEGMENT_BYTES)
+            settings["min.cleanable.dirty.ratio"] = "0.1"
         if self.durable:
             settings["flush.messages"] = "1" if flush else str(2**63 - 1)
         return settings
