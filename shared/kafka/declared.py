@@ -125,7 +125,9 @@ async def check(bootstrap_servers: str, topics: Sequence[Topic], *, flush: bool,
 async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
-    answers: list[Any] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    answers: list[Any] = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    )
     return {
         name: {entry[0]: entry[1] for entry in entries}
         for answer in answers
