@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import jsonschema
 import msgspec
 import pytest
 import uvicorn
@@ -222,6 +223,19 @@ async def test_campaigns_and_cases_come_with_their_totals(marathon: Marathon) ->
         assert (mine["window"], mine["public_total"], mine["cases"]) == ("open", 7, [case])
         assert (await client.get(f"/v1/campaigns/{marathon.slug}")).json() == mine
         assert (await client.get(f"/v1/cases/{case}")).json()["public_total"] == 7
+
+
+async def test_every_answer_is_as_the_openapi_document_says(marathon: Marathon) -> None:
+    values = {"/v1/cases/{slug}": marathon.campaign.cases[0]}
+    async with marathon.client() as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        for path, operations in paths.items():
+            content = operations["get"]["responses"]["200"]["content"]
+            if not path.startswith("/v1/") or "application/json" not in content:
+                continue
+            answer = await client.get(path.replace("{slug}", values.get(path, marathon.slug)))
+            jsonschema.validate(answer.json(), content["application/json"]["schema"])
+        assert {"/v1/campaigns", "/v1/campaigns/{slug}/totals", "/v1/campaigns/{slug}/totals/live"} <= paths.keys()
 
 
 @PROTOCOLS

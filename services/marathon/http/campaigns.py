@@ -13,6 +13,7 @@ from shared.catalog import Catalog
 from shared.clock import Clock, parse_rfc3339
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.http.problem import Problem, unavailable
+from shared.intake.openapi import responses, schema_of
 
 CACHE: Final = "public, max-age=5"
 Window = Literal["upcoming", "open", "closed"]
@@ -43,7 +44,12 @@ def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
     """The routes, served from `catalog`."""
     routes = APIRouter(tags=["campaigns"])
 
-    @routes.get("/v1/campaigns", summary="All campaigns", response_class=Response)
+    @routes.get(
+        "/v1/campaigns",
+        summary="All campaigns",
+        responses=responses(503, answer=schema_of(CampaignList)),
+        response_class=Response,
+    )
     async def campaigns() -> Response:
         """Open campaigns first, then those to come, then past ones; the latest of each first."""
         _ready(catalog)
@@ -53,12 +59,22 @@ def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
         answers.sort(key=lambda answer: order[answer.window])
         return _json(CampaignList(answers))
 
-    @routes.get("/v1/campaigns/{slug}", summary="A campaign", response_class=Response)
+    @routes.get(
+        "/v1/campaigns/{slug}",
+        summary="A campaign",
+        responses=responses(404, 503, answer=schema_of(CampaignAnswer)),
+        response_class=Response,
+    )
     async def campaign(slug: str) -> Response:
         """Its window, languages, policies, cases and sections."""
         return _json(_campaign(known(catalog, slug)))
 
-    @routes.get("/v1/cases/{slug}", summary="A case", response_class=Response)
+    @routes.get(
+        "/v1/cases/{slug}",
+        summary="A case",
+        responses=responses(404, 503, answer=schema_of(CaseAnswer)),
+        response_class=Response,
+    )
     async def case(slug: str) -> Response:
         """A person or community for whom people act, with the petition's text."""
         _ready(catalog)

@@ -9,22 +9,34 @@ from starlette.responses import Response
 
 from services.marathon.domain.history import LONGEST, Step
 from services.marathon.http.campaigns import known
-from services.marathon.http.course import Course
+from services.marathon.http.course import Course, History
 from services.marathon.http.documents import Documents
 from services.marathon.http.live import LiveBoard
 from shared.catalog import Catalog
+from shared.events.marathon import TotalsChanged
 from shared.http.problem import Problem, unavailable
+from shared.intake.openapi import responses, schema_of
 
 CACHE_TOTALS: Final = "public, max-age=1"
 CACHE_HISTORY: Final = "public, max-age=5"
 JSON: Final = "application/json"
+NOT_MODIFIED: Final = {"description": "What `If-None-Match` names is still current"}
+STREAM: Final = {
+    "description": "The totals document as server-sent events",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 
 
 def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Course) -> APIRouter:
     """The routes, served from `documents` and, for the history, from `course`."""
     routes = APIRouter(tags=["totals"])
 
-    @routes.get("/v1/campaigns/{slug}/totals", summary="The totals of a campaign", response_class=Response)
+    @routes.get(
+        "/v1/campaigns/{slug}/totals",
+        summary="The totals of a campaign",
+        responses={**responses(404, 503, answer=schema_of(TotalsChanged)), 304: NOT_MODIFIED},
+        response_class=Response,
+    )
     async def totals(slug: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """Absolute values, true as of `as_of`. The same document comes over `/totals/live`."""
         known(catalog, slug)
@@ -36,13 +48,23 @@ def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Cou
             return Response(status_code=304, headers=headers)
         return Response(document.body, headers=headers, media_type=JSON)
 
-    @routes.get("/v1/campaigns/{slug}/totals/live", summary="The totals as server-sent events", response_class=Response)
+    @routes.get(
+        "/v1/campaigns/{slug}/totals/live",
+        summary="The totals as server-sent events",
+        responses={**responses(404, 503), 200: STREAM},
+        response_class=Response,
+    )
     async def live(slug: str, last_event_id: Annotated[str | None, Header()] = None) -> Response:
         """The totals document at once, and again whenever it changes, at most once a second."""
         known(catalog, slug)
         return board.response(slug, last_event_id)
 
-    @routes.get("/v1/campaigns/{slug}/history", summary="Counts over time", response_class=Response)
+    @routes.get(
+        "/v1/campaigns/{slug}/history",
+        summary="Counts over time",
+        responses=responses(404, 422, 503, answer=schema_of(History)),
+        response_class=Response,
+    )
     async def history(
         slug: str,
         step: Step = "hour",
