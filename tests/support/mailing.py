@@ -185,7 +185,7 @@ class Stage:
             wrapped = b64encode(self.wrapper.create()).decode()
             created = CampaignKeysCreated(
                 campaign=slug,
-                purpose=purpose,  # type: ignore[arg-type]
+                purpose=purpose,
                 version=1,
                 wrapped=wrapped,
                 created_at=rfc3339(opens),

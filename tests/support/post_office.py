@@ -65,7 +65,7 @@ class PostOffice:
         if answer is not None:
             self.refused[address] += 1
             if answer.startswith("421"):
-                asyncio.get_running_loop().call_soon(server.transport.close)
+                asyncio.get_running_loop().call_soon(_wire(server).close)
             return answer
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
@@ -79,8 +79,13 @@ class PostOffice:
             self.letters.append(Letter(address, envelope.content))
             if address in self.lose_answer_to:
                 self.lose_answer_to.discard(address)
-                server.transport.abort()
+                _wire(server).abort()
         return "250 OK"
+
+
+def _wire(server: SMTP) -> asyncio.Transport:
+    assert isinstance(server.transport, asyncio.Transport)
+    return server.transport
 
 
 @asynccontextmanager
