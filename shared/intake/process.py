@@ -111,3 +111,5 @@ class IntakeProcess:
     @stamina.retry(on=(KafkaError, OSError, TimeoutError), attempts=20, timeout=60, wait_max=5)
     async def _connect(self) -> None:
         await self.producer.start()
+        for topic in (*self._taken, self._probes):
+            await self.producer.prepare(topic.name)

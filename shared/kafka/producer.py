@@ -8,7 +8,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.structs import RecordMetadata
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from shared import metrics
 from shared.logging import log
@@ -25,7 +25,7 @@ class ReplaceableProducer:
     """An aiokafka producer with `acks=all` and idempotence, made anew after an error that spoils it.
 
     One refused batch leaves a gap in an idempotent producer's sequence, after which that partition refuses
-    everything. `send` therefore raises, and whoever sent calls `replace` with the producer it used.
+    everything. Whoever sent a batch that failed therefore calls `replace` with the producer it used.
     """
 
     def __init__(self, bootstrap_servers: str, *, compression: str | None = None) -> None:
@@ -34,6 +34,7 @@ class ReplaceableProducer:
         self._current: AIOKafkaProducer | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
+        self._topics: set[str] = set()
         self._closing = False
 
     @property
@@ -66,30 +67,53 @@ class ReplaceableProducer:
         Raises:
             ConnectionError: there is no producer at the moment.
         """
-        return self._usable().create_batch()
+        return self.current().create_batch()
 
     def current(self) -> AIOKafkaProducer:
-        """The producer to send with.
+        """The producer that `send` uses.
 
         Raises:
             ConnectionError: there is none at the moment.
         """
-        return self._usable()
+        if self._current is None:
+            raise ConnectionError("no producer at the moment")
+        return self._current
 
-    def replace(self, spoilt: AIOKafkaProducer, reason: str) -> None:
+    def send(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[RecordMetadata]:
+        """Queue a batch behind those sent to the partition before it; the result says where it was stored.
+
+        This is what `AIOKafkaProducer.send_batch` does, less a task for each batch, and less its waiting: callers
+        bound how many batches of a partition are on their way. `prepare` has made sure of the topic's metadata.
+
+        Raises:
+            ConnectionError: there is no producer at the moment, or the one there is has ended.
+        """
+        accumulator = self.current()._message_accumulator  # noqa: SLF001  see above
+        if accumulator._exception is not None or accumulator._closed:  # noqa: SLF001
+            raise ConnectionError("the producer has ended")
+        sent: asyncio.Future[RecordMetadata] = accumulator._append_batch(  # noqa: SLF001
+            batch, TopicPartition(topic, partition)
+        ).future
+        return sent
+
+    async def prepare(self, topic: str) -> None:
+        """Learn where the partitions of `topic` are, now and after each replacement.
+
+        Raises:
+            KafkaError: there is no such topic.
+        """
+        self._topics.add(topic)
+        await self.current().partitions_for(topic)
+
+    def replace(self, spoilt: AIOKafkaProducer | None, reason: str) -> None:
         """Stop using `spoilt` and connect another; does nothing if that has been done already."""
-        if self._current is not spoilt or self._closing:
+        if spoilt is None or self._current is not spoilt or self._closing:
             return
         log.error("producer is replaced", reason=reason)
         metrics.PRODUCERS_REPLACED.labels(reason=reason).inc()
         self._current = None
         self._retire(spoilt)
         self._replacing = asyncio.create_task(self._reconnect(), name="replace-producer")
-
-    def _usable(self) -> AIOKafkaProducer:
-        if self._current is None:
-            raise ConnectionError("no producer at the moment")
-        return self._current
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -104,6 +128,8 @@ class ReplaceableProducer:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await producer.start()
+                for topic in self._topics:
+                    await producer.partitions_for(topic)
         except BaseException:
             await _stop(producer)
             raise

@@ -6,14 +6,20 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
-from aiokafka.errors import KafkaError, KafkaTimeoutError
 from prometheus_client import Counter
 
 from shared import metrics
 from shared.kafka.brokertime import BrokerTime
-from shared.kafka.producer import MAX_BATCH_BYTES, BatchBuilder, ReplaceableProducer
+from shared.kafka.producer import (
+    MAX_BATCH_BYTES,
+    AIOKafkaProducer,
+    BatchBuilder,
+    RecordMetadata,
+    ReplaceableProducer,
+)
 from shared.logging import log
 from shared.topics import Topic
 
@@ -27,6 +33,8 @@ DEADLINE_SECONDS: Final = 5.0
 ABANDON_SECONDS: Final = 15.0
 """After this long the producer itself is taken to be stuck and is replaced."""
 SWEEP_SECONDS: Final = 0.1
+BROKERS_TIME: Final = 1
+"""Kafka's mark of a timestamp that the broker has set (`LogAppendTime`)."""
 BACKLOG_BYTES: Final = 48 * 1024 * 1024
 LEAST_BACKLOG_BYTES: Final = 1024 * 1024
 MAX_RECORD_BYTES: Final = 512 * 1024
@@ -57,13 +65,16 @@ class Pace:
 
 
 class _Window:
-    __slots__ = ("batch", "opened", "size", "waiters")
+    __slots__ = ("batch", "opened", "producer", "sent_at", "size", "stored", "waiters")
 
     def __init__(self, batch: BatchBuilder, opened: float) -> None:
         self.batch = batch
         self.opened = opened
         self.size = 0
         self.waiters: list[Waiter] = []
+        self.producer: AIOKafkaProducer | None = None
+        self.sent_at = 0.0
+        self.stored: asyncio.Future[RecordMetadata] | None = None
 
     def fail(self) -> None:
         waiters, self.waiters = self.waiters, []
@@ -123,7 +134,6 @@ class Windows:
         self._lanes = [_Lane(partition) for partition in range(partitions)]
         self._limit = max(LEAST_BACKLOG_BYTES, self._pace.backlog_bytes // partitions)
         self._ticking = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._accepted = metrics.INTAKE_ACKNOWLEDGED.labels(topic=topic.name)
         self._seconds = metrics.WINDOW_SECONDS.labels(topic=topic.name)
         self._records = metrics.WINDOW_RECORDS.labels(topic=topic.name)
@@ -177,10 +187,8 @@ class Windows:
         while self._loop.time() < end and any(lane.waiting() for lane in self._lanes):
             for lane in self._lanes:
                 self._send_waiting(lane)
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=SWEEP_SECONDS)
-        for task in self._tasks:
-            task.cancel()
+            sent = [window.stored for lane in self._lanes for window in lane.sent if window.stored is not None]
+            await asyncio.wait(sent, timeout=SWEEP_SECONDS) if sent else await asyncio.sleep(SWEEP_SECONDS)
         for lane in self._lanes:
             for window in lane.waiting():
                 window.fail()
@@ -207,51 +215,54 @@ class Windows:
                 window, lane.filling = lane.filling, None
             else:
                 return
-            lane.sent.add(window)
-            task = self._loop.create_task(self._deliver(lane, window))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._send(lane, window)
 
-    async def _deliver(self, lane: _Lane, window: _Window) -> None:
+    def _send(self, lane: _Lane, window: _Window) -> None:
         try:
-            offset = await self._send(lane.partition, window)
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("window failed", topic=self.topic.name, partition=lane.partition, error=type(error).__name__)
-            self._refused("failed").inc(len(window.waiters))
-            window.fail()
-        else:
-            self._accepted.inc(len(window.waiters))
-            self._seconds.observe(self._loop.time() - window.opened)
-            self._records.observe(len(window.waiters))
-            window.acknowledge(lane.partition, offset)
-        finally:
-            lane.sent.discard(window)
+            if window.batch.size() > MAX_BATCH_BYTES:
+                raise ConnectionError("a batch is too large to send")
+            window.producer = self._producer.current()
+            window.sent_at = self._broker_time.local()
+            window.stored = self._producer.send(window.batch, self.topic.name, lane.partition)
+        except ConnectionError as error:
             lane.backlog -= window.size
-            lane.stalled = False
-            if not self._ticking:
-                self._send_waiting(lane)
+            self._failed(lane, window, error)
+            return
+        lane.sent.add(window)
+        window.stored.add_done_callback(partial(self._settled, lane, window))
 
-    async def _send(self, partition: int, window: _Window) -> int:
-        """The base offset at which the broker stored `window`."""
-        if window.batch.size() > MAX_BATCH_BYTES:
-            raise ConnectionError("a batch is too large to send")
-        producer = self._producer.current()
-        sent = self._broker_time.local()
-        try:
-            async with asyncio.timeout(self._pace.abandon_seconds):
-                stored = await (await producer.send_batch(window.batch, self.topic.name, partition=partition))
-        except KafkaTimeoutError:
-            raise  # it found no place behind the window before it: not sent, nothing spoilt
-        except (KafkaError, OSError, TimeoutError) as error:
-            self._producer.replace(producer, type(error).__name__)
-            raise
-        if stored is None or stored.offset is None or stored.offset < 0:
-            raise ConnectionError("acknowledged without an offset")
-        if stored.timestamp_type == 1:
-            appended = stored.timestamp / 1000
-            self._broker_time.observe(sent=sent, acknowledged=self._broker_time.local(), appended=appended)
-        offset: int = stored.offset
-        return offset
+    def _settled(self, lane: _Lane, window: _Window, stored: asyncio.Future[RecordMetadata]) -> None:
+        """Tell everybody in `window` what has become of it, and go on with the lane."""
+        if window not in lane.sent:
+            return  # abandoned before
+        lane.sent.discard(window)
+        lane.backlog -= window.size
+        lane.stalled = False
+        error = stored.exception() if not stored.cancelled() else ConnectionError("cancelled")
+        place = stored.result() if error is None else None
+        if error is not None:
+            self._producer.replace(window.producer, type(error).__name__)
+            self._failed(lane, window, error)
+        elif place is None or place.offset < 0:
+            self._failed(lane, window, ConnectionError("acknowledged without an offset"))
+        else:
+            self._acknowledged(lane, window, place)
+        if not self._ticking:
+            self._send_waiting(lane)
+
+    def _acknowledged(self, lane: _Lane, window: _Window, place: RecordMetadata) -> None:
+        if place.timestamp_type == BROKERS_TIME and place.timestamp is not None:
+            now = self._broker_time.local()
+            self._broker_time.observe(sent=window.sent_at, acknowledged=now, appended=place.timestamp / 1000)
+        self._accepted.inc(len(window.waiters))
+        self._seconds.observe(self._loop.time() - window.opened)
+        self._records.observe(len(window.waiters))
+        window.acknowledge(lane.partition, place.offset)
+
+    def _failed(self, lane: _Lane, window: _Window, error: BaseException) -> None:
+        log.warning("window failed", topic=self.topic.name, partition=lane.partition, error=type(error).__name__)
+        self._refused("failed").inc(len(window.waiters))
+        window.fail()
 
     def _sweep(self, lane: _Lane, now: float) -> None:
         late = now - self._pace.deadline_seconds
@@ -262,10 +273,12 @@ class Windows:
                 log.warning("window not acknowledged in time", topic=self.topic.name, partition=lane.partition)
                 self._refused("deadline").inc(len(window.waiters))
                 window.fail()
-            if window in lane.sent:
+            if window not in lane.sent:
+                self._drop(lane, window)
+            elif window.opened > now - self._pace.abandon_seconds:
                 lane.stalled = True
             else:
-                self._drop(lane, window)
+                self._abandon(lane, window)
 
     def _drop(self, lane: _Lane, window: _Window) -> None:
         """Forget a window that was never sent: everybody in it has been told."""
@@ -274,6 +287,13 @@ class Windows:
         else:
             lane.full.remove(window)
         lane.backlog -= window.size
+
+    def _abandon(self, lane: _Lane, window: _Window) -> None:
+        """Take the producer to be stuck: everybody in the window has been told long ago."""
+        lane.sent.discard(window)
+        lane.backlog -= window.size
+        lane.stalled = False
+        self._producer.replace(window.producer, "stuck")
 
     def _refused(self, reason: str) -> Counter:
         return metrics.INTAKE_UNAVAILABLE.labels(topic=self.topic.name, reason=reason)

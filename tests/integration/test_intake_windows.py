@@ -53,6 +53,7 @@ async def opened(
     """Windows on the topic `name`."""
     producer = ReplaceableProducer(platform["kafka"])
     await producer.start()
+    await producer.prepare(name)
     time = BrokerTime(clock or SystemClock())
     windows = Windows(replace(topics.SIGNATURES, name=name), partitions, producer, time, pace)
     watching = asyncio.create_task(windows.run())
