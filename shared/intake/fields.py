@@ -34,7 +34,7 @@ _LINK: Final = re.compile(
 _LINK_SIGNS: Final = frozenset("./:@")
 
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_LOCAL: Final = re.compile(rf"{_ATOM}+(?:\.{_ATOM}+)*")
+_is_atoms: Final = re.compile(rf"{_ATOM}+(?:\.{_ATOM}+)*").fullmatch
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)+(?=[A-Za-z0-9-]*[A-Za-z]){_LABEL}")
 _DOMAIN_LENGTH: Final = 253
@@ -95,22 +95,19 @@ def _is_emoji_tag(sign: str) -> bool:
 
 def email(address: str) -> Word:
     """An address of RFC 5321 and 6531 with a domain name: no quoted local part, no address literal, no comment."""
-    local, at, domain = address.rpartition("@")
-    if not at or not local or len(address) > EMAIL_LENGTH or not _is_local(local) or not is_domain(domain):
+    local, _, domain = address.rpartition("@")
+    if not local or len(address) > EMAIL_LENGTH or len(local) > LOCAL_PART_LENGTH:
         return "invalid"
-    return None
+    if not (_is_atoms(local) if local.isascii() else _is_international(local)):
+        return "invalid"
+    return None if is_domain(domain) else "invalid"
 
 
-def _is_local(local: str) -> bool:
-    if len(local) > LOCAL_PART_LENGTH:
+def _is_international(local: str) -> bool:
+    """Whether `local` is a local part of RFC 6531: any character above ASCII may stand in an atom."""
+    if len(local.encode()) > LOCAL_PART_LENGTH or not local.isprintable():
         return False
-    if local.isascii():
-        return local.isalnum() or _LOCAL.fullmatch(local) is not None
-    if len(local.encode()) > LOCAL_PART_LENGTH or not local.isprintable() or " " in local:
-        return False
-    # RFC 6531 allows any character above ASCII where an atom may stand.
-    plain = "".join(sign if sign.isascii() else "x" for sign in local)
-    return _LOCAL.fullmatch(plain) is not None
+    return _is_atoms("".join(sign if sign.isascii() else "x" for sign in local)) is not None
 
 
 @lru_cache(maxsize=16_384)

@@ -7,7 +7,7 @@ again as any document, field by field, to say everything that is wrong with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
+from operator import attrgetter, call
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from shared.refusals import FieldError, Refusal, invalid
 Check = Callable[[Any], Word]
 Request = TypeVar("Request", bound=msgspec.Struct)
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 ITEM_DEPTH: Final = 2
 """An item of a batch stands in an array in an object."""
 _BODY_REFUSED: Final = FieldError("", "body.invalid")
@@ -45,28 +46,25 @@ class Reader(Generic[Request]):
             Refusal: 400 where it is not JSON, 422 where a field is wrong.
         """
         documents.check_encoding(body)
-        return self._read(body)
-
-    def read_item(self, item: msgspec.Raw) -> Request:
-        """The request in an item of a batch, whose body is known to be UTF-8.
-
-        Raises:
-            Refusal: as `read`.
-        """
-        raw = bytes(item)
-        documents.check_depth(raw, documents.MAX_DEPTH - ITEM_DEPTH)
-        return self._read(raw)
-
-    def _read(self, body: bytes) -> Request:
         try:
             request = self._decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             pass
         else:
             if self._is_acceptable(request):
                 return request
         # Also for a member that came twice, wrong at first: the last one counts.
         return self.convert(documents.parse(body))
+
+    def read_item(self, item: msgspec.Raw) -> Request:
+        """The request in an item of a batch.
+
+        Raises:
+            Refusal: as `read`.
+        """
+        raw = bytes(item)
+        documents.check_depth(raw, documents.MAX_DEPTH - ITEM_DEPTH)
+        return self.read(raw)
 
     def convert(self, document: Any) -> Request:
         """The request in a document that has been read already, or that was made from a form.
@@ -83,10 +81,7 @@ class Reader(Generic[Request]):
         return request
 
     def _is_acceptable(self, request: Request) -> bool:
-        for check, value in zip(self._each, self._values(request), strict=True):  # noqa: SIM110  faster so
-            if check(value) is not None:
-                return False
-        return True
+        return not any(map(call, self._each, self._values(request)))
 
     def _refusal(self, document: Any) -> Refusal:
         return invalid(list(self._faults(self._request, document, "")) or [_BODY_REFUSED])
