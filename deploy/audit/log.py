@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,12 +81,18 @@ class Log:
         fetches = Fetches(self._consumer)
         try:
             while at < offsets.stop:
-                content = (await fetches.get({tp: at})).get(tp, b"")
-                before = at
-                at = _note(content, range(at, offsets.stop), dead, found)
-                nothing = nothing + 1 if at == before else 0
+                batches = _batches((await fetches.get({tp: at})).get(tp, b""))
+                wanted = range(at, offsets.stop)
+                at = max([at, *(batch.next_offset for batch in batches)])
+                nothing = 0 if batches else nothing + 1
                 if nothing > EMPTY_FETCHES:
                     raise TransientError(f"{self._topic} brings nothing any more")
+                if at < offsets.stop:
+                    # The broker works on the next answer while we read this one.
+                    fetches.start({tp: at})
+                for batch in batches:
+                    _note(batch, wanted, dead, found)
+                await asyncio.sleep(0)
         except OffsetOutOfRangeError:
             raise TransientError(f"{self._topic} lost records to retention while they were read: try again") from None
         finally:
@@ -93,21 +100,28 @@ class Log:
         return found
 
 
-def _note(content: bytes, wanted: range, dead: DeadLetters, found: Submitted) -> int:
-    """Note the submitted records in `content` whose offsets are `wanted`; returns the next offset to read."""
-    next_ = wanted.start
-    batches = MemoryRecords(content)
-    while batches.has_next():
-        batch: Any = batches.next_batch()
-        if not batch.validate_crc():
+def _batches(content: bytes) -> list[Any]:
+    """The whole record batches in `content`, checked but not yet read.
+
+    Raises:
+        TransientError: one was damaged on the way.
+    """
+    batches: list[Any] = []
+    records = MemoryRecords(content)
+    while records.has_next():
+        batches.append(records.next_batch())
+        if not batches[-1].validate_crc():
             raise TransientError("a record batch was damaged on the way")
-        next_ = max(next_, batch.next_offset)
-        if batch.is_control_batch:
-            continue
-        for record in batch:
-            if record.offset in wanted and record.offset not in dead.all:
-                _note_record(record, dead, found)
-    return min(next_, wanted.stop)
+    return batches
+
+
+def _note(batch: Any, wanted: range, dead: DeadLetters, found: Submitted) -> None:
+    """Note the submitted records in `batch` whose offsets are `wanted`."""
+    if batch.is_control_batch:
+        return
+    for record in batch:
+        if record.offset in wanted and record.offset not in dead.all:
+            _note_record(record, dead, found)
 
 
 def _note_record(record: Any, dead: DeadLetters, found: Submitted) -> None:

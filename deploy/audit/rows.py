@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from struct import Struct
 from typing import Final
 
 import asyncpg
@@ -13,7 +14,11 @@ from deploy.audit.log import DeadLetters, Submitted
 
 CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 600.0
-AT_ONCE: Final = 20_000
+KEY_BYTES: Final = 16
+AT_ONCE: Final = 50_000
+"""Rows that begin on so many offsets in a row come packed together."""
+PREFETCH: Final = 4
+_PACKED: Final = Struct("!16sq")
 
 
 @asynccontextmanager
@@ -77,26 +82,32 @@ async def dead_letters(connection: asyncpg.Connection, place: Place) -> DeadLett
 
 
 def _first_offsets_sql(table: str) -> str:
-    return f"SELECT partition, key, first_offset FROM {table} WHERE partition = ANY($1::smallint[])"  # noqa: S608
+    return f"""
+SELECT partition, string_agg(key || int8send(first_offset), '') FILTER (WHERE octet_length(key) = {KEY_BYTES}),
+    count(*) FILTER (WHERE octet_length(key) <> {KEY_BYTES})
+FROM {table} WHERE partition = ANY($1::smallint[]) GROUP BY partition, first_offset / {AT_ONCE}
+"""  # noqa: S608  the tables' names are ours
 
 
 async def compare_with_log(
     connection: asyncpg.Connection, source: Source, submitted: dict[int, Submitted], differences: list[str]
 ) -> None:
-    """Compare the rows of some partitions with what the log says was submitted there.
+    """Compare the rows of some partitions with what the log says was submitted there; `submitted` is used up.
 
     Every key that was submitted in the range has a row; a row that begins in the range begins where its key was first
     submitted, and one that began before it holds a key of which the log has only the later submissions.
     """
-    async for partition, key, first in connection.cursor(
-        _first_offsets_sql(source.table), list(submitted), prefetch=AT_ONCE
+    async for partition, packed, strange in connection.cursor(
+        _first_offsets_sql(source.table), list(submitted), prefetch=PREFETCH
     ):
-        log = submitted[partition]
-        if first >= log.start and not log.may_begin(key, first):
-            place = Place(source.topic, partition)
-            differences.append(f"{place}: a row begins at offset {first}, where its key was not first submitted")
-        log.first.pop(key, None)
-        log.redriven.pop(key, None)
+        place, log = Place(source.topic, partition), submitted[partition]
+        if strange:
+            differences.append(f"{place}: {strange} rows have keys that are none")
+        for key, first in _PACKED.iter_unpack(packed or b""):
+            if first >= log.start and not log.may_begin(key, first):
+                differences.append(f"{place}: a row begins at offset {first}, where its key was not first submitted")
+            log.first.pop(key, None)
+            log.redriven.pop(key, None)
     for partition, log in submitted.items():
         place = Place(source.topic, partition)
         without = sorted([*log.first.values(), *(min(offsets) for offsets in log.redriven.values())])
