@@ -13,7 +13,7 @@ import stamina
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-RECORDS_AT_ONCE: Final = 20_000
+RECORDS_AT_ONCE: Final = 5_000
 STALLED_SECONDS: Final = 60.0
 SUBMITTED: Final = b"-submitted"
 
@@ -68,7 +68,7 @@ async def _consumer(bootstrap_servers: str, topics: Iterable[str]) -> AsyncItera
         bootstrap_servers=bootstrap_servers,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        max_partition_fetch_bytes=4 * 1024 * 1024,
+        max_partition_fetch_bytes=2 * 1024 * 1024,
     )
     await consumer.start()
     try:
