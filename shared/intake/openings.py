@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.clock import parse_rfc3339
 from shared.errors import TransientError
@@ -13,6 +13,8 @@ from shared.intake.countries import UNKNOWN
 from shared.privacy.addresses import canonical_address
 from shared.privacy.keys import CampaignKeys
 from shared.refusals import FieldError, Refusal, invalid
+
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class Known(Protocol):
@@ -155,4 +157,4 @@ def canonical(address: str, opening: Opening) -> str:
 
 def encoded(digest: bytes) -> str:
     """A keyed hash as events carry it."""
-    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    return b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=").decode("ascii")

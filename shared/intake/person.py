@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
@@ -9,6 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from shared.intake import fields
+from shared.intake.countries import COUNTRIES
+from shared.intake.languages import LANGUAGES
 from shared.intake.requests import Check
 
 Slug = Annotated[str, Meta(min_length=1, max_length=fields.SLUG_LENGTH)]
@@ -39,6 +42,27 @@ class PersonFields(msgspec.Struct, frozen=True, kw_only=True):
     consent: Consent
     comment: Comment = ""
     source: Source = ""
+
+
+_PLAIN_LENGTH: Final = 64
+"""An address of fewer characters has no part that is too long."""
+_PLAIN_NAME: Final = r"[^\W\d_]++(?:[ '-][^\W\d_]++)*+"
+_PLAIN_EMAIL: Final = r"[A-Za-z0-9]++(?:[._+-][A-Za-z0-9]++)*+@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,}"
+_is_plain: Final = re.compile(rf"{_PLAIN_NAME}\n{_PLAIN_NAME}\n{_PLAIN_EMAIL}").fullmatch
+
+
+def is_plain(request: PersonFields) -> bool:
+    """Whether the usual is said, in letters and with an ordinary address: true only where no check finds anything."""
+    return (
+        request.consent.privacy
+        and request.country in COUNTRIES
+        and request.locale in LANGUAGES
+        and request.postcode is None
+        and not request.comment
+        and request.source.isprintable()
+        and len(request.email) < _PLAIN_LENGTH
+        and _is_plain(f"{request.given_name}\n{request.family_name}\n{request.email}") is not None
+    )
 
 
 PERSON_CHECKS: Final[Mapping[str, Check]] = {

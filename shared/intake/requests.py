@@ -29,11 +29,18 @@ class Reader(Generic[Request]):
     """Reads requests of one kind.
 
     `checks`, two or more, are by the field's place in the request, dotted where it is nested: `consent.privacy`. They
-    must find nothing wrong with the struct's defaults, which stand for fields that are absent.
+    must find nothing wrong with the struct's defaults, which stand for fields that are absent. `plain` is a quick look
+    at the usual request: true only where no check would find anything.
     """
 
-    def __init__(self, request: type[Request], checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        request: type[Request],
+        checks: Mapping[str, Check],
+        plain: Callable[[Request], object] = lambda _request: False,
+    ) -> None:
         self._request = request
+        self._plain = plain
         self._checks = dict(checks)
         self._values = attrgetter(*checks)
         self._each = tuple(checks.values())
@@ -51,7 +58,7 @@ class Reader(Generic[Request]):
         except UNREADABLE:
             pass
         else:
-            if self._is_acceptable(request):
+            if self._plain(request) or self._is_acceptable(request):
                 return request
         # Also for a member that came twice, wrong at first: the last one counts.
         return self.convert(documents.parse(body))

@@ -204,6 +204,12 @@ async def test_a_batch_of_nothing_but_bad_items_is_still_answered(desk: Desk) ->
     assert len(answer.json()["rejected"]) == 2
 
 
+async def test_a_batch_goes_with_one_idempotency_key(desk: Desk) -> None:
+    headers = {"Authorization": f"Bearer {PARTNER}", "Idempotency-Key": unique("k")}
+    for body, status in (({"items": [{}]}, 202), ({"items": [{}]}, 202), ({"items": []}, 422)):
+        assert (await desk.client.post("/v1/signatures/batch", json=body, headers=headers)).status_code == status
+
+
 async def test_a_partner_cannot_sign_for_another_campaign(desk: Desk) -> None:
     other = Seed(unique("other"), time.time(), api_key="key-without-scope", scopes=())
     await plant_and_wait(desk.running, other)

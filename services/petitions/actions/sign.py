@@ -47,11 +47,10 @@ class _Way(NamedTuple):
     """How a signature came to us."""
 
     channel: Channel
-    client: Client
     section: str | None = None
-    confirmed_at: str | None = None
 
 
+_WEB: Final = _Way("web")
 _NOBODY: Final = Client("", None)
 """A partner's machine says nothing about who signed."""
 
@@ -79,11 +78,18 @@ class Signing:
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        request = SIGNATURES.read(body)
-        submission = self.sign(request, client)
+        submission = self.sign(SIGNATURES.read(body), client)
         if idempotency_key is not None:
-            self._idempotency.check(idempotency_key, body, time.monotonic())
+            self.remember(idempotency_key, body)
         return submission
+
+    def remember(self, idempotency_key: bytes, body: bytes) -> None:
+        """Remember `body` under its Idempotency-Key.
+
+        Raises:
+            Refusal: 422, another body came under this key.
+        """
+        self._idempotency.check(idempotency_key, body, time.monotonic())
 
     def find(self, slug: str) -> OpenPetition:
         """The petition `slug`.
@@ -105,7 +111,7 @@ class Signing:
 
     def sign(self, request: SignatureRequest, client: Client) -> Submission:
         """The signature that a person asks for."""
-        return self._submission(request, self.find(request.petition), _Way("web", client))
+        return self._submission(request, self.find(request.petition), _WEB, client)
 
     def sign_for(self, partner: AccessChanged, request: PartnerSignature) -> Submission:
         """The signature that a partner brings.
@@ -116,19 +122,18 @@ class Signing:
         case = self._known.petitions.get(request.petition)
         if case is not None and case.campaign != partner.campaign:
             raise invalid([FieldError("/petition", "petition.other-campaign")])
-        return self._submission(
-            request, self.find(request.petition), _Way("api", _NOBODY, partner.section, request.confirmed_at)
-        )
+        return self._submission(request, self.find(request.petition), _Way("api", partner.section), _NOBODY)
 
-    def _submission(self, request: SignatureRequest, petition: OpenPetition, way: _Way) -> Submission:
+    def _submission(self, request: SignatureRequest, petition: OpenPetition, way: _Way, client: Client) -> Submission:
         opening, keys = petition.opening, petition.opening.keys
         now = self._broker_time.now()
         check_open(opening, now, self._known.totals.get(opening.campaign))
         address = canonical(request.email, opening)
         names = request.given_name.strip(), request.family_name.strip()
-        country = country_of(request.country, way.client.country)
+        country = country_of(request.country, client.country)
         locale = request.locale or opening.language
         consent = request.consent
+        confirmed_at = request.confirmed_at if isinstance(request, PartnerSignature) else None
         key = dedupe.signature_key(keys.dedupe, petition.slug, address, names if opening.names_count() else None)
         person = Person(
             given_name=names[0],
@@ -153,11 +158,11 @@ class Signing:
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=petition.slug, key=key),
             seal_key=keys.current_seal,
             locale=locale,
-            evidence="confirmed" if way.confirmed_at else "recorded",
-            confirmed_at=way.confirmed_at,
+            evidence="confirmed" if confirmed_at else "recorded",
+            confirmed_at=confirmed_at,
             public_name=consent.public_name,
             updates=consent.updates,
-            network=marks.network(keys.dedupe, way.client.address),
+            network=marks.network(keys.dedupe, client.address),
             domain=marks.domain(keys.dedupe, address.rpartition("@")[2]),
         )
         headers = self._envelope.headers(self._stamps.text(now))

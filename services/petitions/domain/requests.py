@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -11,12 +13,14 @@ from shared.clock import parse_rfc3339
 from shared.events.words import ActKind
 from shared.intake import documents, fields
 from shared.intake.fields import Word
-from shared.intake.person import PERSON_CHECKS, Consent, Email, Name, PersonFields, Postcode, Slug, Source
+from shared.intake.person import PERSON_CHECKS, Consent, Email, Name, PersonFields, Postcode, Slug, Source, is_plain
 from shared.intake.requests import Reader
 from shared.refusals import FieldError, invalid
 
 BATCH_ITEMS: Final = 1_000
 _MOMENT_LENGTH: Final = 40
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+"""RFC 3339, section 5.6."""
 
 
 class SignatureRequest(PersonFields, frozen=True, kw_only=True):
@@ -80,22 +84,39 @@ class ActRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moment(text: str | None) -> Word:
-    """A time with an offset, or none."""
-    if text is None:
-        return None
+    """A time of RFC 3339, or none."""
+    return None if text is None or _is_moment(text) else "invalid"
+
+
+@lru_cache(maxsize=1_024)
+def _is_moment(text: str) -> bool:
+    if _MOMENT.fullmatch(text) is None:
+        return False
     try:
-        parse_rfc3339(text)
+        parse_rfc3339(text.upper())
     except ValueError:
-        return "invalid"
-    return None
+        return False
+    return True
+
+
+def _is_plain_signature(request: SignatureRequest) -> bool:
+    return is_plain(request) and request.petition.isprintable()
+
+
+def _is_plain_partner_signature(request: PartnerSignature) -> bool:
+    return is_plain(request) and request.petition.isprintable() and moment(request.confirmed_at) is None
 
 
 def _optional_name(text: str | None) -> Word:
     return None if text is None else fields.name(text)
 
 
-SIGNATURES: Final = Reader(SignatureRequest, {"petition": fields.slug, **PERSON_CHECKS})
-PARTNER_SIGNATURES: Final = Reader(PartnerSignature, {"petition": fields.slug, **PERSON_CHECKS, "confirmed_at": moment})
+_CHECKS: Final = {"petition": fields.slug, **PERSON_CHECKS}
+
+SIGNATURES: Final = Reader(SignatureRequest, _CHECKS, plain=_is_plain_signature)
+PARTNER_SIGNATURES: Final = Reader(
+    PartnerSignature, {**_CHECKS, "confirmed_at": moment}, plain=_is_plain_partner_signature
+)
 ACTS: Final = Reader(
     ActRequest,
     {"case": fields.slug, **PERSON_CHECKS, "given_name": _optional_name, "family_name": _optional_name},

@@ -66,7 +66,10 @@ def batches(parts: Callable[[], Parts]) -> APIRouter:
         check_ready(known.catalog)
         who = partner(request.headers.get("authorization"), SCOPE, known.catalog.access)
         check_json(request)
-        items = read_batch(await request.body())
+        body = await request.body()
+        items = read_batch(body)
+        if (key := request.headers.get("idempotency-key")) is not None:
+            known.signing.remember(f"batch|{key}".encode(), body)
         answer = await _take(known, who, items)
         return Response(_encode(answer), 202, media_type=JSON)
 
