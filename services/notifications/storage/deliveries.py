@@ -84,9 +84,16 @@ async def insert(connection: asyncpg.Connection, rows: Sequence[NewDelivery], no
 
 
 _CONFIRM = """
-UPDATE deliveries SET state = 'confirmed', sealed = NULL
-FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS pressed (key, digest, "offset")
-WHERE deliveries.key = pressed.key AND deliveries.digest = pressed.digest AND deliveries."offset" < pressed."offset"
+WITH pressed AS (
+    SELECT one.* FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS pressed (key, digest, "offset")
+    CROSS JOIN LATERAL (
+        SELECT template, topic, partition, "offset" FROM deliveries
+        WHERE key = pressed.key AND digest = pressed.digest AND "offset" < pressed."offset" LIMIT 1000
+    ) AS one
+)
+UPDATE deliveries SET state = 'confirmed', sealed = NULL FROM pressed
+WHERE deliveries.template = pressed.template AND deliveries.topic = pressed.topic
+    AND deliveries.partition = pressed.partition AND deliveries."offset" = pressed."offset"
     AND deliveries.state IN ('pending', 'mailed')
 """
 
@@ -99,18 +106,21 @@ async def confirm(connection: asyncpg.Connection, confirmed: Sequence[tuple[byte
 
 _WITHDRAW = """
 WITH ended AS (
-    SELECT template, topic, partition, deliveries."offset", min(withdrawn."offset") AS at
+    SELECT template, topic, partition, one."offset", min(withdrawn."offset") AS at
     FROM unnest($1::bytea[], $2::bigint[]) AS withdrawn (key, "offset")
-    JOIN deliveries ON deliveries.key = withdrawn.key AND deliveries."offset" < withdrawn."offset"
-    GROUP BY template, topic, partition, deliveries."offset"
+    CROSS JOIN LATERAL (
+        SELECT template, topic, partition, "offset" FROM deliveries
+        WHERE key = withdrawn.key AND "offset" < withdrawn."offset" LIMIT 100000
+    ) AS one
+    GROUP BY template, topic, partition, one."offset"
 )
 UPDATE deliveries SET
     withdrawn_offset = least(withdrawn_offset, ended.at),
     state = CASE WHEN state IN ('pending', 'mailed', 'confirmed') THEN 'withdrawn' ELSE state END,
     sealed = NULL
 FROM ended
-WHERE (deliveries.template, deliveries.topic, deliveries.partition, deliveries."offset")
-    = (ended.template, ended.topic, ended.partition, ended."offset")
+WHERE deliveries.template = ended.template AND deliveries.topic = ended.topic
+    AND deliveries.partition = ended.partition AND deliveries."offset" = ended."offset"
 """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import asyncpg
 
@@ -15,6 +15,8 @@ from services.notifications.storage.deliveries import CONFIRMATION
 from shared.events.words import Kind
 
 Ending = Literal["sent", "bounced", "failed", "dropped"]
+_LEFT: Final[dict[Ending, str]] = {"bounced": "bounced", "failed": "failed", "dropped": "suppressed"}
+"""What becomes of a delivery whose only mail ended so."""
 
 
 class NewMail(NamedTuple):
@@ -34,9 +36,9 @@ WITH covered AS (
     INSERT INTO mail_deliveries (mail, topic, partition, "offset")
     SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::bigint[]) RETURNING topic, partition, "offset"
 )
-UPDATE deliveries SET state = 'mailed' FROM covered
+UPDATE deliveries SET state = 'mailed', mails = mails + 1 FROM covered
 WHERE deliveries.template = $5 AND deliveries.topic = covered.topic AND deliveries.partition = covered.partition
-    AND deliveries."offset" = covered."offset" AND deliveries.state = 'pending'
+    AND deliveries."offset" = covered."offset" AND deliveries.state IN ('pending', 'mailed')
 """
 
 
@@ -80,6 +82,7 @@ class Leased(NamedTuple):
     covers: tuple[Covered, ...]
 
 
+# LATERAL with a LIMIT keeps to the indexes however little the server knows about the tables.
 _LEASE = """
 WITH due AS (
     SELECT id FROM mails WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
@@ -89,14 +92,17 @@ WITH due AS (
 )
 SELECT leased.id, leased.recipient, planned_at, attempts,
     EXISTS (SELECT FROM suppressions WHERE suppressions.recipient = leased.recipient) AS suppressed,
-    covered.*
-FROM leased LEFT JOIN LATERAL (
+    waiting.*
+FROM leased
+LEFT JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = leased.id LIMIT 1000) AS covered ON true
+LEFT JOIN LATERAL (
     SELECT topic, partition, "offset", campaign, "case", subject, kind, key, digest, other_data, accepted_at, locale,
         sealed, seal_key
-    FROM mail_deliveries JOIN deliveries USING (topic, partition, "offset")
-    WHERE mail_deliveries.mail = leased.id AND deliveries.template = $4
+    FROM deliveries
+    WHERE template = $4 AND topic = covered.topic AND partition = covered.partition AND "offset" = covered."offset"
         AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
-) AS covered ON true
+    LIMIT 1
+) AS waiting ON true
 ORDER BY planned_at, leased.id
 """
 _MAIL_COLUMNS = 5
@@ -135,31 +141,35 @@ FROM unnest($1::bytea[], $2::text[], $3::integer[]) AS ended (id, ending, answer
 WHERE mails.id = ended.id AND mails.state = 'open'
 RETURNING mails.id
 """
-# What another mail carries, or has carried, still waits for its button to be pressed.
+# What another mail has brought, or will, still waits for its button to be pressed.
 _LEAVE = """
-UPDATE deliveries SET state = CASE WHEN ended.ending = 'dropped' THEN 'suppressed' ELSE ended.ending END, sealed = NULL
-FROM unnest($1::bytea[], $2::text[]) AS ended (id, ending) JOIN mail_deliveries ON mail_deliveries.mail = ended.id
-WHERE deliveries.template = $3 AND deliveries.topic = mail_deliveries.topic
-    AND deliveries.partition = mail_deliveries.partition AND deliveries."offset" = mail_deliveries."offset"
-    AND deliveries.state = 'mailed' AND ended.ending <> 'sent'
-    AND NOT EXISTS (
-        SELECT FROM mail_deliveries AS also JOIN mails ON mails.id = also.mail
-        WHERE mails.state IN ('open', 'sent') AND (also.topic, also.partition, also."offset")
-            = (deliveries.topic, deliveries.partition, deliveries."offset")
-    )
+WITH ended AS (
+    SELECT topic, partition, "offset", count(*) AS mails, max(ending) AS ending
+    FROM unnest($1::bytea[], $2::text[]) AS ended (id, ending)
+    CROSS JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = ended.id LIMIT 1000) AS covered
+    GROUP BY topic, partition, "offset"
+)
+UPDATE deliveries SET
+    mails = deliveries.mails - ended.mails,
+    state = CASE WHEN deliveries.mails > ended.mails THEN state ELSE ended.ending END,
+    sealed = CASE WHEN deliveries.mails > ended.mails THEN sealed END
+FROM ended
+WHERE deliveries.template = $3 AND deliveries.topic = ended.topic AND deliveries.partition = ended.partition
+    AND deliveries."offset" = ended."offset" AND deliveries.state = 'mailed'
 """
 
 
 async def end(connection: asyncpg.Connection, endings: Sequence[Ended], now: datetime) -> set[bytes]:
-    """End mails, and the deliveries that no other mail has brought. Returns the ids of those that were open until
-    now.
+    """End mails, and the deliveries that no other mail has brought.
+
+    Returns the ids of those that were open until now.
     """
     if not endings:
         return set()
-    ids, words, answers = map(list, zip(*endings, strict=True))
-    ended = {row[0] for row in await connection.fetch(_END, ids, words, answers, now)}
-    if any(one.ending != "sent" for one in endings):
-        await connection.execute(_LEAVE, ids, words, CONFIRMATION)
+    ended = {row[0] for row in await connection.fetch(_END, *map(list, zip(*endings, strict=True)), now)}
+    left = [(one.id, _LEFT[one.ending]) for one in endings if one.id in ended and one.ending != "sent"]
+    if left:
+        await connection.execute(_LEAVE, *map(list, zip(*left, strict=True)), CONFIRMATION)
     return ended
 
 

@@ -17,6 +17,7 @@ depends_on = None
 
 SCHEMA = """
 -- One for each submission that asks for a mail. What the person typed stays sealed, and only while a mail may need it.
+-- mails is how many mails cover it that were sent or may still be.
 CREATE TABLE deliveries (
     template text NOT NULL,
     topic text NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE deliveries (
     seal_key integer NOT NULL,
     state text NOT NULL DEFAULT 'pending'
         CHECK (state IN ('pending', 'mailed', 'confirmed', 'withdrawn', 'expired', 'suppressed', 'bounced', 'failed')),
+    mails smallint NOT NULL DEFAULT 0,
     withdrawn_offset bigint,
     PRIMARY KEY (template, topic, partition, "offset")
 );
