@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Final
 
+import stamina
 from rich.console import Console
 
 from deploy.local.home import PROJECT
@@ -25,6 +26,7 @@ def main() -> int:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.file.flush()
 
+    stamina.instrumentation.set_on_retry_hooks([])
     busy = machine.busy_share()
     if busy > BUSY:
         say(f"{busy:.0%} of this machine is in use already: the figures will be lower than they could be")
