@@ -26,8 +26,9 @@ from shared.topics import Topic
 Headers = Sequence[tuple[str, bytes]]
 
 WINDOW_SECONDS: Final = 0.004
-IN_FLIGHT: Final = 2
-"""Windows of one partition that are with the producer: one on its way, one ready behind it."""
+IN_FLIGHT: Final = 1
+"""Windows of one partition that are with the producer. aiokafka speaks with a broker one request at a time, so records
+that come meanwhile had better fill the next window: it leaves with the acknowledgement."""
 DEADLINE_SECONDS: Final = 5.0
 """After this long without an acknowledgement whoever waits is told that nothing is known to be stored."""
 ABANDON_SECONDS: Final = 15.0
