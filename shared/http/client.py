@@ -74,23 +74,3 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
-
-
-def network_of(address: str) -> str:
-    """The network that an address is counted by: /24 of IPv4, /64 of IPv6, empty where there is none.
-
-    Source: "Personal data" in the design of counting; no narrower address is ever kept, not even hashed.
-    """
-    known = _address(address)
-    if known is None:
-        return ""
-    if isinstance(known, IPv4Address):
-        return address_prefix(known, 24)
-    return address_prefix(known, 64)
-
-
-def address_prefix(address: IPv4Address | IPv6Address, bits: int) -> str:
-    """`address` with all but its first `bits` bits cleared, as `prefix/bits`."""
-    length = address.max_prefixlen
-    cleared = int(address) >> (length - bits) << (length - bits)
-    return f"{type(address)(cleared)}/{bits}"

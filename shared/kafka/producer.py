@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata, TopicPartition
 
@@ -67,7 +67,8 @@ class ReplaceableProducer:
         Raises:
             ConnectionError: there is no producer at the moment.
         """
-        return self.current().create_batch()
+        batch: BatchBuilder = self.current().create_batch()
+        return batch
 
     def current(self) -> AIOKafkaProducer:
         """The producer that `send` uses.
@@ -162,6 +163,8 @@ async def _stop(producer: AIOKafkaProducer) -> None:
         if sender is not None:
             sender.cancel()
         await producer.client.close()
+        # Whoever still waits for it must not wait for ever.
+        producer._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))  # noqa: SLF001
 
 
 __all__ = ["MAX_BATCH_BYTES", "AIOKafkaProducer", "BatchBuilder", "RecordMetadata", "ReplaceableProducer"]

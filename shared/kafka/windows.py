@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import Counter
 
 from shared import metrics
 from shared.kafka.brokertime import BrokerTime
-from shared.kafka.producer import (
-    MAX_BATCH_BYTES,
-    AIOKafkaProducer,
-    BatchBuilder,
-    RecordMetadata,
-    ReplaceableProducer,
-)
+from shared.kafka.lanes import Lane, Waiter, Window
+from shared.kafka.producer import MAX_BATCH_BYTES, RecordMetadata, ReplaceableProducer
 from shared.logging import log
 from shared.topics import Topic
 
@@ -42,18 +36,6 @@ MAX_RECORD_BYTES: Final = 512 * 1024
 """Above this a record is refused before it comes near a producer: a batch always takes its first record."""
 
 
-class Waiter(Protocol):
-    """Who waits for one record. Exactly one of the two is called, once."""
-
-    def acknowledged(self, partition: int, offset: int) -> None:
-        """The broker has the record, at `offset` of `partition`."""
-        ...
-
-    def failed(self) -> None:
-        """Nothing is known to be stored."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How windows are timed and bounded; tests set it shorter. `backlog_bytes` is for all partitions together."""
@@ -63,53 +45,6 @@ class Pace:
     deadline_seconds: float = DEADLINE_SECONDS
     abandon_seconds: float = ABANDON_SECONDS
     backlog_bytes: int = BACKLOG_BYTES
-
-
-class _Window:
-    __slots__ = ("batch", "opened", "producer", "sent_at", "size", "stored", "waiters")
-
-    def __init__(self, batch: BatchBuilder, opened: float) -> None:
-        self.batch = batch
-        self.opened = opened
-        self.size = 0
-        self.waiters: list[Waiter] = []
-        self.producer: AIOKafkaProducer | None = None
-        self.sent_at = 0.0
-        self.stored: asyncio.Future[RecordMetadata] | None = None
-
-    def fail(self) -> None:
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            try:
-                waiter.failed()
-            except Exception:  # noqa: BLE001  one waiter's fault is not the others'
-                log.exception("a waiter could not be told")
-
-    def acknowledge(self, partition: int, base: int) -> None:
-        waiters, self.waiters = self.waiters, []
-        for offset, waiter in enumerate(waiters, base):
-            try:
-                waiter.acknowledged(partition, offset)
-            except Exception:  # noqa: BLE001  one waiter's fault is not the others'
-                log.exception("a waiter could not be told")
-
-
-class _Lane:
-    """One partition: the window that is filling, those that are full, those on their way."""
-
-    __slots__ = ("backlog", "filling", "full", "partition", "sent", "stalled")
-
-    def __init__(self, partition: int) -> None:
-        self.partition = partition
-        self.filling: _Window | None = None
-        self.full: deque[_Window] = deque()
-        self.sent: set[_Window] = set()
-        self.backlog = 0
-        self.stalled = False
-
-    def waiting(self) -> list[_Window]:
-        """Every window of this lane, oldest first where order matters."""
-        return [*self.sent, *self.full, *((self.filling,) if self.filling else ())]
 
 
 class Windows:
@@ -132,7 +67,7 @@ class Windows:
         self._producer = producer
         self._broker_time = broker_time
         self._loop = asyncio.get_running_loop()
-        self._lanes = [_Lane(partition) for partition in range(partitions)]
+        self._lanes = [Lane(partition) for partition in range(partitions)]
         self._limit = max(LEAST_BACKLOG_BYTES, self._pace.backlog_bytes // partitions)
         self._ticking = False
         self._accepted = metrics.INTAKE_ACKNOWLEDGED.labels(topic=topic.name)
@@ -194,8 +129,8 @@ class Windows:
             for window in lane.waiting():
                 window.fail()
 
-    def _open(self, lane: _Lane) -> _Window:
-        window = lane.filling = _Window(self._producer.create_batch(), self._loop.time())
+    def _open(self, lane: Lane) -> Window:
+        window = lane.filling = Window(self._producer.create_batch(), self._loop.time())
         if not self._ticking:
             self._ticking = True
             self._loop.call_later(self._pace.window_seconds, self._tick)
@@ -207,7 +142,7 @@ class Windows:
             if lane.filling is not None:
                 self._send_waiting(lane)
 
-    def _send_waiting(self, lane: _Lane) -> None:
+    def _send_waiting(self, lane: Lane) -> None:
         """Hand windows to the producer while there is room; what finds none goes on filling."""
         while len(lane.sent) < self._pace.in_flight:
             if lane.full:
@@ -218,7 +153,7 @@ class Windows:
                 return
             self._send(lane, window)
 
-    def _send(self, lane: _Lane, window: _Window) -> None:
+    def _send(self, lane: Lane, window: Window) -> None:
         try:
             if window.batch.size() > MAX_BATCH_BYTES:
                 raise ConnectionError("a batch is too large to send")
@@ -232,7 +167,7 @@ class Windows:
         lane.sent.add(window)
         window.stored.add_done_callback(partial(self._settled, lane, window))
 
-    def _settled(self, lane: _Lane, window: _Window, stored: asyncio.Future[RecordMetadata]) -> None:
+    def _settled(self, lane: Lane, window: Window, stored: asyncio.Future[RecordMetadata]) -> None:
         """Tell everybody in `window` what has become of it, and go on with the lane."""
         if window not in lane.sent:
             return  # abandoned before
@@ -251,7 +186,7 @@ class Windows:
         if not self._ticking:
             self._send_waiting(lane)
 
-    def _acknowledged(self, lane: _Lane, window: _Window, place: RecordMetadata) -> None:
+    def _acknowledged(self, lane: Lane, window: Window, place: RecordMetadata) -> None:
         if place.timestamp_type == BROKERS_TIME and place.timestamp is not None:
             now = self._broker_time.local()
             self._broker_time.observe(sent=window.sent_at, acknowledged=now, appended=place.timestamp / 1000)
@@ -260,12 +195,12 @@ class Windows:
         self._records.observe(len(window.waiters))
         window.acknowledge(lane.partition, place.offset)
 
-    def _failed(self, lane: _Lane, window: _Window, error: BaseException) -> None:
+    def _failed(self, lane: Lane, window: Window, error: BaseException) -> None:
         log.warning("window failed", topic=self.topic.name, partition=lane.partition, error=type(error).__name__)
         self._refused("failed").inc(len(window.waiters))
         window.fail()
 
-    def _sweep(self, lane: _Lane, now: float) -> None:
+    def _sweep(self, lane: Lane, now: float) -> None:
         late = now - self._pace.deadline_seconds
         for window in lane.waiting():
             if window.opened > late:
@@ -281,7 +216,7 @@ class Windows:
             else:
                 self._abandon(lane, window)
 
-    def _drop(self, lane: _Lane, window: _Window) -> None:
+    def _drop(self, lane: Lane, window: Window) -> None:
         """Forget a window that was never sent: everybody in it has been told."""
         if window is lane.filling:
             lane.filling = None
@@ -289,7 +224,7 @@ class Windows:
             lane.full.remove(window)
         lane.backlog -= window.size
 
-    def _abandon(self, lane: _Lane, window: _Window) -> None:
+    def _abandon(self, lane: Lane, window: Window) -> None:
         """Take the producer to be stuck: everybody in the window has been told long ago."""
         lane.sent.discard(window)
         lane.backlog -= window.size
