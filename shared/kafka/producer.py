@@ -159,8 +159,10 @@ async def _stop(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("producer did not stop by itself", error=type(error).__name__)
-        sender = producer._sender.sender_task  # noqa: SLF001  aiokafka offers no stop without a flush
+        # aiokafka offers no stop without a flush, and its callback for a sender that ended expects a transaction.
+        sender = producer._sender.sender_task  # noqa: SLF001
         if sender is not None:
+            sender.remove_done_callback(producer._sender._fail_all)  # noqa: SLF001
             sender.cancel()
         await producer.client.close()
         # Whoever still waits for it must not wait for ever.
