@@ -424,3 +424,18 @@ async def test_safety_mode_keeps_no_comment_and_names_nobody(desk: Desk) -> None
     assert keys.sealer.open(sealed, topic=record.topic, subject=safe.petition, key=record.key).comment == ""
     shown = await desk.client.get(f"/v1/declarations/{safe.petition}/signatories")
     assert shown.json()["signatories"] == []
+
+
+async def test_without_a_database_signatures_are_taken_all_the_same(
+    platform: Endpoints, tmp_path: Path, desk: Desk
+) -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    async with intake(platform, "petitions", tmp_path, database=nowhere) as running, running.client() as client:
+        await plant_and_wait(running)
+        answer = await client.post("/v1/signatures", json=signature(desk.seed, email="nodb@example.org"))
+        assert answer.status_code == 202
+        receipt = answer.json()["receipt"]
+        status = await client.get(f"/v1/signatures/{receipt}")
+        assert status.status_code == 503
+        assert status.headers["content-type"] == "application/problem+json"
+        assert (await client.get(f"/thanks/{receipt}")).status_code == 200
