@@ -11,7 +11,8 @@ import yaml
 from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, read
 from services.marathon.domain.yaml_lines import parse
 
-EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+PROJECT = Path(__file__).parents[2]
+EXAMPLES = [*PROJECT.glob("deploy/examples/*.yaml"), *PROJECT.glob("docs/examples/*.yaml")]
 
 GOOD = """\
 campaign:
@@ -176,6 +177,6 @@ def test_countries_are_those_of_the_standard_and_kosovo() -> None:
     assert not COUNTRIES & {"ZZ", "EU", "UK", "XA", "AN"}
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_can_be_imported(example: Path) -> None:
     assert read(example.read_text())[0].cases
