@@ -26,6 +26,7 @@ from tests.bench.wrk import Wrk
 
 DAY: Final = 24 * 60 * 60
 DRAIN_SECONDS: Final = 300.0
+QUIET_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.005
 BOARD_SECONDS: Final = 30.0
 
@@ -121,17 +122,34 @@ class Stand:
         return int(await self._petitions.fetchval(_NEXT, SIGNATURES.name))
 
     async def drained(self) -> float:
-        """Wait until every record is counted; seconds it took.
+        """Wait until every record is counted and no more come; seconds from now until the last was.
+
+        Requests that were under way when the load stopped still come in after it, so what counts is what stays.
 
         Raises:
             StandError: not within five minutes.
         """
         began = time.monotonic()
-        while await self.counted() < await self.appended():
+        reached: float | None = None
+        end = -1
+        while reached is None or time.monotonic() - reached < QUIET_SECONDS:
+            appended = await self.appended()
+            if await self.counted() < appended:
+                reached = None
+            elif reached is None or appended != end:
+                reached, end = time.monotonic(), appended
             if time.monotonic() - began > DRAIN_SECONDS:
-                raise StandError(f"{await self.appended() - await self.counted():,} records were never counted")
+                raise StandError(f"{appended - await self.counted():,} records were never counted")
             await asyncio.sleep(POLL_SECONDS)
-        return time.monotonic() - began
+        return reached - began
+
+    async def follow_board(self, seen: list[tuple[float, int]]) -> None:
+        """Note in `seen` when the public total became what, until cancelled."""
+        while True:
+            shown = await self._board()
+            if not seen or seen[-1][1] != shown:
+                seen.append((time.monotonic(), shown))
+            await asyncio.sleep(POLL_SECONDS * 4)
 
     async def tallied(self) -> Tallied:
         """What table, ledger and board say, once the board shows the table's number or has had time to."""

@@ -45,8 +45,7 @@ async def measure(stand: Stand, *, records: int) -> Counted:
             os.kill(pid, signal.SIGCONT)
     cpu = stand.cpu()
     first, began = await _first_move(stand, start)
-    await stand.drained()
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began + await stand.drained()
     used = {name: value - cpu.get(name, 0.0) for name, value in stand.cpu().items()}
     end = await stand.counted()
     return Counted(

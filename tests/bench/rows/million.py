@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Final
 
 from tests.bench.load import Load, host_of
@@ -30,11 +32,16 @@ async def measure(stand: Stand) -> Million:
     url = stand.at["petitions"]
     arguments = (stand.petition, stand.new_tag(), host_of(url))
     load = Load(stand.wrk, url, SCRIPT, arguments, connections=CONNECTIONS, seconds=LIMIT_SECONDS)
+    shown: list[tuple[float, int]] = []
     began = time.monotonic()
     seen = await load.run_until(partial(stand.holds, appended + MILLION))
-    await stand.drained()
-    after = await stand.tallied()
-    seconds = time.monotonic() - began
+    following = asyncio.create_task(stand.follow_board(shown))
+    try:
+        await stand.drained()
+        after = await stand.tallied()
+    finally:
+        following.cancel()
+    seconds = next((at for at, total in shown if total == after.rows), inf) - began
     taken = await stand.appended() - appended
     agrees = exact(seen, before, after, taken, open_at_end=CONNECTIONS)
     return Million(seconds, seen.clean and taken >= MILLION and agrees)
