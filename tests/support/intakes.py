@@ -141,8 +141,8 @@ async def plant_and_wait(running: Intake, *seeds: Seed) -> dict[str, CampaignKey
     """Publish campaigns and wait until the intake knows the last of them; their opened keys."""
     keys = running.keys_folder()
     await plant(running.platform["kafka"], keys / "wrapping.pub", list(seeds))
-    opened = await campaign_keys(running.platform, keys)
     known = [seed for seed in seeds if seed.with_keys]
+    opened = await campaign_keys(running.platform, keys, {seed.slug for seed in known})
     async with running.client() as client:
         for seed in known:
             await _until(lambda seed=seed: _knows(client, running.service, seed))  # type: ignore[misc]
@@ -155,13 +155,14 @@ async def _knows(client: httpx.AsyncClient, service: str, seed: Seed) -> bool:
     return (await client.post("/v1/messages", json={"case": seed.case})).status_code == 422
 
 
-async def campaign_keys(platform: Endpoints, folder: Path) -> dict[str, CampaignKeys]:
-    """Every campaign's keys on the platform, opened as a service would open them."""
+async def campaign_keys(platform: Endpoints, folder: Path, campaigns: set[str]) -> dict[str, CampaignKeys]:
+    """The keys of `campaigns`, opened as a service would open them."""
     opener = PrivateKeyOpener(folder / "wrapping.key")
     opened: dict[str, dict[str, bytes]] = {}
     for record in await records(platform, topics.KEYS.name, 0, 0):
         event = json.loads(record.value or b"{}")
-        opened.setdefault(event["campaign"], {})[event["purpose"]] = opener.open(b64decode(event["wrapped"]))
+        if event["campaign"] in campaigns:
+            opened.setdefault(event["campaign"], {})[event["purpose"]] = opener.open(b64decode(event["wrapped"]))
     return {
         slug: CampaignKeys(
             dedupe=found["dedupe"], token=found["token"], seal={1: Sealer(found["seal"])}, current_seal=1
