@@ -20,6 +20,8 @@ SCRIPTS: Final = Path(__file__).with_name("lua")
 TIMEOUT: Final = "15s"
 LATE_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.01
+START_SECONDS: Final = 0.5
+"""After this long wrk listens to signals."""
 MARK: Final = b"RESULT "
 
 
@@ -117,6 +119,7 @@ class Load:
         """
         running = asyncio.create_task(self.run())
         try:
+            await asyncio.wait((running,), timeout=START_SECONDS)
             while not running.done() and not await reached():
                 await asyncio.wait((running,), timeout=POLL_SECONDS)
             if self._process is not None:
