@@ -111,9 +111,9 @@ class Writing:
         return Submission(case.slug, key, partition_of(writer, self._partitions), _encode(event), headers)
 
     def _find(self, slug: str) -> CaseChanged:
+        check_ready(self._known)
         case = self._known.cases.get(slug)
         if case is None:
-            check_ready(self._known)
             raise Refusal(404, "unknown-case", "There is no such case.")
         if not case.accepts_messages:
             raise invalid([FieldError("/case", "case.no-messages")])

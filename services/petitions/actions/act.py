@@ -55,9 +55,9 @@ class Acting:
 
     def act(self, request: ActRequest, client: Client) -> Submission:
         """The act that a person tells of."""
+        check_ready(self._known)
         case = self._known.cases.get(request.case)
         if case is None:
-            check_ready(self._known)
             raise Refusal(404, "unknown-case", "There is no such case.")
         opening = self._openings.of(case.campaign)
         now = self._broker_time.now()
