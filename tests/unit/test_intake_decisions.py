@@ -134,7 +134,7 @@ def test_where_a_person_acts_from_is_kept_only_as_a_mark(seed: Seed) -> None:
     sign = deciders(Known(seed))[0]
     body = json.dumps(signature(seed, country=None)).encode()
     seen = [
-        json.loads(signing.decide(body, Client(address, country), None).value)
+        json.loads(sign(body, Client(address, country), None).value)
         for address, country in (("192.0.2.1", None), ("192.0.2.77", "DE"), ("198.51.100.1", None), ("", None))
     ]
     assert [event["country"] for event in seen] == ["ZZ", "DE", "ZZ", "ZZ"]
