@@ -70,7 +70,8 @@ def write(figures: Mapping[str, float | bool], machine: Machine, measured_at: st
 
 def show(console: Console, figures: Mapping[str, float | bool]) -> None:
     """Print the table."""
-    table = Table("figure", title="What was measured")
+    table = Table(title="What was measured")
+    table.add_column("figure", min_width=max(map(len, figures)), no_wrap=True)
     for head in ("measured", "must", "aim"):
         table.add_column(head, justify="right")
     table.add_column("")
