@@ -237,7 +237,7 @@ class HotProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
-        self.scope["extensions"] = {RAW_TRANSPORT: self._raw}  # type: ignore[dict-item]  ASGI's are plain data
+        self.scope["extensions"] = {RAW_TRANSPORT: self._raw}  # type: ignore[dict-item]
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
