@@ -123,6 +123,8 @@ class Places:
         PARTITION_HALTED.labels(tp.topic, tp.partition).set(1)
         log.error("partition halted", topic=tp.topic, partition=tp.partition, reason=reason)
         with suppress(IllegalStateError):
+            # A partition without any position, paused or not, would fail whatever is asked of the consumer.
+            self.consumer.seek(tp, 0)
             self.consumer.pause(tp)
 
     def connection_was_lost(self) -> bool:
