@@ -22,7 +22,7 @@ from deploy.local.endpoints import Endpoints
 from shared.topics import MESSAGES, SIGNATURES
 
 BATCHES_AT_ONCE: Final = 4
-SINGLES_AT_ONCE: Final = 24
+SINGLES_AT_ONCE: Final = 64
 MESSAGES_AT_ONCE: Final = 2
 PRESSES_AT_ONCE: Final = 8
 TOPICS: Final = (SIGNATURES.name, MESSAGES.name)
