@@ -24,6 +24,7 @@ from shared.events.marathon import (
     Policies,
     TotalsChanged,
 )
+from shared.privacy.keys import DATA_KEY_BYTES
 
 CAMPAIGN = CampaignChanged(
     slug="catalog-2026",
@@ -69,9 +70,11 @@ TOTALS = TotalsChanged(
 
 
 class PlainOpener:
-    """Opens keys that were never wrapped."""
+    """Opens keys that were never wrapped, and no others."""
 
     def open(self, wrapped: bytes) -> bytes:
+        if len(wrapped) != DATA_KEY_BYTES:
+            raise ValueError("wrapped")
         return wrapped
 
 
