@@ -219,7 +219,6 @@ async def test_several_intakes_share_one_port(stage: Stage) -> None:
         await plant_and_wait(first, seed)
         port = str(first.port)
         async with intake(stage.platform, "petitions", stage.folder, PORT=port) as second:
-            second.origin = first.origin
             await second.until_ready()
             for number in range(40):
                 async with first.client() as client:

@@ -94,10 +94,15 @@ async def intake(
     role: str = "intake",
     **environment: str,
 ) -> AsyncIterator[Intake]:
-    """`python -m services.<service> --role <role>` on `platform`, ready; stopped at the end."""
+    """`python -m services.<service> --role <role>` on `platform`, ready; stopped at the end.
+
+    One that is told to share a PORT is known by a probe port of its own.
+    """
     port = int(environment.get("PORT") or _free_port())
+    if "PORT" in environment:
+        environment["PROBE_PORT"] = str(_free_port())
     keys = Path(platform["logs"]).parent / "keys"
-    origin = f"http://127.0.0.1:{port}"
+    origin = f"http://127.0.0.1:{environment.get('PROBE_PORT', port)}"
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": platform["kafka"],
         "KAFKA_FLUSH": await flush_of(platform),
