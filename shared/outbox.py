@@ -23,6 +23,7 @@ from shared.database import connected
 from shared.errors import PermanentError, TransientError
 from shared.logging import log
 from shared.metrics import OUTBOX_AGE, OUTBOX_SENT
+from shared.tasks import raise_if_cancelled
 
 OUTBOX_SCHEMA: Final = """
 CREATE TABLE outbox (
@@ -149,6 +150,7 @@ class OutboxRelay:
                 await self._turn()
             except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("outbox relay interrupted", failure=type(error).__name__)
+            raise_if_cancelled()
             if time.monotonic() - self._last_good > GIVE_UP_S:
                 raise TransientError("the outbox could not be relayed for ten minutes")
             pause = FIRST_PAUSE_S if self._last_good > before else min(pause * 2, LONGEST_PAUSE_S)
@@ -166,7 +168,8 @@ class OutboxRelay:
                     self._awake.clear()
                     if not await self._relay_some(connection, producer):
                         with suppress(TimeoutError):
-                            await asyncio.wait_for(self._awake.wait(), POLL_S)
+                            async with asyncio.timeout(POLL_S):
+                                await self._awake.wait()
                     self._last_good = time.monotonic()
 
     async def _relay_some(self, connection: asyncpg.Connection, producer: AIOKafkaProducer) -> bool:
@@ -237,8 +240,12 @@ async def _listening(connection: asyncpg.Connection, awake: asyncio.Event) -> As
     try:
         yield
     finally:
-        if not connection.is_closed():
-            await connection.remove_listener(CHANNEL, notified)
+        try:
+            async with asyncio.timeout(5):
+                await connection.remove_listener(CHANNEL, notified)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
+            # Lost in the middle of something: not to be given to anybody else.
+            connection.terminate()
 
 
 @asynccontextmanager

@@ -18,6 +18,20 @@ def _end_process(_name: str) -> None:
     os._exit(FAILED_TASK_EXIT)
 
 
+def raise_if_cancelled() -> None:
+    """End a task that was cancelled although it still runs.
+
+    A clean-up that fails while the cancellation passes through it (the release of a broken connection) raises in its
+    place; whoever retries after such errors asks here first.
+
+    Raises:
+        asyncio.CancelledError: the current task was cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Tasks:
     """Background tasks of one process; `async with Tasks() as tasks` cancels and awaits them at the end.
 

@@ -68,3 +68,26 @@ async def show_names(
     if shown:
         columns = ("key", "subject", "partition", "offset", "accepted_ms")
         await connection.execute(_SHOW, counted.topic.name, *([row[name] for row in shown] for name in columns))
+
+
+def _erase_first(table: str) -> str:
+    return f"""
+DELETE FROM submissions USING {table} AS held
+WHERE held.key = $2 AND submissions.topic = $1 AND submissions.partition = held.partition
+    AND submissions."offset" = held.first_offset
+"""  # noqa: S608  a table of ours
+
+
+_ERASE_FURTHER: Final = "DELETE FROM submissions WHERE further AND topic = $1 AND key = $2"
+
+
+async def erase(connection: asyncpg.Connection, counted: CountedTopic, key: bytes) -> None:
+    """Erase what is kept of `key`: its sealed data and its shown name go, the key and its count stay.
+
+    What the same person sends later is kept like new. The caller's transaction.
+    """
+    await connection.execute(_erase_first(counted.table), counted.topic.name, key)
+    await connection.execute(_ERASE_FURTHER, counted.topic.name, key)
+    await connection.execute(f"UPDATE {counted.table} SET digest = 0 WHERE key = $1", key)  # noqa: S608
+    if counted.names:
+        await connection.execute(_HIDE, [key])

@@ -25,6 +25,7 @@ from shared.kafka.positions import PositionLostError, advance, ensure_positions,
 from shared.kafka.records import PartitionBatch
 from shared.logging import log
 from shared.metrics import LOOP_FAILURES, PARTITION_LAG, POISONED
+from shared.tasks import raise_if_cancelled
 
 READ_APART_S: Final = 0.05
 """Records that arrive within this time share a transaction."""
@@ -38,6 +39,8 @@ STUCK_S: Final = 120.0
 REQUEST_S: Final = 10.0
 
 SURROUNDINGS: Final = (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+RECORDS_FAULT: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""What PostgreSQL says to what it cannot hold: it will say so again, to this process and the next."""
 
 P = TypeVar("P")
 Batches = Sequence[PartitionBatch]
@@ -135,6 +138,7 @@ class PositionedLoop(Generic[P]):
     async def _read(self) -> None:
         next_read = 0.0
         while True:
+            raise_if_cancelled()
             if unplaced := self._places.unplaced():
                 await self._place(unplaced)
                 continue
@@ -236,15 +240,19 @@ class PositionedLoop(Generic[P]):
 
     async def _settle(self) -> None:
         """Wait for what is being written, and do what its end asks for."""
-        written, self._written = self._written, None
+        written = self._written
         if written is None:
             return
+        # Not awaited directly: whoever cancels us must not cancel a transaction that may be at its commit.
+        await asyncio.wait({written})
+        self._written = None
         try:
-            await written
+            written.result()
         except HaltError as error:
             await self._write_one_by_one(error)
         except (PositionLostError, *SURROUNDINGS) as error:
-            await self._forgive()
+            if not isinstance(error, RECORDS_FAULT):
+                await self._forgive()
             await self._failed(error)
         else:
             self._failures = 0
@@ -343,6 +351,7 @@ async def _wait_out(attempt: Callable[[], Awaitable[None]]) -> None:
         try:
             await attempt()
         except SURROUNDINGS as error:
+            raise_if_cancelled()
             if time.monotonic() - started > SURROUNDINGS_S:
                 raise TransientError("Kafka or PostgreSQL is away") from error
             log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)

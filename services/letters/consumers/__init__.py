@@ -6,10 +6,10 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from services.letters.settings import LettersSettings
 from shared import topics
 from shared.kafka.counted import CountedTopic
 from shared.kafka.counter import create_counter_app
-from shared.settings import ServiceSettings
 
 MESSAGES: Final = CountedTopic(
     topic=topics.MESSAGES, table="messages", tallies=topics.LETTERS_TALLIES, daily_limit=True
@@ -17,6 +17,6 @@ MESSAGES: Final = CountedTopic(
 COUNTED: Final = (MESSAGES,)
 
 
-def create_counter(settings: ServiceSettings) -> FastAPI:
+def create_counter(settings: LettersSettings) -> FastAPI:
     """The application of a counter process."""
     return create_counter_app(settings, "letters", COUNTED)

@@ -1,0 +1,142 @@
+"""The outbox: what a transaction says leaves for Kafka in order, at least once, and only if it was committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+import pytest
+
+from deploy.local.endpoints import Endpoints
+from services.petitions.consumers import SIGNATURES
+from shared.database import connected, create_pool
+from shared.errors import PermanentError
+from shared.outbox import OutboxRecord, OutboxRelay, put
+from tests.support.counting import PARTITIONS, World, world
+
+LOCKS = """
+FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+WHERE locktype = 'advisory' AND datname = current_database()
+"""
+
+
+@pytest.fixture
+async def made(platform: Endpoints, make_database: Callable[[str], Awaitable[str]]) -> AsyncIterator[World]:
+    async with world(SIGNATURES, await make_database("petitions"), platform["kafka"]) as it:
+        yield it
+
+
+def record(made: World, value: bytes, partition: int = 0) -> OutboxRecord:
+    return OutboxRecord(made.counted.dead_letters.name, partition, b"key", [("ce_type", b"test")], value)
+
+
+async def say(made: World, *values: bytes, partition: int = 0) -> None:
+    async with connected(made.pool) as connection, connection.transaction():
+        await put(connection, [record(made, value, partition) for value in values])
+
+
+async def said(made: World) -> list[bytes]:
+    return [one.value for one in await made.records(made.counted.dead_letters.name, PARTITIONS)]
+
+
+@asynccontextmanager
+async def relaying(made: World, kafka: str | None = None) -> AsyncIterator[asyncpg.Pool]:
+    pool = await create_pool(made.database, application_name="relay", max_size=2)
+    relay = asyncio.create_task(OutboxRelay(pool, kafka or made.kafka, service="petitions").run())
+    try:
+        yield pool
+    finally:
+        relay.cancel()
+        with suppress(asyncio.CancelledError):
+            await relay
+        await pool.close()
+
+
+async def test_what_is_put_leaves_in_order_and_then_is_gone(made: World) -> None:
+    await say(made, *(b"%d" % number for number in range(1200)))
+    async with relaying(made):
+        await made.until(made.told)
+        await say(made, b"last")
+        await made.until(made.told)
+    assert await said(made) == [*(b"%d" % number for number in range(1200)), b"last"]
+    [first, *_] = await made.records(made.counted.dead_letters.name, PARTITIONS)
+    assert (first.key, first.headers) == (b"key", (("ce_type", b"test"),))
+
+
+async def test_what_was_rolled_back_never_leaves(made: World) -> None:
+    async with connected(made.pool) as connection:
+        with suppress(ZeroDivisionError):
+            async with connection.transaction():
+                await put(connection, [record(made, b"never")])
+                raise ZeroDivisionError
+    await say(made, b"yes")
+    async with relaying(made):
+        await made.until(made.told)
+    assert await said(made) == [b"yes"]
+
+
+async def test_a_transaction_that_commits_late_is_not_missed(made: World) -> None:
+    async with relaying(made), connected(made.pool) as late:
+        transaction = late.transaction()
+        await transaction.start()
+        await put(late, [record(made, b"late", 1)])
+        await say(made, b"early")
+        await made.until(made.told)
+        await transaction.commit()
+        await made.until(made.told)
+    assert sorted(await said(made)) == [b"early", b"late"]
+
+
+async def test_of_two_relays_one_works_and_the_other_takes_over(made: World) -> None:
+    async with relaying(made):
+        async with relaying(made):
+            for number in range(20):
+                await say(made, b"%d" % number)
+            await made.until(made.told)
+        await say(made, b"20")
+        await made.until(made.told)
+    assert await said(made) == [b"%d" % number for number in range(21)]
+
+
+async def test_what_stands_in_the_outbox_twice_over_a_crash_leaves_at_least_once(made: World) -> None:
+    await say(made, b"a", b"b")
+    async with relaying(made) as pool:
+        await made.until(made.told)
+        # As if the relay had died between the acknowledgement and the deletion.
+        await say(made, b"a", b"b")
+        await pool.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}")
+        await made.until(made.told)
+    assert (await said(made))[-2:] == [b"a", b"b"]
+
+
+async def test_while_the_broker_is_away_nothing_is_lost(made: World) -> None:
+    attempts = 0
+
+    def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        writer.close()
+
+    async def tried() -> bool:
+        return attempts > 3
+
+    await say(made, b"patient")
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as nobody:
+        port = nobody.sockets[0].getsockname()[1]
+        async with relaying(made, f"127.0.0.1:{port}"):
+            await made.until(tried)
+    async with relaying(made):
+        await made.until(made.told)
+    assert await said(made) == [b"patient"]
+
+
+async def test_what_a_topic_would_refuse_is_refused_at_once(made: World) -> None:
+    with pytest.raises(PermanentError, match="too-large-to-send"):
+        await say(made, bytes(2_000_000))
+    large = bytes(1_000_000)
+    await say(made, large, b"small", large)
+    async with relaying(made):
+        await made.until(made.told)
+    assert await said(made) == [large, b"small", large]
