@@ -12,13 +12,13 @@ from shared.clock import Clock
 from shared.kafka.counted import CountedTopic
 from shared.kafka.dead_letters import dead_letter
 from shared.kafka.fold import Arrived, Outcome, fold
-from shared.kafka.held import insert_new, keep, load, write_outcome
+from shared.kafka.held import find, keep, load, make, write_outcome
 from shared.kafka.interning import Ids, Interned
 from shared.kafka.kept import keep_further, show_names
 from shared.kafka.reading import Reader
 from shared.kafka.records import PartitionBatch
 from shared.kafka.tallying import Tallies
-from shared.kafka.transitions import EVIDENCE, Change
+from shared.kafka.transitions import EVIDENCE, Change, Row
 from shared.kafka.work import Said, Work, said_by
 from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
 from shared.outbox import OutboxRecord, put
@@ -42,12 +42,14 @@ class Counting:
 
     async def apply(self, connection: asyncpg.Connection, work: Work) -> None:
         """Write `work` in the caller's transaction: rows, sealed data, dead letters, tally batches."""
-        fresh = await insert_new(connection, self._counted.table, work.staged) if work.singles else set()
+        rows = await find(connection, self._counted.table, _keys(work))
+        fresh = work.singles.keys() - rows.keys()
+        await make(connection, self._counted.table, [work.rows[work.singles[key]] for key in sorted(fresh)])
         changes = _added(work, fresh)
         kept = [work.kept[place] for key, place in work.singles.items() if key in fresh]
         repeats = [work.records[place] for key, place in work.singles.items() if key not in fresh]
         special = [*work.special, *(self._reader.say(*repeat) for repeat in repeats)]
-        outcome = await self._fold(connection, special, work.ids)
+        outcome = await self._fold(connection, special, work.ids, rows)
         for partition, some in outcome.changes.items():
             changes[partition].extend(some)
         await keep(connection, [*kept, *self._kept(outcome.first, work.ids, further=False)])
@@ -62,12 +64,14 @@ class Counting:
         said = Said(batch.partition, batch.records[0], refusal=ENDS_THE_PROCESS)
         await self.apply(connection, Work([batch], {}, special=[said]))
 
-    async def _fold(self, connection: asyncpg.Connection, special: Sequence[Said], ids: Ids) -> Outcome:
+    async def _fold(
+        self, connection: asyncpg.Connection, special: Sequence[Said], ids: Ids, rows: dict[bytes, Row]
+    ) -> Outcome:
         if not special:
             return Outcome()
         arrived = [self._reader.arrived(said, ids) for said in special]
-        held = await load(connection, self._counted, arrived)
-        before = dict(held.rows)
+        before = dict(rows)
+        held = await load(connection, self._counted, arrived, rows)
         outcome = fold(arrived, held)
         await write_outcome(connection, self._counted, before, outcome)
         return outcome
@@ -102,6 +106,11 @@ class Counting:
         for batch in work.batches:
             for accepted_ms, count in Multiset(record.timestamp_ms for record in batch.records).items():
                 ACCEPT_TO_COUNT.observe(topic, max(0.0, now_ms - accepted_ms) / 1000, count)
+
+
+def _keys(work: Work) -> list[bytes]:
+    """Every key that `work` names, in the order of the index in which they are looked up."""
+    return sorted({*work.singles, *(said.key for said in work.special if said.key)})
 
 
 def _added(work: Work, fresh: set[bytes]) -> defaultdict[int, list[Change]]:

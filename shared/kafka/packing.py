@@ -24,8 +24,11 @@ LENGTHS: Final = tuple(_LENGTH(length) for length in range(4096))
 EIGHT: Final = LENGTHS[8]
 SIXTEEN: Final = LENGTHS[16]
 
-STAGED_COLUMNS: Final = ("dimensions", "minute", "partition", "state", "offset", "digest", "key")
-_CELL: Final = struct.Struct(">hiiiiihi1s")
+ROW_COLUMNS: Final = (
+    "invalidated", "dimensions", "minute", "partition", "state",
+    "first_offset", "applied_offset", "opened", "digest", "key",
+)  # fmt: skip
+_CELL: Final = struct.Struct(">hi?iiiiihi1s")
 
 SUBMISSION_COLUMNS: Final = (
     "partition", "accepted_ms",
@@ -37,13 +40,14 @@ _SORT: Final = struct.Struct(">iiihihi?i?i?")
 
 
 def cell_part(dimensions: int, minute: int, partition: int, state: State) -> bytes:
-    """The beginning of a row of keys that may be new, which all that count in one cell share."""
-    return _CELL.pack(7, 4, dimensions, 4, minute, 2, partition, 1, state.encode())
+    """The beginning of the row of a new key, which all that count in one cell share."""
+    return _CELL.pack(10, 1, False, 4, dimensions, 4, minute, 2, partition, 1, state.encode())
 
 
-def staged_row(cell: bytes, offset: int, digest: bytes, key: bytes) -> bytes:
-    """A row of keys that may be new, `STAGED_COLUMNS`; of `digest` the beginning is taken."""
-    return b"".join((cell, EIGHT, offset.to_bytes(8, "big"), EIGHT, digest[:8], SIXTEEN, key))
+def new_row(cell: bytes, offset: int, digest: bytes, key: bytes) -> bytes:
+    """The row of a new key, `ROW_COLUMNS`, opened by the submission at `offset`; of `digest` the beginning is taken."""
+    place = EIGHT + offset.to_bytes(8, "big")
+    return b"".join((cell, place, place, place, EIGHT, digest[:8], SIXTEEN, key))
 
 
 def place_part(partition: int, accepted_ms: int) -> bytes:

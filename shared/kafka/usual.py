@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from shared.kafka.packing import cell_part, own_part, place_part, sort_part, staged_row
+from shared.kafka.packing import cell_part, new_row, own_part, place_part, sort_part
 from shared.kafka.records import Record
 from shared.kafka.submissions import (
     DIGEST_BYTES,
@@ -73,7 +73,7 @@ class Usual:
             singles[key] = len(work.records)
             work.records.append((partition, record))
             work.cells.append(cell)
-            work.staged.append(staged_row(self._cells.get(cell) or self._cell(cell), offset, digest, key))
+            work.rows.append(new_row(self._cells.get(cell) or self._cell(cell), offset, digest, key))
             work.kept.append(b"".join((place, self._sort(dimensions, said), *own_part(offset, key, digest, said))))
             if said.public_name and said.confirmed_at:
                 work.named[key] = digest

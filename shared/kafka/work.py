@@ -48,7 +48,7 @@ class Work:
     """What there is to do for `batches`; `ids` has all the combinations of dimensions that occur in them.
 
     `singles` are the keys that a single usual record names, each with its place in the lists `records` (with their
-    partitions), `cells`, `staged` and `kept` (packed rows). What else there is, is `special`, in order of partition and
+    partitions), `cells`, `rows` and `kept` (packed rows). What else there is, is `special`, in order of partition and
     offset once everything is read; `shared` are its keys.
     """
 
@@ -57,7 +57,7 @@ class Work:
     singles: dict[bytes, int] = field(default_factory=dict)
     records: list[tuple[int, Record]] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
-    staged: list[bytes] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
     kept: list[bytes] = field(default_factory=list)
     named: dict[bytes, bytes] = field(default_factory=dict)
     """The digests of singles that are confirmed and let their name be shown."""
@@ -73,7 +73,7 @@ class Work:
         place = self.singles.pop(key, None)
         if place is None:
             return None
-        self.staged[place] = self.kept[place] = b""
+        self.rows[place] = self.kept[place] = b""
         self.named.pop(key, None)
         return self.records[place]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.petitions.consumers import SIGNATURES
 from shared.events.cloudevents import Envelope
 from shared.kafka.interning import Combination, Ids
-from shared.kafka.packing import cell_part, staged_row
+from shared.kafka.packing import cell_part, new_row
 from shared.kafka.reading import Reader
 from shared.kafka.records import PartitionBatch, Record
 from shared.kafka.transitions import Submitted
@@ -97,7 +97,7 @@ def test_what_is_taken_in_one_go_is_packed_as_it_is_step_by_step(changes: dict[s
     assert isinstance(event, Submitted)
     assert work.cells[place] == (3, event.dimensions, event.state, event.minute)
     cell = cell_part(event.dimensions, event.minute, 3, event.state)
-    assert work.staged[place] == staged_row(cell, 5, event.digest.to_bytes(8, "big", signed=True), key)
+    assert work.rows[place] == new_row(cell, 5, event.digest.to_bytes(8, "big", signed=True), key)
     assert work.kept[place] == reader.kept(said, work.ids, further=False)
     assert (key in work.named) == bool(changes.get("public_name") and changes.get("confirmed_at"))
 
@@ -113,7 +113,7 @@ def test_a_key_that_two_records_name_is_left_to_the_fold_in_order() -> None:
     _, work = work_of(record(5, ana, value), record(6, key_of("bea"), value), record(7, ana, b"broken"))
     assert list(work.singles) == [key_of("bea")]
     assert [(one.record.offset, one.refusal) for one in work.special] == [(5, ""), (7, "unreadable")]
-    assert sum(1 for row in work.staged if row) == 1
+    assert sum(1 for row in work.rows if row) == 1
 
 
 def test_a_redriven_submission_is_left_to_the_fold() -> None:
