@@ -29,6 +29,9 @@ from shared.tasks import Tasks
 from shared.topics import Topic
 
 _CATALOG: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+PRODUCERS: Final = 4
+"""A producer of aiokafka has one request on its way to a broker: with several, a partition does not wait for another's
+acknowledgement, which counts most where the broker writes each batch through to disk first."""
 
 
 class IntakeProcess:
@@ -56,7 +59,7 @@ class IntakeProcess:
         self.openings = Openings(self.catalog)
         self.catalog.on_change(self.openings.changed)
         self.broker_time = BrokerTime(SystemClock(settings.clock_offset_seconds))
-        self.producer = ReplaceableProducer(settings.kafka_bootstrap_servers)
+        self.producers = tuple(ReplaceableProducer(settings.kafka_bootstrap_servers) for _ in range(PRODUCERS))
         self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in taken))
 
     def partitions(self, topic: Topic) -> int:
@@ -68,7 +71,7 @@ class IntakeProcess:
         missing = {}
         if not self.catalog.ready:
             missing["catalog"] = "campaigns, cases, keys and totals are not read to their ends yet"
-        if not self.producer.up:
+        if not all(producer.up for producer in self.producers):
             missing["kafka"] = "there is no connection to produce with"
         elif not self.broker_time.known:
             missing["time"] = "the broker's time is not known yet"
@@ -94,7 +97,8 @@ class IntakeProcess:
             stack.push_async_callback(self.pool.close)
             self.counted = Counted(self.pool, self.broker_time.now)
             await self._connect()
-            stack.push_async_callback(self.producer.close)
+            for producer in self.producers:
+                stack.push_async_callback(producer.close)
             tasks = await stack.enter_async_context(Tasks())
             tasks.start("catalog", self.catalog.run)
             self.windows = {topic.name: self._window(topic, tasks, stack) for topic in self._taken}
@@ -103,13 +107,15 @@ class IntakeProcess:
             yield
 
     def _window(self, topic: Topic, tasks: Tasks, stack: AsyncExitStack) -> Windows:
-        windows = Windows(topic, self.partitions(topic), self.producer, self.broker_time)
+        windows = Windows(topic, self.partitions(topic), self.producers, self.broker_time)
         tasks.start(f"windows of {topic.name}", windows.run)
         stack.push_async_callback(windows.close)
         return windows
 
     @stamina.retry(on=(KafkaError, OSError, TimeoutError), attempts=20, timeout=60, wait_max=5)
     async def _connect(self) -> None:
-        await self.producer.start()
-        for topic in (*self._taken, self._probes):
-            await self.producer.prepare(topic.name)
+        for producer in self.producers:
+            if not producer.up:
+                await producer.start()
+            for topic in (*self._taken, self._probes):
+                await producer.prepare(topic.name)

@@ -17,6 +17,7 @@ from shared.kafka.packing import ROW_COLUMNS, SUBMISSION_COLUMNS, copy_rows
 from shared.kafka.positions import PositionLostError
 from shared.kafka.transitions import Row, Submitted
 
+
 def _select(table: str) -> str:
     return f"""
 SELECT key, dimensions, state::text, invalidated, partition, first_offset, applied_offset, opened, minute, digest

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from shared.kafka.producer import AIOKafkaProducer, BatchBuilder, RecordMetadata
+from shared.kafka.producer import AIOKafkaProducer, BatchBuilder, RecordMetadata, ReplaceableProducer
 from shared.logging import log
 
 
@@ -58,10 +58,11 @@ class Window:
 class Lane:
     """One partition: the window that is filling, those that are full, those on their way."""
 
-    __slots__ = ("backlog", "filling", "full", "partition", "sent", "stalled")
+    __slots__ = ("backlog", "filling", "full", "partition", "producer", "sent", "stalled")
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, producer: ReplaceableProducer) -> None:
         self.partition = partition
+        self.producer = producer
         self.filling: Window | None = None
         self.full: deque[Window] = deque()
         self.sent: set[Window] = set()

@@ -50,24 +50,24 @@ class Pace:
 class Windows:
     """Gathers the records of one topic into windows and tells each waiter what became of its record.
 
-    A partition whose oldest window is past its deadline, or whose backlog is full, refuses new records at once.
+    Its partitions are dealt out to `producers`, and each stays with its own. A partition whose oldest window is
+    past its deadline, or whose backlog is full, refuses new records at once.
     """
 
     def __init__(
         self,
         topic: Topic,
         partitions: int,
-        producer: ReplaceableProducer,
+        producers: Sequence[ReplaceableProducer],
         broker_time: BrokerTime,
         pace: Pace | None = None,
     ) -> None:
         self.topic = topic
         self.partitions = partitions
         self._pace = pace or Pace()
-        self._producer = producer
         self._broker_time = broker_time
         self._loop = asyncio.get_running_loop()
-        self._lanes = [Lane(partition) for partition in range(partitions)]
+        self._lanes = [Lane(partition, producers[partition % len(producers)]) for partition in range(partitions)]
         self._limit = max(LEAST_BACKLOG_BYTES, self._pace.backlog_bytes // partitions)
         self._ticking = False
         self._accepted = metrics.INTAKE_ACKNOWLEDGED.labels(topic=topic.name)
@@ -84,8 +84,8 @@ class Windows:
             False where the record is refused: nothing was taken, and `waiter` is not called.
         """
         lane = self._lanes[partition]
-        if lane.stalled or lane.backlog > self._limit or len(value) > MAX_RECORD_BYTES or not self._producer.up:
-            self._refused("producer" if not self._producer.up else "stalled" if lane.stalled else "backlog").inc()
+        if lane.stalled or lane.backlog > self._limit or len(value) > MAX_RECORD_BYTES or not lane.producer.up:
+            self._refused("producer" if not lane.producer.up else "stalled" if lane.stalled else "backlog").inc()
             return False
         window = lane.filling or self._open(lane)
         appended = window.batch.append(timestamp=None, key=key, value=value, headers=headers)
@@ -130,7 +130,7 @@ class Windows:
                 window.fail()
 
     def _open(self, lane: Lane) -> Window:
-        window = lane.filling = Window(self._producer.create_batch(), self._loop.time())
+        window = lane.filling = Window(lane.producer.create_batch(), self._loop.time())
         if not self._ticking:
             self._ticking = True
             self._loop.call_later(self._pace.window_seconds, self._tick)
@@ -157,9 +157,9 @@ class Windows:
         try:
             if window.batch.size() > MAX_BATCH_BYTES:
                 raise ConnectionError("a batch is too large to send")
-            window.producer = self._producer.current()
+            window.producer = lane.producer.current()
             window.sent_at = self._broker_time.local()
-            window.stored = self._producer.send(window.batch, self.topic.name, lane.partition)
+            window.stored = lane.producer.send(window.batch, self.topic.name, lane.partition)
         except ConnectionError as error:
             lane.backlog -= window.size
             self._failed(lane, window, error)
@@ -177,7 +177,7 @@ class Windows:
         error = stored.exception() if not stored.cancelled() else ConnectionError("cancelled")
         place = stored.result() if error is None else None
         if error is not None:
-            self._producer.replace(window.producer, type(error).__name__)
+            lane.producer.replace(window.producer, type(error).__name__)
             self._failed(lane, window, error)
         elif place is None or place.offset < 0:
             self._failed(lane, window, ConnectionError("acknowledged without an offset"))
@@ -229,7 +229,7 @@ class Windows:
         lane.sent.discard(window)
         lane.backlog -= window.size
         lane.stalled = False
-        self._producer.replace(window.producer, "stuck")
+        lane.producer.replace(window.producer, "stuck")
 
     def _refused(self, reason: str) -> Counter:
         return metrics.INTAKE_UNAVAILABLE.labels(topic=self.topic.name, reason=reason)

@@ -55,7 +55,7 @@ async def opened(
     await producer.start()
     await producer.prepare(name)
     time = BrokerTime(clock or SystemClock())
-    windows = Windows(replace(topics.SIGNATURES, name=name), partitions, producer, time, pace)
+    windows = Windows(replace(topics.SIGNATURES, name=name), partitions, [producer], time, pace)
     watching = asyncio.create_task(windows.run())
     try:
         yield windows, producer, time
