@@ -33,7 +33,7 @@ async def find(connection: asyncpg.Connection, table: str, keys: Sequence[bytes]
 async def make(connection: asyncpg.Connection, table: str, packed: Sequence[bytes]) -> None:
     """Make the packed rows of keys that `find` has not found.
 
-    A COPY straight into the table costs half of what an INSERT ... ON CONFLICT from a staged copy does. Nobody else
+    A COPY straight into the table spares a third of what an INSERT ... ON CONFLICT from a staged copy took. Nobody else
     makes rows of these keys meanwhile: the transaction holds the positions of their partitions.
     """
     if packed:
