@@ -35,6 +35,9 @@ EVENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "access-changed": marathon.AccessChanged,
     "totals-changed": marathon.TotalsChanged,
     "delivery-sent": notifications.DeliverySent,
+    "delivery-bounced": notifications.DeliveryBounced,
+    "delivery-unsubscribed": notifications.DeliveryUnsubscribed,
+    "delivery-resubscribed": notifications.DeliveryResubscribed,
 }
 """The class of every event type that a topic may carry."""
 

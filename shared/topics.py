@@ -133,7 +133,7 @@ TOTALS: Final = Topic(
 DELIVERIES: Final = Topic(
     name="notifications.deliveries.v1",
     owner="notifications",
-    events=("delivery-sent",),
+    events=("delivery-sent", "delivery-bounced", "delivery-unsubscribed", "delivery-resubscribed"),
     key="recipient key",
     retention_ms=90 * DAY_MS,
 )

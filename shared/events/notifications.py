@@ -12,3 +12,29 @@ class DeliverySent(msgspec.Struct, frozen=True, kw_only=True):
     template: str
     sent_at: str
     acts: int
+
+
+class DeliveryBounced(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail was refused for good, by the SMTP code `answer`, and is not tried again.
+
+    `mailbox_gone` says that the refusal was of the address itself: no further mail goes to it.
+    """
+
+    campaign: str
+    template: str
+    bounced_at: str
+    acts: int
+    answer: int
+    mailbox_gone: bool
+
+
+class DeliveryUnsubscribed(msgspec.Struct, frozen=True, kw_only=True):
+    """A person wants no more mail of any campaign."""
+
+    unsubscribed_at: str
+
+
+class DeliveryResubscribed(msgspec.Struct, frozen=True, kw_only=True):
+    """A person takes mail again, after they had unsubscribed or their mailbox was gone."""
+
+    resubscribed_at: str

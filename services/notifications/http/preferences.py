@@ -9,10 +9,12 @@ import asyncpg
 from fastapi import APIRouter, Form, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from services.notifications.actions.announce import Announcements
 from services.notifications.domain.recipients import Recipients
 from services.notifications.storage import recipients
 from shared.clock import Clock, utc
 from shared.database import connected
+from shared.outbox import put
 from shared.web.pages import Pages
 from shared.web.views import problem_view
 
@@ -28,6 +30,7 @@ class Preferences:
         self._names = names
         self._pages = pages
         self._clock = clock
+        self._announcements = Announcements()
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -65,8 +68,7 @@ class Preferences:
         if mail == "none":
             await self._suppress(recipient)
         else:
-            async with connected(self._pool()) as connection:
-                await recipients.allow(connection, recipient)
+            await self._allow(recipient)
         return _to_preferences(request, token)
 
     async def ask(self, request: Request, token: str) -> Response:
@@ -91,8 +93,15 @@ class Preferences:
             return None
 
     async def _suppress(self, recipient: bytes) -> None:
-        async with connected(self._pool()) as connection:
-            await recipients.suppress(connection, [recipient], "unsubscribed", utc(self._clock.now()))
+        now = self._clock.now()
+        async with connected(self._pool()) as connection, connection.transaction():
+            if await recipients.suppress(connection, [recipient], "unsubscribed", utc(now)):
+                await put(connection, [self._announcements.unsubscribed(recipient, now)])
+
+    async def _allow(self, recipient: bytes) -> None:
+        async with connected(self._pool()) as connection, connection.transaction():
+            if await recipients.allow(connection, recipient):
+                await put(connection, [self._announcements.resubscribed(recipient, self._clock.now())])
 
     def _unknown(self, request: Request) -> Response:
         language = self._pages.language(request)

@@ -6,25 +6,20 @@ A process that dies in between leaves its leases behind: when they end the mails
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
 import asyncpg
-import msgspec
 
+from services.notifications.actions.announce import Announcements
 from services.notifications.sender.attempts import Attempts, Result
 from services.notifications.sender.outages import again_and_again
 from services.notifications.sender.relay import Relay
 from services.notifications.storage import mails, recipients
-from services.notifications.storage.deliveries import CONFIRMATION
 from services.notifications.storage.mails import Again, Ended
-from shared import topics
-from shared.clock import Clock, rfc3339, utc
+from shared.clock import Clock, utc
 from shared.database import connected
-from shared.events.cloudevents import Envelope
-from shared.events.notifications import DeliverySent
-from shared.kafka.partitions import partition_of
 from shared.metrics import MAIL_SECONDS, MAILS
 from shared.outbox import OutboxRecord, put
 
@@ -38,8 +33,6 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 STOP_S: Final = 3.0
 """How long a mail that is under way may take when the process ends."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Sender:
@@ -64,7 +57,7 @@ class Sender:
         self._leased: asyncio.Queue[mails.Leased] = asyncio.Queue(LEASED_AT_ONCE * 2)
         self._results: asyncio.Queue[Result] = asyncio.Queue(RECORDED_AT_ONCE * 2)
         self._unrecorded: list[Result] = []
-        self._sent = Envelope("delivery-sent", source="/notifications/sender")
+        self._announcements = Announcements()
 
     def wake(self) -> None:
         """Look at once: mails were planned."""
@@ -147,26 +140,26 @@ class Sender:
         gone = [result.mail.recipient for result in results if result.mailbox_gone]
         await recipients.suppress(connection, gone, "mailbox-gone", utc(now))
         sent = [result.mail for result in results if result.outcome == "sent" and result.mail.id in ended]
-        await put(connection, [record for mail in sent for record in self._events(mail, now)])
+        bounced = [result for result in results if result.outcome == "bounced" and result.mail.id in ended]
+        await put(connection, [*self._told(sent, now), *self._told_of_bounces(bounced, now)])
         for mail in sent:
             MAIL_SECONDS.observe(max(0.0, now - mail.planned_at.timestamp()))
 
-    def _events(self, mail: mails.Leased, now: float) -> list[OutboxRecord]:
-        """One event for each campaign that the mail is about."""
-        acts: dict[str, int] = {}
-        for covered in mail.covers:
-            acts[covered.campaign] = acts.get(covered.campaign, 0) + 1
-        sent_at = rfc3339(now)
-        return [
-            OutboxRecord(
-                topic=topics.DELIVERIES.name,
-                partition=partition_of(mail.recipient, topics.DELIVERIES.partitions),
-                key=mail.recipient,
-                headers=self._sent.headers(sent_at.encode()),
-                value=_encode(DeliverySent(campaign=campaign, template=CONFIRMATION, sent_at=sent_at, acts=count)),
+    def _told(self, sent: Sequence[mails.Leased], now: float) -> Iterator[OutboxRecord]:
+        for mail in sent:
+            yield from self._announcements.sent(mail.recipient, _campaigns(mail), now)
+
+    def _told_of_bounces(self, bounced: Sequence[Result], now: float) -> Iterator[OutboxRecord]:
+        for result in bounced:
+            mail, ended = result.mail, result.what
+            yield from self._announcements.bounced(
+                mail.recipient, _campaigns(mail), now, answer=ended.answer, mailbox_gone=result.mailbox_gone
             )
-            for campaign, count in acts.items()
-        ]
+
+
+def _campaigns(mail: mails.Leased) -> list[str]:
+    """The campaign of every act that `mail` is about."""
+    return [covered.campaign for covered in mail.covers]
 
 
 async def _finished(attempt: Coroutine[None, None, Result | None], results: asyncio.Queue[Result]) -> Result | None:

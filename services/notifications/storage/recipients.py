@@ -74,21 +74,27 @@ async def suppressed(connection: asyncpg.Connection, recipients: Sequence[bytes]
     return {row[0] for row in await connection.fetch(_SUPPRESSED, recipients)}
 
 
-_SUPPRESS = "INSERT INTO suppressions (recipient, reason, at) SELECT unnest($1::bytea[]), $2, $3 ON CONFLICT DO NOTHING"
+_SUPPRESS = """
+INSERT INTO suppressions (recipient, reason, at) SELECT unnest($1::bytea[]), $2, $3 ON CONFLICT DO NOTHING
+RETURNING recipient
+"""
 
 
-async def suppress(connection: asyncpg.Connection, recipients: Sequence[bytes], reason: Reason, now: datetime) -> None:
-    """Send no further mail to `recipients`."""
-    if recipients:
-        await connection.execute(_SUPPRESS, sorted(recipients), reason, now)
+async def suppress(
+    connection: asyncpg.Connection, recipients: Sequence[bytes], reason: Reason, now: datetime
+) -> list[bytes]:
+    """Send no further mail to `recipients`; returns those who could get some until now."""
+    if not recipients:
+        return []
+    return [row[0] for row in await connection.fetch(_SUPPRESS, sorted(recipients), reason, now)]
 
 
 _ALLOW = "DELETE FROM suppressions WHERE recipient = $1"
 
 
-async def allow(connection: asyncpg.Connection, recipient: bytes) -> None:
-    """Send mail to `recipient` again."""
-    await connection.execute(_ALLOW, recipient)
+async def allow(connection: asyncpg.Connection, recipient: bytes) -> bool:
+    """Send mail to `recipient` again; returns whether they could get none until now."""
+    return bool(await connection.execute(_ALLOW, recipient) == "DELETE 1")
 
 
 class Kept(NamedTuple):

@@ -1,0 +1,1 @@
+"""Decisions that what comes in and what goes out share."""
