@@ -53,6 +53,7 @@ async def _verify_ledger(marathon: asyncpg.Connection, counted: rows.Cells, repo
     if not await ledger.expand(marathon):
         report.differences.append("ledger: what stands in it cannot be read")
         return
+    report.declared = await ledger.declared(marathon)
     await _compare_rows(marathon, counted, report)
     totals = await ledger.verify_sums(marathon, report.differences)
     report.campaigns = {slug: totals.get(slug, 0) for slug in await ledger.campaigns(marathon)}

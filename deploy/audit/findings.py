@@ -72,4 +72,6 @@ class Report:
     ledger_rows: int = 0
     campaigns: dict[str, int] = field(default_factory=dict)
     """The total of every campaign, from the ledger."""
+    declared: list[str] = field(default_factory=list)
+    """Ranges of which the ledger has only what a person declared."""
     differences: list[str] = field(default_factory=list)

@@ -56,6 +56,22 @@ async def verify_chains(connection: asyncpg.Connection, differences: list[str]) 
     return int(await connection.fetchval(_ROWS))
 
 
+_DECLARED = """
+SELECT DISTINCT source, partition, first, next, convert_from(part, 'UTF8')::jsonb ->> 'recovered' AS recovered
+FROM ledger CROSS JOIN unnest("values") AS part WHERE position('"recovered":"'::bytea IN part) > 0
+ORDER BY source, partition, first
+"""
+
+
+async def declared(connection: asyncpg.Connection) -> list[str]:
+    """The ranges of which the ledger has only what a person declared, in words."""
+    return [
+        f"{row['source']}/{row['partition']}: offsets {row['first']} to {row['next'] - 1} were declared by hand: "
+        f"{row['recovered']}"
+        for row in await connection.fetch(_DECLARED)
+    ]
+
+
 _EXPAND = """
 CREATE TEMPORARY TABLE audited ON COMMIT DROP AS
 SELECT ledger.source, ledger.partition, ledger.next, delta.campaign, delta."case", delta.section, delta.kind,

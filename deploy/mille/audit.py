@@ -36,6 +36,8 @@ def main() -> None:
     except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise TransientError(f"a part of the platform cannot be reached ({type(error).__name__}): is it up?") from None
     _show(report)
+    for words in report.declared:
+        print(words)
     for difference in report.differences[:SHOWN]:
         print(difference)
     if len(report.differences) > SHOWN:

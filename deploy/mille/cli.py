@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "replay": "Count a topic again from its start and compare",
     "dlq": "List dead letters and redrive them",
     "topics": "Check or create the Kafka topics",
+    "recover": "After a loss: accept a new log, fill the ledger, tell again, restore a database",
     "bench": "Measure how much it takes and counts, and write build/bench.json",
     "events": "Write docs/events.md, the reference of topics and events, from the code",
     "setup": "Prepare an outside Kafka and PostgreSQL, and hand each service its secrets",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from shared.events.actions import Dimensions
-from shared.events.words import Evidence
+from shared.events.words import Evidence, Recovered
 
 
 class Delta(Dimensions, frozen=True, kw_only=True):
@@ -28,7 +28,8 @@ class ActionsCounted(msgspec.Struct, frozen=True, kw_only=True):
 
     `source` is the topic counted. `epoch` rises when the source's database was restored. A batch of many cells
     travels as `part` (from 0) of `parts` with equal `first` and `next`. `counted_at` is the counter's clock,
-    `accepted_until` the broker's time of the last record covered, both RFC 3339.
+    `accepted_until` the broker's time of the last record covered, both RFC 3339. `recovered` says that nobody counted
+    this range just now: a person declared it, because records or tally batches were lost for ever.
     """
 
     source: str
@@ -41,3 +42,4 @@ class ActionsCounted(msgspec.Struct, frozen=True, kw_only=True):
     counted_at: str
     accepted_until: str
     deltas: list[Delta]
+    recovered: Recovered | None = None

@@ -13,3 +13,5 @@ Purpose = Literal["dedupe", "seal", "token"]
 Confirmation = Literal["none", "optional", "required"]
 OnePer = Literal["email", "email_and_name"]
 TotalsState = Literal["live", "catching_up", "frozen"]
+Recovered = Literal["records-lost", "tallies-lost"]
+"""What was lost of a range that a person declared: the records before they were counted, or what counting them told."""

@@ -137,3 +137,29 @@ async def note_attempts(connection: asyncpg.Connection, batches: Sequence[Partit
     """Remember that a process is about to try (`change` 1), or that its failure was no fault of the records (-1)."""
     places = sorted((batch.topic, batch.partition, batch.first, change) for batch in batches)
     await connection.executemany(_ATTEMPT, places)
+
+
+_SKIP = """
+UPDATE positions SET next = $4, digest = NULL, attempts = 0, stuck = 0, moved_at = now()
+WHERE topic = $1 AND partition = $2 AND next = $3
+"""
+
+
+async def skip(connection: asyncpg.Connection, topic: str, partition: int, move: tuple[int, int]) -> None:
+    """Move a position over records that are lost for ever: from the first offset of `move` to the second.
+
+    Only for a recovery by hand: whoever calls this declares the range in the same transaction.
+
+    Raises:
+        PositionLostError: the position stands elsewhere.
+    """
+    if await connection.execute(_SKIP, topic, partition, *move) != "UPDATE 1":
+        raise PositionLostError
+
+
+_RAISE_EPOCHS = "UPDATE positions SET epoch = epoch + 1"
+
+
+async def raise_epochs(connection: asyncpg.Connection) -> None:
+    """Begin a new epoch of every partition: this database was restored, what it told after its positions is void."""
+    await connection.execute(_RAISE_EPOCHS)

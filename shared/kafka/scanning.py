@@ -31,14 +31,17 @@ class Scan:
         self._topic = topic
         self.ranges = ranges
 
-    async def batches(self, partition: int, end: int | None = None) -> AsyncGenerator[PartitionBatch, None]:
-        """The records of `partition` in order, up to `end` (exclusive) where that is given.
+    async def batches(
+        self, partition: int, end: int | None = None, *, start: int | None = None
+    ) -> AsyncGenerator[PartitionBatch, None]:
+        """The records of `partition` in order, from `start` and up to `end` (exclusive) where those are given.
 
         Raises:
             TransientError: the broker brings nothing any more.
         """
         tp = TopicPartition(self._topic, partition)
         at, last = self.ranges[partition]
+        at = at if start is None else max(at, start)
         last = last if end is None else min(last, end)
         fetches, nothing = Fetches(self._consumer), 0
         try:

@@ -64,10 +64,14 @@ class Tallies:
             accepted_until=rfc3339(batch.records[-1].timestamp_ms / 1000),
             deltas=deltas,
         )
+        return self.record(counted)
+
+    def record(self, counted: ActionsCounted) -> OutboxRecord:
+        """`counted` as a record of the tally topic."""
         return OutboxRecord(
             self._counted.tallies.name,
-            batch.partition % self._counted.tallies.partitions,
-            f"{batch.topic}/{batch.partition}".encode(),
+            counted.partition % self._counted.tallies.partitions,
+            f"{counted.source}/{counted.partition}".encode(),
             self._envelope.headers(counted.counted_at.encode()),
             _encode(counted),
         )

@@ -6,26 +6,21 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from fastapi import FastAPI
 
 from deploy.local.endpoints import Endpoints
 from services.notifications.domain.refusals import GIVE_UP_AFTER
-from services.notifications.http.preferences import Preferences
 from services.notifications.sender.housekeeping import Housekeeping
 from shared import topics
-from shared.http.service import create_app
 from shared.metrics import DELIVERIES_OLDEST, DELIVERIES_PENDING, MAILS_PENDING
 from shared.privacy.sealing import Person
-from shared.web.pages import Pages
 from tests.support.mailing import Mailing, mailing, until
 from tests.support.planted import Planted
 from tests.support.post_office import post_office
+from tests.support.preferences_site import website
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -185,29 +180,6 @@ async def test_a_planted_name_is_only_in_the_mailbox_and_sealed(
     assert await planted.in_databases({"notifications": mail.settings.database_url}) == []
     written = capfd.readouterr()
     assert not planted.within((written.out + written.err + caplog.text).encode())
-
-
-@asynccontextmanager
-async def website(mail: Mailing) -> AsyncIterator[httpx.AsyncClient]:
-    """The pages of notifications, answered by the real application."""
-    pages = Pages(service="notifications", origins=mail.settings, folder=Path("services/notifications"))
-    router = Preferences(lambda: mail.pool, mail.names, pages, mail.clock).router()
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = create_app(
-        service="notifications",
-        title="test",
-        settings=mail.settings,
-        lifespan=lifespan,
-        routers=[router],
-        readiness=dict[str, str],
-    )
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url=mail.settings.notifications_url) as client:
-        yield client
 
 
 async def test_one_click_unsubscribes_and_looking_does_not(mail: Mailing) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.marathon.storage.campaigns import WrappedKey
+from services.marathon.storage.campaigns import StoredKey, WrappedKey
 from shared import topics
 from shared.clock import rfc3339
 from shared.events.cloudevents import Envelope
@@ -43,14 +43,18 @@ class Announcements:
 
     def key(self, campaign: str, key: WrappedKey, now: float) -> OutboxRecord:
         """`campaign-keys-created`."""
+        return self.stored_key(StoredKey(campaign, *key, created_at=rfc3339(now)), now)
+
+    def stored_key(self, key: StoredKey, now: float) -> OutboxRecord:
+        """`campaign-keys-created` of a key that was made before."""
         event = CampaignKeysCreated(
-            campaign=campaign,
+            campaign=key.campaign,
             purpose=key.purpose,
             version=key.version,
             wrapped=b64encode(key.wrapped).decode(),
-            created_at=rfc3339(now),
+            created_at=key.created_at,
         )
-        return _record(topics.KEYS, f"{campaign}/{key.purpose}/{key.version}", self._keys, event, now)
+        return _record(topics.KEYS, f"{key.campaign}/{key.purpose}/{key.version}", self._keys, event, now)
 
     def access(self, event: AccessChanged, now: float) -> OutboxRecord:
         """`access-changed`."""

@@ -81,7 +81,7 @@ async def _apply_until_restore(
     }
     outcome = fold(heads, await ledger.known_rows(connection, earlier), parts)
     await ledger.put_rows(connection, outcome.rows)
-    await _add(connection, outcome.batches)
+    await add_batches(connection, outcome.batches)
     changed = {place: head for place, head in outcome.heads.items() if heads.get(place) != head}
     await ledger.put_heads(connection, topic, changed, outcome.halts)
     applied.rows += len(outcome.rows)
@@ -90,7 +90,8 @@ async def _apply_until_restore(
     return outcome
 
 
-async def _add(connection: asyncpg.Connection, batches: Sequence[ActionsCounted]) -> None:
+async def add_batches(connection: asyncpg.Connection, batches: Sequence[ActionsCounted]) -> None:
+    """Add the deltas of new rows of the ledger to the totals, in the caller's transaction."""
     campaigns = {delta.campaign for batch in batches for delta in batch.deltas}
     if campaigns:
         frozen = await cells.frozen_of(connection, campaigns)

@@ -80,14 +80,22 @@ class Changes:
     def of(cls, batches: Iterable[ActionsCounted], frozen: Collection[str]) -> Self:
         """The sum of all deltas in `batches`.
 
-        In campaigns that are `frozen` every change is a correction, because the published total no longer moves.
+        In campaigns that are `frozen` every change is a correction, because the published total no longer moves; so is
+        everywhere what was told only when a person recovered it.
         """
         changes = cls()
         for batch in batches:
-            minute = int(parse_rfc3339(batch.accepted_until)) // MINUTE_S
+            told = batch.counted_at if batch.recovered else batch.accepted_until
+            minute = int(parse_rfc3339(told)) // MINUTE_S
             for delta in batch.deltas:
                 changes._move(delta, 1)
-                changes._record(delta, minute, after_freeze=delta.campaign in frozen)
+                after_freeze = delta.campaign in frozen
+                if batch.recovered:
+                    changes.correct(
+                        delta.campaign, minute, delta.evidence, batch.recovered, delta.change, after_freeze=after_freeze
+                    )
+                else:
+                    changes._record(delta, minute, after_freeze=after_freeze)
         return changes
 
     @classmethod

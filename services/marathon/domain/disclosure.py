@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from shared.events.marathon import Policies
+from shared.events.marathon import Policies, TotalsChanged
 
 OTHER: Final = "other"
 OTHER_HOLDS: Final = 2
@@ -180,3 +180,13 @@ def _without_the_smallest(
         rest += anchors[visible.pop()]
         held += 1
     return tuple(sorted(visible))
+
+
+def shown_in(document: TotalsChanged, before: Memory) -> Memory:
+    """What to remember of a published `document`, given what was remembered of an earlier one."""
+    memory = dict(before)
+    for name in before.keys() | {"country", "language"}:
+        cells = {cell: value for cell, value in getattr(document, f"by_{name}").items() if cell != OTHER}
+        anchors = memory[name].anchors if name in memory else {}
+        memory[name] = Shown({**anchors, **cells}, tuple(sorted(cells)))
+    return memory

@@ -39,3 +39,31 @@ async def of_campaign(connection: asyncpg.Connection, campaign: str) -> list[Acc
     """All keys of a campaign, the revoked ones too."""
     rows = await connection.fetch(_LISTED, campaign)
     return [AccessChanged(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
+
+
+_ALL = "SELECT id, hash, campaign, scopes, section, revoked FROM access ORDER BY id"
+
+
+async def everybody(connection: asyncpg.Connection) -> list[AccessChanged]:
+    """All keys of all campaigns, the revoked ones too."""
+    return [AccessChanged(**{**row, "scopes": tuple(row["scopes"])}) for row in await connection.fetch(_ALL)]
+
+
+_PUT_BACK = """
+INSERT INTO access (id, hash, campaign, scopes, section, revoked, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET revoked = access.revoked OR excluded.revoked
+"""
+
+
+async def put_back(connection: asyncpg.Connection, access: AccessChanged, now: float) -> None:
+    """Store a key that was made or revoked before. One that was revoked stays so."""
+    await connection.execute(
+        _PUT_BACK,
+        access.id,
+        access.hash,
+        access.campaign,
+        list(access.scopes),
+        access.section,
+        access.revoked,
+        utc(now),
+    )

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from services.marathon.domain.campaign_changes import Import, Stored
-from shared.clock import utc
+from shared.clock import parse_rfc3339, rfc3339, utc
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.events.words import Purpose
 
@@ -23,6 +23,21 @@ class WrappedKey(NamedTuple):
     purpose: Purpose
     version: int
     wrapped: bytes
+
+
+class StoredKey(NamedTuple):
+    """A wrapped key of `campaign`, with the RFC 3339 time at which it was made."""
+
+    campaign: str
+    purpose: Purpose
+    version: int
+    wrapped: bytes
+    created_at: str
+
+    @property
+    def id(self) -> tuple[str, str, int]:
+        """What names it."""
+        return self.campaign, self.purpose, self.version
 
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('marathon campaigns'))"
@@ -68,15 +83,20 @@ SET petition = excluded.petition, version = excluded.version, document = exclude
 
 async def put(connection: asyncpg.Connection, changes: Import) -> None:
     """Store what an import changes."""
-    campaign = changes.campaign
+    await put_campaign(connection, changes.campaign)
+    for case in changes.cases:
+        await put_case(connection, case)
+
+
+async def put_campaign(connection: asyncpg.Connection, campaign: CampaignChanged) -> None:
+    """Store a campaign as it now is."""
     await connection.execute(_PUT_CAMPAIGN, campaign.slug, campaign.version, _json(campaign))
-    await connection.executemany(
-        _PUT_CASE,
-        [
-            (case.slug, case.campaign, case.petition.slug if case.petition else None, case.version, _json(case))
-            for case in changes.cases
-        ],
-    )
+
+
+async def put_case(connection: asyncpg.Connection, case: CaseChanged) -> None:
+    """Store a case as it now is."""
+    petition = case.petition.slug if case.petition else None
+    await connection.execute(_PUT_CASE, case.slug, case.campaign, petition, case.version, _json(case))
 
 
 _HAS_KEYS = "SELECT EXISTS (SELECT FROM campaign_keys WHERE campaign = $1)"
@@ -97,6 +117,26 @@ async def put_keys(connection: asyncpg.Connection, campaign: str, keys: Sequence
     )
 
 
+_PUT_STORED_KEY = f"{_PUT_KEY} ON CONFLICT DO NOTHING"
+
+
+async def put_stored_key(connection: asyncpg.Connection, key: StoredKey) -> None:
+    """Store a key that was made before, where it is missing."""
+    created_at = utc(parse_rfc3339(key.created_at))
+    await connection.execute(_PUT_STORED_KEY, key.campaign, key.purpose, key.version, key.wrapped, created_at)
+
+
+_ALL_KEYS = "SELECT campaign, purpose, version, wrapped, created_at FROM campaign_keys ORDER BY 1, 2, 3"
+
+
+async def all_keys(connection: asyncpg.Connection) -> list[StoredKey]:
+    """The wrapped keys of every campaign."""
+    return [
+        StoredKey(campaign, purpose, version, wrapped, rfc3339(created_at.timestamp()))
+        for campaign, purpose, version, wrapped, created_at in await connection.fetch(_ALL_KEYS)
+    ]
+
+
 _ALL = "SELECT document FROM campaigns ORDER BY slug"
 
 
@@ -111,6 +151,14 @@ _CASES_OF = "SELECT document FROM cases WHERE campaign = $1 ORDER BY slug"
 async def cases_of(connection: asyncpg.Connection, campaign: str) -> list[CaseChanged]:
     """The cases of `campaign`."""
     return [_case(row["document"]) for row in await connection.fetch(_CASES_OF, campaign)]
+
+
+_ALL_CASES = "SELECT document FROM cases ORDER BY slug"
+
+
+async def all_cases(connection: asyncpg.Connection) -> list[CaseChanged]:
+    """Every case as it now is."""
+    return [_case(row["document"]) for row in await connection.fetch(_ALL_CASES)]
 
 
 def _json(event: msgspec.Struct) -> str:

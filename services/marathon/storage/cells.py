@@ -75,6 +75,15 @@ async def add_corrections(connection: asyncpg.Connection, changes: Changes) -> N
         )
 
 
+_FORGET_CORRECTIONS = "DELETE FROM corrections WHERE campaign = $1"
+
+
+async def replace_corrections(connection: asyncpg.Connection, campaign: str, changes: Changes) -> None:
+    """Put the corrections of `changes` on record in place of all others of `campaign`."""
+    await connection.execute(_FORGET_CORRECTIONS, campaign)
+    await add_corrections(connection, changes)
+
+
 def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
     return [[row[column] for row in rows] for column in range(width)]
 

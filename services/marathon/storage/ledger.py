@@ -64,6 +64,30 @@ async def try_halted_again(connection: asyncpg.Connection) -> None:
     await connection.execute(_TRY_AGAIN)
 
 
+_READ_AGAIN = """
+UPDATE readings SET next = least(next, coalesce(
+    (SELECT min(halted_at) FROM sources WHERE topic = $1 AND (source, partition) IN
+        (SELECT * FROM unnest($2::text[], $3::integer[]))), next))
+WHERE topic = $1
+"""
+
+
+async def read_again(connection: asyncpg.Connection, topic: str, places: Sequence[SourcePartition]) -> None:
+    """Read `topic` again from the first part that halted one of `places`; what was added is then a repeat."""
+    sources, partitions = [place.source for place in places], [place.partition for place in places]
+    await connection.execute(_READ_AGAIN, topic, sources, partitions)
+
+
+_BEGIN_ANEW = "UPDATE readings SET next = 0 WHERE topic = $1"
+_NOTHING_READ = "UPDATE sources SET read = -1, halted_at = 0 WHERE topic = $1"
+
+
+async def begin_anew(connection: asyncpg.Connection, topic: str) -> None:
+    """Read `topic` from its start: it is another log than the one that was read."""
+    await connection.execute(_BEGIN_ANEW, topic)
+    await connection.execute(_NOTHING_READ, topic)
+
+
 _HEADS = "SELECT source, partition, epoch, next, hash, accepted_until, read, halted FROM sources"
 _WAITING = "SELECT source, partition, read, value FROM waiting_parts ORDER BY source, partition, part"
 

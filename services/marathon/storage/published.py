@@ -78,6 +78,26 @@ async def put(connection: asyncpg.Connection, published: Published, now: float) 
     return bool(status == "UPDATE 1")
 
 
+_PUT_BACK = """
+INSERT INTO published (campaign, version, document, memory, at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (campaign) DO UPDATE
+SET version = excluded.version, document = excluded.document, memory = excluded.memory, at = excluded.at
+"""
+
+
+async def put_back(connection: asyncpg.Connection, published: Published, now: float) -> None:
+    """Store a document that was published before, over whatever is there."""
+    document = published.document
+    await connection.execute(
+        _PUT_BACK,
+        document.campaign,
+        document.version,
+        msgspec.json.encode(document).decode(),
+        msgspec.json.encode(published.memory).decode(),
+        utc(now),
+    )
+
+
 class Freeze(NamedTuple):
     """The end of every source partition as read once after a campaign's end; `done` once the totals are final."""
 
@@ -117,3 +137,14 @@ async def freeze(connection: asyncpg.Connection, campaign: str, now: float) -> b
     """Mark `campaign` as frozen; False where it was. Until the transaction ends no tally batch is added anywhere."""
     await connection.execute(_LOCK_FREEZE)
     return bool(await connection.execute(_FREEZE, campaign, utc(now)) == "UPDATE 1")
+
+
+_FROZEN_BEFORE = """
+INSERT INTO freezes (campaign, ends, read_at, frozen_at) VALUES ($1, '[]', $2, $2) ON CONFLICT (campaign) DO UPDATE
+SET frozen_at = coalesce(freezes.frozen_at, excluded.frozen_at)
+"""
+
+
+async def frozen_before(connection: asyncpg.Connection, campaign: str, at: float) -> None:
+    """Mark `campaign` as one whose final tally was made, as of `at`, by a database that is no more."""
+    await connection.execute(_FROZEN_BEFORE, campaign, utc(at))

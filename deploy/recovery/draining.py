@@ -1,0 +1,42 @@
+"""Sends what waits in an outbox, also where the service that wrote it is not running."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import asyncpg
+
+from shared.database import connected, create_pool
+from shared.errors import TransientError
+from shared.outbox import OutboxRelay
+from shared.tasks import Tasks
+
+WITHIN_S: Final = 60.0
+POLL_S: Final = 0.1
+_WAITING: Final = "SELECT count(*) FROM outbox"
+
+
+async def drain(url: str, bootstrap_servers: str, service: str) -> None:
+    """Wait until the outbox of `service` is empty; its own relay empties it, or one of ours.
+
+    Raises:
+        TransientError: a minute was not enough.
+    """
+    pool = await create_pool(url, application_name="recovery")
+    try:
+        async with Tasks() as tasks:
+            tasks.start("outbox", OutboxRelay(pool, bootstrap_servers, service=service).run)
+            deadline = time.monotonic() + WITHIN_S
+            while await _waiting(pool):
+                if time.monotonic() > deadline:
+                    raise TransientError(f"what {service} has to tell could not be sent in {WITHIN_S:.0f} s")
+                await asyncio.sleep(POLL_S)
+    finally:
+        await pool.close()
+
+
+async def _waiting(pool: asyncpg.Pool) -> int:
+    async with connected(pool) as connection:
+        return int(await connection.fetchval(_WAITING))

@@ -1,0 +1,287 @@
+"""Tally batches that are lost for ever: what the rows say and the ledger does not.
+
+A range that was counted, but whose tally batch is neither in the ledger nor on its topic, is a gap. What it changed
+follows from the rows: their sum, less what the ledger has and what its topic still holds. How many people had taken
+their action back in it does not, so `withdrawn` of a filled gap stays 0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import msgspec
+
+from deploy.local.endpoints import Endpoints
+from deploy.recovery.draining import drain
+from services.marathon.actions.fill_gaps import fill_gaps
+from services.marathon.domain.ledger import Head, Part, SourcePartition
+from services.marathon.storage import ledger
+from shared.clock import SystemClock, rfc3339
+from shared.events.tallies import ActionsCounted, Delta
+from shared.kafka.counted import CountedTopic
+from shared.kafka.scanning import scanning
+from shared.kafka.tallying import CELLS
+from shared.recoveries import Recovery, note
+
+CONNECT_S: Final = 10.0
+STATEMENT_S: Final = 600.0
+
+_batch = msgspec.json.Decoder(ActionsCounted).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Cell(NamedTuple):
+    """What a delta changes, without how far."""
+
+    campaign: str
+    case: str
+    section: str | None
+    kind: str
+    channel: str
+    country: str
+    language: str
+    evidence: str
+    minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What the ledger lacks of one source partition whose rows hold everything below `counted`.
+
+    `ranges` are the gaps, `there` the parts that the topic holds between and behind them, `missing` what the gaps
+    changed together.
+    """
+
+    place: SourcePartition
+    counted: int
+    head: Head
+    ranges: Sequence[tuple[int, int]]
+    there: Sequence[Part]
+    missing: Mapping[Cell, int]
+    moved_at: datetime
+
+    @property
+    def change(self) -> int:
+        """How far the gaps move the total."""
+        return sum(self.missing.values())
+
+
+@dataclass(slots=True, eq=False)
+class Findings:
+    """What was found of one counted topic. `read` and `end` are how far its tally topic was read, and its end."""
+
+    counted: CountedTopic
+    read: int
+    end: int
+    gaps: list[Gaps] = field(default_factory=list)
+
+    @property
+    def another_log(self) -> bool:
+        """Whether the tally topic is shorter than what was read of it."""
+        return self.read > self.end
+
+
+class _Counted(NamedTuple):
+    next: int
+    moved_at: datetime
+    cells: Counter[Cell]
+
+
+async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
+    """What the ledger lacks of `counted`. Sends what waits in the counters' outbox; changes nothing else.
+
+    Raises:
+        SetupError: what waits in the outbox cannot be sent. KafkaError, OSError, asyncpg.PostgresError: a part is away.
+    """
+    rows = await _rows(at["databases"][counted.topic.owner], counted)
+    await drain(at["databases"][counted.topic.owner], at["kafka"], counted.topic.owner)
+    async with _moment(at["databases"]["marathon"]) as connection:
+        heads = await ledger.heads(connection)
+        read = (await ledger.readings(connection)).get(counted.tallies.name, 0)
+        there, end = await _there(at["kafka"], counted, heads)
+        findings = Findings(counted, read, end)
+        for place, found in sorted(rows.items()):
+            head = heads.get(place, Head())
+            chain = _chain(head.next, found.next, there.get(place, ()))
+            ranges = list(_gaps(head.next, found.next, chain))
+            if ranges:
+                told = await _told(connection, place)
+                told.update(_sum(part.batch for part in chain))
+                missing = {cell: change for cell in found.cells | told if (change := found.cells[cell] - told[cell])}
+                findings.gaps.append(Gaps(place, found.next, head, ranges, chain, missing, found.moved_at))
+    return findings
+
+
+@asynccontextmanager
+async def _moment(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=STATEMENT_S)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+    finally:
+        await connection.close(timeout=CONNECT_S)
+
+
+_POSITIONS: Final = "SELECT partition, next, moved_at FROM positions WHERE topic = $1"
+
+
+def _cells_sql(table: str) -> str:
+    return f"""
+SELECT held.partition, d.campaign, d."case", d.section, d.kind, d.channel, d.country, d.language,
+    CASE state WHEN 'r' THEN 'recorded' WHEN 'c' THEN 'confirmed' ELSE 'self_reported' END AS evidence, held.minute,
+    count(*)
+FROM {table} AS held JOIN dimensions AS d ON d.id = held.dimensions
+WHERE state IN ('r', 'c', 's') AND NOT invalidated GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+"""  # noqa: S608  a table of ours
+
+
+async def _rows(url: str, counted: CountedTopic) -> dict[SourcePartition, _Counted]:
+    """What every partition's rows add up to, and how far they were counted at that moment."""
+    async with _moment(url) as connection:
+        found = {
+            SourcePartition(counted.topic.name, row["partition"]): _Counted(row["next"], row["moved_at"], Counter())
+            for row in await connection.fetch(_POSITIONS, counted.topic.name)
+        }
+        for partition, *cell, count in await connection.fetch(_cells_sql(counted.table)):
+            found[SourcePartition(counted.topic.name, partition)].cells[Cell(*cell)] = count
+    return found
+
+
+async def _there(
+    kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, Head]
+) -> tuple[dict[SourcePartition, list[Part]], int]:
+    """The parts on the tally topic that the ledger does not have, each once, and the topic's end."""
+    found: dict[SourcePartition, dict[tuple[int, int], Part]] = {}
+    async with scanning(kafka, counted.tallies.name) as scan:
+        async with aclosing(scan.batches(0)) as batches:
+            async for batch in batches:
+                for record in batch.records:
+                    part = Part.of(record.offset, _batch(record.value or b""), record.value or b"")
+                    head = heads.get(part.place, Head())
+                    if part.batch.first >= head.next and part.batch.epoch == head.epoch:
+                        found.setdefault(part.place, {}).setdefault((part.batch.first, part.batch.part), part)
+        end = scan.ranges[0].end
+    return {place: [parts[each] for each in sorted(parts)] for place, parts in found.items()}, end
+
+
+def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:
+    """Of `parts` those of complete tally batches within what was counted, in order and without overlap."""
+    chain: list[Part] = []
+    at = first
+    for begin in sorted({part.batch.first for part in parts}):
+        same = [part for part in parts if part.batch.first == begin]
+        if begin >= at and len(same) == same[0].batch.parts and same[0].batch.next <= counted:
+            chain += same
+            at = same[0].batch.next
+    return chain
+
+
+def _gaps(first: int, counted: int, chain: Sequence[Part]) -> Iterable[tuple[int, int]]:
+    at = first
+    for part in chain:
+        if part.batch.first > at:
+            yield at, part.batch.first
+        at = part.batch.next
+    if at < counted:
+        yield at, counted
+
+
+_TOLD: Final = """
+SELECT part FROM ledger CROSS JOIN unnest(ledger."values") AS part WHERE source = $1 AND partition = $2
+"""
+
+
+async def _told(connection: asyncpg.Connection, place: SourcePartition) -> Counter[Cell]:
+    """What the ledger has of `place`."""
+    told: Counter[Cell] = Counter()
+    async for row in connection.cursor(_TOLD, *place, prefetch=100):
+        told.update(_sum([_batch(row["part"])]))
+    return told
+
+
+def _sum(batches: Iterable[ActionsCounted]) -> Counter[Cell]:
+    told: Counter[Cell] = Counter()
+    for batch in batches:
+        for delta in batch.deltas:
+            told[_cell(delta)] += delta.change
+    return told
+
+
+def _cell(delta: Delta) -> Cell:
+    return Cell(*(getattr(delta, name) for name in Cell._fields))
+
+
+async def mend(at: Endpoints, findings: Findings, reason: str, *, anew: bool) -> list[str]:
+    """Fill the gaps from what the rows say, each in the public record, and say what was done.
+
+    `anew` is for a tally topic that is another log: it is read from its start.
+
+    Raises:
+        SetupError: the ledger has moved meanwhile.
+    """
+    said = []
+    topic = findings.counted.tallies.name
+    connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S, command_timeout=STATEMENT_S)
+    try:
+        async with connection.transaction():
+            now = SystemClock().now()
+            if anew:
+                done = f"{topic} is read from its start"
+                await ledger.begin_anew(connection, topic)
+                found = f"ends at {findings.end}, read up to {findings.read}"
+                await note(connection, Recovery("ledger", topic, found, done, reason), now)
+                said.append(done)
+            for gaps in findings.gaps:
+                await fill_gaps(connection, topic, _parts(gaps, now))
+                done = f"filled, the total moved by {gaps.change}"
+                await note(connection, Recovery("ledger", str(gaps.place), words(gaps), done, reason), now)
+                said.append(f"{gaps.place}: {words(gaps)}: {done}")
+    finally:
+        await connection.close(timeout=CONNECT_S)
+    return said
+
+
+def words(gaps: Gaps) -> str:
+    """Which offsets' tally batches are missing."""
+    ranges = ", ".join(f"{first} to {next_ - 1}" for first, next_ in gaps.ranges)
+    return f"the tally batches of offsets {ranges} are lost"
+
+
+def _parts(gaps: Gaps, now: float) -> list[Part]:
+    """What fills the gaps and what stands between them, in order. All that is missing stands in the first gap."""
+    deltas = [_delta(cell, change) for cell, change in sorted(gaps.missing.items(), key=str)]
+    filled: list[Part] = []
+    for number, range_ in enumerate(gaps.ranges):
+        filled += _filling(gaps, range_, deltas if number == 0 else [], now)
+    return sorted([*filled, *gaps.there], key=lambda part: (part.batch.first, part.batch.part))
+
+
+def _filling(gaps: Gaps, range_: tuple[int, int], deltas: list[Delta], now: float) -> Iterable[Part]:
+    counted_at = rfc3339(now)
+    portions = [deltas[at : at + CELLS] for at in range(0, len(deltas), CELLS)] or [[]]
+    for number, portion in enumerate(portions):
+        batch = ActionsCounted(
+            source=gaps.place.source,
+            epoch=gaps.head.epoch,
+            partition=gaps.place.partition,
+            first=range_[0],
+            next=range_[1],
+            part=number,
+            parts=len(portions),
+            counted_at=counted_at,
+            accepted_until=gaps.head.accepted_until or rfc3339(gaps.moved_at.timestamp()),
+            deltas=portion,
+            recovered="tallies-lost",
+        )
+        yield Part.of(gaps.head.read, batch, _encode(batch))
+
+
+def _delta(cell: Cell, change: int) -> Delta:
+    fields: dict[str, Any] = cell._asdict()
+    return Delta(**fields, change=change)

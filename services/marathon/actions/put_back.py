@@ -1,0 +1,56 @@
+"""Put back into a restored database what the topics know and the backup did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import asyncpg
+
+from services.marathon.domain.cells import MINUTE_S, Changes
+from services.marathon.domain.disclosure import shown_in
+from services.marathon.storage import access, campaigns, cells, published
+from services.marathon.storage.campaigns import StoredKey
+from services.marathon.storage.published import Published
+from shared.clock import parse_rfc3339
+from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, TotalsChanged
+
+
+async def put_back(
+    connection: asyncpg.Connection,
+    *,
+    campaigns_: Iterable[CampaignChanged],
+    cases: Iterable[CaseChanged],
+    keys: Iterable[StoredKey],
+    accesses: Iterable[AccessChanged],
+    totals: Iterable[TotalsChanged],
+    now: float,
+) -> None:
+    """Store all of these over what is there, in the caller's transaction; `now` is in seconds since 1970."""
+    for campaign in campaigns_:
+        await campaigns.put_campaign(connection, campaign)
+    for case in cases:
+        await campaigns.put_case(connection, case)
+    for key in keys:
+        await campaigns.put_stored_key(connection, key)
+    for each in accesses:
+        await access.put_back(connection, each, now)
+    before = {
+        one.document.campaign: one.memory
+        for one in await published.documents(connection, await published.versions(connection))
+    }
+    for document in totals:
+        memory = shown_in(document, before.get(document.campaign, {}))
+        await published.put_back(connection, Published(document, memory), now)
+
+
+async def freeze_again(connection: asyncpg.Connection, document: TotalsChanged) -> None:
+    """Keep a final tally that was published, with its public record; in the caller's transaction.
+
+    Comes after everything that was counted is in the ledger again: what comes later is a correction.
+    """
+    record = Changes()
+    for one in document.corrections:
+        minute = int(parse_rfc3339(one.at)) // MINUTE_S
+        record.correct(document.campaign, minute, "", one.reason, one.change, after_freeze=True)
+    await cells.replace_corrections(connection, document.campaign, record)
+    await published.frozen_before(connection, document.campaign, parse_rfc3339(document.as_of))

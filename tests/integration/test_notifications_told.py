@@ -1,0 +1,118 @@
+"""What notifications tells the others of mails and of people's wishes: once each, and without personal data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.endpoints import Endpoints
+from deploy.recovery import suppressed
+from shared import topics
+from shared.privacy.sealing import Person
+from tests.support.intakes import records
+from tests.support.mailing import Mailing, mailing, until
+from tests.support.planted import Planted
+from tests.support.post_office import post_office
+from tests.support.preferences_site import website
+
+ANA = "ana.planted@example.org"
+
+
+@pytest.fixture
+async def mail(
+    platform: Endpoints,
+    make_database: Callable[[str], Awaitable[str]],
+    make_topic: Callable[..., Awaitable[str]],
+    tmp_path: Path,
+) -> AsyncIterator[Mailing]:
+    url = await make_database("notifications")
+    async with post_office() as office, mailing(platform["kafka"], url, make_topic, office, tmp_path) as made:
+        yield made
+
+
+async def told(mail: Mailing, platform: Endpoints, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """Type and content of the first `count` events about Ana, once they are there; nothing in them names her."""
+    found: list[tuple[str, dict[str, Any]]] = []
+
+    async def arrived() -> bool:
+        found.clear()
+        for record in await records(platform, topics.DELIVERIES.name, 0, 0):
+            if record.key == mail.names.key(ANA):
+                assert not Planted(ANA).within((record.value or b"") + (record.key or b""))
+                found.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value or b"{}")))
+        return len(found) >= count
+
+    await until(arrived)
+    return found
+
+
+async def sign(mail: Mailing, campaign: str, **more: Any) -> None:
+    await mail.stage.sign(campaign, Person(given_name="Ana", family_name="Díaz", email=ANA), **more)
+    await mail.read_up()
+
+
+async def suppressions(mail: Mailing) -> dict[bytes, str]:
+    return dict(map(tuple, await mail.pool.fetch("SELECT recipient, reason FROM suppressions")))
+
+
+async def test_a_bounce_is_told_once_with_its_answer(mail: Mailing, platform: Endpoints) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {ANA: f"550 5.1.1 no {ANA} here"}
+    async with mail.running():
+        await sign(mail, campaign)
+        [(name, event)] = await told(mail, platform, 1)
+        await sign(mail, campaign, petition="another")
+        await mail.planned_up()
+    assert name == "delivery-bounced"
+    assert event.pop("bounced_at")
+    assert event == {"campaign": campaign, "template": "confirm", "acts": 1, "answer": 550, "mailbox_gone": True}
+    assert len(await told(mail, platform, 1)) == 1
+
+
+async def test_a_refused_message_is_a_bounce_of_a_mailbox_that_is_there(mail: Mailing, platform: Endpoints) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {ANA: "552 5.2.2 the mailbox is full"}
+    async with mail.running():
+        await sign(mail, campaign)
+        [(name, event)] = await told(mail, platform, 1)
+    assert (name, event["answer"], event["mailbox_gone"]) == ("delivery-bounced", 552, False)
+    assert await suppressions(mail) == {}
+
+
+async def test_who_unsubscribes_and_comes_back_is_told_once_each(mail: Mailing, platform: Endpoints) -> None:
+    token = mail.names.token(mail.names.key(ANA))
+    async with mail.running(), website(mail) as web:
+        for choice in ("none", "none", "some", "some"):
+            await web.post(f"/preferences/{token}", data={"mail": choice})
+        await web.post(f"/v1/unsubscribe/{token}", data={"List-Unsubscribe": "One-Click"})
+        found = await told(mail, platform, 3)
+    assert [name for name, _ in found] == ["delivery-unsubscribed", "delivery-resubscribed", "delivery-unsubscribed"]
+    assert [set(event) for _, event in found] == [{"unsubscribed_at"}, {"resubscribed_at"}, {"unsubscribed_at"}]
+
+
+async def test_a_restored_database_is_told_again_who_wants_no_mail(mail: Mailing, platform: Endpoints) -> None:
+    ana, bo = mail.names.key(ANA), mail.names.key("bo@example.org")
+    async with mail.running(), website(mail) as web:
+        for recipient in (ana, bo):
+            await web.post(f"/v1/unsubscribe/{mail.names.token(recipient)}")
+        await web.post(f"/preferences/{mail.names.token(bo)}", data={"mail": "some"})
+        await told(mail, platform, 1)
+
+        async def sent() -> bool:
+            return bool(await mail.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
+
+        await until(sent)
+    # As a backup from before has it.
+    await mail.pool.execute("DELETE FROM suppressions")
+    at: Endpoints = {**platform, "databases": {**platform["databases"], "notifications": mail.settings.database_url}}
+    found = await suppressed.examine(at)
+    assert await suppressions(mail) == {}
+    assert (found.get(ana), found.get(bo)) == ("unsubscribed", None)
+    await suppressed.mend(at, found, "the disk died")
+    assert (await suppressions(mail))[ana] == "unsubscribed"
+    assert ana not in await suppressed.examine(at)
+    assert await mail.pool.fetchval("SELECT reason FROM recoveries") == "the disk died"
