@@ -62,8 +62,8 @@ $(STAMPS)/uv: deploy/requirements/uv.txt
 	printf %s "$(CURDIR)" > .venv/place
 	touch $@
 
-$(STAMPS)/packages: deploy/requirements/development.txt $(STAMPS)/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
+$(STAMPS)/packages: deploy/requirements/development.txt deploy/requirements/build.txt $(STAMPS)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --build-constraints deploy/requirements/build.txt -r $<
 	touch $@
 
 $(STAMPS)/project: pyproject.toml $(STAMPS)/packages

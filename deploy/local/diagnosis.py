@@ -19,13 +19,17 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local import endpoints, jars, kafka, keys, ports, postgres, processes, topics
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PRIVATE_FILE, PROJECT
 from deploy.local.settings import DEFAULT_PORTS, LocalSettings
+from services.notifications.sender.signing import Signer
+from services.notifications.settings import EXAMPLE_SENDER
 from shared import migrations
 from shared.errors import MilleplumesError, SetupError
+from shared.privacy.keys import PrivateKeyOpener
 
 PYTHON: Final = (3, 11)
 OPEN_FILES: Final = 4096
@@ -34,6 +38,11 @@ LOCK: Final = PROJECT / "deploy" / "requirements" / "development.txt"
 SERVICES_LOCK: Final = LOCK.with_name("services.txt")
 """What is installed where nothing but the services and commands runs: in the image."""
 SETUP: Final = "run `make setup`"
+HALTS: Final = ("halted: ", "the log starts", "the log ends", "the record at", "records are missing")
+"""How a halted partition or source says why."""
+HALTED: Final = (
+    "two truths disagree: docs/runbooks/halted-partition.md; `mille recover log` and `mille recover ledger` look"
+)
 RESTART: Final = "stop the platform and start it again with `mille run`"
 
 
@@ -62,8 +71,11 @@ async def examine(settings: LocalSettings) -> list[Finding]:
         if settings.home.in_use():
             return [*findings, Finding("platform", "starting or stopping", "ask again in a moment")]
         return [*findings, _ports(settings), Finding("platform", "not running; `mille run` starts it")]
-    groups = await asyncio.gather(_broker(settings, at["kafka"]), _databases(at), _services(at))
-    return [*findings, *_keys(settings), *(finding for group in groups for finding in group), await _mailbox(at)]
+    groups = await asyncio.gather(
+        _broker(settings, at["kafka"]), _databases(at), _campaign_keys(settings, at), _services(at)
+    )
+    running = (finding for group in groups for finding in group)
+    return [*findings, *_keys(settings), *running, await _mailbox(at), *_signing()]
 
 
 def _python() -> Finding:
@@ -173,11 +185,45 @@ async def _database(service: str, url: str) -> Finding:
             await migrations.check(connection, service)
         finally:
             await connection.close(timeout=postgres.CONNECT_SECONDS)
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        return Finding(part, "does not let us in: its password is not the one in endpoints.json", RESTART)
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         return Finding(part, f"does not answer ({type(error).__name__})", RESTART)
     except SetupError as error:
         return Finding(part, str(error), RESTART)
     return Finding(part, f"answers, schema {migrations.head(service)}")
+
+
+_WRAPPED: Final = "SELECT DISTINCT ON (campaign) campaign, wrapped FROM campaign_keys ORDER BY campaign, purpose"
+
+
+async def _campaign_keys(settings: LocalSettings, at: Endpoints) -> list[Finding]:
+    """Whether the campaigns' keys were wrapped for the wrapping key that is here, one for each campaign."""
+    part = "campaign keys"
+    try:
+        opener = PrivateKeyOpener(settings.home.keys / keys.WRAPPING_PRIVATE)
+        connection = await asyncpg.connect(at["databases"]["marathon"], timeout=postgres.CONNECT_SECONDS)
+        try:
+            wrapped = dict(map(tuple, await connection.fetch(_WRAPPED)))
+        finally:
+            await connection.close(timeout=postgres.CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError, MilleplumesError, asyncpg.PostgresError):
+        return []  # told of the key's file or of the database
+    foreign = [campaign for campaign, one in wrapped.items() if not _opens(opener, one)]
+    if foreign:
+        words = (
+            f"{len(foreign)} of {len(wrapped)} campaigns cannot be opened with wrapping.key, among them {foreign[0]}"
+        )
+        return [Finding(part, words, "put back the keys that belong to these databases: docs/runbooks/keys.md")]
+    return [Finding(part, f"those of {len(wrapped)} campaigns open with wrapping.key")]
+
+
+def _opens(opener: PrivateKeyOpener, wrapped: bytes) -> bool:
+    try:
+        opener.open(wrapped)
+    except ValueError:
+        return False
+    return True
 
 
 async def _services(at: Endpoints) -> list[Finding]:
@@ -192,15 +238,44 @@ async def _service(part: str, metrics: str, logs: str) -> Finding:
     status, body = await processes.probe(port)
     if status == processes.READY:
         return Finding(part, "ready")
-    words = _missing(body) if status else "does not answer"
-    return Finding(part, words, f"read its log in {logs}")
+    if not status:
+        return Finding(part, "does not answer", f"read its log in {logs}")
+    words = _missing(body)
+    mend = HALTED if any(word in words for word in HALTS) else f"read its log in {logs}"
+    return Finding(part, f"not ready: {words}", mend)
 
 
 def _missing(body: bytes) -> str:
+    """What a readiness probe says is missing, in words."""
     try:
-        return f"not ready: {json.loads(body)}"
-    except ValueError:
-        return "not ready"
+        return "; ".join(f"{what}: {why}" for what, why in json.loads(body)["missing"].items())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "it does not say why"
+
+
+class MailSettings(BaseSettings):
+    """What of the settings of notifications decides how mails are signed; the rest is its own business."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    mail_from: str = EXAMPLE_SENDER
+    dkim_key_file: Path | None = None
+    dkim_selector: str = "mille"
+    dkim_domain: str | None = None
+
+
+def _signing() -> list[Finding]:
+    """The DNS record that belongs to the key that mails are signed with, where there is one."""
+    mail = MailSettings()
+    if mail.dkim_key_file is None:
+        return []
+    domain = mail.dkim_domain or mail.mail_from.rpartition("@")[2]
+    try:
+        signer = Signer.of(mail.dkim_key_file, mail.dkim_selector, domain)
+    except SetupError as error:
+        words, _, mend = str(error).partition(": ")
+        return [Finding("DKIM", words, mend or "make it readable")]
+    return [Finding("DKIM", f'DNS has to show for {signer.name}: TXT "{signer.record}"')]
 
 
 async def _mailbox(at: Endpoints) -> Finding:

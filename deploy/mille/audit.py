@@ -6,9 +6,7 @@ import asyncio
 import time
 from typing import Final
 
-import asyncpg
 import typer
-from aiokafka.errors import KafkaError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +15,6 @@ from deploy.audit.audit import audit
 from deploy.audit.findings import Report
 from deploy.local import endpoints
 from deploy.local.settings import LocalSettings
-from shared.errors import TransientError
 
 SHOWN: Final = 50
 WIDTH: Final = 110
@@ -31,10 +28,7 @@ def main() -> None:
     """Compare rows, ledger, totals, published documents and the log; the exit status is 1 where anything differs."""
     began = time.monotonic()
     at = endpoints.read(LocalSettings().home)
-    try:
-        report = asyncio.run(audit(at))
-    except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise TransientError(f"a part of the platform cannot be reached ({type(error).__name__}): is it up?") from None
+    report = asyncio.run(audit(at))
     _show(report)
     for words in report.declared:
         print(words)

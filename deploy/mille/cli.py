@@ -54,6 +54,30 @@ def main() -> None:
         sys.exit(f"mille {name}: the settings are wrong: {wrong}")
     except MilleplumesError as error:
         sys.exit(f"mille {name}: {error}")
+    except Exception as error:
+        if (words := _away(error)) is None:
+            raise
+        sys.exit(f"mille {name}: {words}; `mille doctor` says more")
+
+
+def _away(error: Exception) -> str | None:
+    """What part of the platform `error` says is away, or None where it says nothing like that.
+
+    Errors of drivers may quote what they refused: only their type is told.
+    """
+    import asyncpg
+    from aiokafka.errors import KafkaError
+
+    kind = type(error).__name__
+    if isinstance(error, KafkaError):
+        return f"Kafka does not answer as it should ({kind})"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f"PostgreSQL does not let us in ({kind}): the passwords in endpoints.json are not its own"
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return f"PostgreSQL does not answer as it should ({kind})"
+    if isinstance(error, ConnectionError | TimeoutError) or (isinstance(error, OSError) and error.filename is None):
+        return f"a part of the platform cannot be reached ({kind}): is it up?"
+    return None
 
 
 def _help() -> None:

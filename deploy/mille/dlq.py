@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import asyncpg
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +25,8 @@ from shared.kafka.records import Record
 from shared.kafka.redriving import Letter, applied, letters, redrive
 
 COUNTED: Final = (*petitions_consumers.COUNTED, *letters_consumers.COUNTED)
+WIDTH: Final = 110
+"""No narrower: topics' names would be cut off."""
 NOTHING: Final = Record(0, 0, None, None, b"")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -34,14 +37,14 @@ Reason = Annotated[str, typer.Option(help="Only those that were refused for this
 @app.command("list")
 def list_letters(topic: Topic = "", reason: Reason = "") -> None:
     """Say how many dead letters there are of each topic and reason, and how many of them were counted since."""
-    table = Table("topic", "reason", "dead letters", "counted since", "waiting")
+    table = Table("topic", "reason", "dead letters", "counted since", "waiting", box=box.SIMPLE)
     for counted in counted_topics(topic):
         found = asyncio.run(_found(counted, _wanted(reason)))
         done = Counter(letter.reason for letter, was_applied in found if was_applied)
         for why, count in sorted(Counter(letter.reason for letter, _ in found).items()):
             table.add_row(counted.topic.name, why, str(count), str(done[why]), str(count - done[why]))
     if table.row_count:
-        Console().print(table)
+        Console(width=max(WIDTH, Console().width)).print(table)
     else:
         print("no dead letters")
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, TypeVar
 
 import asyncpg
 import typer
-from aiokafka.errors import KafkaError
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +20,7 @@ from deploy.recovery import compacted, lost_logs, lost_tallies, restored, suppre
 from deploy.recovery.compacted import size
 from deploy.recovery.lost_logs import Partition
 from shared.clock import parse_rfc3339
-from shared.errors import MilleplumesError, SetupError, TransientError
+from shared.errors import SetupError
 from shared.kafka.positions import PositionLostError
 from shared.recoveries import noted
 
@@ -193,15 +192,10 @@ def _begin(*, yes: bool, reason: str) -> Endpoints:
 
 
 def _run(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Do `work`; what the platform cannot answer is said in a sentence."""
     try:
         return asyncio.run(work)
-    except MilleplumesError:
-        raise
     except PositionLostError:
         raise SetupError("somebody counts meanwhile: look again") from None
-    except (OSError, TimeoutError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise TransientError(f"a part of the platform cannot be reached ({type(error).__name__}): is it up?") from None
 
 
 def _moment(text: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import asyncpg
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,8 @@ from shared.kafka.counted import CountedTopic
 from shared.kafka.replaying import Report, refill, replay
 
 SHOWN = 20
+WIDTH = 110
+"""No narrower: topics' names would be cut off."""
 
 app = typer.Typer(add_completion=False)
 
@@ -60,13 +63,13 @@ async def _reports(at: Endpoints, chosen: list[CountedTopic]) -> list[Report]:
 
 
 def _show(reports: list[Report]) -> None:
-    table = Table("topic", "partition", "offsets checked", "rows", "older than that", "differences")
+    table = Table("topic", "partition", "offsets checked", "rows", "older than that", "differences", box=box.SIMPLE)
     for one in reports:
         checked = f"{one.checked.start} to {one.checked.end - 1}" if one.checked.end > one.checked.start else "none"
         table.add_row(
             one.topic, str(one.partition), checked, str(one.rows), str(one.unknown), str(len(one.differences))
         )
-    Console().print(table)
+    Console(width=max(WIDTH, Console().width)).print(table)
     for difference in [difference for report in reports for difference in report.differences][:SHOWN]:
         print(difference)
 

@@ -170,7 +170,8 @@ async def mend(at: Endpoints, partition: Partition, *, since: float | None, reas
     newer = await refilling.taken_since(at, partition.counted, partition.number, partition.read, since)
     await refilling.fill(at["kafka"], partition.counted.topic.name, partition.number, newer.behind)
     moved = await refilling.move(at["kafka"], partition.counted.topic.name, partition.number, newer)
-    done = f"the log begins at {newer.behind}; {moved} records that were taken since stand behind that"
+    taken = f"; {moved} records that were taken since stand behind that" if moved else ""
+    done = f"the log begins at {newer.behind}{taken}"
     said = await _skip(at, partition, dict.fromkeys(_services(partition), newer.behind), _Deed(done, reason))
     await refilling.cut(at["kafka"], partition.counted.topic.name, partition.number, newer.behind)
     return [f"{partition}: {done}", *said]

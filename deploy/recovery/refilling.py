@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
+import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
@@ -40,9 +41,17 @@ class Newer:
     moved: int
 
 
+class _Sealed(msgspec.Struct):
+    """The part of a submission that no other has: sealed with a random nonce."""
+
+    sealed: bytes = b""
+
+
+_sealed = msgspec.json.Decoder(_Sealed).decode
+
 _COUNTED: Final = """
-SELECT max("offset") FROM submissions JOIN unnest($3::bigint[], $4::bytea[]) AS found ("offset", key)
-USING ("offset", key) WHERE topic = $1 AND partition = $2
+SELECT max("offset") FROM submissions JOIN unnest($3::bigint[], $4::bytea[]) AS found ("offset", sealed)
+USING ("offset", sealed) WHERE topic = $1 AND partition = $2
 """
 
 
@@ -75,9 +84,8 @@ async def taken_since(at: Endpoints, counted: CountedTopic, partition: int, read
 
 
 async def _refuse_old(connection: asyncpg.Connection, batch: PartitionBatch) -> None:
-    theirs = [record for record in batch.records if record.key is not None and not _was_moved(record)]
-    offsets, keys = [record.offset for record in theirs], [record.key for record in theirs]
-    known = await connection.fetchval(_COUNTED, batch.topic, batch.partition, offsets, keys)
+    theirs = {record.offset: sealed for record in batch.records if (sealed := _sealed_in(record))}
+    known = await connection.fetchval(_COUNTED, batch.topic, batch.partition, list(theirs), list(theirs.values()))
     if known is not None:
         accepted = next(record.timestamp_ms for record in batch.records if record.offset == known)
         raise SetupError(
@@ -85,6 +93,13 @@ async def _refuse_old(connection: asyncpg.Connection, batch: PartitionBatch) -> 
             f"accepted at {rfc3339(accepted / 1000)}, was counted before. Say with --since from when on records were "
             "taken after the loss"
         )
+
+
+def _sealed_in(record: Record) -> bytes:
+    try:
+        return _sealed(record.value or b"").sealed
+    except msgspec.MsgspecError:
+        return b""
 
 
 def _is_filler(record: Record) -> bool:

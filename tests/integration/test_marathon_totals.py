@@ -15,13 +15,14 @@ from services.marathon.actions.announce import Announcements
 from services.marathon.actions.apply_tallies import Tallies, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.publish_totals import Publisher
+from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.ends import EndOffsets
 from services.marathon.domain.ledger import Part
 from services.marathon.storage import ledger
 from shared import topics
 from shared.clock import SetClock, parse_rfc3339, rfc3339
 from shared.database import connected
-from shared.events.marathon import TotalsChanged
+from shared.events.marathon import Correction, TotalsChanged
 from shared.events.tallies import ActionsCounted, Delta
 from tests.support.campaign_files import Wrapper, campaign_file
 from tests.support.tallies import Chain, delta, pool_on
@@ -228,6 +229,40 @@ async def test_after_the_freeze_only_corrections_move(marathon: Marathon) -> Non
     lines = {(line.change, line.reason) for line in after.corrections}
     assert lines == {(-1, "withdrawn-after-close"), (5, "counted-after-close")}
     assert (await marathon.published(publisher)).version == after.version
+
+
+async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    await marathon.accept(3)
+    await marathon.count(delta(change=7), records=2)
+    marathon.clock.set(CLOSED + 61)
+    publisher = marathon.publisher()
+    await marathon.published(publisher)
+    await marathon.count(delta(change=-1, withdrawn=1))
+    await marathon.published(publisher)
+    final = await marathon.published(publisher)
+    assert (final.state, final.total) == ("frozen", 6)
+    corrected = msgspec.structs.replace(
+        final,
+        version=final.version + 1,
+        corrections=[Correction(at=rfc3339(CLOSED + 120), change=-1, reason="withdrawn-after-close")],
+    )
+    # As a backup from before the end has it, once everything that was counted is in the ledger again.
+    await marathon.pool.execute("DELETE FROM freezes")
+    async with connected(marathon.pool) as connection:
+        await put_back(
+            connection, campaigns_=(), cases=(), keys=(), accesses=(), totals=[corrected], now=marathon.clock.now()
+        )
+        await freeze_again(connection, corrected)
+    assert await marathon.published(marathon.publisher()) == corrected
+    await marathon.accept(1)
+    await marathon.count(delta(change=2))
+    after = await marathon.published(marathon.publisher())
+    assert (after.state, after.total) == ("frozen", 6)
+    assert {(line.change, line.reason) for line in after.corrections} == {
+        (-1, "withdrawn-after-close"),
+        (2, "counted-after-close"),
+    }
 
 
 async def test_a_frozen_campaign_keeps_its_window(marathon: Marathon) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import suppressed
+from services.notifications.sender.signing import Signer
 from shared import topics
 from shared.privacy.sealing import Person
+from tests.support.dkim_keys import verified, write_key
 from tests.support.intakes import records
 from tests.support.mailing import Mailing, mailing, until
 from tests.support.planted import Planted
@@ -69,7 +71,7 @@ async def test_a_bounce_is_told_once_with_its_answer(mail: Mailing, platform: En
         await mail.planned_up()
     assert name == "delivery-bounced"
     assert event.pop("bounced_at")
-    assert event == {"campaign": campaign, "template": "confirm", "acts": 1, "answer": 550, "mailbox_gone": True}
+    assert event == {"campaign": campaign, "template": "confirmation", "acts": 1, "answer": 550, "mailbox_gone": True}
     assert len(await told(mail, platform, 1)) == 1
 
 
@@ -116,3 +118,16 @@ async def test_a_restored_database_is_told_again_who_wants_no_mail(mail: Mailing
     assert (await suppressions(mail))[ana] == "unsubscribed"
     assert ana not in await suppressed.examine(at)
     assert await mail.pool.fetchval("SELECT reason FROM recoveries") == "the disk died"
+
+
+async def test_a_mail_arrives_with_a_signature_that_others_can_verify(mail: Mailing, tmp_path: Path) -> None:
+    key = write_key(tmp_path / "dkim.key")
+    mail.settings = mail.settings.model_copy(update={"dkim_key_file": key, "dkim_selector": "autumn"})
+    signer = Signer.of(key, "autumn", mail.settings.mail_domain)
+    campaign = await mail.stage.campaign("w4r", "Khaled Drareni – خالد")
+    async with mail.running():
+        await sign(mail, campaign)
+        await until(lambda: len(mail.office.letters) == 1)
+    [letter] = mail.office.letters
+    assert verified(letter.raw, f"autumn._domainkey.{mail.settings.mail_domain}", signer.record)
+    assert not verified(letter.raw.replace(b"Ana", b"Ena"), signer.name, signer.record)

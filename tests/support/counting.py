@@ -234,10 +234,11 @@ async def world(counted: CountedTopic, database: str, kafka: str) -> AsyncIterat
             bootstrap_servers=kafka, acks="all", enable_idempotence=True, max_request_size=2_000_000
         )
         await producer.start()
+        made = World(own, database, kafka, pool, producer)
         try:
-            yield World(own, database, kafka, pool, producer)
+            yield made
         finally:
-            await producer.stop()
+            await made.producer.stop()
             await pool.close()
 
 

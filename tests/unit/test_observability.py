@@ -88,7 +88,7 @@ def test_an_alert_says_what_is_wrong_how_grave_it_is_and_what_to_do(rule: dict[s
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"]["summary"].endswith(".")
-    assert (PROJECT / rule["annotations"]["runbook"]).is_file()
+    assert f"`{rule['alert']}`" in (PROJECT / rule["annotations"]["runbook"]).read_text()
     assert re.fullmatch(r"\d+[sm]", rule.get("for", "0s"))
 
 
@@ -103,6 +103,13 @@ def test_what_must_never_happen_quietly_raises_an_alert() -> None:
         "outbox_age_seconds",
         "intake_clock_difference_seconds",
     }
+
+
+def test_a_process_of_any_kind_that_is_gone_raises_an_alert() -> None:
+    jobs = yaml.safe_load((PROJECT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    [gone] = [rule["expr"] for rule in ALERTS if rule["alert"] == "ProcessIsGone"]
+    for job in jobs:
+        assert f'absent(up{{job="{job["job_name"]}"}})' in gone
 
 
 def test_no_metric_has_a_label_that_could_name_somebody() -> None:

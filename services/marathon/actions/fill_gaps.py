@@ -22,6 +22,7 @@ async def fill_gaps(connection: asyncpg.Connection, topic: str, parts: Sequence[
     Raises:
         SetupError: the ledger does not end where `parts` begin, or `parts` contradict each other.
     """
+    await ledger.ensure_reading(connection, topic)
     await ledger.lock_reading(connection, topic)
     place = parts[0].place
     head = (await ledger.heads(connection)).get(place, Head())

@@ -10,6 +10,7 @@ from services.notifications.domain.buttons import Act
 from services.notifications.domain.recipients import Recipients
 from services.notifications.sender.mime import mailbox, message, words
 from services.notifications.sender.relay import Outgoing
+from services.notifications.sender.signing import Signer
 from services.notifications.sender.templates import templates
 from services.notifications.sender.view import View, Views
 from services.notifications.sender.wording import shown_name, written
@@ -24,13 +25,18 @@ _NOT_IN_A_COMMAND: Final = re.compile(r'[\s<>"\\,;]')
 
 
 class Composer:
-    """Makes messages of leased mails. What it opens stays in memory for as long as one call."""
+    """Makes messages of leased mails. What it opens stays in memory for as long as one call.
+
+    Raises:
+        SetupError: the key for signing cannot be used.
+    """
 
     def __init__(self, catalog: Catalog, recipients: Recipients, settings: Settings) -> None:
         self._catalog = catalog
         self._recipients = recipients
         self._settings = settings
         self._views = Views(catalog, settings)
+        self._signer = _signer(settings)
         # A template that cannot be read stops the process at its start, not at the first mail.
         self._templates = {code: templates(code) for code in written()}
 
@@ -49,7 +55,10 @@ class Composer:
         person = acts[0].person
         name = shown_name(f"{person.given_name} {person.family_name}") if view.personal else ""
         headers = self._headers(mail, view, mailbox("To", name, address))
-        return Outgoing(address, message(headers, text=text, html=html, boundary=f"={mail.id.hex()}="), utf8)
+        content = message(headers, text=text, html=html, boundary=f"={mail.id.hex()}=")
+        if self._signer is not None:
+            content = self._signer.sign(content, mail.planned_at.timestamp())
+        return Outgoing(address, content, utf8)
 
     def _act(self, covered: Covered) -> Act:
         keys = self._catalog.keys.get(covered.campaign)
@@ -103,6 +112,12 @@ class Composer:
 
     def _unsubscribe(self, recipient: bytes) -> str:
         return f"{self._settings.notifications_url}/v1/unsubscribe/{self._recipients.token(recipient)}"
+
+
+def _signer(settings: Settings) -> Signer | None:
+    if settings.dkim_key_file is None:
+        return None
+    return Signer.of(settings.dkim_key_file, settings.dkim_selector, settings.dkim_domain or settings.mail_domain)
 
 
 def _deliverable(address: str) -> tuple[str, bool]:
