@@ -44,7 +44,7 @@ def faults(document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Itera
     ]
     found += [
         f"{name} adds up to {sum(document[name].values())}, not to {document['public_total']}"
-        for name in MAPS
+        for name in (*MAPS, *(("by_section",) if document.get("by_section") else ()))
         if sum(document[name].values()) != document["public_total"]
     ]
     return found

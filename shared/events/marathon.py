@@ -118,7 +118,10 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TotalsChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """The totals document: absolute values, `version` rises by one. Field by field as in the contract."""
+    """The totals document: absolute values, `version` rises by one. Field by field as in the contract.
+
+    `by_section` is empty where the campaign has no sections; `none` in it is what no section stands for.
+    """
 
     campaign: str
     version: int
@@ -138,3 +141,4 @@ class TotalsChanged(msgspec.Struct, frozen=True, kw_only=True):
     corrections: list[Correction]
     ledger: dict[str, str]
     rate_per_minute: int = 0
+    by_section: dict[str, int] = {}

@@ -127,6 +127,7 @@ def test_policies_that_contradict_one_another_or_themselves_are_refused(policies
         ("[en, fr]", "[ar]", "campaign.title"),
         ("[en, fr]", "[en, fr, en]", "campaign.languages.2"),
         ("[NO, SJ]", "[NO, NO]", "campaign.sections.0.countries.1"),
+        ("slug: norge", "slug: none", "campaign.sections.0.slug"),
         ("slug: khaled-drareni", "slug: other", "cases.0.slug"),
         ("slug: khaled-drareni", "slug: 2026", "cases.0.slug"),
         ('en: "We ask"', 'en: ""', "cases.0.petition.text.en"),

@@ -188,3 +188,28 @@ def test_in_safety_mode_every_figure_is_a_multiple_of_the_step(course: list[dict
 @pytest.mark.parametrize(("value", "cut"), [(0, 0), (9, 0), (10, 10), (-9, 0), (-25, -20)])
 def test_steps_are_cut_towards_zero(value: int, cut: int) -> None:
     assert in_steps(value, 10) == cut
+
+
+def test_sections_are_held_back_like_countries_and_what_none_stands_for_is_a_cell_too() -> None:
+    def shown(memory: Memory | None = None, **counts: int) -> Disclosed:
+        exact = Exact({"recorded": sum(counts.values())}, by_section=counts)
+        return disclose(exact, Policies(), CASES, memory or {}, sections=True)
+
+    first = shown(ngo=40, none=25, small=6, tiny=5)
+    assert first.by_section == {"ngo": 40, "none": 25, OTHER: 11}
+    later = shown(first.memory, ngo=49, none=25, small=6, tiny=5)
+    assert later.by_section == {"ngo": 40, "none": 25, OTHER: 20}
+    assert sum(later.by_section.values()) == later.public_total
+
+
+def test_a_campaign_without_sections_has_no_map_of_them() -> None:
+    exact = Exact({"recorded": 50}, by_section={"none": 50})
+    for policies in (Policies(), SAFE):
+        shown = disclose(exact, policies, CASES, {})
+        assert (shown.by_section, "section" in shown.memory) == ({}, False)
+
+
+def test_in_safety_mode_sections_move_in_steps() -> None:
+    exact = Exact({"confirmed": 87}, by_section={"ngo": 47, "none": 20, "small": 12, "tiny": 8})
+    shown = disclose(exact, SAFE, CASES, {}, sections=True)
+    assert shown.by_section == {"ngo": 40, "none": 20, OTHER: 20}

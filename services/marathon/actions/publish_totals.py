@@ -17,7 +17,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from services.marathon.actions.announce import Announcements
-from services.marathon.domain.disclosure import Exact, disclose
+from services.marathon.domain.disclosure import Disclosed, Exact, disclose
 from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record, says_the_same
 from services.marathon.domain.freshness import FREEZE_AFTER_S, Freshness, Reading, reached
 from services.marathon.domain.ledger import Head, SourcePartition
@@ -150,7 +150,7 @@ class Publisher:
             if before.document.state == "frozen":
                 after = _with_corrections(before, known)
             else:
-                disclosed = disclose(known.exact, campaign.policies, campaign.cases, before.memory)
+                disclosed = _disclosed(known.exact, campaign, before)
                 sums = Sums(disclosed, known.corrections, recent.get(campaign.slug, ()), snapshot.heads)
                 after = Published(_next(before.document, campaign, sums, as_of, now), disclosed.memory)
             if self._is_due(before.document, after.document):
@@ -199,7 +199,7 @@ class Publisher:
             if not await published.freeze(connection, campaign.slug, now):
                 return
             exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
-            disclosed = disclose(exact, campaign.policies, campaign.cases, before.memory)
+            disclosed = _disclosed(exact, campaign, before)
             corrections = await cells.corrections(connection, campaign.slug)
             sums = Sums(disclosed, corrections, (), await ledger.heads(connection))
             document = msgspec.structs.replace(
@@ -211,6 +211,11 @@ class Publisher:
             await outbox.put(connection, [self._announcements.totals(document, now)])
         self._note(final)
         log.info("final tally made", campaign=campaign.slug, total=document.total)
+
+
+def _disclosed(exact: Exact, campaign: CampaignChanged, before: Published) -> Disclosed:
+    """What may be shown of `exact` after the document `before`."""
+    return disclose(exact, campaign.policies, campaign.cases, before.memory, sections=bool(campaign.sections))
 
 
 def _next(

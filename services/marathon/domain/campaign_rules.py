@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from services.marathon.domain.disclosure import NO_SECTION
 from services.marathon.domain.yaml_lines import Path, Value
 from shared.clock import parse_rfc3339
 
@@ -61,6 +62,9 @@ def _sections(campaign: dict[str, Value]) -> Iterator[Fault]:
         ((("campaign", "sections", place, "slug"), _get(section, "slug")) for place, section in sections),
         "is the slug of another section too",
     )
+    for place, section in sections:
+        if _get(section, "slug") == NO_SECTION:
+            yield ("campaign", "sections", place, "slug"), "stands for no section in the totals: choose another"
     yield from _unique(
         (
             (("campaign", "sections", place, "countries", index), country)

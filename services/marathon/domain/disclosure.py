@@ -14,6 +14,8 @@ import msgspec
 from shared.events.marathon import Policies, TotalsChanged
 
 OTHER: Final = "other"
+NO_SECTION: Final = "none"
+"""The cell of actions that no section of the campaign stands for."""
 OTHER_HOLDS: Final = 2
 """So many cells at least stand behind `other`: one alone would be the difference of two published numbers."""
 
@@ -33,6 +35,7 @@ class Exact:
     by_kind: Counts = field(default_factory=dict)
     by_channel: Counts = field(default_factory=dict)
     by_language: Counts = field(default_factory=dict)
+    by_section: Counts = field(default_factory=dict)
     withdrawn: int = 0
 
 
@@ -55,7 +58,7 @@ Memory = dict[str, Shown]
 class Disclosed:
     """What is shown: `by_evidence` sums to `total`, every other map to `public_total`.
 
-    `memory` goes into the next call.
+    `memory` goes into the next call. `by_section` is empty where the campaign has no sections.
     """
 
     total: int
@@ -68,15 +71,22 @@ class Disclosed:
     by_language: dict[str, int]
     withdrawn: int
     memory: Memory
+    by_section: dict[str, int] = field(default_factory=dict)
 
 
-def disclose(exact: Exact, policies: Policies, cases: Sequence[str], memory: Memory) -> Disclosed:
-    """What may be shown of `exact` in a campaign of `cases`, given what was shown before."""
+def disclose(
+    exact: Exact, policies: Policies, cases: Sequence[str], memory: Memory, *, sections: bool = False
+) -> Disclosed:
+    """What may be shown of `exact` in a campaign of `cases`, given what was shown before.
+
+    `sections` says whether the campaign has any; without, there is no map of them.
+    """
     if policies.safety_mode:
-        return _in_steps(exact, policies, cases, memory)
+        return _in_steps(exact, policies, cases, memory, sections=sections)
     public, threshold = public_total(exact.by_evidence, policies), policies.public_threshold
     by_country, country = _guarded(exact.by_country, public, threshold, 1, memory.get("country"))
     by_language, language = _guarded(exact.by_language, public, threshold, 1, memory.get("language"))
+    by_section, section = _guarded(exact.by_section, public, threshold, 1, memory.get("section"))
     return Disclosed(
         total=sum(exact.by_evidence.values()),
         public_total=public,
@@ -87,7 +97,8 @@ def disclose(exact: Exact, policies: Policies, cases: Sequence[str], memory: Mem
         by_channel=_listed(exact.by_channel),
         by_language=by_language,
         withdrawn=exact.withdrawn,
-        memory={"country": country, "language": language},
+        memory={"country": country, "language": language, **({"section": section} if sections else {})},
+        by_section=by_section if sections else {},
     )
 
 
@@ -102,7 +113,7 @@ def in_steps(value: int, step: int) -> int:
     return (abs(value) // step * step) * (1 if value >= 0 else -1)
 
 
-def _in_steps(exact: Exact, policies: Policies, cases: Sequence[str], memory: Memory) -> Disclosed:
+def _in_steps(exact: Exact, policies: Policies, cases: Sequence[str], memory: Memory, *, sections: bool) -> Disclosed:
     """Safety mode: every figure moves in steps of the threshold, and no map shows a cell that could stand for a
     person.
     """
@@ -117,6 +128,7 @@ def _in_steps(exact: Exact, policies: Policies, cases: Sequence[str], memory: Me
         "kind": exact.by_kind,
         "channel": exact.by_channel,
         "language": exact.by_language,
+        **({"section": exact.by_section} if sections else {}),
     }
     guarded = {name: _guarded(counts, total, step, step, memory.get(name)) for name, counts in maps.items()}
     shown = {name: counts for name, (counts, _) in guarded.items()}
@@ -131,6 +143,7 @@ def _in_steps(exact: Exact, policies: Policies, cases: Sequence[str], memory: Me
         by_language=shown["language"],
         withdrawn=in_steps(exact.withdrawn, step),
         memory={name: remembered for name, (_, remembered) in guarded.items()},
+        by_section=shown.get("section", {}),
     )
 
 
@@ -185,7 +198,7 @@ def _without_the_smallest(
 def shown_in(document: TotalsChanged, before: Memory) -> Memory:
     """What to remember of a published `document`, given what was remembered of an earlier one."""
     memory = dict(before)
-    for name in before.keys() | {"country", "language"}:
+    for name in before.keys() | {"country", "language", "section"}:
         cells = {cell: value for cell, value in getattr(document, f"by_{name}").items() if cell != OTHER}
         anchors = memory[name].anchors if name in memory else {}
         memory[name] = Shown({**anchors, **cells}, tuple(sorted(cells)))

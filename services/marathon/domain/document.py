@@ -75,6 +75,7 @@ def compose(campaign: CampaignChanged, sums: Sums, *, version: int, as_of: float
         corrections=public_record(sums.corrections, campaign.policies),
         ledger={str(place): head.hash.hex() for place, head in sorted(sums.heads.items()) if head.next},
         rate_per_minute=rate_per_minute(sums.recent, campaign.policies, now),
+        by_section=shown.by_section,
     )
 
 

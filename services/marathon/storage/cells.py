@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import asyncpg
 
 from services.marathon.domain.cells import Changes
-from services.marathon.domain.disclosure import Exact
+from services.marathon.domain.disclosure import NO_SECTION, Exact
 from services.marathon.domain.document import MinuteChange, RecordedCorrection
 from services.marathon.domain.history import StepChange
 
@@ -97,14 +97,14 @@ async def marks(connection: asyncpg.Connection) -> dict[str, int]:
 
 
 _SUMS = """
-SELECT "case", country, kind, channel, language, evidence, sum(count) AS count, sum(withdrawn) AS withdrawn,
-    grouping("case", country, kind, channel, language, evidence) AS which
-FROM cells WHERE campaign = $1
+SELECT "case", country, kind, channel, language, section, evidence, sum(count) AS count, sum(withdrawn) AS withdrawn
+FROM (SELECT "case", country, kind, channel, language, coalesce(section, $2) AS section, evidence, count, withdrawn
+    FROM cells WHERE campaign = $1) AS named
 GROUP BY GROUPING SETS ((evidence, "case"), (evidence, country), (evidence, kind), (evidence, channel),
-    (evidence, language))
+    (evidence, language), (evidence, section))
 HAVING sum(count) <> 0 OR sum(withdrawn) <> 0
 """
-_DIMENSIONS = ("case", "country", "kind", "channel", "language")
+_DIMENSIONS = ("case", "country", "kind", "channel", "language", "section")
 
 
 async def exact(connection: asyncpg.Connection, campaign: str, public: Collection[str]) -> Exact:
@@ -112,7 +112,7 @@ async def exact(connection: asyncpg.Connection, campaign: str, public: Collectio
     maps: dict[str, defaultdict[str, int]] = {name: defaultdict(int) for name in _DIMENSIONS}
     by_evidence: defaultdict[str, int] = defaultdict(int)
     withdrawn = 0
-    for row in await connection.fetch(_SUMS, campaign):
+    for row in await connection.fetch(_SUMS, campaign, NO_SECTION):
         name = next(name for name in _DIMENSIONS if row[name] is not None)
         count = int(row["count"])
         if name == "case":
@@ -127,6 +127,7 @@ async def exact(connection: asyncpg.Connection, campaign: str, public: Collectio
         by_kind=maps["kind"],
         by_channel=maps["channel"],
         by_language=maps["language"],
+        by_section=maps["section"],
         withdrawn=withdrawn,
     )
 
