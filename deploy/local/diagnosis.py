@@ -64,7 +64,7 @@ async def examine(settings: LocalSettings) -> list[Finding]:
         *((_wheels,) if settings.own_postgres else ()),
         _open_files,
     )
-    findings = [*(look() for look in fixed), _disk(settings)]
+    findings = [*(look() for look in fixed), _disk(settings), *_signing()]
     try:
         at = endpoints.read(settings.home)
     except SetupError:
@@ -75,7 +75,7 @@ async def examine(settings: LocalSettings) -> list[Finding]:
         _broker(settings, at["kafka"]), _databases(at), _campaign_keys(settings, at), _services(at)
     )
     running = (finding for group in groups for finding in group)
-    return [*findings, *_keys(settings), *running, await _mailbox(at), *_signing()]
+    return [*findings, *_keys(settings), *running, await _mailbox(at)]
 
 
 def _python() -> Finding:

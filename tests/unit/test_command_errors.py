@@ -1,0 +1,55 @@
+"""What a command says when a part of the platform is away: a sentence, and nothing that a driver was told."""
+
+from __future__ import annotations
+
+import sys
+
+import asyncpg
+import pytest
+import typer
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
+
+from deploy.mille import cli, topics
+
+SECRET = "postgresql://petitions:swordfish@127.0.0.1"
+
+
+def said(error: Exception, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `mille topics` ends with if `error` comes out of it."""
+    app = typer.Typer()
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(topics, "app", app)
+    monkeypatch.setattr(sys, "argv", ["mille", "topics"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KafkaConnectionError(SECRET), "Kafka does not answer as it should (KafkaConnectionError)"),
+        (RequestTimedOutError(SECRET), "Kafka does not answer as it should (RequestTimedOutError)"),
+        (ConnectionRefusedError(111, SECRET), "a part of the platform cannot be reached (ConnectionRefusedError)"),
+        (TimeoutError(), "a part of the platform cannot be reached (TimeoutError)"),
+        (OSError("Multiple exceptions: " + SECRET), "a part of the platform cannot be reached (OSError)"),
+        (asyncpg.InvalidPasswordError(SECRET), "PostgreSQL does not let us in (InvalidPasswordError)"),
+        (asyncpg.UndefinedTableError(SECRET), "PostgreSQL does not answer as it should (UndefinedTableError)"),
+        (asyncpg.InterfaceError(SECRET), "PostgreSQL does not answer as it should (InterfaceError)"),
+    ],
+)
+def test_what_is_away_is_named_in_a_sentence(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = said(error, monkeypatch)
+    assert text.startswith(f"mille topics: {words}")
+    assert text.endswith("`mille doctor` says more")
+    assert "swordfish" not in text
+
+
+@pytest.mark.parametrize("error", [ValueError("a mistake"), FileNotFoundError(2, "no such file", "/a/file")])
+def test_a_mistake_of_our_own_is_not_taken_for_an_outage(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(error)):
+        said(error, monkeypatch)
