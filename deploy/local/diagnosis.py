@@ -273,8 +273,7 @@ def _signing() -> list[Finding]:
     try:
         signer = Signer.of(mail.dkim_key_file, mail.dkim_selector, domain)
     except SetupError as error:
-        words, _, mend = str(error).partition(": ")
-        return [Finding("DKIM", words, mend or "make it readable")]
+        return [Finding("DKIM", str(error), "let DKIM_KEY_FILE name a readable RSA key in PEM")]
     return [Finding("DKIM", f'DNS has to show for {signer.name}: TXT "{signer.record}"')]
 
 

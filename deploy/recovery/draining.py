@@ -15,21 +15,26 @@ from shared.tasks import Tasks
 
 WITHIN_S: Final = 60.0
 POLL_S: Final = 0.1
-_WAITING: Final = "SELECT count(*) FROM outbox"
+_LAST: Final = "SELECT max(id) FROM outbox"
+_WAITING: Final = "SELECT EXISTS (SELECT FROM outbox WHERE id <= $1)"
 
 
 async def drain(url: str, bootstrap_servers: str, service: str) -> None:
-    """Wait until the outbox of `service` is empty; its own relay empties it, or one of ours.
+    """Wait until what is in the outbox of `service` has left it; its own relay sends it, or one of ours.
 
     Raises:
         TransientError: a minute was not enough.
     """
     pool = await create_pool(url, application_name="recovery")
     try:
+        async with connected(pool) as connection:
+            last = await connection.fetchval(_LAST)
+        if last is None:
+            return
         async with Tasks() as tasks:
             tasks.start("outbox", OutboxRelay(pool, bootstrap_servers, service=service).run)
             deadline = time.monotonic() + WITHIN_S
-            while await _waiting(pool):
+            while await _waits(pool, last):
                 if time.monotonic() > deadline:
                     raise TransientError(f"what {service} has to tell could not be sent in {WITHIN_S:.0f} s")
                 await asyncio.sleep(POLL_S)
@@ -37,6 +42,6 @@ async def drain(url: str, bootstrap_servers: str, service: str) -> None:
         await pool.close()
 
 
-async def _waiting(pool: asyncpg.Pool) -> int:
+async def _waits(pool: asyncpg.Pool, last: int) -> bool:
     async with connected(pool) as connection:
-        return int(await connection.fetchval(_WAITING))
+        return bool(await connection.fetchval(_WAITING, last))

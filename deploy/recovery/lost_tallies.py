@@ -7,47 +7,31 @@ their action back in it does not, so `withdrawn` of a filled gap stays 0.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.draining import drain
+from deploy.recovery.tally_sums import CONNECT_S, STATEMENT_S, Cell, moment, rows, sum_of, told
 from services.marathon.actions.fill_gaps import fill_gaps
 from services.marathon.domain.ledger import Head, Part, SourcePartition
 from services.marathon.storage import ledger
 from shared.clock import SystemClock, rfc3339
 from shared.events.tallies import ActionsCounted, Delta
 from shared.kafka.counted import CountedTopic
+from shared.kafka.records import PartitionBatch
 from shared.kafka.scanning import scanning
 from shared.kafka.tallying import CELLS
 from shared.recoveries import Recovery, note
 
-CONNECT_S: Final = 10.0
-STATEMENT_S: Final = 600.0
-
 _batch = msgspec.json.Decoder(ActionsCounted).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class Cell(NamedTuple):
-    """What a delta changes, without how far."""
-
-    campaign: str
-    case: str
-    section: str | None
-    kind: str
-    channel: str
-    country: str
-    language: str
-    evidence: str
-    minute: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +71,14 @@ class Findings:
         return self.read > self.end
 
 
-class _Counted(NamedTuple):
-    next: int
-    moved_at: datetime
-    cells: Counter[Cell]
+class _There(NamedTuple):
+    """What the tally topic holds beyond the ledger, in order, each part once; its end; and the source partitions that
+    tell of a restored database, which marathon has to hear of first.
+    """
+
+    parts: dict[SourcePartition, list[Part]]
+    end: int
+    restored: set[SourcePartition]
 
 
 async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
@@ -99,75 +87,46 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
     Raises:
         SetupError: what waits in the outbox cannot be sent. KafkaError, OSError, asyncpg.PostgresError: a part is away.
     """
-    rows = await _rows(at["databases"][counted.topic.owner], counted)
+    counted_rows = await rows(at["databases"][counted.topic.owner], counted)
     await drain(at["databases"][counted.topic.owner], at["kafka"], counted.topic.owner)
-    async with _moment(at["databases"]["marathon"]) as connection:
+    async with moment(at["databases"]["marathon"]) as connection:
         heads = await ledger.heads(connection)
         read = (await ledger.readings(connection)).get(counted.tallies.name, 0)
-        there, end = await _there(at["kafka"], counted, heads)
-        findings = Findings(counted, read, end)
-        for place, found in sorted(rows.items()):
+        there = await _there(at["kafka"], counted, heads)
+        findings = Findings(counted, read, there.end)
+        for place, found in sorted(counted_rows.items()):
             head = heads.get(place, Head())
-            chain = _chain(head.next, found.next, there.get(place, ()))
+            chain = _chain(head.next, found.next, there.parts.get(place, ()))
             ranges = list(_gaps(head.next, found.next, chain))
-            if ranges:
-                told = await _told(connection, place)
-                told.update(_sum(part.batch for part in chain))
-                missing = {cell: change for cell in found.cells | told if (change := found.cells[cell] - told[cell])}
+            if ranges and place not in there.restored:
+                known = await told(connection, place)
+                known.update(sum_of(part.batch for part in chain))
+                missing = {cell: change for cell in found.cells | known if (change := found.cells[cell] - known[cell])}
                 findings.gaps.append(Gaps(place, found.next, head, ranges, chain, missing, found.moved_at))
     return findings
 
 
-@asynccontextmanager
-async def _moment(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=STATEMENT_S)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            yield connection
-    finally:
-        await connection.close(timeout=CONNECT_S)
-
-
-_POSITIONS: Final = "SELECT partition, next, moved_at FROM positions WHERE topic = $1"
-
-
-def _cells_sql(table: str) -> str:
-    return f"""
-SELECT held.partition, d.campaign, d."case", d.section, d.kind, d.channel, d.country, d.language,
-    CASE state WHEN 'r' THEN 'recorded' WHEN 'c' THEN 'confirmed' ELSE 'self_reported' END AS evidence, held.minute,
-    count(*)
-FROM {table} AS held JOIN dimensions AS d ON d.id = held.dimensions
-WHERE state IN ('r', 'c', 's') AND NOT invalidated GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-"""  # noqa: S608  a table of ours
-
-
-async def _rows(url: str, counted: CountedTopic) -> dict[SourcePartition, _Counted]:
-    """What every partition's rows add up to, and how far they were counted at that moment."""
-    async with _moment(url) as connection:
-        found = {
-            SourcePartition(counted.topic.name, row["partition"]): _Counted(row["next"], row["moved_at"], Counter())
-            for row in await connection.fetch(_POSITIONS, counted.topic.name)
-        }
-        for partition, *cell, count in await connection.fetch(_cells_sql(counted.table)):
-            found[SourcePartition(counted.topic.name, partition)].cells[Cell(*cell)] = count
-    return found
-
-
-async def _there(
-    kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, Head]
-) -> tuple[dict[SourcePartition, list[Part]], int]:
-    """The parts on the tally topic that the ledger does not have, each once, and the topic's end."""
+async def _there(kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, Head]) -> _There:
     found: dict[SourcePartition, dict[tuple[int, int], Part]] = {}
+    restored: set[SourcePartition] = set()
     async with scanning(kafka, counted.tallies.name) as scan:
         async with aclosing(scan.batches(0)) as batches:
             async for batch in batches:
-                for record in batch.records:
-                    part = Part.of(record.offset, _batch(record.value or b""), record.value or b"")
+                for part in _parts_in(batch):
                     head = heads.get(part.place, Head())
-                    if part.batch.first >= head.next and part.batch.epoch == head.epoch:
+                    if part.batch.epoch > head.epoch:
+                        restored.add(part.place)
+                    elif part.batch.first >= head.next and part.batch.epoch == head.epoch:
                         found.setdefault(part.place, {}).setdefault((part.batch.first, part.batch.part), part)
         end = scan.ranges[0].end
-    return {place: [parts[each] for each in sorted(parts)] for place, parts in found.items()}, end
+    return _There({place: [parts[each] for each in sorted(parts)] for place, parts in found.items()}, end, restored)
+
+
+def _parts_in(batch: PartitionBatch) -> Iterator[Part]:
+    """What can be read of `batch`; what cannot halts marathon, which tells of it."""
+    for record in batch.records:
+        with suppress(msgspec.MsgspecError):
+            yield Part.of(record.offset, _batch(record.value or b""), record.value or b"")
 
 
 def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:
@@ -182,7 +141,7 @@ def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:
     return chain
 
 
-def _gaps(first: int, counted: int, chain: Sequence[Part]) -> Iterable[tuple[int, int]]:
+def _gaps(first: int, counted: int, chain: Sequence[Part]) -> Iterator[tuple[int, int]]:
     at = first
     for part in chain:
         if part.batch.first > at:
@@ -190,31 +149,6 @@ def _gaps(first: int, counted: int, chain: Sequence[Part]) -> Iterable[tuple[int
         at = part.batch.next
     if at < counted:
         yield at, counted
-
-
-_TOLD: Final = """
-SELECT part FROM ledger CROSS JOIN unnest(ledger."values") AS part WHERE source = $1 AND partition = $2
-"""
-
-
-async def _told(connection: asyncpg.Connection, place: SourcePartition) -> Counter[Cell]:
-    """What the ledger has of `place`."""
-    told: Counter[Cell] = Counter()
-    async for row in connection.cursor(_TOLD, *place, prefetch=100):
-        told.update(_sum([_batch(row["part"])]))
-    return told
-
-
-def _sum(batches: Iterable[ActionsCounted]) -> Counter[Cell]:
-    told: Counter[Cell] = Counter()
-    for batch in batches:
-        for delta in batch.deltas:
-            told[_cell(delta)] += delta.change
-    return told
-
-
-def _cell(delta: Delta) -> Cell:
-    return Cell(*(getattr(delta, name) for name in Cell._fields))
 
 
 async def mend(at: Endpoints, findings: Findings, reason: str, *, anew: bool) -> list[str]:
@@ -262,7 +196,7 @@ def _parts(gaps: Gaps, now: float) -> list[Part]:
     return sorted([*filled, *gaps.there], key=lambda part: (part.batch.first, part.batch.part))
 
 
-def _filling(gaps: Gaps, range_: tuple[int, int], deltas: list[Delta], now: float) -> Iterable[Part]:
+def _filling(gaps: Gaps, range_: tuple[int, int], deltas: list[Delta], now: float) -> Iterator[Part]:
     counted_at = rfc3339(now)
     portions = [deltas[at : at + CELLS] for at in range(0, len(deltas), CELLS)] or [[]]
     for number, portion in enumerate(portions):
