@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import asyncpg
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +29,8 @@ from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.privacy.keys import PublicKeyWrapper
 
 WITHIN_S: Final = 60.0
+WIDTH: Final = 110
+"""No narrower: times would be cut off."""
 CONNECT_S: Final = 10.0
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -57,10 +60,10 @@ def import_(file: Annotated[Path, typer.Argument(help="A campaign file, YAML or 
 def list_() -> None:
     """List the campaigns that were imported."""
     found = asyncio.run(_list(endpoints.read(LocalSettings().home)))
-    table = Table("campaign", "version", "opens", "closes", "cases")
+    table = Table("campaign", "version", "opens", "closes", "cases", box=box.SIMPLE)
     for campaign in found:
         table.add_row(campaign.slug, str(campaign.version), campaign.opens, campaign.closes, ", ".join(campaign.cases))
-    Console().print(table)
+    Console(width=max(WIDTH, Console().width)).print(table)
 
 
 def _read(file: Path) -> str:

@@ -6,6 +6,7 @@ Only that module is imported, so that each command starts fast.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import Final
 
@@ -45,7 +46,10 @@ def main() -> None:
     if name not in COMMANDS:
         sys.stderr.write(f"mille: there is no command {name!r}; `mille --help` lists them\n")
         sys.exit(USAGE_ERROR)
-    stamina.instrumentation.set_on_retry_hooks([])  # people read what is printed, and a retry is no news
+    # People read what is printed: a retry, or a client that was not closed after an error, is no news.
+    stamina.instrumentation.set_on_retry_hooks([])
+    for library in ("aiokafka", "asyncio"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     app: typer.Typer = importlib.import_module(f"deploy.mille.{name}").app
     try:
         app(args=rest, prog_name=f"mille {name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import asyncpg
 
@@ -100,8 +100,15 @@ async def examine_marathon(at: Endpoints) -> Known:
     )
 
 
-def _newer(theirs: object, ours: object | None) -> bool:
-    return ours is None or bool(getattr(theirs, "version") > getattr(ours, "version"))  # noqa: B009
+class _Versioned(Protocol):
+    @property
+    def version(self) -> int:
+        """Rises with every change."""
+        ...
+
+
+def _newer(theirs: _Versioned, ours: _Versioned | None) -> bool:
+    return ours is None or theirs.version > ours.version
 
 
 async def mend_marathon(at: Endpoints, newer: Known, reason: str) -> None:
