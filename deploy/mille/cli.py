@@ -80,7 +80,7 @@ def _away(error: Exception) -> str | None:
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         return f"PostgreSQL does not answer as it should ({kind})"
     if isinstance(error, ConnectionError | TimeoutError) or (isinstance(error, OSError) and error.filename is None):
-        return f"a part of the platform cannot be reached ({kind}): is it up?"
+        return f"a part of the platform cannot be reached ({kind})"
     return None
 
 

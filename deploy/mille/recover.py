@@ -60,6 +60,8 @@ def log_(
         print("every partition can be read on")
         return
     _show_partitions(broken)
+    for partition in broken:
+        print(f"{partition} -> {_run(lost_logs.intent(at, partition, moment))}")
     if not yes:
         _leave(DRY)
     for partition in broken:
@@ -209,16 +211,7 @@ def _show_partitions(partitions: Iterable[Partition]) -> None:
     for partition in partitions:
         print(f"{partition}: the log holds {partition.start} to {partition.end}")
         for standing in partition.standings:
-            words = standing.problem or "can be read on"
-            print(f"  {standing.service} has read up to {standing.next}: {words}{_then(partition, standing)}")
-
-
-def _then(partition: Partition, standing: lost_logs.Standing) -> str:
-    if partition.replaced:
-        taken = partition.end - partition.start
-        moved = f", and {taken} records taken since stand behind that" if taken else ""
-        return f" -> the log goes on at {max(partition.read, partition.end)}{moved}"
-    return f" -> {standing.goes_on - standing.next} lost records are skipped" if standing.problem else ""
+            print(f"  {standing.service} has read up to {standing.next}: {standing.problem or 'can be read on'}")
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -156,6 +156,20 @@ async def _first(scan: Scan, partition: int, offset: int) -> Record | None:
     return None
 
 
+async def intent(at: Endpoints, partition: Partition, since: float | None) -> str:
+    """What `mend` would do with a broken `partition`, in words. Changes nothing.
+
+    Raises:
+        SetupError: as `mend` does.
+    """
+    if not partition.replaced:
+        lost = {standing.service: standing.goes_on - standing.next for standing in partition.standings}
+        return "; ".join(f"{service} skips {count} lost records" for service, count in lost.items() if count > 0)
+    newer = await refilling.taken_since(at, partition.counted, partition.number, partition.read, since)
+    moved = f"; {newer.count} records that were taken since go behind that" if newer.count else ""
+    return f"the log goes on at {newer.behind}{moved}"
+
+
 async def mend(at: Endpoints, partition: Partition, *, since: float | None, reason: str) -> list[str]:
     """Make the log of a broken `partition` one that can be read on, and say what was done.
 

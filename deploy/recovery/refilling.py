@@ -59,7 +59,7 @@ async def taken_since(at: Endpoints, counted: CountedTopic, partition: int, read
     """Look through the log for what was taken since the loss; `read` is how far anybody had read the lost log.
 
     Raises:
-        SetupError: it holds records that were counted, an older copy of the log, and `since` does not tell which.
+        SetupError: it holds records that were counted, and `since` does not tell which were not.
     """
     since_ms = 0 if since is None else int(since * 1000)
     moved: list[int] = []
@@ -89,9 +89,9 @@ async def _refuse_old(connection: asyncpg.Connection, batch: PartitionBatch) -> 
     if known is not None:
         accepted = next(record.timestamp_ms for record in batch.records if record.offset == known)
         raise SetupError(
-            f"{batch.topic}/{batch.partition} is an older copy of the log that was counted: its record at {known}, "
-            f"accepted at {rfc3339(accepted / 1000)}, was counted before. Say with --since from when on records were "
-            "taken after the loss"
+            f"{batch.topic}/{batch.partition} holds records that were counted, among them that at {known}, accepted at "
+            f"{rfc3339(accepted / 1000)}: it is an older copy of the log that was read, or that log itself. If more "
+            "was taken after a loss, say with --since from when on"
         )
 
 

@@ -102,6 +102,7 @@ async def test_looking_at_a_lost_log_changes_nothing(operator: Operator) -> None
     [partition] = await operator.broken()
     assert (partition.number, partition.end, partition.replaced) == (PLACE, 0, True)
     assert partition.standings[0].problem == "the log ends at 0, before the position"
+    assert await lost_logs.intent(operator.at, partition, None) == "the log goes on at 2"
     assert await operator.made.ends() == dict.fromkeys(range(PARTITIONS), 0)
     assert await operator.trail() == []
 
@@ -174,13 +175,27 @@ async def test_an_older_copy_of_the_log_is_not_taken_for_a_new_one(operator: Ope
     await made.count()
     await lose(made)
     await say(made, "submitted", "ana", "bo")
-    with pytest.raises(SetupError, match="older copy of the log that was counted: its record at 1, accepted at"):
+    with pytest.raises(SetupError, match="that were counted, among them that at 1, accepted at"):
         await operator.mend()
     await say(made, "submitted", "cleo")
     [*_, last] = await made.records(made.topic, PARTITIONS)
     await operator.mend(since=last.timestamp / 1000)
     await made.count()
     assert await states(made) == {key_of("ana"): "w", key_of("bo"): "r", key_of("cleo"): "r"}
+
+
+async def test_a_log_that_is_whole_is_not_replaced_for_one_position_that_disagrees(
+    operator: Operator,
+) -> None:
+    made = operator.made
+    await say(made, "submitted", "ana", "bo")
+    await made.count()
+    await made.pool.execute("UPDATE positions SET digest = 'x' WHERE partition = $1", PLACE)
+    [partition] = await operator.broken()
+    for attempt in (lost_logs.intent(operator.at, partition, None), operator.mend()):
+        with pytest.raises(SetupError, match="or that log itself"):
+            await attempt
+    assert (await made.ends())[PLACE] == 2
 
 
 async def test_records_that_went_before_they_were_counted_are_declared_and_skipped(operator: Operator) -> None:
@@ -192,6 +207,7 @@ async def test_records_that_went_before_they_were_counted_are_declared_and_skipp
         await admin.delete_records({TopicPartition(made.topic, PLACE): RecordsToDelete(5)})
     [partition] = await operator.broken()
     assert (partition.replaced, partition.standings[0].goes_on) == (False, 5)
+    assert await lost_logs.intent(operator.at, partition, None) == "petitions skips 3 lost records"
     said = await operator.mend()
     assert said == [f"{made.topic}/{PLACE}: petitions: offsets 2 to 4 were skipped"]
     await made.count()
