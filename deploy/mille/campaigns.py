@@ -100,12 +100,9 @@ async def connect(at: Endpoints) -> asyncpg.Connection:
     """A connection to marathon's database.
 
     Raises:
-        TransientError: it cannot be reached.
+        OSError, asyncpg.PostgresError: it cannot be reached.
     """
-    try:
-        return await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
-    except (OSError, asyncpg.PostgresError) as error:
-        raise TransientError(f"marathon's database cannot be reached ({type(error).__name__}): is it up?") from None
+    return await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
 
 
 async def _wait(at: Endpoints, changes: Import, cases: list[CaseChanged]) -> None:

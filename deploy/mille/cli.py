@@ -5,6 +5,7 @@ Only that module is imported, so that each command starts fast.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import sys
@@ -79,6 +80,8 @@ def _away(error: Exception) -> str | None:
         return f"PostgreSQL does not let us in ({kind}): the passwords in endpoints.json are not its own"
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         return f"PostgreSQL does not answer as it should ({kind})"
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "no room is left on a disk: make room and do it again"
     if isinstance(error, ConnectionError | TimeoutError) or (isinstance(error, OSError) and error.filename is None):
         return f"a part of the platform cannot be reached ({kind})"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import asyncpg
@@ -37,6 +38,7 @@ def said(error: Exception, monkeypatch: pytest.MonkeyPatch) -> str:
         (ConnectionRefusedError(111, SECRET), "a part of the platform cannot be reached (ConnectionRefusedError)"),
         (TimeoutError(), "a part of the platform cannot be reached (TimeoutError)"),
         (OSError("Multiple exceptions: " + SECRET), "a part of the platform cannot be reached (OSError)"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no room is left on a disk"),
         (asyncpg.InvalidPasswordError(SECRET), "PostgreSQL does not let us in (InvalidPasswordError)"),
         (asyncpg.UndefinedTableError(SECRET), "PostgreSQL does not answer as it should (UndefinedTableError)"),
         (asyncpg.InterfaceError(SECRET), "PostgreSQL does not answer as it should (InterfaceError)"),
