@@ -15,6 +15,7 @@ from shared.events.words import Kind
 from shared.http.problem import RETRY_AFTER_SECONDS
 from shared.intake.counted import Status
 from shared.intake.openings import Known
+from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
 from shared.web.languages import Language
 from shared.web.pages import Pages
@@ -52,14 +53,17 @@ class IntakePages:
             view=case_view(self._known, case, now=self._now(), language=language.code, form=form),
         )
 
-    def thanks(self, request: Request, case: str, *, kind: Kind, receipt: str, path: str, status: Status) -> Response:
+    def thanks(
+        self, request: Request, case: str, *, kind: Kind, receipt: Receipt, path: str, status: Status
+    ) -> Response:
         """The thank-you page; `path` is where the receipt's status can be asked."""
         language, languages = self._language(request, case, None)
+        keys = self._known.keys.get(self._known.cases[case].campaign)
         view = thanks_view(
             self._known,
             case,
             kind=kind,
-            receipt=receipt,
+            receipt=short_receipt(keys.token, receipt.topic, receipt.partition, receipt.offset) if keys else "",
             status_address=path,
             counted=status.counted,
             as_of=rfc3339(status.as_of) if status.as_of else None,

@@ -10,6 +10,8 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from services.notifications.domain.plan import Place
 from services.notifications.domain.recipients import Recipients
 from services.notifications.sender.composing import Composer
 from services.notifications.sender.mime import clean, mailbox, message, words
-from services.notifications.sender.wording import language_of, localized, shown_name, written
+from services.notifications.sender.wording import TRANSLATIONS, language_of, localized, shown_name, written
 from services.notifications.settings import EXAMPLE_SENDER, Settings
 from services.notifications.storage.mails import Covered, Leased
 from shared.catalog import Catalog
@@ -25,7 +27,9 @@ from shared.errors import PermanentError, TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged, Petition, Policies
 from shared.events.words import Kind
 from shared.privacy.keys import CampaignKeys
+from shared.privacy.receipts import short_receipt
 from shared.privacy.sealing import Person, Sealer
+from shared.web.languages import FOLDER, messages_of
 
 AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SEALER = Sealer(bytes(range(32)))
@@ -220,6 +224,32 @@ def test_a_mail_about_one_act_says_what_it_was(composer: Composer) -> None:
     }
     for kind, sentence in kinds.items():
         assert sentence in plain(compose(composer, covered(1, kind=kind)))
+
+
+def test_a_mail_names_the_receipt_of_each_act_as_the_thank_you_page_does(composer: Composer) -> None:
+    one, other = (short_receipt(bytes(32), "topic", 0, offset) for offset in (1, 2))
+    mail = compose(composer, covered(1))
+    assert f"Your receipt is {one}." in plain(mail)
+    body = mail.get_body(("html",))
+    assert body is not None
+    assert one in body.get_content()
+    both = plain(compose(composer, covered(1), covered(2, case="nadia")))
+    assert f'You signed "Free Khaled Drareni!" on 1 December 2026. Receipt {one}.' in both
+    assert f"Receipt {other}." in both
+    assert "Your receipt is" not in both
+
+
+def test_every_sentence_of_a_mail_is_in_the_catalogues() -> None:
+    with (FOLDER / "babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
+    wanted = {
+        found[2][0] if isinstance(found[2], tuple) else found[2]
+        for found in extract_from_dir(TRANSLATIONS.parent, methods, options)
+    }
+    assert "As %(name)s." in wanted
+    for code in set(written()) - {"en"}:
+        ids = (entry.id for entry in messages_of(code, TRANSLATIONS) if entry.id)
+        assert {one[0] if isinstance(one, (tuple, list)) else one for one in ids} == wanted
 
 
 def test_what_people_wrote_cannot_become_markup(composer: Composer) -> None:

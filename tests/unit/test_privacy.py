@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.errors import SetupError
 from shared.privacy import dedupe, tokens
 from shared.privacy.keys import PrivateKeyOpener, PublicKeyWrapper, read_secret
-from shared.privacy.receipts import Receipt, Receipts
+from shared.privacy.receipts import Receipt, Receipts, short_receipt
 from shared.privacy.sealing import Person, Sealer
 
 KEY = bytes(range(32))
@@ -107,6 +107,16 @@ def test_a_receipt_reads_back_as_it_was_issued(
 def test_what_is_no_receipt_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a receipt"):
         Receipts(KEY, TOPICS).read(text)
+
+
+@given(st.sets(st.tuples(st.sampled_from(TOPICS), st.integers(0, 47), st.integers(0, 2**40)), min_size=2, max_size=50))
+def test_every_submission_has_a_short_receipt_of_its_own(places: set[tuple[str, int, int]]) -> None:
+    assert len({short_receipt(KEY, *place) for place in places}) == len(places)
+
+
+def test_a_short_receipt_is_the_same_at_every_look_and_another_under_another_key() -> None:
+    assert short_receipt(KEY, TOPICS[0], 3, 17) == short_receipt(KEY, TOPICS[0], 3, 17)
+    assert short_receipt(KEY, TOPICS[0], 3, 17) != short_receipt(OTHER, TOPICS[0], 3, 17)
 
 
 def test_a_receipt_of_another_key_is_refused() -> None:

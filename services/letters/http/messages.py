@@ -78,4 +78,4 @@ async def _thanks(parts: Parts, request: Request, text: str) -> Response:
         return parts.pages.problem(request, 404)
     state = await state_for_page(parts.counted, receipt)
     path = f"{parts.settings.letters_url}/v1/messages/{text}"
-    return parts.pages.thanks(request, receipt.subject, kind="letter", receipt=text, path=path, status=state)
+    return parts.pages.thanks(request, receipt.subject, kind="letter", receipt=receipt, path=path, status=state)

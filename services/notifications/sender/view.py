@@ -12,14 +12,18 @@ from services.notifications.settings import Settings
 from shared.catalog import Catalog
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged
+from shared.privacy.receipts import short_receipt
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose, sign
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A button with what it confirms. One for other data stands back behind the others."""
+    """A button with what it confirms, and the receipt where that is one act. One for other data stands back behind
+    the others.
+    """
 
     sentences: tuple[Sentence, ...]
+    receipt: Sentence | None
     label: str
     confirm: str
     withdraw: str
@@ -78,11 +82,17 @@ class Views:
         )
 
     def _choice(self, button: Button, words: Wording, versions: set[bytes], planned_at: datetime) -> Choice:
+        receipts = [self._receipt(act) for act in button.acts]
+        alone = len(receipts) == 1
         sentences = tuple(
             words.sentence(
-                act.kind, self._title(act, words.code), act.at, _full_name(act) if act.key in versions else ""
+                act.kind,
+                self._title(act, words.code),
+                act.at,
+                name=_full_name(act) if act.key in versions else "",
+                receipt="" if alone else receipt,
             )
-            for act in button.acts
+            for act, receipt in zip(button.acts, receipts, strict=True)
         )
         if button.other_data:
             label = words.label_of_other_data(_full_name(button.acts[0]))
@@ -90,6 +100,7 @@ class Views:
             label = words.label(signatures=button.signatures, count=len(sentences))
         return Choice(
             sentences=sentences,
+            receipt=words.receipt(receipts[0]) if alone else None,
             label=label,
             confirm=self._link(button, "confirm", planned_at),
             withdraw=self._link(button, "withdraw", planned_at),
@@ -97,9 +108,6 @@ class Views:
         )
 
     def _link(self, button: Button, purpose: TokenPurpose, planned_at: datetime) -> str:
-        keys = self._catalog.keys.get(button.campaign)
-        if keys is None:
-            raise TransientError("a campaign's keys are not known yet")
         acts = tuple(
             TokenAct(
                 topic=act.place.topic,
@@ -113,9 +121,19 @@ class Views:
             for act in button.acts
         )
         issued_at = int(planned_at.timestamp())
-        token = sign(ActToken(purpose=purpose, campaign=button.campaign, issued_at=issued_at, acts=acts), keys.token)
+        about = ActToken(purpose=purpose, campaign=button.campaign, issued_at=issued_at, acts=acts)
+        token = sign(about, self._token_key(button.campaign))
         place = self._settings.petitions_url if button.signatures else f"{self._settings.letters_url}/letters"
         return f"{place}/{purpose}/{token}"
+
+    def _receipt(self, act: Act) -> str:
+        return short_receipt(self._token_key(act.campaign), *act.place)
+
+    def _token_key(self, campaign: str) -> bytes:
+        keys = self._catalog.keys.get(campaign)
+        if keys is None:
+            raise TransientError("a campaign's keys are not known yet")
+        return keys.token
 
     def _title(self, act: Act, code: str) -> str:
         case = self._case(act.case)

@@ -24,6 +24,12 @@ _NO_NAME: Final = re.compile(r"[\d/:@<>\\]|www\.|\.\w{2}", re.IGNORECASE)
 """What turns a name into a link in a mail program, or into an advertisement."""
 
 
+_CODE: Final = (
+    """<span style="font-family:Consolas,'DejaVu Sans Mono',monospace; font-size:17px; white-space:nowrap;">%s</span>"""
+)
+"""How a mail's HTML sets a code; everything in a mail is inline."""
+
+
 @cache
 def written() -> tuple[str, ...]:
     """The languages in which mails exist: the source, and every one whose catalogue is complete."""
@@ -98,9 +104,9 @@ class Wording:
             return self._("Thank you for standing up for %(name)s.") % {"name": name}
         return self._("Thank you for standing up for them.")
 
-    def sentence(self, kind: Kind, title: str, at: float, name: str) -> Sentence:
-        """What the person did, to `title` (a petition's, or somebody's name), and when; and as who, if `name` is
-        given.
+    def sentence(self, kind: Kind, title: str, at: float, *, name: str = "", receipt: str = "") -> Sentence:
+        """What the person did, to `title` (a petition's, or somebody's name), and when; as who, if `name` is given,
+        and with which receipt, if that is.
         """
         _ = self._
         match kind:
@@ -115,11 +121,19 @@ class Wording:
             case _:
                 text = _("You wrote a message to %(title)s on %(date)s.")
         if name:
-            text = f"{text} {_('As %(name)s.')}"
+            text = " ".join((text, _("As %(name)s.")))
+        if receipt:
+            text = " ".join((text, _("Receipt %(receipt)s.")))
         quoted = _('"%(title)s"') % {"title": title} if kind == "signature" else title
-        values = {"date": self.day(at), "name": name}
+        values = {"date": self.day(at), "name": name, "receipt": receipt}
         html = Markup(text) % {"title": Markup("<i>%s</i>") % title, **values}  # noqa: S704  our own sentences
         return Sentence(text % {"title": quoted, **values}, html)
+
+    def receipt(self, code: str) -> Sentence:
+        """The line that names the receipt of one act."""
+        text = self._("Your receipt is %(receipt)s.")
+        html = Markup(text) % {"receipt": Markup(_CODE) % code}  # noqa: S704  our own sentence
+        return Sentence(text % {"receipt": code}, html)
 
     def label(self, *, signatures: bool, count: int) -> str:
         """What stands on a button that confirms `count` acts."""

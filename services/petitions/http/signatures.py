@@ -77,7 +77,7 @@ async def _thanks(parts: Parts, request: Request, text: str) -> Response:
         return parts.pages.problem(request, refusal.status)
     state = await state_for_page(parts.counted, receipt)
     path = f"{parts.settings.petitions_url}/v1/signatures/{text}"
-    return parts.pages.thanks(request, case, kind=kind, receipt=text, path=path, status=state)
+    return parts.pages.thanks(request, case, kind=kind, receipt=receipt, path=path, status=state)
 
 
 def _about(parts: Parts, receipt: Receipt) -> tuple[str, Kind]:

@@ -65,8 +65,8 @@ def thanks_view(
 ) -> ThanksView:
     """Thanks for one act on the case `slug`, at `now` (seconds since 1970).
 
-    `receipt` is shown as it was given; `status_address` is where its status can be asked as JSON. `counted` is whether
-    the act is counted by now, and `as_of` when that was known.
+    `receipt` is the short one, which the mail repeats; empty where it is not known. `status_address` is where the
+    status can be asked as JSON. `counted` is whether the act is counted by now, and `as_of` when that was known.
 
     Raises:
         KeyError: there is no such case.
