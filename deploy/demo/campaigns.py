@@ -60,6 +60,14 @@ def letters(plan: Plan) -> str:
         "name": "Mara Ilven",
         "country": "AQ",
         "status": "detained",
+        "address": {"lines": ["Mara Ilven", "Ross Island, Hut 3", "99999 McMurdo"], "language": "en"},
+        "writing": {
+            "languages": ["en", "fr"],
+            "rules": {
+                "en": ["By hand or printed", "At most two pages"],
+                "fr": ["À la main ou imprimé", "Deux pages au plus"],
+            },
+        },
         "story": {
             "en": "Mara Ilven does not exist. She stands for those to whom letters go.",
             "fr": "Mara Ilven n'existe pas. Elle représente celles et ceux à qui vont les lettres.",

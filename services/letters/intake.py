@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 from services.letters.actions.write import Writing
 from services.letters.http.messages import messages
 from services.letters.http.parts import Parts
+from services.letters.http.sheets import sheets
 from services.letters.settings import LettersSettings
 from shared import topics
 from shared.errors import TransientError
@@ -75,7 +76,7 @@ class LettersIntake:
     def routers(self) -> list[APIRouter]:
         """The ordinary routes."""
         links = link_routes(self._links, self._form, f"{self._settings.letters_url}/letters")
-        return [messages(self.parts), links]
+        return [messages(self.parts), sheets(self.parts), links]
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -98,6 +99,7 @@ class LettersIntake:
             receipts=process.receipts,
             counted=process.counted,
             pages=self._form,
+            now=process.broker_time.now,
         )
 
     def _deeds(self) -> dict[str, Deeds]:

@@ -71,8 +71,31 @@ class Petition(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...] = ()
 
 
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """Where letters to somebody go.
+
+    `lines` stand on the envelope as they are, in `language`; `country` is the destination. `version` is the version of
+    the case in which the address came: whoever has noted it knows which address a letter went to.
+    """
+
+    version: int
+    lines: tuple[str, ...]
+    language: str
+    country: str
+
+
+class Writing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a place lets through: `languages`, all where none is named, and further `rules` by the reader's language."""
+
+    languages: tuple[str, ...] = ()
+    rules: dict[str, tuple[str, ...]] = {}
+
+
 class CaseChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """A case as it now is. `version` rises by one a change; `campaign` is the slug of the campaign it belongs to."""
+    """A case as it now is. `version` rises by one a change; `campaign` is the slug of the campaign it belongs to.
+
+    `address` (from 1.1 on) is public: everybody may write there by post. Where there is none, nobody is told one.
+    """
 
     slug: str
     version: int
@@ -86,6 +109,8 @@ class CaseChanged(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[tuple[str, str], ...] = ()
     petition: Petition | None = None
     accepts_messages: bool = True
+    address: Address | None = None
+    writing: Writing | None = None
 
 
 class CampaignKeysCreated(msgspec.Struct, frozen=True, kw_only=True):

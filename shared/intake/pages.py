@@ -72,9 +72,18 @@ class IntakePages:
         )
         return self._pages.response(request, "thanks.html", language, store=False, languages=languages, view=view)
 
-    def show(self, request: Request, template: str, case: str | None, *, status: int = 200, **view: Any) -> Response:
-        """Any other page that nobody may keep."""
-        language, languages = self._language(request, case, None)
+    def show(
+        self,
+        request: Request,
+        template: str,
+        case: str | None,
+        *,
+        status: int = 200,
+        chosen: str | None = None,
+        **view: Any,
+    ) -> Response:
+        """Any other page that nobody may keep; `chosen` is a form's `locale`."""
+        language, languages = self._language(request, case, chosen)
         shown = {name: make(language.code) for name, make in view.items()}
         return self._pages.response(
             request, template, language, status=status, store=False, languages=languages, **shown

@@ -185,6 +185,11 @@ class _Links:
             query["lang"] = self._language.code
         return origin + quote(path) + (f"?{urlencode(query)}" if query else "")
 
+    def letters(self, path: str) -> str:
+        """The address of a page of letters."""
+        query = f"?lang={self._language.code}" if self._language.chosen else ""
+        return self._origins.letters_url + quote(path) + query
+
     def public(self, path: str) -> str:
         """The full address of a page of marathon in no particular language, to be passed on to others."""
         return self._origins.marathon_url + quote(path)

@@ -19,8 +19,9 @@ BUILT: Final = SHARED / "built"
 BUNDLES: Final = {
     "page.css": ("tokens.css", "base.css", "public.css"),
     "board.css": ("board.css",),
+    "letter.css": ("letter.css",),
 }
-"""Style sheets as served: one for every page, one more for the board."""
+"""Style sheets as served: one for every page, one more for the board, one for sheets to print."""
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",

@@ -17,6 +17,7 @@ ADDRESSES = [
     BOARD,
     f"/cases/{CASE}",
     f"/cases/{CASE}/write",
+    f"/letters/print/{CASE}",
     "/how-we-count",
     "/your-data",
     "/thanks/sample",
@@ -24,7 +25,8 @@ ADDRESSES = [
     *(
         f"/pages/{name}"
         for name in (
-            "failed", "failed-letter", "closed", "confirm", "confirmed", "withdraw", "withdrawn", "link-broken", "503",
+            "failed", "failed-letter", "printed", "closed",
+            "confirm", "confirmed", "withdraw", "withdrawn", "link-broken", "503",
         )
     ),
 ]  # fmt: skip

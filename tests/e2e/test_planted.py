@@ -43,6 +43,7 @@ cases:
     name: Sample Case
     country: FR
     status: detained
+    address: {{lines: [Sample Case, Hut 3], language: en}}
     story: {{en: A story.}}
     petition: {{slug: free-{slug}, title: {{en: Free}}, text: {{en: Free the sample.}}, targets: []}}
 """
@@ -114,6 +115,8 @@ def _act(client: httpx.Client, system: Running, slug: str, email: str) -> None:
     client.get(f"{at['petitions']}/thanks/{answer.json()['receipt']}")
     assert client.post(signatures, data={"petition": f"free-{slug}", **form}).status_code == 303
     assert client.post(messages, json=message).status_code == 202
+    printed = client.post(f"{at['letters']}/letters/print/case-{slug}", data={**form, "text": TEXT, "sender": FAMILY})
+    assert TEXT in printed.text
     refused = [
         client.post(signatures, json={**signature, "country": email}),
         client.post(signatures, json={**signature, "petition": email}),

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from deploy.local.endpoints import Endpoints
 from shared import topics
+from shared.events.marathon import Address, Writing
 from shared.kafka.partitions import partition_of
 from shared.privacy.keys import CampaignKeys
 from shared.privacy.tokens import ActToken, TokenAct, sign
@@ -50,7 +51,13 @@ class Desk:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk(platform: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
-    seed = Seed(unique("letters"), time.time(), policies={"letters_per_person": 3})
+    seed = Seed(
+        unique("letters"),
+        time.time(),
+        policies={"letters_per_person": 3},
+        address=Address(version=1, lines=("Somebody", "Hut 3"), language="en", country="AQ"),
+        writing=Writing(rules={"fr": ("Deux pages au plus",)}),
+    )
     async with intake(platform, "letters", tmp_path_factory.mktemp("intake")) as running, running.client() as client:
         keys = (await plant_and_wait(running, seed))[seed.slug]
         yield Desk(running, client, seed, keys)
@@ -103,6 +110,55 @@ async def test_a_failed_form_comes_back_with_what_was_typed(desk: Desk) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert "Zyxwvut &lt;i&gt;" in answer.text
     assert "privacy-wrong" in answer.text
+
+
+TYPED = {
+    "text": "Zyxwvut <i>\r\n\r\nYours",
+    "given_name": "Ana",
+    "sender": "12 Example Street",
+    "language": "ar",
+    "locale": "fr",
+}
+
+
+async def test_a_letter_is_printed_from_what_was_typed_and_leaves_no_trace(desk: Desk) -> None:
+    before = await ends(desk.running.platform, topics.MESSAGES.name)
+    answer = await desk.client.post(f"/letters/print/{desk.seed.case}", data=TYPED)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["content-language"] == "fr"
+    assert "<p>Zyxwvut &lt;i&gt;</p>" in answer.text
+    assert 'lang="ar" dir="rtl"' in answer.text
+    assert "Hut 3<br>" in answer.text
+    assert await ends(desk.running.platform, topics.MESSAGES.name) == before
+    assert "Zyxwvut" not in desk.running.log.read_text()
+    assert "Zyxwvut" not in (await desk.client.get("/metrics")).text
+
+
+async def test_an_empty_sheet_is_there_for_who_writes_by_hand(desk: Desk) -> None:
+    answer = await desk.client.get(f"/letters/print/{desk.seed.case}?lang=fr")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Deux pages au plus" in answer.text
+
+
+async def test_another_site_puts_no_words_onto_our_sheet(desk: Desk) -> None:
+    answer = await desk.client.post(
+        f"/letters/print/{desk.seed.case}", data=TYPED, headers={"Sec-Fetch-Site": "cross-site"}
+    )
+    assert answer.status_code == 200
+    assert "Zyxwvut" not in answer.text
+
+
+async def test_there_is_nothing_to_print_without_an_address(desk: Desk) -> None:
+    bare = Seed(unique("bare"), time.time())
+    await plant_and_wait(desk.running, bare)
+    for slug in (bare.case, "nobody"):
+        assert (await desk.client.get(f"/letters/print/{slug}")).status_code == 404
+        assert (await desk.client.post(f"/letters/print/{slug}", data=TYPED)).status_code == 404
+    assert (await desk.client.post(f"/letters/print/{desk.seed.case}", json={})).status_code == 415
+    assert (await desk.client.post(f"/letters/print/{desk.seed.case}", data={"text": "x" * 70_000})).status_code == 413
 
 
 @pytest.mark.parametrize(

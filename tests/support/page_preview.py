@@ -25,7 +25,7 @@ from shared.events.marathon import TotalsChanged
 from shared.http.client import Clients
 from shared.web.languages import Language
 from shared.web.pages import Pages
-from shared.web.views import FormState, case_view, problem_view, thanks_view, token_view, write_view
+from shared.web.views import FormState, case_view, problem_view, sheet_view, thanks_view, token_view, write_view
 from tests.support import page_samples
 from tests.support.page_samples import CASE, NOW, SLUG, Samples, samples
 
@@ -38,6 +38,14 @@ TYPED: Final = {
     "email": "ana.example.org",
     "country": "FR",
     "privacy": "on",
+}
+
+PRINTED: Final = {
+    "given_name": "Ana",
+    "family_name": "Díaz",
+    "sender": "12 rue de l’Exemple\n69000 Lyon, France",
+    "language": "ru",
+    "text": page_samples.LETTER,
 }
 
 
@@ -85,6 +93,8 @@ class Preview:
             ("/v1/messages", self._write, "POST"),
             ("/v1/signatures/{receipt}", self._status, "GET"),
             ("/thanks/{receipt}", self._thanks, "GET"),
+            ("/letters/print/{slug}", self._sheet, "GET"),
+            ("/letters/print/{slug}", self._sheet, "POST"),
             ("/pages/{name}", self._page, "GET"),
         ):
             self.app.add_route(path, answer, methods=[method])
@@ -165,6 +175,15 @@ class Preview:
         )
         return self.pages.response(request, "thanks.html", language, store=False, languages=("en", "fr"), view=view)
 
+    async def _sheet(self, request: Request) -> Response:
+        form = {key: str(value) for key, value in (await request.form()).items()}
+        return self._printed(request, request.path_params["slug"], form)
+
+    def _printed(self, request: Request, slug: str, form: dict[str, str]) -> Response:
+        language = self.pages.language(request, ("en", "fr"), chosen=form.get("locale"))
+        view = sheet_view(self.stage.samples, slug, FormState(form), now=NOW, language=language.code)
+        return self.pages.response(request, "sheet.html", language, store=False, languages=("en", "fr"), view=view)
+
     async def _page(self, request: Request) -> Response:
         """Any page that only a form or a link in a mail leads to."""
         name = request.path_params["name"]
@@ -177,6 +196,8 @@ class Preview:
             return self._failed(
                 request, "write.html", dict(TYPED), (("/text", "text.missing"), ("/email", "email.invalid"))
             )
+        if name == "printed":
+            return self._printed(request, CASE, dict(PRINTED))
         view: object
         if name.isdigit():
             name, view = "problem", problem_view(int(name), retry_after=2)

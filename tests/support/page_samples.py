@@ -9,6 +9,7 @@ from typing import Final
 
 from shared.clock import parse_rfc3339, rfc3339
 from shared.events.marathon import (
+    Address,
     CampaignChanged,
     CaseChanged,
     Correction,
@@ -16,6 +17,7 @@ from shared.events.marathon import (
     Policies,
     Target,
     TotalsChanged,
+    Writing,
 )
 
 NOW: Final = parse_rfc3339("2026-12-01T12:00:00.250Z")
@@ -34,6 +36,32 @@ PLACES: Final = (
     ("deniz-arslan", "Deniz Arslan", "TR", 481_986, "Student"),
 )
 """Slug, name, country, count, what they do. All invented."""
+
+
+ADDRESS: Final = Address(
+    version=1,
+    lines=("Фамилии Имени Отчеству", "ФКУ ИК-00, отряд 0", "ул. Образцовая, д. 1", "г. Примерск", "000000 СТРАНА"),
+    language="ru",
+    country="DZ",
+)
+WRITING: Final = Writing(
+    languages=("ru",),
+    rules={
+        "en": ("By hand or printed", "At most 2 pages, no staples", "No money", "Not a word about the case"),
+        "fr": ("À la main ou imprimé", "2 pages au plus, sans agrafes", "Pas d’argent", "Pas un mot sur l’affaire"),
+    },
+)
+LETTER: Final = """Здравствуйте!
+
+Мы с Вами не знакомы. Я живу в Лионе, преподаю музыку в школе и пишу Вам, чтобы Вы знали: о Вас помнят и здесь, далеко \
+от Вас.
+
+Сегодня утром на нашей улице выпал первый снег. Дети бежали в школу и ловили его варежками. Мне захотелось рассказать \
+об этом именно Вам.
+
+Если сможете, напишите, какая музыка Вам нравится. Мы разучим её с учениками.
+
+Желаю Вам здоровья и сил."""
 
 
 @dataclass
@@ -89,6 +117,8 @@ def case(slug: str = CASE, **changes: object) -> CaseChanged:
         },
         "goal": 650_000,
         "facts": (("Work", what),),
+        "address": ADDRESS,
+        "writing": WRITING,
         "petition": Petition(
             slug=f"free-{slug}",
             version=1,

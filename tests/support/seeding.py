@@ -42,6 +42,8 @@ class Seed:
     api_key: str | None = None
     scopes: tuple[str, ...] = ("signatures:batch",)
     section: str | None = None
+    address: marathon.Address | None = None
+    writing: marathon.Writing | None = None
 
     @property
     def petition(self) -> str:
@@ -78,6 +80,8 @@ class Seed:
             status="detained",
             story={"en": "A story."},
             petition=petition,
+            address=self.address,
+            writing=self.writing,
         )
         found: list[tuple[str, str, msgspec.Struct]] = [
             ("campaign-changed", f"campaign/{self.slug}", campaign),

@@ -140,6 +140,28 @@ def test_each_other_fault_is_told_where_it_stands(before: str, after: str, path:
     assert path in [fault[1] for fault in faults(changed(before, after))]
 
 
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ("address: {lines: [], language: en}", "cases.0.address.lines"),
+        ("address: {lines: [a]}", "cases.0.address.language"),
+        ('address: {lines: ["a\\nb"], language: en}', "cases.0.address.lines.0"),
+        ("address: {lines: [a], language: en, country: XX}", "cases.0.address.country"),
+        ("address: {lines: [a], language: en, town: b}", "cases.0.address.town"),
+        ("address: {lines: [a], language: en}\n    accepts_messages: false", "cases.0.address"),
+        ("address: nowhere", "cases.0.address"),
+        ("writing: {languages: [ru, ru]}", "cases.0.writing.languages.1"),
+        ("writing: {rules: {ar: [a]}}", "cases.0.writing.rules"),
+        ("writing: {rules: {en: []}}", "cases.0.writing.rules.en"),
+        ("writing: {rules: {en: one}}", "cases.0.writing.rules.en"),
+    ],
+)
+def test_a_faulty_address_or_rule_is_told_with_its_line(fields: str, path: str) -> None:
+    text = changed("    status: detained\n", f"    {fields}\n    status: detained\n")
+    (line,) = {line for line, found, _ in faults(text) if found == path}
+    assert text.splitlines()[line - 1].strip().startswith(fields.partition(":")[0])
+
+
 def test_two_cases_need_two_slugs_and_two_petitions() -> None:
     case = GOOD[GOOD.index("  - slug: khaled") :]
     assert [fault[1] for fault in faults(GOOD + case)] == ["cases.1.slug", "cases.1.petition.slug"]

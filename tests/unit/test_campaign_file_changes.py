@@ -106,6 +106,38 @@ def test_a_signed_petition_cannot_be_taken_away_or_renamed() -> None:
     assert paths(TEXT.replace("free-ana", "free-her"), STORED) == []
 
 
+WITH_ADDRESS = TEXT.replace("name: Bo\n", "name: Bo\n    address: {lines: [Bo, Station 1], language: en}\n")
+
+
+def test_an_address_names_the_version_of_the_case_in_which_it_came() -> None:
+    stored = STORED
+    for version, text in enumerate(
+        (
+            WITH_ADDRESS,
+            WITH_ADDRESS.replace("Station 1", "Station 2"),
+            WITH_ADDRESS.replace("language: en}", "language: en, country: FR}"),
+            TEXT,
+            WITH_ADDRESS,
+        ),
+        start=2,
+    ):
+        changes = plan(file_of(text), stored)
+        (case,) = changes.cases
+        assert (case.version, case.address and case.address.version) == (version, version if text != TEXT else None)
+        stored = stored_after(changes, stored)
+    assert not plan(file_of(WITH_ADDRESS), stored).changed
+
+
+def test_an_address_that_stays_keeps_its_version_while_the_case_changes() -> None:
+    stored = stored_after(plan(file_of(WITH_ADDRESS), STORED), STORED)
+    ruled = WITH_ADDRESS.replace("name: Bo\n", "name: Bo\n    writing: {rules: {en: [At most 2 pages]}}\n")
+    (case,) = plan(file_of(ruled), stored).cases
+    assert case.address is not None
+    assert (case.version, case.address.version, case.address.country) == (3, 2, "BE")
+    assert case.writing is not None
+    assert case.writing.rules == {"en": ("At most 2 pages",)}
+
+
 def test_slugs_belong_to_one_campaign() -> None:
     other = TEXT.replace("slug: w4r", "slug: another")
     stored = Stored(cases=STORED.cases, petitions=STORED.petitions)

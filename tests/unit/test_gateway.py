@@ -29,6 +29,7 @@ ROUTES = [
     ("letters", "/v1/messages/a-receipt"),
     ("letters", "/letters/confirm/a-token"),
     ("letters", "/letters/withdraw/a-token"),
+    ("letters", "/letters/print/azat-m"),
     ("letters", "/v1/photos"),
     ("letters", "/v1/cases/azat-m/wall"),
     ("letters", "/desk/letters/queue"),

@@ -23,6 +23,7 @@ from shared.web.views import (
     case_view,
     home_view,
     problem_view,
+    sheet_view,
     thanks_view,
     token_view,
     write_view,
@@ -74,6 +75,10 @@ def every_page(language: Language) -> dict[str, str]:
     found["closed"] = rendered("closed.html", language, view=case_view(known, CASE, now=NOW, language=code))
     for status in (400, 404, 410, 413, 415, 429, 500, 503):
         found[f"problem {status}"] = rendered("problem.html", language, view=problem_view(status, retry_after=2))
+    filled = FormState({"given_name": EVIL, "sender": EVIL, "text": f"{EVIL}\n\n{EVIL}", "language": "ar"})
+    for name, form in {"empty": FormState(), "filled": filled}.items():
+        view_of_sheet = sheet_view(known, CASE, form, now=NOW, language=code)
+        found[f"sheet {name}"] = rendered("sheet.html", language, view=view_of_sheet)
     for kind in ("signature", "letter"):
         view_of_thanks = thanks_view(
             known,
@@ -164,7 +169,7 @@ def test_no_page_holds_an_inline_script_or_style_or_a_third_party(texts: dict[st
 
 
 def test_what_people_typed_is_never_markup(texts: dict[str, str]) -> None:
-    for name in ("case failed", "write failed"):
+    for name in ("case failed", "write failed", "sheet filled"):
         assert "<script>alert" not in texts[name]
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in texts[name]
 
@@ -231,6 +236,59 @@ def test_the_form_to_write_says_what_the_contract_names() -> None:
         "letter",
         "solidarity_message",
     }
+
+
+def test_the_form_to_write_can_be_printed_instead_where_there_is_an_address() -> None:
+    known = samples()
+    page = Reading(
+        rendered("write.html", Language("fr", chosen=True), view=write_view(known, CASE, now=NOW, language="fr"))
+    )
+    [button] = [button for button in page.all("button") if "formaction" in button]
+    assert button["formaction"] == f"https://write.example/letters/print/{CASE}?lang=fr"
+    known.cases[CASE] = case(address=None)
+    text = rendered("write.html", Language("fr"), view=write_view(known, CASE, now=NOW, language="fr"))
+    assert "/letters/print/" not in text
+
+
+@pytest.mark.parametrize("template", ["case.html", "write.html"])
+def test_a_case_that_takes_no_letters_tells_no_address(template: str) -> None:
+    known = samples()
+    known.cases[CASE] = case(accepts_messages=False)
+    text = rendered(template, Language("en"), view=case_view(known, CASE, now=NOW, language="en"))
+    assert "/letters/print/" not in text
+
+
+def sheet(page: str = "en", **typed: str) -> str:
+    """The sheet with what was typed, its blanks as one."""
+    view = sheet_view(samples(), CASE, FormState(typed), now=NOW, language=page)
+    text = rendered("sheet.html", Language(page), view=view)
+    return " ".join(text[text.index("<article") : text.index("</article")].split())
+
+
+def test_a_sheet_holds_the_letter_in_its_own_language_and_direction() -> None:
+    text = sheet(text="Dear friend,\r\nhello.\r\n\r\n\r\nYours", language="ar", given_name="Ana", family_name="Díaz")
+    assert '<div class="text" lang="ar" dir="rtl">' in text
+    assert "<p>Dear friend, hello.</p> <p>Yours</p>" in text
+    assert "ديسمبر" in text
+    assert ">Ana Díaz</address>" in text
+
+
+def test_an_address_is_in_its_own_language_with_the_country_as_post_offices_read_it() -> None:
+    assert '<span lang="ru" dir="auto">Фамилии Имени Отчеству<br>' in sheet()
+    assert '<span class="latin">ALGÉRIE</span>' in sheet("fr")
+    assert '<span class="latin">الجزائر · ALGERIA</span>' in sheet("ar")
+
+
+def test_an_empty_sheet_has_lines_to_write_on_and_the_rules_of_the_place() -> None:
+    text = sheet("fr")
+    assert '<ul class="ruled"' in text
+    assert "<li>2 pages au plus, sans agrafes</li>" in text
+    assert "Langue : Russe" in text
+    assert 'class="back"' not in text
+
+
+def test_a_language_that_nobody_knows_does_not_keep_a_letter_from_being_printed() -> None:
+    assert "<p>Hello</p>" in sheet(text="Hello", language="../xx")
 
 
 @pytest.mark.parametrize("moment", ["2026-11-01T00:00:00Z", "2027-02-01T00:00:00Z"])

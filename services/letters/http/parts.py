@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.letters.actions.write import Writing
@@ -15,7 +16,7 @@ from shared.privacy.receipts import Receipts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of a running intake."""
+    """The parts of a running intake. `now` is the broker's time, in seconds since 1970."""
 
     settings: LettersSettings
     catalog: Catalog
@@ -24,3 +25,4 @@ class Parts:
     receipts: Receipts
     counted: Counted
     pages: IntakePages
+    now: Callable[[], float]

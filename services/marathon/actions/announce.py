@@ -28,7 +28,7 @@ class Announcements:
 
     def __init__(self) -> None:
         self._campaign = Envelope("campaign-changed", source=_SOURCE)
-        self._case = Envelope("case-changed", source=_SOURCE)
+        self._case = Envelope("case-changed", source=_SOURCE, version="1.1")
         self._keys = Envelope("campaign-keys-created", source=_SOURCE)
         self._access = Envelope("access-changed", source=_SOURCE)
         self._totals = Envelope("totals-changed", source=_SOURCE)

@@ -12,10 +12,27 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from services.marathon.domain.campaign_file import CampaignFile, CampaignPart, CasePart, PetitionPart, PoliciesPart
+from services.marathon.domain.campaign_file import (
+    AddressPart,
+    CampaignFile,
+    CampaignPart,
+    CasePart,
+    PetitionPart,
+    PoliciesPart,
+    WritingPart,
+)
 from services.marathon.domain.yaml_lines import Path
 from shared.clock import parse_rfc3339, rfc3339
-from shared.events.marathon import CampaignChanged, CaseChanged, Petition, Policies, Section, Target
+from shared.events.marathon import (
+    Address,
+    CampaignChanged,
+    CaseChanged,
+    Petition,
+    Policies,
+    Section,
+    Target,
+    Writing,
+)
 from shared.events.words import Evidence
 
 CONFIRMATIONS_S: Final = 7 * 24 * 60 * 60
@@ -180,7 +197,26 @@ def _case(part: CasePart, campaign: str, before: CaseChanged | None) -> CaseChan
         facts=tuple(part.facts.items()),
         petition=None if part.petition is None else _petition(part.petition, petition),
         accepts_messages=part.accepts_messages,
+        address=None if part.address is None else _address(part.address, part.country, before),
+        writing=None if part.writing is None else _writing(part.writing),
     )
+
+
+def _address(part: AddressPart, country: str, before: CaseChanged | None) -> Address:
+    """The address: the one that is there, or another one that comes with the case's next version."""
+    address = Address(
+        version=1 if before is None else before.version + 1,
+        lines=tuple(part.lines),
+        language=part.language,
+        country=part.country or country,
+    )
+    known = before.address if before is not None else None
+    same = known is not None and msgspec.structs.replace(known, version=address.version) == address
+    return known if same and known is not None else address
+
+
+def _writing(part: WritingPart) -> Writing:
+    return Writing(languages=tuple(part.languages), rules={code: tuple(lines) for code, lines in part.rules.items()})
 
 
 def _petition(part: PetitionPart, before: Petition | None) -> Petition:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from babel import Locale
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -68,6 +68,12 @@ def _time(value: str) -> str:
     return value
 
 
+def _one_line(value: str) -> str:
+    if "\n" in value or "\t" in value:
+        raise ValueError("must be one line: put each line of an address in a text of its own")
+    return _words(value)
+
+
 def _words(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
@@ -81,6 +87,7 @@ Country = Annotated[str, AfterValidator(_country)]
 Language = Annotated[str, AfterValidator(_language)]
 Time = Annotated[str, AfterValidator(_time)]
 Line = Annotated[str, Field(max_length=300), AfterValidator(_words)]
+AddressLine = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
 Prose = Annotated[str, Field(max_length=20_000), AfterValidator(_words)]
 Lines = Annotated[dict[Language, Line], Field(min_length=1)]
 Proses = Annotated[dict[Language, Prose], Field(min_length=1)]
@@ -144,6 +151,21 @@ class PetitionPart(_Part):
     targets: Annotated[list[TargetPart], Field(max_length=100)] = []
 
 
+class AddressPart(_Part):
+    """Where letters go, line by line as on the envelope. The country is the case's where it is not given."""
+
+    lines: Annotated[list[AddressLine], Field(min_length=1, max_length=8)]
+    language: Language
+    country: Country | None = None
+
+
+class WritingPart(_Part):
+    """What the place lets through. `rules` are short sentences for who writes, by language."""
+
+    languages: Annotated[list[Language], Field(max_length=20)] = []
+    rules: dict[Language, Annotated[list[Line], Field(min_length=1, max_length=12)]] = {}
+
+
 class CasePart(_Part):
     """A person or community for whom people act."""
 
@@ -157,6 +179,8 @@ class CasePart(_Part):
     facts: dict[Line, Line] = {}
     petition: PetitionPart | None = None
     accepts_messages: bool = True
+    address: AddressPart | None = None
+    writing: WritingPart | None = None
 
 
 class CampaignFile(_Part):
@@ -218,9 +242,7 @@ _ADVICE: Final = {
     "dict_type": "must hold fields of its own, each as `name: value`",
     "model_type": "must hold fields of its own, each as `name: value`",
 }
-_KNOWN_FIELDS: Final[
-    dict[Literal["", "campaign", "policies", "sections", "cases", "petition", "targets"], list[str]]
-] = {
+_KNOWN_FIELDS: Final[dict[str, list[str]]] = {
     "": list(CampaignFile.model_fields),
     "campaign": list(CampaignPart.model_fields),
     "policies": list(PoliciesPart.model_fields),
@@ -228,12 +250,14 @@ _KNOWN_FIELDS: Final[
     "cases": list(CasePart.model_fields),
     "petition": list(PetitionPart.model_fields),
     "targets": list(TargetPart.model_fields),
+    "address": list(AddressPart.model_fields),
+    "writing": list(WritingPart.model_fields),
 }
 
 
 def _unknown(path: Path) -> str:
     holder = next((name for name in reversed(path[:-1]) if isinstance(name, str)), "")
-    known = next((fields for name, fields in _KNOWN_FIELDS.items() if name == holder), [])
+    known = _KNOWN_FIELDS.get(holder, [])
     near = get_close_matches(str(path[-1]), known, 1)
     return (
         f"is not a field here: did you mean {near[0]}?"

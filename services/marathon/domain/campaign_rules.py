@@ -27,6 +27,7 @@ def faults(file: Value) -> Iterator[Fault]:
     yield from _sections(campaign)
     yield from _slugs(file)
     yield from _languages(file, campaign)
+    yield from _writing(file)
 
 
 def _times(campaign: dict[str, Value]) -> Iterator[Fault]:
@@ -93,11 +94,19 @@ def _languages(file: Value, campaign: dict[str, Value]) -> Iterator[Fault]:
     texts: list[tuple[Path, Value]] = [(("campaign", "title"), campaign.get("title"))]
     for place, case in enumerate(_list(_get(file, "cases"))):
         texts += [(("cases", place, name), _get(case, name)) for name in ("story", "summary")]
+        texts.append((("cases", place, "writing", "rules"), _get(_get(case, "writing"), "rules")))
         petition = _get(case, "petition")
         texts += [(("cases", place, "petition", name), _get(petition, name)) for name in ("title", "text")]
     for path, text in texts:
         if isinstance(text, dict) and text and not text.keys() & set(languages):
             yield path, f"must be there in one of the campaign's languages ({', '.join(languages)})"
+
+
+def _writing(file: Value) -> Iterator[Fault]:
+    for place, case in enumerate(_list(_get(file, "cases"))):
+        yield from _twice(_get(_get(case, "writing"), "languages"), ("cases", place, "writing", "languages"))
+        if _get(case, "address") is not None and _get(case, "accepts_messages") is False:
+            yield ("cases", place, "address"), "must not be given where accepts_messages is false: nobody is to write"
 
 
 def _unique(found: Iterable[tuple[Path, Value]], text: str) -> Iterator[Fault]:

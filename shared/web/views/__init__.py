@@ -9,6 +9,7 @@ from shared.web.views.cases import CaseView, case_view, write_view
 from shared.web.views.forms import FormState
 from shared.web.views.known import Known
 from shared.web.views.problems import ProblemView, problem_view
+from shared.web.views.sheets import SheetView, sheet_view
 
 __all__ = [
     "BoardView",
@@ -18,6 +19,7 @@ __all__ = [
     "HomeView",
     "Known",
     "ProblemView",
+    "SheetView",
     "ThanksView",
     "TokenView",
     "board_view",
@@ -25,6 +27,7 @@ __all__ = [
     "case_view",
     "home_view",
     "problem_view",
+    "sheet_view",
     "thanks_view",
     "token_view",
     "write_view",

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.events.marathon import Petition, Target
+from shared.events.marathon import Address, Petition, Target
 from shared.web.views.forms import FormState
-from shared.web.views.known import CountView, Known, Window, Words, count_of, goal_of, say, window_of
+from shared.web.views.known import (
+    CountView,
+    Known,
+    Window,
+    Words,
+    WordsList,
+    count_of,
+    goal_of,
+    say,
+    say_list,
+    window_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,10 @@ class PetitionView:
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
-    """A case as its page and its forms show it."""
+    """A case as its page and its forms show it.
+
+    `address` is where letters may be posted, `letter_languages` and `rules` are what that place lets through.
+    """
 
     slug: str
     name: str
@@ -33,6 +47,9 @@ class CaseView:
     facts: tuple[tuple[str, str], ...]
     petition: PetitionView | None
     accepts_messages: bool
+    address: Address | None
+    letter_languages: tuple[str, ...]
+    rules: WordsList
     count: CountView
     state: str
     campaign: str
@@ -69,6 +86,9 @@ def case_view(
         facts=case.facts,
         petition=_petition(case.petition, language),
         accepts_messages=case.accepts_messages,
+        address=case.address if case.accepts_messages else None,
+        letter_languages=case.writing.languages if case.writing else (),
+        rules=say_list(case.writing.rules if case.writing else {}, language),
         count=count_of(count, goal_of(campaign, case), totals.as_of if totals else None),
         state=totals.state if totals else "live",
         campaign=campaign.slug,

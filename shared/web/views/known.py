@@ -44,6 +44,20 @@ def say(texts: Texts, language: str) -> Words:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsList:
+    """Several short texts, and the language they are in."""
+
+    lines: tuple[str, ...]
+    language: str
+
+
+def say_list(texts: Mapping[str, tuple[str, ...]], language: str) -> WordsList:
+    """A list in `language`, else in the first language it has; empty where it has none."""
+    code = language if language in texts else next(iter(texts), language)
+    return WordsList(texts.get(code, ()), code)
+
+
+@dataclass(frozen=True, slots=True)
 class CountView:
     """A count, its strokes, and what is left. `scale` is what a hundred strokes are: the goal, or a round number."""
 

@@ -109,6 +109,13 @@ function watchReceipt(state: HTMLElement, look = 0): void {
   }, FIRST_LOOK_MS * 2 ** look);
 }
 
+/** A button for those who do not know how their browser prints. */
+function offerPrint(button: HTMLButtonElement): void {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}
+
+document.querySelectorAll<HTMLButtonElement>("[data-print]").forEach(offerPrint);
 document.querySelectorAll<HTMLFormElement>("form[data-remember]").forEach(fillIn);
 document.querySelectorAll<HTMLElement>("[data-journey]").forEach(showJourney);
 document.querySelectorAll<HTMLElement>("[data-receipt]").forEach((state) => watchReceipt(state));

@@ -1,0 +1,74 @@
+"""A letter as it is printed: one person's words on a sheet with the address, the rules, and a foot to cut off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from babel.core import UnknownLocaleError
+
+from shared.web.formats import Formats, formats
+from shared.web.languages import direction
+from shared.web.views.cases import CaseView, case_view
+from shared.web.views.forms import FormState
+from shared.web.views.known import Known
+
+
+@dataclass(frozen=True, slots=True)
+class SheetView:
+    """What stands on the sheet. `paragraphs` is empty for one that is to be written by hand.
+
+    `sender` are lines; `language` and `direction` are the letter's; `destination` is the country as post offices want
+    it, `day` the day of printing.
+    """
+
+    case: CaseView
+    sender: tuple[str, ...]
+    paragraphs: tuple[str, ...]
+    language: str
+    direction: str
+    day: str
+    destination: str
+
+
+def sheet_view(known: Known, slug: str, form: FormState, *, now: float, language: str) -> SheetView:
+    """The sheet for the case `slug`, which has an address, filled in with what was typed into `form`; nothing of it
+    is checked, and nothing kept.
+
+    Raises:
+        KeyError: there is no such case.
+    """
+    case = case_view(known, slug, now=now, language=language, form=form)
+    name = " ".join(f"{form.value('given_name')} {form.value('family_name')}".split())
+    written = form.value("language") or (case.letter_languages or (language,))[0]
+    return SheetView(
+        case=case,
+        sender=tuple(line for line in (name, *map(str.strip, form.value("sender").splitlines())) if line),
+        paragraphs=_paragraphs(form.value("text")),
+        language=written,
+        direction=direction(written),
+        day=_formats(written, language).date(now),
+        destination=_destination(case.address.country, language) if case.address else "",
+    )
+
+
+def _paragraphs(text: str) -> tuple[str, ...]:
+    """What blank lines part, with its single line ends."""
+    parts = "\n".join(map(str.rstrip, text.strip().splitlines())).split("\n\n")
+    return tuple(part.strip("\n") for part in parts if part.strip())
+
+
+def _formats(code: str, otherwise: str) -> Formats:
+    try:
+        return formats(code)
+    except (UnknownLocaleError, ValueError):
+        return formats(otherwise)
+
+
+def _destination(code: str, language: str) -> str:
+    """The country in capitals, in the language of the country of posting, and in Latin letters in any case.
+
+    Source: Universal Postal Union, Addressing the world, https://www.upu.int (last line of an international address).
+    """
+    name = formats(language).country(code).upper()
+    latin = all(sign < "\u0370" for sign in name)
+    return name if latin else f"{name} · {formats('en').country(code).upper()}"
