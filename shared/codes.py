@@ -1,4 +1,4 @@
-"""Short codes that people read from a page, a mail or a sheet of paper and type somewhere else: `7KQ4-M2XD-9FTR`.
+"""Short codes that people read from a page, a mail or a sheet of paper and type somewhere else: `7KQ4-M2XD-9FJ4`.
 
 Twelve signs of Crockford's base 32 (https://www.crockford.com/base32.html): ten hold 50 bits, the last two check them.
 """

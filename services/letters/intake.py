@@ -9,9 +9,13 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
+from services.letters.actions.post import Posting
+from services.letters.actions.record import Recording
 from services.letters.actions.write import Writing
 from services.letters.http.messages import messages
 from services.letters.http.parts import Parts
+from services.letters.http.posted import PAGE as POSTED_PAGE
+from services.letters.http.posted import posted
 from services.letters.http.sheets import sheets
 from services.letters.settings import LettersSettings
 from shared import topics
@@ -60,6 +64,13 @@ class LettersIntake:
             "write.html",
             f"{settings.marathon_url}/cases/%s/write",
         )
+        self._posted_form = IntakePages(
+            self.pages,
+            self.process.catalog,
+            self.process.broker_time.now,
+            "posted.html",
+            f"{settings.letters_url}{POSTED_PAGE}/%s",
+        )
         self._links = Links(self.process.catalog, self.process.broker_time.now)
         self._parts: Parts | None = None
 
@@ -76,7 +87,7 @@ class LettersIntake:
     def routers(self) -> list[APIRouter]:
         """The ordinary routes."""
         links = link_routes(self._links, self._form, f"{self._settings.letters_url}/letters")
-        return [messages(self.parts), sheets(self.parts), links]
+        return [messages(self.parts), posted(self.parts), sheets(self.parts), links]
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -90,15 +101,20 @@ class LettersIntake:
     def _assembled(self) -> Parts:
         process = self.process
         partitions = process.partitions(topics.MESSAGES)
-        writing = Writing(process.catalog, process.openings, process.broker_time, partitions)
+        recording = Recording(process.catalog, process.openings, process.broker_time, partitions)
+        writing, posting = Writing(recording), Posting(recording)
+        windows = process.windows[topics.MESSAGES.name]
         return Parts(
             settings=self._settings,
             catalog=process.catalog,
             writing=writing,
-            messages=Taking(writing.decide, process.windows[topics.MESSAGES.name], process.receipts),
+            messages=Taking(writing.decide, windows, process.receipts),
             receipts=process.receipts,
             counted=process.counted,
             pages=self._form,
+            posting=posting,
+            posted=Taking(posting.decide, windows, process.receipts),
+            posted_pages=self._posted_form,
             now=process.broker_time.now,
         )
 

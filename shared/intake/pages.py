@@ -53,16 +53,31 @@ class IntakePages:
             view=case_view(self._known, case, now=self._now(), language=language.code, form=form),
         )
 
+    def form(self, request: Request, case: str, values: Mapping[str, str]) -> Response:
+        """The form, with `values` filled in beforehand."""
+        language, languages = self._language(request, case, None)
+        view = case_view(self._known, case, now=self._now(), language=language.code, form=FormState(dict(values)))
+        return self._pages.response(request, self._template, language, store=False, languages=languages, view=view)
+
     def thanks(
-        self, request: Request, case: str, *, kind: Kind, receipt: Receipt, path: str, status: Status
+        self,
+        request: Request,
+        case: str,
+        *,
+        kind: Kind,
+        receipt: Receipt,
+        path: str,
+        status: Status,
+        posted: bool = False,
     ) -> Response:
-        """The thank-you page; `path` is where the receipt's status can be asked."""
+        """The thank-you page; `path` is where the receipt's status can be asked, `posted` as in `thanks_view`."""
         language, languages = self._language(request, case, None)
         keys = self._known.keys.get(self._known.cases[case].campaign)
         view = thanks_view(
             self._known,
             case,
             kind=kind,
+            posted=posted,
             receipt=short_receipt(keys.token, receipt.topic, receipt.partition, receipt.offset) if keys else "",
             status_address=path,
             counted=status.counted,

@@ -6,7 +6,7 @@
             │                        └─────────────────────────┘  │            │  │ withdrawn, from every
             │ submitted with a date ──────────────────────────────┘            │  │ state but this one
             │ submitted, self-reported ───▶ self-reported                      │
-            │ submitted, over the limit ──▶ held ── released ──▶ recorded      │
+            │ submitted, over the limit ──▶ held ── released ──▶ recorded, or self-reported
             │                                 └─ confirmed ─▶ held, confirmed ─┴ released ─▶ confirmed
             └◀─────────────── submitted opens a withdrawn row anew ◀───────────┘
 
@@ -27,8 +27,9 @@ from typing import Final, Literal, NamedTuple
 from shared.errors import PermanentError
 from shared.events.words import Evidence
 
-State = Literal["r", "c", "s", "w", "h", "k"]
-"""Recorded, confirmed, self-reported, withdrawn, held, held and confirmed meanwhile: as the table has them."""
+State = Literal["r", "c", "s", "w", "h", "k", "t"]
+"""Recorded, confirmed, self-reported, withdrawn, held, held and confirmed meanwhile, held and self-reported: as the
+table has them."""
 Then = Literal["confirmed", "withdrawn", "invalidated", "reinstated", "released"]
 
 EVIDENCE: Final[dict[State, Evidence]] = {"r": "recorded", "c": "confirmed", "s": "self_reported"}
@@ -37,12 +38,12 @@ NO_SUBMISSION: Final = "no-submission"
 
 _MOVES: Final[dict[Then, dict[State, State]]] = {
     "confirmed": {"r": "c", "h": "k"},
-    "withdrawn": {"r": "w", "c": "w", "s": "w", "h": "w", "k": "w"},
-    "released": {"h": "r", "k": "c"},
+    "withdrawn": {"r": "w", "c": "w", "s": "w", "h": "w", "k": "w", "t": "w"},
+    "released": {"h": "r", "k": "c", "t": "s"},
     "invalidated": {},
     "reinstated": {},
 }
-_HELD: Final[dict[State, State]] = {"r": "h", "s": "h", "c": "k"}
+_HELD: Final[dict[State, State]] = {"r": "h", "s": "t", "c": "k"}
 
 
 class Row(NamedTuple):

@@ -74,6 +74,11 @@ def message_key(key: bytes, case: str, kind: str, address: str, text: str, *, id
     return _keyed(key, f"message|{case}|{kind}|{address}|{written}|{idempotency_key}")
 
 
+def posted_key(key: bytes, case: str, kind: str, address: str, code: str) -> bytes:
+    """Dedupe key of a letter or postcard that a person posted: one for each sheet, named by its `code`."""
+    return _keyed(key, f"posted|{case}|{kind}|{address}|{code}")
+
+
 def participant_key(key: bytes, address: str) -> bytes:
     """Names a person within a campaign."""
     return _keyed(key, f"participant|{address}")

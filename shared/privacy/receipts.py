@@ -24,7 +24,7 @@ _CODE_BYTES: Final = 8
 
 
 def short_receipt(token_key: bytes, topic: str, partition: int, offset: int) -> str:
-    """The short receipt of the submission at `offset`, such as `7KQ4-M2XD-9FTR`: thank-you page and mail show the same.
+    """The short receipt of the submission at `offset`, such as `7KQ4-M2XD-9FJ4`: thank-you page and mail show the same.
 
     A keyed hash under the campaign's token key, which the intakes and notifications hold. It opens nothing and leads
     nowhere: it only lets a person see that page and mail mean the same act.

@@ -181,14 +181,16 @@ class _Links:
     def __call__(self, path: str, **query: str) -> str:
         """The address of a page of marathon, relative on marathon itself. `path` begins with a slash."""
         origin = "" if self._service == "marathon" else self._origins.marathon_url
-        if self._language.chosen:
-            query["lang"] = self._language.code
-        return origin + quote(path) + (f"?{urlencode(query)}" if query else "")
+        return origin + self._kept(path, query)
 
-    def letters(self, path: str) -> str:
+    def letters(self, path: str, **query: str) -> str:
         """The address of a page of letters."""
-        query = f"?lang={self._language.code}" if self._language.chosen else ""
-        return self._origins.letters_url + quote(path) + query
+        return self._origins.letters_url + self._kept(path, query)
+
+    def _kept(self, path: str, query: dict[str, str]) -> str:
+        if self._language.chosen:
+            query = {**query, "lang": self._language.code}
+        return quote(path) + (f"?{urlencode(query)}" if query else "")
 
     def public(self, path: str) -> str:
         """The full address of a page of marathon in no particular language, to be passed on to others."""

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from deploy.local.endpoints import Endpoints
-from tests.support.intakes import Intake, intake, message, plant_and_wait, signature
+from tests.support.intakes import Intake, intake, message, plant_and_wait, posted, signature
 from tests.support.seeding import Seed, unique
 
 CHECKS = (
@@ -63,11 +63,13 @@ def test_every_answer_is_one_that_the_document_names(described: Any) -> None:
 
 def test_the_examples_of_the_contract_fit_the_document(served: tuple[Intake, Seed], described: Any) -> None:
     running, seed = served
-    path, body = (
-        ("/v1/signatures", signature(seed)) if running.service == "petitions" else ("/v1/messages", message(seed))
+    bodies = (
+        {"/v1/signatures": signature(seed)}
+        if running.service == "petitions"
+        else {"/v1/messages": message(seed), "/v1/messages/posted": posted(seed)}
     )
-    operation = described[path]["POST"]
-    case = operation.Case(body=body, media_type="application/json")
-    answer = case.call()
-    assert answer.status_code == 202
-    case.validate_response(answer, checks=CHECKS)
+    for path, body in bodies.items():
+        case = described[path]["POST"].Case(body=body, media_type="application/json")
+        answer = case.call()
+        assert answer.status_code == 202
+        case.validate_response(answer, checks=CHECKS)

@@ -18,6 +18,8 @@ ADDRESSES = [
     f"/cases/{CASE}",
     f"/cases/{CASE}/write",
     f"/letters/print/{CASE}",
+    f"/letters/posted/{CASE}",
+    "/thanks/sample?posted",
     "/how-we-count",
     "/your-data",
     "/thanks/sample",
@@ -25,12 +27,12 @@ ADDRESSES = [
     *(
         f"/pages/{name}"
         for name in (
-            "failed", "failed-letter", "printed", "closed",
+            "failed", "failed-letter", "failed-posted", "printed", "closed",
             "confirm", "confirmed", "withdraw", "withdrawn", "link-broken", "503",
         )
     ),
 ]  # fmt: skip
-ACTIONS = [address for address in ADDRESSES if "cases" in address or "failed" in address]
+ACTIONS = [address for address in ADDRESSES if "cases" in address or "letters" in address or "failed" in address]
 
 
 async def violations(page: Page) -> list[str]:

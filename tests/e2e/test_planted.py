@@ -75,7 +75,7 @@ def acted(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Acted:
         assert client.post(link).status_code in {200, 303}
         totals = f"{at['marathon']}/v1/campaigns/{slug}/totals"
         _wait_for(lambda: client.get(totals).json()["by_evidence"].get("confirmed", 0) >= 1)
-        _wait_for(lambda: client.get(totals).json()["total"] == 2)
+        _wait_for(lambda: client.get(totals).json()["total"] == 3)
     return Acted(system, slug, email, Planted(email, f"quillemarie.{slug}", GIVEN, FAMILY, TEXT))
 
 
@@ -117,6 +117,8 @@ def _act(client: httpx.Client, system: Running, slug: str, email: str) -> None:
     assert client.post(messages, json=message).status_code == 202
     printed = client.post(f"{at['letters']}/letters/print/case-{slug}", data={**form, "text": TEXT, "sender": FAMILY})
     assert TEXT in printed.text
+    posted = {"case": f"case-{slug}", "kind": "letter", "code": "7KQ4-M2XD-9FJ4", "language": "en", **person}
+    assert client.post(f"{messages}/posted", json=posted).status_code == 202
     refused = [
         client.post(signatures, json={**signature, "country": email}),
         client.post(signatures, json={**signature, "petition": email}),

@@ -54,6 +54,25 @@ async def test_what_a_person_sends_beyond_the_limit_of_a_day_is_held_until_it_is
     assert await total(messages) == 4
 
 
+async def test_what_people_say_they_posted_is_counted_apart_and_under_the_same_limit(messages: World) -> None:
+    partition = key_of("ana")[0] % 4
+    posted = [key_of(f"ana|sheet {number}") for number in range(3)]
+    for number, key in enumerate(posted):
+        event = message(
+            "ana", digest=digest_of(f"{number}"), daily_limit=2, kind="letter", channel="post", evidence="self_reported"
+        )
+        await messages.say("submitted", key, event, partition=partition)
+        await messages.say("submitted", key, event, partition=partition)
+    await messages.count()
+    assert await states(messages) == {posted[0]: "s", posted[1]: "s", posted[2]: "t"}
+    await messages.say("released", posted[2], REFERENCE, partition=partition)
+    await messages.count()
+    assert await states(messages) == dict.fromkeys(posted, "s")
+    deltas = [delta for batch in await messages.tallies() for delta in batch.deltas]
+    assert {(delta.channel, delta.evidence) for delta in deltas} == {("post", "self_reported")}
+    assert sum(delta.change for delta in deltas) == 3
+
+
 async def test_the_limit_holds_across_batches_and_counts_nothing_twice(messages: World) -> None:
     keys = []
     for number in range(3):

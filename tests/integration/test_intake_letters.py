@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from shared.events.marathon import Address, Writing
 from shared.kafka.partitions import partition_of
 from shared.privacy.keys import CampaignKeys
 from shared.privacy.tokens import ActToken, TokenAct, sign
-from tests.support.intakes import Intake, ends, intake, message, plant_and_wait, records
+from tests.support.intakes import Intake, ends, intake, message, plant_and_wait, posted, records
 from tests.support.seeding import Seed, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -159,6 +160,84 @@ async def test_there_is_nothing_to_print_without_an_address(desk: Desk) -> None:
         assert (await desk.client.post(f"/letters/print/{slug}", data=TYPED)).status_code == 404
     assert (await desk.client.post(f"/letters/print/{desk.seed.case}", json={})).status_code == 415
     assert (await desk.client.post(f"/letters/print/{desk.seed.case}", data={"text": "x" * 70_000})).status_code == 413
+
+
+async def test_a_letter_that_a_person_posted_is_taken_as_what_they_say(desk: Desk) -> None:
+    answer = await desk.client.post("/v1/messages/posted", json=posted(desk.seed))
+    assert answer.status_code == 202, answer.text
+    record = await desk.stored(answer.json()["receipt"])
+    event = json.loads(record.value)
+    assert (event["kind"], event["channel"], event["evidence"]) == ("letter", "post", "self_reported")
+    assert (event["confirmed_at"], event["daily_limit"]) == (None, 3)
+    person = desk.keys.sealer.open(event["sealed"], topic=record.topic, subject=desk.seed.case, key=record.key)
+    assert (person.given_name, person.text) == ("Ana", "")
+
+
+async def test_the_foot_of_a_sheet_leads_to_a_form_that_counts_it_once(desk: Desk) -> None:
+    sheet = await desk.client.get(f"/letters/print/{desk.seed.case}")
+    (code,) = re.findall(r'<p class="code" dir="ltr">([\w-]+)</p>', sheet.text)
+    page = await desk.client.get(f"/letters/posted/{desk.seed.case}?code={code}")
+    assert f'value="{code}"' in page.text
+    assert page.headers["cache-control"] == "no-store"
+    typed = hidden_fields(page.text) | {"given_name": "Ana", "family_name": "Diaz", "privacy": "on", "language": "ru"}
+    typed |= {"email": "posts@example.org", "country": "FR", "kind": "postcard", "code": code}
+    keys = set()
+    for _ in range(2):
+        answer = await desk.client.post("/v1/messages/posted", data=typed)
+        assert answer.status_code == 303
+        assert "/letters/posted/thanks/" in answer.headers["location"]
+        thanks = await desk.client.get(answer.headers["location"])
+        assert thanks.status_code == 200
+        assert "Dans quelques jours" in thanks.text or "In some days" in thanks.text
+        keys.add(desk.running.read_receipt(httpx.URL(answer.headers["location"]).path.rpartition("/")[2]).key)
+    assert len(keys) == 1
+
+
+async def test_without_a_sheet_the_form_itself_is_counted_once(desk: Desk) -> None:
+    keys = []
+    for _ in range(2):
+        page = await desk.client.get(f"/letters/posted/{desk.seed.case}")
+        typed = hidden_fields(page.text) | {"given_name": "Ana", "family_name": "Diaz", "privacy": "on", "code": ""}
+        typed |= {"email": "posts@example.org", "country": "FR", "kind": "letter", "language": "ru"}
+        for _ in range(2):
+            answer = await desk.client.post("/v1/messages/posted", data=typed)
+            assert answer.status_code == 303
+            keys.append(desk.running.read_receipt(httpx.URL(answer.headers["location"]).path.rpartition("/")[2]).key)
+    assert [keys[0], keys[2]] == [keys[1], keys[3]]
+    assert keys[0] != keys[2]
+
+
+async def test_a_mistyped_code_comes_back_with_all_that_was_typed(desk: Desk) -> None:
+    typed = {"case": desk.seed.case, "code": "7KQ4-M2XD-9FOO", "email": "posts@example.org", "unprinted": "U-1"}
+    answer = await desk.client.post("/v1/messages/posted", data=typed)
+    assert answer.status_code == 422
+    assert answer.headers["cache-control"] == "no-store"
+    assert "code-wrong" in answer.text
+    assert 'value="7KQ4-M2XD-9FOO"' in answer.text
+    assert hidden_fields(answer.text)["unprinted"] == "U-1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"code": "7KQ4-M2XD-9FOO"}, "code.invalid"),
+        ({"code": ""}, "code.empty"),
+        ({"code": 7}, "code.type"),
+        ({"code": "x" * 41}, "code.too-long"),
+        ({"kind": "drawing"}, "kind.unknown"),
+        ({"language": "xx"}, "language.unknown"),
+        ({"email": "nowhere"}, "email.invalid"),
+    ],
+)
+async def test_a_wrong_report_is_a_422_that_says_why(desk: Desk, changes: dict[str, Any], code: str) -> None:
+    answer = await desk.client.post("/v1/messages/posted", json=posted(desk.seed, **changes))
+    assert answer.status_code == 422
+    assert [error["code"] for error in answer.json()["errors"]] == [code]
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    """What a form holds that nobody types."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
 
 
 @pytest.mark.parametrize(

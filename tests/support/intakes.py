@@ -241,6 +241,13 @@ def signature(seed: Seed, **changes: Any) -> dict[str, Any]:
     return {**good, **changes}
 
 
+def posted(seed: Seed, **changes: Any) -> dict[str, Any]:
+    """A good report of a letter that a person posted to the case of `seed`."""
+    person = signature(seed)
+    del person["petition"]
+    return {**person, "case": seed.case, "kind": "letter", "code": "7KQ4-M2XD-9FJ4", "language": "fr", **changes}
+
+
 def message(seed: Seed, **changes: Any) -> dict[str, Any]:
     """A good letter to the case of `seed`."""
     written: Mapping[str, Any] = {"case": seed.case, "kind": "letter", "text": "Dear friend,\nhello.", "language": "fr"}

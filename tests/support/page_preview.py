@@ -25,7 +25,7 @@ from shared.events.marathon import TotalsChanged
 from shared.http.client import Clients
 from shared.web.languages import Language
 from shared.web.pages import Pages
-from shared.web.views import FormState, case_view, problem_view, sheet_view, thanks_view, token_view, write_view
+from shared.web.views import FormState, case_view, problem_view, sheet_view, thanks_view, token_view
 from tests.support import page_samples
 from tests.support.page_samples import CASE, NOW, SLUG, Samples, samples
 
@@ -40,6 +40,7 @@ TYPED: Final = {
     "privacy": "on",
 }
 
+CODE: Final = "7KQ4-M2XD-9FJ4"
 PRINTED: Final = {
     "given_name": "Ana",
     "family_name": "Díaz",
@@ -79,6 +80,7 @@ class Preview:
 
     def __init__(self, stage: Stage, origin: str) -> None:
         self.stage = stage
+        self.origin = origin
         origins = SimpleNamespace(
             marathon_url=origin, petitions_url=origin, letters_url=origin, notifications_url=origin
         )
@@ -91,6 +93,8 @@ class Preview:
             ("/v1/campaigns/{slug}/history", self._history, "GET"),
             ("/v1/signatures", self._sign, "POST"),
             ("/v1/messages", self._write, "POST"),
+            ("/v1/messages/posted", self._post, "POST"),
+            ("/letters/posted/{slug}", self._posted, "GET"),
             ("/v1/signatures/{receipt}", self._status, "GET"),
             ("/thanks/{receipt}", self._thanks, "GET"),
             ("/letters/print/{slug}", self._sheet, "GET"),
@@ -139,12 +143,23 @@ class Preview:
             request, "write.html", form, (("/text", "text.missing"), ("/consent/privacy", "privacy.required"))
         )
 
+    async def _post(self, request: Request) -> Response:
+        form = {key: str(value) for key, value in (await request.form()).items()}
+        return self._failed(
+            request, "posted.html", form, (("/code", "code.invalid"), ("/consent/privacy", "privacy.required"))
+        )
+
+    async def _posted(self, request: Request) -> Response:
+        language = self.pages.language(request, ("en", "fr"))
+        form = FormState({"code": request.query_params.get("code", "")})
+        view = case_view(self.stage.samples, request.path_params["slug"], now=NOW, language=language.code, form=form)
+        return self.pages.response(request, "posted.html", language, store=False, languages=("en", "fr"), view=view)
+
     def _failed(
         self, request: Request, template: str, form: dict[str, str], errors: tuple[tuple[str, str], ...]
     ) -> Response:
         language = self.pages.language(request, ("en", "fr"), chosen=form.get("locale"))
-        make = case_view if template == "case.html" else write_view
-        view = make(self.stage.samples, CASE, now=NOW, language=language.code, form=FormState(form, errors))
+        view = case_view(self.stage.samples, CASE, now=NOW, language=language.code, form=FormState(form, errors))
         return self.pages.response(
             request,
             template,
@@ -165,8 +180,9 @@ class Preview:
         view = thanks_view(
             self.stage.samples,
             CASE,
-            kind="signature",
-            receipt="q7b0cTzX9mW3eJr5LkV2sNfYhA8dGu1oPiRzQwEtB6xKjMvC4nHsDyFa",
+            kind="letter" if "posted" in request.query_params else "signature",
+            posted="posted" in request.query_params,
+            receipt=CODE,
             status_address=f"/v1/signatures/{request.path_params['receipt']}",
             counted=False,
             as_of=rfc3339(NOW),
@@ -181,7 +197,15 @@ class Preview:
 
     def _printed(self, request: Request, slug: str, form: dict[str, str]) -> Response:
         language = self.pages.language(request, ("en", "fr"), chosen=form.get("locale"))
-        view = sheet_view(self.stage.samples, slug, FormState(form), now=NOW, language=language.code)
+        view = sheet_view(
+            self.stage.samples,
+            slug,
+            FormState(form),
+            code=CODE,
+            report=f"{self.origin}/letters/posted/{slug}",
+            now=NOW,
+            language=language.code,
+        )
         return self.pages.response(request, "sheet.html", language, store=False, languages=("en", "fr"), view=view)
 
     async def _page(self, request: Request) -> Response:
@@ -198,6 +222,8 @@ class Preview:
             )
         if name == "printed":
             return self._printed(request, CASE, dict(PRINTED))
+        if name == "failed-posted":
+            return self._failed(request, "posted.html", {**TYPED, "code": "7KQ4"}, (("/code", "code.invalid"),))
         view: object
         if name.isdigit():
             name, view = "problem", problem_view(int(name), retry_after=2)

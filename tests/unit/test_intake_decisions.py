@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.letters.actions.post import Posting
+from services.letters.actions.record import Recording
 from services.letters.actions.write import Writing
 from services.petitions.actions.act import Acting
 from services.petitions.actions.sign import Signing
+from shared import codes
 from shared.catalog import Catalog
 from shared.clock import SetClock
 from shared.errors import TransientError
@@ -20,7 +23,7 @@ from shared.intake.openings import Openings
 from shared.intake.taking import Decide, Submission
 from shared.kafka.brokertime import BrokerTime
 from shared.refusals import Refusal
-from tests.support.intakes import message, signature
+from tests.support.intakes import message, posted, signature
 from tests.support.seeding import Seed
 
 NOW = 1_800_000_000.0
@@ -57,8 +60,35 @@ def deciders(known: Known, clock: SetClock | None = None) -> tuple[Decide, Decid
     signing = Signing(known, broker_time, 4)
     known.on_change(signing.changed)
     known.on_change(openings.changed)
-    writing, acting = Writing(known, openings, broker_time, 4), Acting(known, openings, broker_time, 4)
+    writing = Writing(Recording(known, openings, broker_time, 4))
+    acting = Acting(known, openings, broker_time, 4)
     return signing.decide, writing.decide, acting.decide
+
+
+def posting(known: Known) -> Posting:
+    """What decides on letters that people posted themselves."""
+    return Posting(Recording(known, Openings(known), BrokerTime(SetClock(NOW)), 4))
+
+
+def told(known: Known, seed: Seed, **changes: Any) -> Submission:
+    """The record of a letter that a person says they posted."""
+    body = json.dumps(posted(seed, **changes)).encode()
+    return posting(known).decide(body, CLIENT, None)
+
+
+def test_a_sheet_told_of_twice_is_one_letter_and_the_next_sheet_another(seed: Seed) -> None:
+    known = Known(seed)
+    first = told(known, seed)
+    assert told(known, seed, code="7kq4 m2xd 9fj4").key == first.key
+    others = [
+        told(known, seed, code=codes.written(7)),
+        told(known, seed, kind="postcard"),
+        told(known, seed, email="bea@example.org"),
+    ]
+    assert len({first.key, *(other.key for other in others)}) == 4
+    written = deciders(known)[1](json.dumps(message(seed)).encode(), CLIENT, None)
+    assert written.key != first.key
+    assert written.partition == first.partition == others[0].partition
 
 
 def act(seed: Seed) -> dict[str, Any]:

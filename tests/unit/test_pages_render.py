@@ -65,6 +65,7 @@ def every_page(language: Language) -> dict[str, str]:
         view = case_view(known, CASE, now=moment, language=code)
         found[f"case {name}"] = rendered("case.html", language, view=view)
         found[f"write {name}"] = rendered("write.html", language, view=view)
+        found[f"posted {name}"] = rendered("posted.html", language, view=view)
     form = FormState({"given_name": EVIL, "email": EVIL, "country": "FR", "text": EVIL}, WRONG)
     found["case failed"] = rendered(
         "case.html", language, view=case_view(known, CASE, now=NOW, language=code, form=form)
@@ -72,18 +73,26 @@ def every_page(language: Language) -> dict[str, str]:
     found["write failed"] = rendered(
         "write.html", language, view=write_view(known, CASE, now=NOW, language=code, form=form)
     )
+    found["posted failed"] = rendered(
+        "posted.html",
+        language,
+        view=case_view(
+            known, CASE, now=NOW, language=code, form=FormState({"code": EVIL}, (("/code", "code.invalid"),))
+        ),
+    )
     found["closed"] = rendered("closed.html", language, view=case_view(known, CASE, now=NOW, language=code))
     for status in (400, 404, 410, 413, 415, 429, 500, 503):
         found[f"problem {status}"] = rendered("problem.html", language, view=problem_view(status, retry_after=2))
     filled = FormState({"given_name": EVIL, "sender": EVIL, "text": f"{EVIL}\n\n{EVIL}", "language": "ar"})
     for name, form in {"empty": FormState(), "filled": filled}.items():
-        view_of_sheet = sheet_view(known, CASE, form, now=NOW, language=code)
+        view_of_sheet = sheet_view(known, CASE, form, code="C", report="https://w.example/p", now=NOW, language=code)
         found[f"sheet {name}"] = rendered("sheet.html", language, view=view_of_sheet)
-    for kind in ("signature", "letter"):
+    for kind, posted in (("signature", False), ("letter", True), ("letter", False)):
         view_of_thanks = thanks_view(
             known,
             CASE,
-            kind=kind,
+            kind=kind,  # type: ignore[arg-type]
+            posted=posted,
             receipt="R",
             status_address="/v1/signatures/R",
             counted=kind == "letter",
@@ -91,7 +100,7 @@ def every_page(language: Language) -> dict[str, str]:
             now=NOW,
             language=code,
         )
-        found[f"thanks {kind}"] = rendered("thanks.html", language, view=view_of_thanks)
+        found[f"thanks {kind}{' posted' * posted}"] = rendered("thanks.html", language, view=view_of_thanks)
         for template in ("confirm", "confirmed", "withdraw", "withdrawn"):
             for many in (0, 1, 2):
                 acts = [(slug, kind) for slug, *_ in PLACES[:many]]
@@ -260,7 +269,8 @@ def test_a_case_that_takes_no_letters_tells_no_address(template: str) -> None:
 
 def sheet(page: str = "en", **typed: str) -> str:
     """The sheet with what was typed, its blanks as one."""
-    view = sheet_view(samples(), CASE, FormState(typed), now=NOW, language=page)
+    report = f"https://write.example/letters/posted/{CASE}"
+    view = sheet_view(samples(), CASE, FormState(typed), code="7KQ4-M2XD-9FJ4", report=report, now=NOW, language=page)
     text = rendered("sheet.html", Language(page), view=view)
     return " ".join(text[text.index("<article") : text.index("</article")].split())
 
@@ -275,8 +285,28 @@ def test_a_sheet_holds_the_letter_in_its_own_language_and_direction() -> None:
 
 def test_an_address_is_in_its_own_language_with_the_country_as_post_offices_read_it() -> None:
     assert '<span lang="ru" dir="auto">Фамилии Имени Отчеству<br>' in sheet()
-    assert '<span class="latin">ALGÉRIE</span>' in sheet("fr")
-    assert '<span class="latin">الجزائر · ALGERIA</span>' in sheet("ar")
+    assert '<span class="latin" dir="ltr">ALGÉRIE</span>' in sheet("fr")
+    assert '<span class="latin" dir="ltr">الجزائر · ALGERIA</span>' in sheet("ar")
+
+
+def test_the_foot_says_where_to_tell_that_the_letter_is_posted() -> None:
+    text = sheet()
+    assert f'<strong dir="ltr">write.example/letters/posted/{CASE}</strong>' in text
+    assert ">7KQ4-M2XD-9FJ4</p>" in text
+    assert 'class="qr"' in text
+
+
+def test_the_form_to_tell_of_a_letter_asks_for_no_text_and_promises_no_mail() -> None:
+    text = rendered("posted.html", Language("en"), view=case_view(samples(), CASE, now=NOW, language="en"))
+    page = Reading(text)
+    [form] = page.all("form")
+    assert form["action"] == "https://write.example/v1/messages/posted"
+    names = {attributes.get("name") for tag in ("input", "select", "textarea") for attributes in page.all(tag)}
+    assert {"case", "kind", "code", "language", "given_name", "family_name", "email", "country", "privacy"} <= names
+    assert "text" not in names
+    thanks = every_page(Language("en"))["thanks letter posted"]
+    assert "An e-mail with one button" not in thanks
+    assert "self-reported" in thanks
 
 
 def test_an_empty_sheet_has_lines_to_write_on_and_the_rules_of_the_place() -> None:

@@ -104,6 +104,15 @@ def test_what_is_held_counts_only_once_released() -> None:
     assert released == [Change(FRANCE, "recorded", 1007, 1)]
 
 
+def test_what_people_only_say_is_still_only_said_after_it_was_held() -> None:
+    held = submitted(7, state="s", held=True)
+    assert after(held)[1] == []
+    assert after(held, happened("confirmed", 8))[1] == []
+    assert after(held, happened("released", 8))[1] == [Change(FRANCE, "self_reported", 1007, 1)]
+    row, changes = after(held, happened("withdrawn", 8))
+    assert (row.state, changes) == ("w", [])
+
+
 def test_a_confirmation_of_something_held_takes_effect_when_it_is_released() -> None:
     held = (submitted(7, held=True), happened("confirmed", 8))
     assert after(*held)[1] == []

@@ -52,7 +52,7 @@ def messages(parts: Callable[[], Parts]) -> APIRouter:
 
     @router.get(f"{THANKS}/{{receipt}}", include_in_schema=False)
     async def thanks(request: Request, receipt: str) -> Response:
-        return await _thanks(parts(), request, receipt)
+        return await letter_thanks(parts(), request, receipt)
 
     return router
 
@@ -69,7 +69,8 @@ async def _write_by_form(parts: Parts, request: Request) -> Response:
     return await submit_form(request, parts.messages, parts.pages, decide=decide, case_of=case_of, thanks=thanks)
 
 
-async def _thanks(parts: Parts, request: Request, text: str) -> Response:
+async def letter_thanks(parts: Parts, request: Request, text: str, *, posted: bool = False) -> Response:
+    """The thank-you page of the receipt `text`; `posted` says that the person posted it themself."""
     try:
         receipt = read_receipt(parts.receipts, text)
     except Refusal as refusal:
@@ -78,4 +79,6 @@ async def _thanks(parts: Parts, request: Request, text: str) -> Response:
         return parts.pages.problem(request, 404)
     state = await state_for_page(parts.counted, receipt)
     path = f"{parts.settings.letters_url}/v1/messages/{text}"
-    return parts.pages.thanks(request, receipt.subject, kind="letter", receipt=receipt, path=path, status=state)
+    return parts.pages.thanks(
+        request, receipt.subject, kind="letter", posted=posted, receipt=receipt, path=path, status=state
+    )

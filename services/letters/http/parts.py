@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.letters.actions.post import Posting
 from services.letters.actions.write import Writing
 from services.letters.settings import LettersSettings
 from shared.catalog import Catalog
@@ -16,7 +17,10 @@ from shared.privacy.receipts import Receipts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of a running intake. `now` is the broker's time, in seconds since 1970."""
+    """The parts of a running intake. `now` is the broker's time, in seconds since 1970.
+
+    `pages` hold the form to write, `posted_pages` the one to tell of what was posted.
+    """
 
     settings: LettersSettings
     catalog: Catalog
@@ -25,4 +29,7 @@ class Parts:
     receipts: Receipts
     counted: Counted
     pages: IntakePages
+    posting: Posting
+    posted: Taking
+    posted_pages: IntakePages
     now: Callable[[], float]

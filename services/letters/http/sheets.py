@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.letters.http.parts import Parts
+from services.letters.http.posted import PAGE, fresh_code
 from shared.intake import forms
 from shared.intake.posts import is_form
 from shared.refusals import Refusal
@@ -58,5 +59,13 @@ def _sheet(parts: Parts, request: Request, slug: str, typed: Mapping[str, str]) 
         "sheet.html",
         slug,
         chosen=typed.get("locale"),
-        view=lambda language: sheet_view(parts.catalog, slug, FormState(typed), now=parts.now(), language=language),
+        view=lambda language: sheet_view(
+            parts.catalog,
+            slug,
+            FormState(typed),
+            code=fresh_code(),
+            report=f"{parts.settings.letters_url}{PAGE}/{slug}",
+            now=parts.now(),
+            language=language,
+        ),
     )

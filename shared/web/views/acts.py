@@ -18,6 +18,7 @@ class ThanksView:
 
     case: CaseView
     kind: Kind
+    posted: bool
     receipt: str
     status_address: str
     counted: bool
@@ -62,11 +63,13 @@ def thanks_view(
     as_of: str | None,
     now: float,
     language: str,
+    posted: bool = False,
 ) -> ThanksView:
     """Thanks for one act on the case `slug`, at `now` (seconds since 1970).
 
     `receipt` is the short one, which the mail repeats; empty where it is not known. `status_address` is where the
     status can be asked as JSON. `counted` is whether the act is counted by now, and `as_of` when that was known.
+    `posted` says that the person posted a letter or postcard themself.
 
     Raises:
         KeyError: there is no such case.
@@ -75,6 +78,7 @@ def thanks_view(
     return ThanksView(
         case=case_view(known, slug, now=now, language=language),
         kind=kind,
+        posted=posted,
         receipt=receipt,
         status_address=status_address,
         counted=counted,

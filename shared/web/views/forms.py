@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 FIELDS = (
     "kind",
+    "code",
     "text",
     "language",
     "given_name",

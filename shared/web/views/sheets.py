@@ -8,6 +8,7 @@ from babel.core import UnknownLocaleError
 
 from shared.web.formats import Formats, formats
 from shared.web.languages import direction
+from shared.web.qr import Qr, qr
 from shared.web.views.cases import CaseView, case_view
 from shared.web.views.forms import FormState
 from shared.web.views.known import Known
@@ -18,7 +19,8 @@ class SheetView:
     """What stands on the sheet. `paragraphs` is empty for one that is to be written by hand.
 
     `sender` are lines; `language` and `direction` are the letter's; `destination` is the country as post offices want
-    it, `day` the day of printing.
+    it, `day` the day of printing. At the address `report` people tell that the letter is posted, and type `code`; `qr`
+    holds both.
     """
 
     case: CaseView
@@ -28,11 +30,16 @@ class SheetView:
     direction: str
     day: str
     destination: str
+    code: str
+    report: str
+    qr: Qr
 
 
-def sheet_view(known: Known, slug: str, form: FormState, *, now: float, language: str) -> SheetView:
+def sheet_view(
+    known: Known, slug: str, form: FormState, *, code: str, report: str, now: float, language: str
+) -> SheetView:
     """The sheet for the case `slug`, which has an address, filled in with what was typed into `form`; nothing of it
-    is checked, and nothing kept.
+    is checked, and nothing kept. `code` names this sheet; at the address `report` people tell that it is posted.
 
     Raises:
         KeyError: there is no such case.
@@ -48,6 +55,9 @@ def sheet_view(known: Known, slug: str, form: FormState, *, now: float, language
         direction=direction(written),
         day=_formats(written, language).date(now),
         destination=_destination(case.address.country, language) if case.address else "",
+        code=code,
+        report=report.partition("://")[2],
+        qr=qr(f"{report}?code={code}"),
     )
 
 
