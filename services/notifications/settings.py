@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
     Mail leaves from `mail_from` through the relay at `smtp_host`, with at most `smtp_connections` connections.
     `smtp_tls` is `tls` from the first byte, `starttls` (required), `auto` (where the relay offers it) or `off`.
     `mail_from_name` stands beside the address where a campaign names no organisation; `mail_imprint` is the postal line
-    at the foot of each mail.
+    at the foot of mails of campaigns that give no postal address.
 
     Where `dkim_key_file` names an RSA key (PEM), mails are signed with it for `dkim_domain`, by default that of
     `mail_from`, under `dkim_selector`. Otherwise DKIM is the relay's business.

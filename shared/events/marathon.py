@@ -34,10 +34,23 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     countries: tuple[str, ...] = ()
 
 
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """How an organisation is reached: `address` by post, line by line.
+
+    `imprint` is what it has to say of itself by law; `privacy` holds links to its data-protection text, by language.
+    """
+
+    email: str = ""
+    address: tuple[str, ...] = ()
+    imprint: Texts = {}
+    privacy: Texts = {}
+
+
 class CampaignChanged(msgspec.Struct, frozen=True, kw_only=True):
     """A campaign as it now is.
 
-    Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one a change.
+    Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one a change. `contact` is there
+    from 1.1 on.
     """
 
     slug: str
@@ -52,6 +65,7 @@ class CampaignChanged(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[str, ...]
     sections: tuple[Section, ...] = ()
     organisation: str = ""
+    contact: Contact | None = None
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,10 @@ import sys
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from playwright.async_api import Page, expect
 
@@ -27,6 +29,8 @@ campaign:
   opens: 2020-01-01T00:00:00Z
   closes: 2100-01-01T00:00:00Z
   goal: 200
+  organisation: A society to test
+  contact: {{email: write@ngo.example, address: [1 Example Street], imprint: {{en: Registered in Example.}}}}
   languages: [en, fr]
   policies: {{one_per: email, confirmation: optional, public_evidence: [confirmed, recorded], public_threshold: 1}}
 cases:
@@ -35,6 +39,8 @@ cases:
     country: FR
     status: detained
     goal: 10
+    address: {{lines: [Sample Case, Hut 3], language: en, country: AQ}}
+    writing: {{languages: [ru], rules: {{en: [At most two pages]}}}}
     story: {{en: A story., fr: Une histoire.}}
     petition: {{slug: free-{slug}, title: {{en: Free the sample., fr: Libérez.}}, text: {{en: Free., fr: Libérez.}}, targets: []}}
   - slug: second-{slug}
@@ -150,6 +156,51 @@ async def test_a_person_writes_a_letter_and_is_thanked(marathon: Marathon, open_
     await send(page)
     await page.wait_for_url("**/thanks/**")
     assert await page.inner_text("h1") == "Thank you."
+
+
+async def test_a_person_prints_a_letter_posts_it_and_says_so(marathon: Marathon, open_page: OpenPage) -> None:
+    page = await open_page(scripts=False)
+    before = await totals_of(marathon)
+    await page.goto(marathon.case)
+    await page.click("text=Write a letter")
+    await page.fill("#text", "The lilac by your window is in flower.")
+    await page.fill("#given_name", "Ana")
+    await page.click("text=Print it, and post it yourself")
+    assert await page.inner_text(".a4 .text p") == "The lilac by your window is in flower."
+    assert "Hut 3" in await page.inner_text(".a4 .to")
+    code = await page.inner_text(".a4 .code")
+    await page.click("text=I posted it")
+    assert await page.input_value("#code") == code
+    for _ in range(2):
+        await fill_in(page, marathon.address("posts"))
+        await send(page)
+        await page.wait_for_url("**/letters/posted/thanks/**")
+        await page.go_back()
+    after = await totals_of(marathon)
+    async with asyncio.timeout(DEADLINE_S):
+        while not after["by_evidence"].get("self_reported"):
+            await asyncio.sleep(0.1)
+            after = await totals_of(marathon)
+    assert after["by_evidence"]["self_reported"] == 1
+    assert after["public_total"] - before["public_total"] == after["total"] - before["total"] - 1
+
+
+async def totals_of(marathon: Marathon) -> dict[str, Any]:
+    """The public document of the campaign."""
+    async with httpx.AsyncClient(timeout=20) as client:
+        answer = await client.get(f"{marathon.running.endpoints()['marathon']}/v1/campaigns/{marathon.slug}/totals")
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+async def test_the_organisation_of_a_campaign_can_be_reached(marathon: Marathon, open_page: OpenPage) -> None:
+    page = await open_page(scripts=False)
+    await page.goto(marathon.case)
+    await page.click("footer >> text=Contact")
+    assert "A society to test" in await page.inner_text("main")
+    assert await page.locator("main a[href='mailto:write@ngo.example']").count() == 1
+    await page.click("footer >> text=Accessibility")
+    assert "axe-core" in await page.inner_text("main")
 
 
 async def test_the_link_in_the_mail_shows_one_button_and_the_button_confirms(

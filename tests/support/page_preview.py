@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from services.marathon.http.pages import pages_router
-from shared.clock import SetClock, rfc3339
+from shared.clock import SetClock, rfc3339, utc
 from shared.events.marathon import TotalsChanged
 from shared.http.client import Clients
 from shared.web.languages import Language
@@ -85,6 +85,9 @@ class Preview:
             marathon_url=origin, petitions_url=origin, letters_url=origin, notifications_url=origin
         )
         self.pages = AnyLanguagePages(service="marathon", origins=origins, folder=Path("services/marathon"))
+        self.mail_pages = AnyLanguagePages(
+            service="notifications", origins=origins, folder=Path("services/notifications")
+        )
         self.app = FastAPI(openapi_url=None)
         self.app.state.clients = Clients((), None)
         for path, answer, method in (
@@ -102,6 +105,7 @@ class Preview:
             ("/pages/{name}", self._page, "GET"),
         ):
             self.app.add_route(path, answer, methods=[method])
+        self.app.router.routes.extend(self.mail_pages.routes)
         self.app.include_router(pages_router(self.pages, stage.samples, stage.clock, self._minutes))
 
     async def _minutes(self, slug: str) -> list[tuple[float, int]]:
@@ -177,11 +181,12 @@ class Preview:
 
     async def _thanks(self, request: Request) -> Response:
         language = self.pages.language(request, ("en", "fr"))
+        posted = request.path_params["receipt"] == "posted"
         view = thanks_view(
             self.stage.samples,
             CASE,
-            kind="letter" if "posted" in request.query_params else "signature",
-            posted="posted" in request.query_params,
+            kind="letter" if posted else "signature",
+            posted=posted,
             receipt=CODE,
             status_address=f"/v1/signatures/{request.path_params['receipt']}",
             counted=False,
@@ -219,6 +224,11 @@ class Preview:
         if name == "failed-letter":
             return self._failed(
                 request, "write.html", dict(TYPED), (("/text", "text.missing"), ("/email", "email.invalid"))
+            )
+        if name == "preferences":
+            kept = SimpleNamespace(suppressed="suppressed" in request.query_params, waiting=2, mailed_at=utc(NOW))
+            return self.mail_pages.response(
+                request, "preferences.html", language, store=False, view=kept, action="/pages/preferences"
             )
         if name == "printed":
             return self._printed(request, CASE, dict(PRINTED))

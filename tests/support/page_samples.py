@@ -12,6 +12,7 @@ from shared.events.marathon import (
     Address,
     CampaignChanged,
     CaseChanged,
+    Contact,
     Correction,
     Petition,
     Policies,
@@ -51,6 +52,12 @@ WRITING: Final = Writing(
         "fr": ("À la main ou imprimé", "2 pages au plus, sans agrafes", "Pas d’argent", "Pas un mot sur l’affaire"),
     },
 )
+CONTACT: Final = Contact(
+    email="write@ngo.example",
+    address=("The organisation", "1 Example Street", "00000 Example"),
+    imprint={"en": "The organisation is registered in Example.", "fr": "L’organisation est inscrite à Exemple."},
+    privacy={"en": "https://ngo.example/privacy"},
+)
 LETTER: Final = """Здравствуйте!
 
 Мы с Вами не знакомы. Я живу в Лионе, преподаю музыку в школе и пишу Вам, чтобы Вы знали: о Вас помнят и здесь, далеко \
@@ -88,6 +95,7 @@ def campaign(**changes: object) -> CampaignChanged:
         "policies": Policies(),
         "cases": tuple(place[0] for place in PLACES),
         "organisation": "The organisation",
+        "contact": CONTACT,
     }
     return CampaignChanged(**{**values, **changes})  # type: ignore[arg-type]
 

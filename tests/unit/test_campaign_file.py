@@ -162,6 +162,22 @@ def test_a_faulty_address_or_rule_is_told_with_its_line(fields: str, path: str) 
     assert text.splitlines()[line - 1].strip().startswith(fields.partition(":")[0])
 
 
+@pytest.mark.parametrize(
+    ("contact", "path"),
+    [
+        ("{email: nowhere}", "campaign.contact.email"),
+        ('{address: ["a\\nb"]}', "campaign.contact.address.0"),
+        ("{imprint: {ar: a}}", "campaign.contact.imprint"),
+        ("{privacy: {en: 'javascript:alert(1)'}}", "campaign.contact.privacy.en"),
+        ("{privacy: {en: 'https://a b'}}", "campaign.contact.privacy.en"),
+        ("{telephone: 1}", "campaign.contact.telephone"),
+    ],
+)
+def test_a_faulty_contact_is_told_with_its_line(contact: str, path: str) -> None:
+    found = faults(changed("  opens:", f"  contact: {contact}\n  opens:"))
+    assert [(line, where) for line, where, _ in found] == [(4, path)]
+
+
 def test_two_cases_need_two_slugs_and_two_petitions() -> None:
     case = GOOD[GOOD.index("  - slug: khaled") :]
     assert [fault[1] for fault in faults(GOOD + case)] == ["cases.1.slug", "cases.1.petition.slug"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from services.marathon.domain.campaign_changes import Import, Stored, conflicts, plan
 from services.marathon.domain.campaign_file import CampaignFile, read
-from shared.events.marathon import CaseChanged
+from shared.events.marathon import CaseChanged, Contact
 
 TEXT = """\
 campaign:
@@ -69,6 +69,15 @@ def test_a_changed_case_raises_its_own_version_and_the_campaigns() -> None:
     changes = plan(file_of(TEXT.replace("His story", "His long story")), STORED)
     assert changes.campaign.version == 2
     assert [(case.slug, case.version) for case in changes.cases] == [("bo", 2)]
+
+
+def test_a_contact_is_part_of_the_campaign() -> None:
+    contact = "contact: {email: write@ngo.example, address: [1 Example Street], imprint: {en: Registered}}"
+    changes = plan(file_of(TEXT.replace("languages: [en]", f"languages: [en]\n  {contact}")), STORED)
+    assert (changes.campaign.version, changes.cases) == (2, ())
+    assert changes.campaign.contact == Contact(
+        email="write@ngo.example", address=("1 Example Street",), imprint={"en": "Registered"}
+    )
 
 
 def test_a_changed_campaign_leaves_its_cases_alone() -> None:

@@ -9,6 +9,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
+import msgspec
 import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
@@ -24,7 +25,7 @@ from services.notifications.settings import EXAMPLE_SENDER, Settings
 from services.notifications.storage.mails import Covered, Leased
 from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
-from shared.events.marathon import CampaignChanged, CaseChanged, Petition, Policies
+from shared.events.marathon import CampaignChanged, CaseChanged, Contact, Petition, Policies
 from shared.events.words import Kind
 from shared.privacy.keys import CampaignKeys
 from shared.privacy.receipts import short_receipt
@@ -250,6 +251,16 @@ def test_every_sentence_of_a_mail_is_in_the_catalogues() -> None:
     for code in set(written()) - {"en"}:
         ids = (entry.id for entry in messages_of(code, TRANSLATIONS) if entry.id)
         assert {one[0] if isinstance(one, (tuple, list)) else one for one in ids} == wanted
+
+
+def test_the_foot_of_a_mail_holds_the_organisations_postal_address(composer: Composer, catalog: Catalog) -> None:
+    contact = Contact(address=("The Society", "1 Example Street"))
+    catalog.campaigns = {"w4r": msgspec.structs.replace(catalog.campaigns["w4r"], contact=contact)}
+    mail = compose(composer, covered(1))
+    body = mail.get_body(("html",))
+    assert body is not None
+    assert "The Society, 1 Example Street" in plain(mail)
+    assert "The Society, 1 Example Street" in body.get_content()
 
 
 def test_what_people_wrote_cannot_become_markup(composer: Composer) -> None:

@@ -21,6 +21,7 @@ from shared.web.views import (
     board_view,
     campaign_view,
     case_view,
+    contact_view,
     home_view,
     problem_view,
     sheet_view,
@@ -58,6 +59,8 @@ def every_page(language: Language) -> dict[str, str]:
         "home": rendered("home.html", language, view=home_view(known, now=NOW, language=code)),
         "campaign": rendered("campaign.html", language, view=campaign_view(known, SLUG, now=NOW, language=code)),
         "how we count": rendered("how-we-count.html", language),
+        "accessibility": rendered("accessibility.html", language),
+        "contact": rendered("contact.html", language, view=contact_view(known, now=NOW, language=code)),
         "your data": rendered("your-data.html", language),
         "link broken": rendered("link-broken.html", language),
     }
@@ -287,6 +290,27 @@ def test_an_address_is_in_its_own_language_with_the_country_as_post_offices_read
     assert '<span lang="ru" dir="auto">Фамилии Имени Отчеству<br>' in sheet()
     assert '<span class="latin" dir="ltr">ALGÉRIE</span>' in sheet("fr")
     assert '<span class="latin" dir="ltr">الجزائر · ALGERIA</span>' in sheet("ar")
+
+
+def test_the_page_of_contacts_says_how_each_organisation_is_reached() -> None:
+    known = samples()
+    known.campaigns["second"] = campaign(slug="second", closes="2027-02-01T00:00:00Z")
+    known.campaigns["silent"] = campaign(slug="silent", organisation="A silent one", contact=None)
+    text = rendered("contact.html", Language("fr"), view=contact_view(known, now=NOW, language="fr"))
+    page = Reading(text)
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert links.count("mailto:write@ngo.example") == 1
+    assert "https://ngo.example/privacy" in links
+    assert "L’organisation est inscrite à Exemple." in text
+    assert "1 Example Street\n00000 Example" in text
+    assert links.index("https://act.example/campaigns/second") < links.index("https://act.example/campaigns/silent")
+    assert text.count("Aucune adresse n’est encore donnée ici.") == 1
+
+
+def test_every_page_leads_to_the_contacts_and_the_accessibility_statement(texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        links = {(attributes["href"] or "").partition("?")[0] for attributes in Reading(text).all("a")}
+        assert {"https://act.example/contact", "https://act.example/accessibility"} <= links, name
 
 
 def test_the_foot_says_where_to_tell_that_the_letter_is_posted() -> None:

@@ -27,7 +27,7 @@ class Announcements:
     """Makes the records of marathon's events; one for a process, because event ids are counted in it."""
 
     def __init__(self) -> None:
-        self._campaign = Envelope("campaign-changed", source=_SOURCE)
+        self._campaign = Envelope("campaign-changed", source=_SOURCE, version="1.1")
         self._case = Envelope("case-changed", source=_SOURCE, version="1.1")
         self._keys = Envelope("campaign-keys-created", source=_SOURCE)
         self._access = Envelope("access-changed", source=_SOURCE)

@@ -17,6 +17,7 @@ from services.marathon.domain.campaign_file import (
     CampaignFile,
     CampaignPart,
     CasePart,
+    ContactPart,
     PetitionPart,
     PoliciesPart,
     WritingPart,
@@ -27,6 +28,7 @@ from shared.events.marathon import (
     Address,
     CampaignChanged,
     CaseChanged,
+    Contact,
     Petition,
     Policies,
     Section,
@@ -163,6 +165,16 @@ def _campaign(file: CampaignFile, before: CampaignChanged | None) -> CampaignCha
             for section in part.sections
         ),
         organisation=part.organisation,
+        contact=None if part.contact is None else _contact(part.contact),
+    )
+
+
+def _contact(part: ContactPart) -> Contact:
+    return Contact(
+        email=part.email or "",
+        address=tuple(part.address),
+        imprint=part.imprint or {},
+        privacy=part.privacy or {},
     )
 
 

@@ -18,9 +18,11 @@ from services.marathon.domain.yaml_lines import Complaint, Parsed, Path, parse
 from shared.clock import parse_rfc3339
 from shared.errors import MilleplumesError
 from shared.events.words import Confirmation, Evidence, OnePer
+from shared.intake import fields
 
 SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+LINK: Final = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 LONGEST_SLUG: Final = 80
 RESERVED_SLUGS: Final = frozenset({"other"})
 LARGEST_FILE: Final = 1024 * 1024
@@ -68,6 +70,18 @@ def _time(value: str) -> str:
     return value
 
 
+def _email(value: str) -> str:
+    if fields.email(value) is not None:
+        raise ValueError("must be an e-mail address")
+    return value
+
+
+def _link(value: str) -> str:
+    if not LINK.fullmatch(value):
+        raise ValueError("must be an address that begins with https://")
+    return value
+
+
 def _one_line(value: str) -> str:
     if "\n" in value or "\t" in value:
         raise ValueError("must be one line: put each line of an address in a text of its own")
@@ -91,6 +105,8 @@ AddressLine = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
 Prose = Annotated[str, Field(max_length=20_000), AfterValidator(_words)]
 Lines = Annotated[dict[Language, Line], Field(min_length=1)]
 Proses = Annotated[dict[Language, Prose], Field(min_length=1)]
+Email = Annotated[str, AfterValidator(_email)]
+Links = Annotated[dict[Language, Annotated[str, Field(max_length=500), AfterValidator(_link)]], Field(min_length=1)]
 Goal = Annotated[int, Field(ge=1, le=10_000_000_000)]
 
 
@@ -119,6 +135,15 @@ class SectionPart(_Part):
     countries: list[Country] = []
 
 
+class ContactPart(_Part):
+    """How the organisation is reached; it stands on the page /contact and at the foot of mails."""
+
+    email: Email | None = None
+    address: Annotated[list[AddressLine], Field(max_length=8)] = []
+    imprint: Proses | None = None
+    privacy: Links | None = None
+
+
 class CampaignPart(_Part):
     """The campaign itself."""
 
@@ -130,6 +155,7 @@ class CampaignPart(_Part):
     goal: Goal | None = None
     languages: Annotated[list[Language], Field(min_length=1, max_length=100)]
     organisation: Line = ""
+    contact: ContactPart | None = None
     policies: PoliciesPart = PoliciesPart()
     sections: Annotated[list[SectionPart], Field(max_length=500)] = []
 
@@ -245,6 +271,7 @@ _ADVICE: Final = {
 _KNOWN_FIELDS: Final[dict[str, list[str]]] = {
     "": list(CampaignFile.model_fields),
     "campaign": list(CampaignPart.model_fields),
+    "contact": list(ContactPart.model_fields),
     "policies": list(PoliciesPart.model_fields),
     "sections": list(SectionPart.model_fields),
     "cases": list(CasePart.model_fields),

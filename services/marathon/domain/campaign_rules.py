@@ -92,6 +92,8 @@ def _languages(file: Value, campaign: dict[str, Value]) -> Iterator[Fault]:
     if not languages:
         return
     texts: list[tuple[Path, Value]] = [(("campaign", "title"), campaign.get("title"))]
+    contact = campaign.get("contact")
+    texts += [(("campaign", "contact", name), _get(contact, name)) for name in ("imprint", "privacy")]
     for place, case in enumerate(_list(_get(file, "cases"))):
         texts += [(("cases", place, name), _get(case, name)) for name in ("story", "summary")]
         texts.append((("cases", place, "writing", "rules"), _get(_get(case, "writing"), "rules")))

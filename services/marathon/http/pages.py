@@ -26,6 +26,7 @@ from shared.web.views import (
     board_view,
     campaign_view,
     case_view,
+    contact_view,
     home_view,
     problem_view,
     write_view,
@@ -65,6 +66,8 @@ def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Min
     router.add_api_route("/cases/{slug}/write", shown.write)
     router.add_api_route("/how-we-count", shown.how_we_count)
     router.add_api_route("/your-data", shown.your_data)
+    router.add_api_route("/accessibility", shown.accessibility)
+    router.add_api_route("/contact", shown.contact)
     router.add_api_route("/{address:path}", shown.nothing)
     return router
 
@@ -190,6 +193,16 @@ class _Shown:
 
     async def your_data(self, request: Request) -> Response:
         return self._pages.response(request, "your-data.html", self._pages.language(request))
+
+    async def accessibility(self, request: Request) -> Response:
+        return self._pages.response(request, "accessibility.html", self._pages.language(request))
+
+    async def contact(self, request: Request) -> Response:
+        if not self._catalog.ready:
+            return problem_page(self._pages, request, 503)
+        language = self._pages.language(request)
+        view = contact_view(self._catalog, now=self._clock.now(), language=language.code)
+        return self._pages.response(request, "contact.html", language, view=view)
 
     async def nothing(self, request: Request, address: str) -> Response:
         """Any other address: a page for a browser, a problem for a program."""

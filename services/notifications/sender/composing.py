@@ -91,7 +91,6 @@ class Composer:
             "direction": direction(view.language),
             "preferences": f"{self._settings.notifications_url}/preferences/{token}?lang={view.language}",
             "unsubscribe": f"{self._unsubscribe(recipient)}?lang={view.language}",
-            "imprint": self._settings.mail_imprint,
         }
         text, html = self._templates[view.language]
         return text.render(values), html.render(values)

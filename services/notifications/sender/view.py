@@ -41,6 +41,7 @@ class View:
     choices: tuple[Choice, ...]
     thanks: str
     organisation: str
+    imprint: str
 
     @property
     def single(self) -> bool:
@@ -69,6 +70,7 @@ class Views:
         cases = {act.case: self._case(act.case) for act in acts}
         case = next(iter(cases.values())) if len(cases) == 1 else None
         organisations = {campaign.organisation for campaign in campaigns}
+        imprints = {", ".join(campaign.contact.address) if campaign.contact else "" for campaign in campaigns}
         safe = any(campaign.policies.safety_mode for campaign in campaigns)
         name = _greeted(acts)
         return View(
@@ -79,6 +81,7 @@ class Views:
             choices=choices,
             thanks=words.thanks(case.name if case is not None else ""),
             organisation=(organisations.pop() if len(organisations) == 1 else "") or self._settings.mail_from_name,
+            imprint=(imprints.pop() if len(imprints) == 1 else "") or self._settings.mail_imprint,
         )
 
     def _choice(self, button: Button, words: Wording, versions: set[bytes], planned_at: datetime) -> Choice:

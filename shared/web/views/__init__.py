@@ -6,6 +6,7 @@ from shared.web.views.acts import ThanksView, TokenView, thanks_view, token_view
 from shared.web.views.board import BoardView, board_view
 from shared.web.views.campaigns import CampaignView, HomeView, campaign_view, home_view
 from shared.web.views.cases import CaseView, case_view, write_view
+from shared.web.views.contacts import ContactView, contact_view
 from shared.web.views.forms import FormState
 from shared.web.views.known import Known
 from shared.web.views.problems import ProblemView, problem_view
@@ -15,6 +16,7 @@ __all__ = [
     "BoardView",
     "CampaignView",
     "CaseView",
+    "ContactView",
     "FormState",
     "HomeView",
     "Known",
@@ -25,6 +27,7 @@ __all__ = [
     "board_view",
     "campaign_view",
     "case_view",
+    "contact_view",
     "home_view",
     "problem_view",
     "sheet_view",
