@@ -13,12 +13,18 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.endpoints import Endpoints
-from tests.support.intakes import Intake, intake, message, plant_and_wait, signature
+from tests.support.intakes import Intake, intake, message, plant_and_wait, posted, signature
 from tests.support.seeding import Seed, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLANTED = "Zyxwvut"
 JSON = {"Content-Type": "application/json"}
+
+DOORS: dict[str, tuple[str, str, Callable[..., dict[str, Any]]]] = {
+    "signatures": ("petitions", "/v1/signatures", signature),
+    "messages": ("letters", "/v1/messages", message),
+    "posted": ("letters", "/v1/messages/posted", posted),
+}
 
 
 @dataclass
@@ -42,11 +48,11 @@ class Door:
         return await self.client.post(self.path, content=content, headers={**JSON, **headers})
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["petitions", "letters"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["signatures", "messages", "posted"])
 async def door(
     platform: Endpoints, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[Door]:
-    service = request.param
+    service, path, make = DOORS[request.param]
     now = time.time()
     seeds = [
         Seed(unique("open"), now),
@@ -54,7 +60,6 @@ async def door(
         Seed(unique("early"), now, opens_in=1_000),
         Seed(unique("keyless"), now, with_keys=False),
     ]
-    path, make = ("/v1/signatures", signature) if service == "petitions" else ("/v1/messages", message)
     async with intake(platform, service, tmp_path_factory.mktemp("intake")) as running, running.client() as client:
         await plant_and_wait(running, seeds[-1], *seeds[:-1])
         yield Door(running, client, path, make, *seeds)

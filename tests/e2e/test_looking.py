@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Page, Response
 
@@ -108,6 +110,54 @@ async def test_an_action_page_is_light(address: str, origin: str, open_page: Ope
         sizes.append(taken["responseBodySize"] + taken["responseHeadersSize"])
     assert 1_000 < sum(sizes) < 50_000
     assert all(answer.url.startswith(origin) for answer in answers)
+
+
+async def test_a_letter_prints_on_one_sheet_with_the_address_in_the_window(origin: str, open_page: OpenPage) -> None:
+    page = await open_page(width=794, scripts=False)
+    await page.goto(f"{origin}/pages/printed")
+    assert sheets(await page.pdf(prefer_css_page_size=True)) == 1
+    await page.emulate_media(media="print")
+    for place in ("header.top", ".print-help", "footer"):
+        assert not await page.locator(place).is_visible()
+    left, top, right, bottom = await millimetres(page, ".a4 .to")
+    assert (left >= 20, top + 0.1 >= 45, right <= 105, bottom <= 92) == (True,) * 4
+    assert (await millimetres(page, ".a4"))[2] == pytest.approx(210, abs=0.5)
+    assert (await millimetres(page, ".a4 .stub"))[3] == pytest.approx(288, abs=1)
+
+
+async def test_a_long_letter_goes_on_with_margins_and_keeps_its_foot_in_one_piece(
+    origin: str, open_page: OpenPage
+) -> None:
+    page = await open_page(width=794, scripts=False)
+    await page.goto(f"{origin}/letters/print/{CASE}")
+    await page.fill("#text", "\n\n".join(["A sentence that is long enough to fill a line of the sheet. " * 4] * 14))
+    await page.click("text=Put it onto the sheet")
+    assert sheets(await page.pdf(prefer_css_page_size=True)) == 2
+    assert await page.input_value("#text") != ""
+    assert await page.locator(".a4 .text p").count() == 15
+    assert await page.locator(".a4 .stub").evaluate("(foot) => getComputedStyle(foot).breakInside") == "avoid"
+
+
+async def test_a_script_only_adds_a_button_that_prints(origin: str, open_page: OpenPage) -> None:
+    page = await open_page()
+    await page.add_init_script("window.print = () => document.body.dataset.printed = 'yes'")
+    await page.goto(f"{origin}/pages/printed")
+    await page.click("[data-print]")
+    assert await page.get_attribute("body", "data-printed") == "yes"
+
+
+def sheets(pdf: bytes) -> int:
+    """How many pages a PDF has."""
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
+
+
+async def millimetres(page: Page, place: str) -> tuple[float, float, float, float]:
+    """Where something stands, in millimetres from the upper left: left, top, right, bottom."""
+    box = await page.locator(place).bounding_box()
+    assert box is not None
+    scale = 25.4 / 96
+    left, top = box["x"] * scale, box["y"] * scale
+    return left, top, left + box["width"] * scale, top + box["height"] * scale
 
 
 async def test_the_button_to_sign_is_under_the_thumb_on_a_phone_and_leaves_when_the_form_comes(

@@ -178,9 +178,11 @@ class PetitionPart(_Part):
 
 
 class AddressPart(_Part):
-    """Where letters go, line by line as on the envelope. The country is the case's where it is not given."""
+    """Where letters go, line by line as on the envelope, whose window shows seven lines. `country` is by default the
+    case's.
+    """
 
-    lines: Annotated[list[AddressLine], Field(min_length=1, max_length=8)]
+    lines: Annotated[list[AddressLine], Field(min_length=1, max_length=7)]
     language: Language
     country: Country | None = None
 
