@@ -87,7 +87,7 @@ class LettersIntake:
     def routers(self) -> list[APIRouter]:
         """The ordinary routes."""
         links = link_routes(self._links, self._form, f"{self._settings.letters_url}/letters")
-        return [messages(self.parts), posted(self.parts), sheets(self.parts), links]
+        return [posted(self.parts), messages(self.parts), sheets(self.parts), links]
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

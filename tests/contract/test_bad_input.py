@@ -260,7 +260,12 @@ async def test_one_idempotency_key_with_another_body_is_a_422(door: Door) -> Non
     check_problem(await door.post(door.good(), **{"Idempotency-Key": "k" * 300}), 422)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+async def test_what_is_posted_to_cannot_be_read(door: Door) -> None:
+    status = 404 if door.path == "/v1/messages/posted" else 405  # it could be the address of a receipt
+    check_problem(await door.client.get(door.path), status)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 async def test_another_method_is_a_405(door: Door, method: str) -> None:
     answer = await door.client.request(method, door.path)
     check_problem(answer, 405)
