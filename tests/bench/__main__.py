@@ -1,9 +1,10 @@
-"""`python -m tests.bench`; QUICK=1 for the short one."""
+"""`python -m tests.bench`; QUICK=1 for the short one, ROWS=single,streams for some rows alone."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Final
 
 import stamina
@@ -13,7 +14,7 @@ from deploy.local.home import PROJECT
 from shared.clock import SystemClock, rfc3339
 from shared.errors import MilleplumesError
 from tests.bench import machine, report, wrk
-from tests.bench.rounds import Bench
+from tests.bench.rounds import Bench, chosen
 
 BUSY: Final = 0.05
 
@@ -27,18 +28,22 @@ def main() -> int:
         console.file.flush()
 
     stamina.instrumentation.set_on_retry_hooks([])
+    began = time.monotonic()
     busy = machine.busy_share()
     if busy > BUSY:
         say(f"{busy:.0%} of this machine is in use already: the figures will be lower than they could be")
     quick = os.environ.get("QUICK", "") not in ("", "0")
+    names = os.environ.get("ROWS", "").replace(",", " ").split()
     try:
-        figures = Bench(wrk.find(), quick, say).run()
+        rows = chosen(quick, names)
+        figures = Bench(wrk.find(), quick, say, rows).run()
     except MilleplumesError as error:
         say(str(error))
         return 1
     report.show(console, figures)
-    report.write(figures, machine.here(), rfc3339(SystemClock().now()), busy=busy, quick=quick)
-    say(f"Written: {report.JSON_FILE.relative_to(PROJECT)}, {report.PAGE.relative_to(PROJECT)}")
+    about = report.About(machine.here(), rfc3339(SystemClock().now()), busy, time.monotonic() - began, quick, names)
+    written = report.write(figures, about)
+    say(f"Written: {', '.join(str(file.relative_to(PROJECT)) for file in written)}")
     return 0 if figures["exact"] else 1
 
 

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.bench.costs import MachineTime
+
 GIB: Final = 1024**3
 
 
@@ -33,18 +35,11 @@ def here() -> Machine:
 
 
 def busy_share(seconds: float = 2.0) -> float:
-    """The share of all cores that is in use while nothing of ours runs, seen for `seconds`: above 0.05 figures suffer.
-
-    Source: proc_stat(5): the first line, in ticks; the fourth and fifth fields are idle and waiting for disks.
-    """
-    before = _ticks()
+    """The share of all cores that is in use while nothing of ours runs, over `seconds`; figures suffer above 0.05."""
+    before = MachineTime.read()
     time.sleep(seconds)
-    spent = [after - first for after, first in zip(_ticks(), before, strict=True)]
-    return 1 - sum(spent[3:5]) / max(1, sum(spent))
-
-
-def _ticks() -> list[int]:
-    return [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    spent = MachineTime.read().since(before)
+    return 1 - spent.unused / spent.total
 
 
 def _processor() -> str:

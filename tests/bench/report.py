@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,10 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.home import PROJECT
+from tests.bench import sketch
 from tests.bench.machine import Machine
+from tests.bench.plots import FOLDER as PLOTTED
+from tests.bench.rows import growth, spike
 
 JSON_FILE: Final = PROJECT / "build" / "bench.json"
 PAGE: Final = PROJECT / "docs" / "benchmarks.md"
+IMAGES: Final = PROJECT / "docs" / "images"
+PLOTS: Final = ((growth.PLOT, "Growth"), (spike.PLOT, "A real spike"))
+"""Each with its heading."""
 METHOD: Final = Path(__file__).with_name("method.md")
 
 
@@ -46,6 +54,11 @@ GOALS: Final[Mapping[str, Goal]] = {
     "single.drain_s": Goal(1, 0.1, more=False),
     "batch100.counted_per_s": Goal(80_000, 150_000),
     "counter.rows_per_s": Goal(80_000, 180_000),
+    "counter20m.rows_per_s": Goal(60_000, 150_000),
+    "growth.cost_ratio_20m": Goal(1.6, 1.1, more=False),
+    "streams.5000_cpu_share": Goal(0.3, 0.1, more=False),
+    "streams.1000_counted_ratio": Goal(0.95, 1),
+    "mail.per_s": Goal(500, 1_500),
     "memory.intake_mb": Goal(130, 90, more=False),
     "memory.counter_mb": Goal(130, 90, more=False),
     "million.seconds": Goal(45, 25, more=False),
@@ -53,19 +66,45 @@ GOALS: Final[Mapping[str, Goal]] = {
 """The table of what to reach."""
 
 
-def write(figures: Mapping[str, float | bool], machine: Machine, measured_at: str, *, busy: float, quick: bool) -> None:
-    """Write both files; `busy` is the share of the machine that others used when it began."""
-    about: dict[str, Any] = {
-        "measured_at": measured_at,
-        "quick": quick,
-        "busy_share_before": round(busy, 3),
-        "machine": machine._asdict(),
+@dataclass(frozen=True, slots=True)
+class About:
+    """What there is to know about a measurement. `busy` is the share of the machine that others used when it began."""
+
+    machine: Machine
+    measured_at: str
+    busy: float
+    took_s: float
+    quick: bool
+    rows: Sequence[str]
+
+    @property
+    def command(self) -> str:
+        """How to have the same again."""
+        rows = f"ROWS={','.join(self.rows)} " if self.rows else ""
+        return f"{'QUICK=1 ' if self.quick else ''}{rows}make bench"
+
+
+def write(figures: Mapping[str, float | bool], about: About) -> list[Path]:
+    """Write the JSON and, of a measurement of all rows, the page and its plots; returns the files written."""
+    document: dict[str, Any] = {
+        "measured_at": about.measured_at,
+        "command": about.command,
+        "quick": about.quick,
+        "took_s": round(about.took_s),
+        "busy_share_before": round(about.busy, 3),
+        "machine": about.machine._asdict(),
     }
     rounded = {name: value if isinstance(value, bool) else _rounded(value) for name, value in figures.items()}
     JSON_FILE.parent.mkdir(parents=True, exist_ok=True)
-    JSON_FILE.write_text(json.dumps({**rounded, **about}, indent=2) + "\n")
+    JSON_FILE.write_text(json.dumps({**rounded, **document}, indent=2) + "\n")
+    if about.rows:
+        return [JSON_FILE]
     PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(_page(figures, machine, measured_at, busy=busy, quick=quick))
+    plots = [] if about.quick else [name for name, _ in PLOTS if (PLOTTED / name).exists()]
+    for name in plots:
+        shutil.copyfile(PLOTTED / name, IMAGES / name)
+    PAGE.write_text(_page(figures, about, plots))
+    return [JSON_FILE, PAGE, *(IMAGES / name for name in plots)]
 
 
 def show(console: Console, figures: Mapping[str, float | bool]) -> None:
@@ -82,16 +121,17 @@ def show(console: Console, figures: Mapping[str, float | bool]) -> None:
     console.print(table)
 
 
-def _page(figures: Mapping[str, float | bool], machine: Machine, measured_at: str, *, busy: float, quick: bool) -> str:
-    command = "QUICK=1 make bench" if quick else "make bench"
+def _page(figures: Mapping[str, float | bool], about: About, plots: Sequence[str]) -> str:
+    machine = about.machine
     cores = f"{machine.cores} cores shared by load generator, Kafka, PostgreSQL and services"
+    day = about.measured_at[:10]
     place = f"{machine.processor}, {cores}, {machine.memory_gib} GiB, {machine.kernel}, Python {machine.python}"
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `{command}` on {measured_at[:10]}. Run it to have your own.",
+        f"Written by `{about.command}` on {day} in {about.took_s / 60:.0f} minutes. Run it to have your own.",
         "",
-        f"Machine: {place}. When it began, others used {busy:.0%} of it.",
+        f"Machine: {place}. When it began, others used {about.busy:.0%} of it.",
         "",
         "## Against what was to be reached",
         "",
@@ -102,8 +142,13 @@ def _page(figures: Mapping[str, float | bool], machine: Machine, measured_at: st
         if name in figures:
             value = figures[name]
             lines.append(f"| `{name}` | {_text(value)} | {goal.must:,g} | {goal.aim:,g} | {goal.verdict(value)} |")
-    lines += ["", "## Everything that was measured", "", "| figure | measured |", "|---|---:|"]
-    lines += [f"| `{name}` | {_text(value)} |" for name, value in figures.items()]
+    for name, title in PLOTS:
+        if name in plots:
+            lines += ["", f"## {title}", "", f"![{title}](images/{name})"]
+    lines += ["", *sketch.text(sketch.parts(figures)), "## Everything that was measured", ""]
+    lines += ["| figure | measured |", "|---|---:|"]
+    measured = {name: value for name, value in figures.items() if not name.startswith("sketch.")}
+    lines += [f"| `{name}` | {_text(value)} |" for name, value in measured.items()]
     return "\n".join([*lines, "", METHOD.read_text()])
 
 

@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -29,7 +29,22 @@ DATABASE: Final = "bench"
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.05
+COUNT_APART_SECONDS: Final = 0.2
+QUIET_SECONDS: Final = 1.5
+DRAIN_SECONDS: Final = 180.0
 UVICORN: Final = ("uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
+
+
+Variant = Literal["tutorial", "quiet", "acked", "one_process"]
+"""FastStream as in its tutorial; without its log; acknowledging after each message; in the web's process."""
+
+
+class Streamed(NamedTuple):
+    """`counted_per_s` is what was taken over the time until the last of it was counted, `drain_s` after the load."""
+
+    accepted_per_s: float
+    counted_per_s: float
+    drain_s: float
 
 
 class Rivals:
@@ -55,20 +70,39 @@ class Rivals:
             raise StandError(f"FastAPI and asyncpg stored {stored:,} of {seen.people:,} people")
         return seen.answered / seen.seconds
 
-    async def faststream_per_s(
-        self, stand: Stand, *, connections: int, seconds: float, quiet: bool = False
-    ) -> tuple[float, float]:
-        """Signatures a second that the FastStream tutorial takes, and that it counts while it takes them.
+    async def faststream(self, stand: Stand, variant: Variant, *, connections: int, seconds: float) -> Streamed:
+        """What a FastStream program takes in `seconds`, and how long it is until the last of it is counted.
 
-        `quiet` leaves out the lines that FastStream logs for each message.
+        Raises:
+            StandError: it lost some, or does not come to an end.
         """
-        self._environment["QUIET"] = "1" if quiet else ""
-        counter = (sys.executable, "-m", "tests.bench.baselines.faststream_tutorial")
-        async with self._running(counter), self._running(self._web("faststream_tutorial:web")):
+        programs = _faststream_programs(variant, self._web)
+        self._environment["QUIET"] = "1" if variant == "quiet" else ""
+        self._environment["ACKED"] = "1" if variant == "acked" else ""
+        async with AsyncExitStack() as running:
+            for argv in programs:
+                await running.enter_async_context(self._running(argv))
             await self._until_counting(stand)
-            seen, rows = await self._load(stand, connections=connections, seconds=seconds)
-        # Rows are of distinct people; the handler has seen the repeats between them too.
-        return seen.answered / seen.seconds, rows * seen.issued / seen.people / seen.seconds
+            before = await self._rows()
+            seen, _ = await self._load(stand, connections=connections, seconds=seconds)
+            drain_s = await self._drained()
+            stored = await self._rows() - before
+        if not seen.people - connections <= stored <= seen.people:
+            raise StandError(f"FastStream ({variant}) counted {stored:,} of {seen.people:,} people")
+        whole = seen.seconds + drain_s
+        return Streamed(seen.answered / seen.seconds, seen.answered / whole, drain_s)
+
+    async def _drained(self) -> float:
+        """Seconds from now until the last new row, which none follows for a while."""
+        began = last = time.monotonic()
+        rows = await self._rows()
+        while (now := time.monotonic()) - last < QUIET_SECONDS:
+            if now - began > DRAIN_SECONDS:
+                raise StandError("a FastStream program does not come to an end")
+            await asyncio.sleep(COUNT_APART_SECONDS)
+            if (found := await self._rows()) != rows:
+                rows, last = found, time.monotonic()
+        return last - began
 
     def _web(self, app: str) -> tuple[str, ...]:
         place = ("--host", HOST, "--port", str(self._port))
@@ -131,6 +165,12 @@ class Rivals:
             yield
         finally:
             await _end(process)
+
+
+def _faststream_programs(variant: Variant, web: Callable[[str], tuple[str, ...]]) -> list[tuple[str, ...]]:
+    if variant == "one_process":
+        return [web("faststream_in_fastapi:web")]
+    return [(sys.executable, "-m", "tests.bench.baselines.faststream_tutorial"), web("faststream_tutorial:web")]
 
 
 @asynccontextmanager

@@ -17,20 +17,27 @@ import yaml
 from aiokafka import AIOKafkaConsumer
 
 from deploy.demo.commands import Mille
-from deploy.local.endpoints import Endpoints
+from deploy.local.endpoints import Endpoints, RunningProcess
 from shared.clock import SystemClock, rfc3339
 from shared.errors import MilleplumesError
+from shared.events.words import Confirmation
 from shared.topics import SIGNATURES
-from tests.bench.processes import cpu_seconds
+from tests.bench.costs import Reading
+from tests.bench.processes import cpu_seconds, resident_mb
 from tests.bench.wrk import Wrk
 
 DAY: Final = 24 * 60 * 60
 DRAIN_SECONDS: Final = 300.0
 QUIET_SECONDS: Final = 1.0
-POLL_SECONDS: Final = 0.005
+POLL_SECONDS: Final = 0.01
+QUIETLY_SECONDS: Final = 0.1
+"""Each look costs broker, server and bench some of the CPU that is measured: it is taken seldom."""
 BOARD_SECONDS: Final = 30.0
+BOARD_APART_SECONDS: Final = 0.05
 
-_NEXT = "SELECT coalesce(sum(next), 0)::bigint FROM positions WHERE topic = $1"
+_NEXT = "SELECT partition, next FROM positions WHERE topic = $1"
+_STORED = "SELECT count(*) FROM signatures"
+_WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 _ROWS = """
 SELECT count(*) FROM signatures JOIN dimensions ON dimensions.id = signatures.dimensions WHERE campaign = $1
 """
@@ -64,14 +71,18 @@ class Stand:
         petitions: asyncpg.Connection,
         marathon: asyncpg.Connection,
         consumer: AIOKafkaConsumer,
+        *,
+        confirmation: Confirmation,
     ) -> None:
         self.at = at
         self.wrk = wrk
+        self.confirmation = confirmation
         self.campaign = f"bench-{time.time_ns() // 1_000_000:x}"
         self.petition = f"{self.campaign}-petition"
         self.began = rfc3339(SystemClock().now())
         self.api_key = ""
         self._tags = 0
+        self.memory_at_rest = self.memory()
         self._petitions = petitions
         self._marathon = marathon
         self._consumer = consumer
@@ -87,7 +98,7 @@ class Stand:
         mille = Mille(home)
         with TemporaryDirectory(prefix="mille-bench-") as folder:
             file = Path(folder) / "campaign.yaml"
-            file.write_text(_campaign_file(self.campaign, self.petition))
+            file.write_text(_campaign_file(self.campaign, self.petition, self.confirmation))
             await mille.output("campaigns", "import", str(file))
         printed = await mille.output("keys", "create", "--campaign", self.campaign, "--scope", "signatures:batch")
         self.api_key = printed.split()[-1]
@@ -96,13 +107,21 @@ class Stand:
         """The process ids of a role."""
         return [p["pid"] for p in self.at["processes"] if (p["service"], p["role"]) == (service, role)]
 
-    def cpu(self) -> dict[str, float]:
-        """CPU seconds used so far, by part of the system."""
+    def costs(self) -> Reading:
+        """What each part of the system has cost so far."""
         used = {name: cpu_seconds(pid) for name, pid in self.at["platform"].items()}
         for process in self.at["processes"]:
-            name = f"{process['service']}-{process['role']}"
+            name = _short(process)
             used[name] = used.get(name, 0.0) + cpu_seconds(process["pid"])
-        return used
+        return Reading(used)
+
+    def memory(self) -> dict[str, float]:
+        """Resident MiB of the largest process of each role now."""
+        largest: dict[str, float] = {}
+        for process in self.at["processes"]:
+            name = _short(process)
+            largest[name] = max(largest.get(name, 0.0), resident_mb(process["pid"]))
+        return largest
 
     async def metrics(self, service: str, role: str) -> str:
         """The metrics of all processes of a role, one after the other."""
@@ -119,29 +138,46 @@ class Stand:
 
     async def counted(self) -> int:
         """Records of the topic that have become rows, or repeats of them."""
-        return int(await self._petitions.fetchval(_NEXT, SIGNATURES.name))
+        return sum((await self.positions()).values())
+
+    async def positions(self) -> dict[int, int]:
+        """The next offset to be counted of each partition."""
+        return {row["partition"]: row["next"] for row in await self._petitions.fetch(_NEXT, SIGNATURES.name)}
+
+    async def stored(self) -> int:
+        """All rows of signatures, of whatever campaign."""
+        return int(await self._petitions.fetchval(_STORED))
+
+    async def wal_bytes(self) -> int:
+        """How much PostgreSQL has written to its log ahead of its tables, in all."""
+        return int(await self._petitions.fetchval(_WAL))
 
     async def drained(self) -> float:
         """Wait until every record is counted and no more come; seconds from now until the last was.
 
-        Requests that were under way when the load stopped still come in after it, so what counts is what stays.
+        Requests that were under way when the load stopped still come in after it, so what counts is what stays. Only
+        the positions are asked for while there is something left to count.
 
         Raises:
             StandError: not within five minutes.
         """
         began = time.monotonic()
-        reached: float | None = None
-        end = -1
-        while reached is None or time.monotonic() - reached < QUIET_SECONDS:
+        while True:
             appended = await self.appended()
-            if await self.counted() < appended:
-                reached = None
-            elif reached is None or appended != end:
-                reached, end = time.monotonic(), appended
-            if time.monotonic() - began > DRAIN_SECONDS:
-                raise StandError(f"{appended - await self.counted():,} records were never counted")
+            await self._until_counted(appended, began + DRAIN_SECONDS)
+            reached = time.monotonic()
+            while time.monotonic() - reached < QUIET_SECONDS:
+                await asyncio.sleep(QUIETLY_SECONDS)
+                if await self.appended() != appended:
+                    break
+            else:
+                return reached - began
+
+    async def _until_counted(self, appended: int, deadline: float) -> None:
+        while (counted := await self.counted()) < appended:
+            if time.monotonic() > deadline:
+                raise StandError(f"{appended - counted:,} records were never counted")
             await asyncio.sleep(POLL_SECONDS)
-        return reached - began
 
     async def follow_board(self, seen: list[tuple[float, int]]) -> None:
         """Note in `seen` when the public total became what, until cancelled."""
@@ -149,13 +185,21 @@ class Stand:
             shown = await self._board()
             if not seen or seen[-1][1] != shown:
                 seen.append((time.monotonic(), shown))
-            await asyncio.sleep(POLL_SECONDS * 4)
+            await asyncio.sleep(BOARD_APART_SECONDS)
 
     async def tallied(self) -> Tallied:
         """What table, ledger and board say, once the board shows the table's number or has had time to."""
-        rows = int(await self._petitions.fetchval(_ROWS, self.campaign))
+        rows = await self.rows()
         board = await self.board_shows(rows)
-        return Tallied(rows, int(await self._marathon.fetchval(_LEDGER, self.campaign)), board)
+        return Tallied(rows, await self.in_ledger(), board)
+
+    async def rows(self) -> int:
+        """The campaign's rows."""
+        return int(await self._petitions.fetchval(_ROWS, self.campaign))
+
+    async def in_ledger(self) -> int:
+        """The campaign's total as the ledger has it."""
+        return int(await self._marathon.fetchval(_LEDGER, self.campaign))
 
     async def board_shows(self, total: int) -> int:
         """Wait until the public total is `total`, at most half a minute; the total shown last."""
@@ -164,7 +208,7 @@ class Stand:
             shown = await self._board()
             if shown == total or time.monotonic() > deadline:
                 return shown
-            await asyncio.sleep(POLL_SECONDS * 4)
+            await asyncio.sleep(BOARD_APART_SECONDS)
 
     async def _board(self) -> int:
         answer = await self.http.get(f"{self.at['marathon']}/v1/campaigns/{self.campaign}/totals")
@@ -173,14 +217,14 @@ class Stand:
 
 
 @asynccontextmanager
-async def stand(at: Endpoints, home: Path, wrk: Wrk) -> AsyncIterator[Stand]:
-    """A stand with a campaign of its own."""
+async def stand(at: Endpoints, home: Path, wrk: Wrk, *, confirmation: Confirmation = "none") -> AsyncIterator[Stand]:
+    """A stand with a campaign of its own, which asks for `confirmation`."""
     consumer = AIOKafkaConsumer(SIGNATURES.name, bootstrap_servers=at["kafka"], enable_auto_commit=False)
     await consumer.start()
     consumer.pause(*consumer.assignment())
     petitions = await asyncpg.connect(at["databases"]["petitions"], timeout=10)
     marathon = await asyncpg.connect(at["databases"]["marathon"], timeout=10)
-    made = Stand(at, wrk, petitions, marathon, consumer)
+    made = Stand(at, wrk, petitions, marathon, consumer, confirmation=confirmation)
     try:
         await made.import_campaign(home)
         yield made
@@ -191,7 +235,15 @@ async def stand(at: Endpoints, home: Path, wrk: Wrk) -> AsyncIterator[Stand]:
         await consumer.stop()
 
 
-def _campaign_file(campaign: str, petition: str) -> str:
+def _short(process: RunningProcess) -> str:
+    """A part's short name: what belongs to signatures is named by its role alone."""
+    service, role = process["service"], process["role"]
+    if service == "petitions":
+        return role
+    return service if role == "all" else f"{service}-{role}"
+
+
+def _campaign_file(campaign: str, petition: str, confirmation: Confirmation) -> str:
     now = SystemClock().now()
     document = {
         "campaign": {
@@ -201,7 +253,7 @@ def _campaign_file(campaign: str, petition: str) -> str:
             "closes": rfc3339(now + DAY),
             "goal": 10_000_000,
             "languages": ["en", "fr"],
-            "policies": {"confirmation": "none", "public_threshold": 1},
+            "policies": {"confirmation": confirmation, "public_threshold": 1},
         },
         "cases": [
             {

@@ -28,8 +28,9 @@ def observed(*values: float) -> str:
 
 def seen(**changes: float) -> Seen:
     fields = {"requests": 1000, "refused": 0, "broken": 0, "timeouts": 0, "issued": 1010, "people": 909}
+    more = {"late_p99_ms": 0.0, "owed": 0, "cpu_s": 0.5, "bytes": 100_000}
     times = {"seconds": 1.0, "p50_ms": 1.0, "p99_ms": 1.0, "p999_ms": 1.0}
-    return Seen(**{**fields, **times, **changes})  # type: ignore[arg-type]
+    return Seen(**{**fields, **more, **times, **changes})  # type: ignore[arg-type]
 
 
 def test_a_quantile_counts_only_what_came_between_the_readings() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.bench.load import Load, host_of
-from tests.bench.rows.posts import exact
+from tests.bench.rows.posts import GENERATOR, each, exact
 from tests.bench.stand import Stand
 
 SCRIPT: Final = "batches.lua"
@@ -35,10 +35,11 @@ def load(stand: Stand, *, size: int, seconds: float) -> Load:
 
 async def measure(stand: Stand, *, size: int, seconds: float) -> Batches:
     """Load the intake with batches for `seconds`, then wait until everything is counted and on the board."""
-    before, appended, cpu = await stand.tallied(), await stand.appended(), stand.cpu()
+    before, appended = await stand.tallied(), await stand.appended()
+    start = stand.costs()
     seen = await load(stand, size=size, seconds=seconds).run()
     drain_s = await stand.drained()
-    used = {name: value - cpu.get(name, 0.0) for name, value in stand.cpu().items()}
+    used = stand.costs().used(start) | {GENERATOR: seen.cpu_s}
     taken = await stand.appended() - appended
     after = await stand.tallied()
     return Batches(
@@ -46,7 +47,7 @@ async def measure(stand: Stand, *, size: int, seconds: float) -> Batches:
         counted_per_s=taken / (seen.seconds + drain_s),
         p99_ms=seen.p99_ms,
         drain_s=drain_s,
-        cpu_us={name: value / max(1, taken) * 1e6 for name, value in used.items()},
+        cpu_us=each(used, taken),
         actions=taken,
         exact=seen.clean and exact(seen, before, after, taken, open_at_end=CONNECTIONS, actions=size),
     )

@@ -11,65 +11,91 @@ from functools import partial
 from typing import Final
 
 from tests.bench.rows import batches
-from tests.bench.stand import Stand, StandError
+from tests.bench.rows.posts import each
+from tests.bench.stand import Stand, StandError, Tallied
 
 BATCH: Final = 1000
 LOAD_SECONDS: Final = 300.0
 WAKE_SECONDS: Final = 120.0
-POLL_SECONDS: Final = 0.005
+POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One run: records a second from the first move of the stored position to the last."""
+    """One run: records a second from the moment at which every partition had moved to the last record.
+
+    `cpu_us` is CPU microseconds for each record by part of the system, `wal_bytes` what PostgreSQL wrote to its log.
+    """
 
     rows_per_s: float
     cpu_us: dict[str, float]
+    wal_bytes: float
     records: int
     exact: bool
+
+    @property
+    def cost_us(self) -> float:
+        """What counting costs: the counter's CPU and PostgreSQL's."""
+        return self.cpu_us["counter"] + self.cpu_us["postgres"]
 
 
 async def measure(stand: Stand, *, records: int) -> Counted:
     """Put at least `records` records on the topic while the counters stand still, then let them go.
 
-    The clock runs from the position's first move, so that joining the group again is no part of the figure.
+    The clock runs from the moment at which every partition has moved: joining the group anew is no part of the figure.
     """
+    before = await _settled(stand)
     counters = stand.pids("petitions", "counter")
     for pid in counters:
         os.kill(pid, signal.SIGSTOP)
     try:
-        start = await stand.counted()
-        await _fill(stand, await stand.appended() + records)
+        start = await stand.positions()
+        people = await _fill(stand, await stand.appended() + records)
     finally:
         for pid in counters:
             os.kill(pid, signal.SIGCONT)
-    cpu = stand.cpu()
-    first, began = await _first_move(stand, start)
+    costs, wal = stand.costs(), await stand.wal_bytes()
+    first, began = await _all_moved(stand, start)
     seconds = time.monotonic() - began + await stand.drained()
-    used = {name: value - cpu.get(name, 0.0) for name, value in stand.cpu().items()}
-    end = await stand.counted()
+    used, wal = stand.costs().used(costs), await stand.wal_bytes() - wal
+    counted = await stand.counted() - sum(start.values())
+    after = await _settled(stand)
+    open_at_end = BATCH * batches.CONNECTIONS
     return Counted(
-        rows_per_s=(end - first) / seconds,
-        cpu_us={name: value / (end - start) * 1e6 for name, value in used.items()},
-        records=end - start,
-        exact=(await stand.tallied()).agree,
+        rows_per_s=(counted - (first - sum(start.values()))) / seconds,
+        cpu_us=each(used, counted),
+        wal_bytes=wal / counted,
+        records=counted,
+        exact=_moved_alike(before, after) and people - open_at_end <= after.rows - before.rows <= people,
     )
 
 
-async def _fill(stand: Stand, until: int) -> None:
+async def _settled(stand: Stand) -> Tallied:
+    """What rows, ledger and board say once the board shows what the ledger has. Rows may have been emptied before."""
+    ledger = await stand.in_ledger()
+    return Tallied(await stand.rows(), ledger, await stand.board_shows(ledger))
+
+
+def _moved_alike(before: Tallied, after: Tallied) -> bool:
+    return after.rows - before.rows == after.cells - before.cells == after.board - before.board
+
+
+async def _fill(stand: Stand, until: int) -> int:
+    """Fill the topic; how many different people were sent."""
     load = batches.load(stand, size=BATCH, seconds=LOAD_SECONDS)
     seen = await load.run_until(partial(stand.holds, until))
     if not seen.clean:
         raise StandError("the intake refused batches while the counters stood still")
+    return seen.people
 
 
-async def _first_move(stand: Stand, start: int) -> tuple[int, float]:
-    """The position after its first move, and when that was seen."""
+async def _all_moved(stand: Stand, start: dict[int, int]) -> tuple[int, float]:
+    """How many records are counted when every partition has moved, and when that was seen."""
     deadline = time.monotonic() + WAKE_SECONDS
     while True:
-        position = await stand.counted()
-        if position > start:
-            return position, time.monotonic()
+        positions = await stand.positions()
+        if all(positions[partition] > stood for partition, stood in start.items()):
+            return sum(positions.values()), time.monotonic()
         if time.monotonic() > deadline:
             raise StandError("the counters did not go on")
         await asyncio.sleep(POLL_SECONDS)

@@ -1,37 +1,44 @@
-"""Resident memory of intake and counter after millions of actions."""
+"""Resident memory of each process at rest, under load, and after millions of actions: it must not grow with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from tests.bench.processes import resident_mb
-from tests.bench.rows import batches
-from tests.bench.stand import Stand
+from tests.bench.figures import Figures
+from tests.bench.rows import batches, posts
+from tests.bench.turn import CONNECTIONS, Turn
 
 ACTIONS: Final = 5_000_000
-BATCH: Final = 100
-LIMIT_SECONDS: Final = 600.0
+BATCH: Final = 1_000
+LIMIT_SECONDS: Final = 300.0
+LOAD_SECONDS: Final = 8.0
+LOOK_AFTER_SECONDS: Final = 6.0
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """MiB of the largest process of each role, after `actions` actions."""
-
-    intake_mb: float
-    counter_mb: float
-    actions: int
-
-
-async def measure(stand: Stand) -> Memory:
-    """Add what is missing to five million actions on the topic, then read."""
+async def measure(turn: Turn) -> Figures:
+    """Read, load, read, add what is missing to five million actions on the topic, read."""
+    stand = turn.ours
+    turn.say("Memory under load, and after five million actions")
+    loaded = asyncio.create_task(posts.load(stand, connections=CONNECTIONS, seconds=LOAD_SECONDS).run())
+    await asyncio.wait((loaded,), timeout=LOOK_AFTER_SECONDS)
+    under_load = stand.memory()
+    await loaded
     if not await stand.holds(ACTIONS):
         load = batches.load(stand, size=BATCH, seconds=LIMIT_SECONDS)
         await load.run_until(partial(stand.holds, ACTIONS))
     await stand.drained()
-    return Memory(_largest(stand, "intake"), _largest(stand, "counter"), await stand.appended())
+    after = stand.memory()
+    return {
+        **_named("", after),
+        **_named("_at_rest", stand.memory_at_rest),
+        **_named("_under_load", under_load),
+        "memory.actions": float(await stand.appended()),
+        "memory.exact": (await stand.tallied()).agree,
+    }
 
 
-def _largest(stand: Stand, role: str) -> float:
-    return max(resident_mb(pid) for pid in stand.pids("petitions", role))
+def _named(when: str, found: Mapping[str, float]) -> Figures:
+    return {f"memory.{name}{when}_mb": value for name, value in found.items()}

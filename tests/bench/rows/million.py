@@ -9,8 +9,8 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from tests.bench.load import Load, host_of
-from tests.bench.rows.posts import SCRIPT, exact
+from tests.bench.rows import posts
+from tests.bench.rows.posts import exact
 from tests.bench.stand import Stand
 
 MILLION: Final = 1_000_000
@@ -29,9 +29,7 @@ class Million:
 async def measure(stand: Stand) -> Million:
     """Post until a million records stand on the topic, then wait for the board."""
     before, appended = await stand.tallied(), await stand.appended()
-    url = stand.at["petitions"]
-    arguments = (stand.petition, stand.new_tag(), host_of(url))
-    load = Load(stand.wrk, url, SCRIPT, arguments, connections=CONNECTIONS, seconds=LIMIT_SECONDS)
+    load = posts.load(stand, connections=CONNECTIONS, seconds=LIMIT_SECONDS)
     shown: list[tuple[float, int]] = []
     began = time.monotonic()
     seen = await load.run_until(partial(stand.holds, appended + MILLION))

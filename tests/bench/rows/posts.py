@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tests.bench.costs import Shares, shares
 from tests.bench.histogram import buckets, quantile
 from tests.bench.load import Load, Seen, host_of
 from tests.bench.stand import Stand, Tallied
@@ -12,11 +13,16 @@ from tests.bench.stand import Stand, Tallied
 SCRIPT: Final = "signatures.lua"
 COUNTED_AFTER: Final = "accept_to_count_seconds"
 """The counter's histogram of the time from acceptance to count."""
+GENERATOR: Final = "wrk"
 
 
 @dataclass(frozen=True, slots=True)
 class Posts:
-    """One run. `cpu_us` is CPU microseconds for each action by part of the system, drained backlog included."""
+    """One run.
+
+    `cpu_us` is CPU microseconds for each action by part of the system, drained backlog included; the load generator and
+    the bench are parts. `shares` is of the time while load was made.
+    """
 
     accepted_per_s: float
     counted_per_s: float
@@ -26,19 +32,27 @@ class Posts:
     drain_s: float
     accept_to_count_p99_ms: float
     cpu_us: dict[str, float]
+    shares: Shares
     actions: int
     exact: bool
 
 
-async def measure(stand: Stand, *, connections: int, seconds: float) -> Posts:
-    """Load the intake for `seconds` over `connections`, then wait until everything is counted and on the board."""
-    before, appended, cpu = await stand.tallied(), await stand.appended(), stand.cpu()
-    histogram = buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER)
+def load(stand: Stand, *, connections: int, seconds: float) -> Load:
+    """The load of single posts of new people and some repeats."""
     url = stand.at["petitions"]
     arguments = (stand.petition, stand.new_tag(), host_of(url))
-    seen = await Load(stand.wrk, url, SCRIPT, arguments, connections=connections, seconds=seconds).run()
+    return Load(stand.wrk, url, SCRIPT, arguments, connections=connections, seconds=seconds)
+
+
+async def measure(stand: Stand, *, connections: int, seconds: float) -> Posts:
+    """Load the intake for `seconds` over `connections`, then wait until everything is counted and on the board."""
+    before, appended = await stand.tallied(), await stand.appended()
+    histogram = buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER)
+    start = stand.costs()
+    seen = await load(stand, connections=connections, seconds=seconds).run()
+    loaded = stand.costs()
     drain_s = await stand.drained()
-    used = {name: value - cpu.get(name, 0.0) for name, value in stand.cpu().items()}
+    used = stand.costs().used(start) | {GENERATOR: seen.cpu_s}
     delay = quantile(0.99, histogram, buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER))
     taken = await stand.appended() - appended
     after = await stand.tallied()
@@ -50,10 +64,16 @@ async def measure(stand: Stand, *, connections: int, seconds: float) -> Posts:
         p999_ms=seen.p999_ms,
         drain_s=drain_s,
         accept_to_count_p99_ms=delay * 1000,
-        cpu_us={name: value / max(1, taken) * 1e6 for name, value in used.items()},
+        cpu_us=each(used, taken),
+        shares=shares(start, loaded, seen.cpu_s),
         actions=taken,
         exact=seen.clean and exact(seen, before, after, taken, open_at_end=connections),
     )
+
+
+def each(used_s: dict[str, float], actions: int) -> dict[str, float]:
+    """CPU microseconds for each of `actions`, by part."""
+    return {name: value / max(1, actions) * 1e6 for name, value in used_s.items()}
 
 
 def exact(seen: Seen, before: Tallied, after: Tallied, taken: int, *, open_at_end: int, actions: int = 1) -> bool:
