@@ -113,7 +113,7 @@ def show(console: Console, figures: Mapping[str, float | bool]) -> None:
     table.add_column("figure", min_width=max(map(len, figures)), no_wrap=True)
     for head in ("measured", "must", "aim"):
         table.add_column(head, justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name, value in figures.items():
         goal = GOALS.get(name)
         goals = (f"{goal.must:,g}", f"{goal.aim:,g}", goal.verdict(value)) if goal else ("", "", "")

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 import httpx
+from aiokafka.errors import KafkaError
 
 from shared.errors import MilleplumesError, SetupError
 from tests.bench import platforms, sketch
@@ -18,7 +19,16 @@ from tests.bench.rows import bulk, growth, mail, memory, singles, spike, streams
 from tests.bench.turn import FULL, QUICK, Lengths, Say, Turn
 from tests.bench.wrk import Wrk
 
-FAILURES: Final = (MilleplumesError, httpx.HTTPError, asyncpg.PostgresError, OSError, TimeoutError)
+FAILURES: Final = (
+    MilleplumesError,
+    httpx.HTTPError,
+    KafkaError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+"""What may happen to a row without ending the others."""
 
 
 class Row(NamedTuple):
@@ -80,11 +90,18 @@ class Bench:
 
         Raises:
             InterruptedBench: Ctrl-C.
-            SetupError: a platform does not come up.
+            SetupError: the first platform does not come up or does not stay up.
         """
         figures: Figures = {}
-        for kind, rows in groupby(self.rows, key=lambda row: row.kind):
-            platforms.bring_up(kind, self.wrk, self._lengths, self.say, self._work(list(rows), figures))
+        for kind, group in groupby(self.rows, key=lambda row: row.kind):
+            rows = list(group)
+            try:
+                platforms.bring_up(kind, self.wrk, self._lengths, self.say, self._work(rows, figures))
+            except SetupError as error:
+                if not figures:
+                    raise
+                self.say(f"{', '.join(row.name for row in rows)}: {error}")
+                figures |= {f"{row.name}.exact": False for row in rows}
         figures |= sketch.figures_of(sketch.parts(figures))
         return figures | {"exact": all(value for name, value in figures.items() if name.endswith("exact"))}
 
