@@ -15,6 +15,8 @@ COLOURS: Final = ("#2166ac", "#e08214", "#b2182b", "#1b7837")
 WIDTH: Final = 640
 HEIGHT: Final = 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 96, 34, 34
+APART: Final = 36
+"""Between two values beside their dots, so that they do not cover each other."""
 GRID: Final = "#8888"
 TEXT: Final = "#777"
 
@@ -106,9 +108,12 @@ def _line(line: Line, colour: str, places: Sequence[tuple[float, float]], *, dot
     way = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     drawn = [f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-width="1.5"/>']
     if dots:
+        free = 0.0
         for (x, y), (_, value) in zip(places, line.points, strict=True):
             drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-            drawn.append(_text(x, y - 8, f"{value:.3g}", anchor="middle"))
+            if x >= free:
+                drawn.append(_text(x, y - 8, f"{value:.3g}", anchor="middle"))
+                free = x + APART
     return drawn
 
 
