@@ -63,8 +63,11 @@ async def fill(url: str, start: int, end: int) -> None:
         await _on_one(url, (_INDEX.format(full=PAGES_FULL), _LOCK, *_SETTLE))
 
 
-async def keep_one_row(url: str) -> None:
-    """Empty the tables but for one row of each, the pattern for those to come."""
+async def keep_one_row(url: str, *, known: bool = False) -> None:
+    """Empty the tables but for one row of each, the pattern for those to come.
+
+    The server knows as little about them then as of new tables; or, if they are to be `known`, that they are tiny.
+    """
     kept = ("signatures", "submissions")
     async with asyncio.timeout(LIMIT_SECONDS):
         await _on_one(
@@ -73,7 +76,7 @@ async def keep_one_row(url: str) -> None:
                 *(f"CREATE TEMPORARY TABLE kept_{table} AS SELECT * FROM {table} LIMIT 1" for table in kept),  # noqa: S608
                 _EMPTY,
                 *(f"INSERT INTO {table} SELECT * FROM kept_{table}" for table in kept),  # noqa: S608  tables of ours
-                *_SETTLE,
+                *(_SETTLE if known else _SETTLE[-1:]),
             ),
         )
 

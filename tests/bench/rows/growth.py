@@ -19,6 +19,7 @@ from tests.bench.turn import Turn
 MILLION: Final = 1_000_000
 WAITING: Final = 2 * MILLION
 LESS_WAITING: Final = MILLION
+FEW_WAITING: Final = 300_000
 LARGE: Final = 20
 STEPS: Final = (0, 1, 10, LARGE)
 """Millions of rows that are stored already."""
@@ -55,12 +56,17 @@ async def ladder(turn: Turn) -> Figures:
 
 
 async def two_members(turn: Turn) -> Figures:
-    """Two counters beside the rows that the ladder left, then on an empty table."""
+    """Two counters beside the rows that the ladder left, on an empty table, and where statistics mislead the planner."""
     stand = turn.ours
     large = await _counted(stand, turn, WAITING, f"two counters, {LARGE} million rows stored")
     await filling.keep_one_row(_petitions(stand))
     empty = await _counted(stand, turn, WAITING, "two counters, an empty table")
+    await filling.keep_one_row(_petitions(stand), known=True)
+    misled = await _counted(stand, turn, FEW_WAITING, "two counters, a table that statistics call tiny")
     return {
+        "counter.misled_rows_per_s": misled.rows_per_s,
+        **costs("counter.misled", misled.cpu_us),
+        "counter.misled_exact": misled.exact,
         "counter.two_members_rows_per_s": empty.rows_per_s,
         "counter.two_members_exact": empty.exact,
         "counter20m.two_members_rows_per_s": large.rows_per_s,
@@ -69,7 +75,7 @@ async def two_members(turn: Turn) -> Figures:
 
 
 async def _counted(stand: Stand, turn: Turn, records: int, what: str) -> Counted:
-    turn.say(f"The counter alone: {what}, {records / MILLION:.0f} million records waiting")
+    turn.say(f"The counter alone: {what}, {records:,} records waiting")
     run = await counter.measure(stand, records=records)
     turn.say(f"  {run.rows_per_s:,.0f}/s, {run.cost_us:.1f} us each, {'exact' if run.exact else 'NOT EXACT'}")
     return run
