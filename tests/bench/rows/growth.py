@@ -56,7 +56,7 @@ async def ladder(turn: Turn) -> Figures:
 
 
 async def two_members(turn: Turn) -> Figures:
-    """Two counters beside the rows that the ladder left, on an empty table, and where statistics mislead the planner."""
+    """Two counters beside the rows that the ladder left, on an empty table, and where statistics are wrong."""
     stand = turn.ours
     large = await _counted(stand, turn, WAITING, f"two counters, {LARGE} million rows stored")
     await filling.keep_one_row(_petitions(stand))
