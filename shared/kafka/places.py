@@ -6,6 +6,7 @@ partitions, and every record it processes must be the next one of a placed parti
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -48,13 +49,20 @@ class Place:
     @property
     def batch_limit(self) -> int:
         """How many records to take at once."""
-        deaths = self.position.attempts if self.next < self.careful_until else 0
-        return max(1, FULL_BATCH // int(10 ** max(0, deaths - CAREFUL_AFTER + 1)))
+        return _limit(self.position.attempts if self.next <= self.careful_until else 0)
 
     @property
     def careful(self) -> bool:
         """Whether fewer records than usual are taken at once."""
         return self.batch_limit < FULL_BATCH
+
+
+def _limit(deaths: int) -> int:
+    """How many records to take at once after so many deaths."""
+    return max(1, FULL_BATCH // int(10 ** max(0, deaths - CAREFUL_AFTER + 1)))
+
+
+_ALONE_FROM: Final = next(deaths for deaths in itertools.count() if _limit(deaths) == 1)
 
 
 @dataclass(slots=True)
@@ -102,7 +110,9 @@ class Places:
         place = self._of(batch)
         if place is None or place.tried:
             return False
-        return place.batch_limit == 1 and place.position.stuck >= POISON_AFTER
+        # Deaths with more records in hand say nothing about this one.
+        alone = min(place.position.stuck, place.position.attempts - _ALONE_FROM)
+        return place.batch_limit == 1 and alone >= POISON_AFTER
 
     def attempts_after(self, batch: PartitionBatch) -> int:
         """How many deaths to remember once `batch` is written: those of the records still to be taken with care."""
@@ -169,7 +179,9 @@ class Places:
             self.consumer.pause(tp)
         except IllegalStateError:
             return
-        self.placed[tp] = Place(position, position.next, check, careful_until=position.next + FULL_BATCH)
+        # The last process to die had no more than this in hand; behind it lies nothing that anybody died of.
+        suspect = _limit(position.attempts - 1)
+        self.placed[tp] = Place(position, position.next, check, careful_until=position.next + suspect)
 
     def wanted(self) -> dict[TopicPartition, int]:
         """The offset to read next, of each placed partition."""

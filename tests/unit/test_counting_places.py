@@ -1,0 +1,91 @@
+"""How many records a counter takes at once after processes have died on what follows."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.kafka.places import FULL_BATCH, Places
+from shared.kafka.positions import Position
+from shared.kafka.records import PartitionBatch, Record
+
+PLACE = TopicPartition("t", 0)
+
+
+class NobodysConsumer:
+    """Takes every seek and pause."""
+
+    def seek(self, *_: object) -> None: ...
+
+    def pause(self, *_: object) -> None: ...
+
+
+class Log:
+    """A log of `end` records that one process after another counts; each dies of what `kills` says of its batch."""
+
+    def __init__(self, end: int, position: Position) -> None:
+        self.end = end
+        self.position = position
+        self.alone: list[int] = []
+        self.set_aside: list[int] = []
+        self.deaths = 0
+
+    def live(self, deadly: int | None) -> bool:
+        """One process's life: whether it came to the end of the log."""
+        places = Places(cast("Any", NobodysConsumer()))
+        places._seek(PLACE, self.position, 0)
+        while (at := self.position.next) < self.end:
+            place = places.placed[PLACE]
+            count = min(place.batch_limit, self.end - at)
+            batch = PartitionBatch("t", 0, 0, [Record(at + n, 1, None, None, b"\0") for n in range(count)])
+            self.alone += [at] if count == 1 else []
+            place.next = at + count
+            if places.poisoned(batch):
+                self.set_aside.append(at)
+                self._advance(batch.next, place.position.attempts)
+                places._seek(PLACE, self.position, 0)
+                continue
+            if deadly is not None and at <= deadly < batch.next:
+                self._die()
+                return False
+            places.noted([batch])
+            self._advance(batch.next, places.attempts_after(batch))
+        return True
+
+    def _die(self) -> None:
+        self.deaths += 1
+        self.position = self.position._replace(attempts=self.position.attempts + 1, stuck=self.position.stuck + 1)
+
+    def _advance(self, following: int, attempts: int) -> None:
+        self.position = self.position._replace(next=following, attempts=attempts, stuck=0)
+
+
+@given(deadly=st.integers(0, 30_000))
+def test_a_deadly_record_is_found_with_few_deaths_and_few_records_taken_alone(deadly: int) -> None:
+    log = Log(40_000, Position(0, None, 0, 0, 0))
+    while not log.live(deadly):
+        assert log.deaths < 20
+    assert log.set_aside == [deadly]
+    assert log.deaths <= 14
+    assert len(set(log.alone)) <= 30
+
+
+@pytest.mark.parametrize("deaths", [3, 6, 9, 30])
+def test_whatever_processes_died_of_the_pace_comes_back_after_as_many_records_as_the_last_had_in_hand(
+    deaths: int,
+) -> None:
+    log = Log(50_000, Position(0, None, 0, deaths, deaths))
+    assert log.live(None)
+    assert len(log.alone) <= 12
+    assert log.position.attempts == 0
+
+
+def test_a_first_and_a_second_death_change_nothing() -> None:
+    for deaths in (0, 1, 2):
+        log = Log(FULL_BATCH, Position(0, None, 0, deaths, deaths))
+        assert log.live(None)
+        assert log.alone == []
