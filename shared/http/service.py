@@ -19,6 +19,7 @@ from shared.http.probes import Readiness, probes
 from shared.http.problem import add_problem_handlers
 from shared.logging import log
 from shared.settings import ServiceSettings
+from shared.watchdog import watched
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -72,7 +73,8 @@ def _explained(lifespan: Lifespan) -> Lifespan:
     async def run(app: FastAPI) -> AsyncIterator[None]:
         try:
             async with lifespan(app):
-                yield
+                with watched():
+                    yield
         except SetupError as error:
             log.error("refused to start", reason=str(error))
             raise

@@ -34,8 +34,8 @@ SURROUNDINGS_S: Final = 600.0
 FAILURES: Final = 3
 PAUSE_S: Final = 0.3
 WATCH_EVERY_S: Final = 5.0
-STUCK_S: Final = 120.0
-"""So long without progress while there is lag, and the process ends."""
+STUCK_S: Final = 45.0
+"""So long without progress while there is lag, and the process ends; its backlog is gone a minute later."""
 REQUEST_S: Final = 10.0
 
 SURROUNDINGS: Final = (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -108,7 +108,7 @@ class PositionedLoop(Generic[P]):
 
         Raises:
             TransientError: three transactions in a row failed, Kafka or PostgreSQL was away for ten minutes, or nothing
-                moved for two minutes although there is lag.
+                moved for 45 s although there is lag.
             SetupError: a topic is missing, or has another number of partitions than its positions.
         """
         self._consumer.subscribe(self._topics, listener=_Listener(self._places, self._last_write))
