@@ -45,7 +45,7 @@ bench: setup ## measure, and write build/bench.json and docs/benchmarks.md (QUIC
 	$(BIN)/mille bench
 
 faults: setup ## break things on purpose and check that nothing is lost or counted twice
-	$(BIN)/python -m pytest --timeout=900 tests/faults
+	$(BIN)/python -m pytest --faults tests/faults
 
 clean: ## delete everything that was made here, data included
 	$(PYTHON) -m deploy.local.clean

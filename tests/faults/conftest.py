@@ -1,0 +1,78 @@
+"""Chooses scenarios, shares stands between them, and gathers verdicts for the report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.disks import NoDiskError
+from tests.faults.evidence import Tallies
+from tests.faults.stand import Layout, Stand, standing
+
+SEED: Final = int(os.environ.get("SEED", "20261121"))
+ONLY: Final = frozenset(name for name in os.environ.get("ONLY", "").replace(",", " ").split() if name)
+SCENARIO_S: Final = 420
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="run every scenario, not only the worst six")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        marker = item.get_closest_marker("fault")
+        if marker is None:
+            kept.append(item)
+            continue
+        item.add_marker(pytest.mark.timeout(SCENARIO_S))
+        name, smoke = marker.args
+        chosen = name in ONLY if ONLY else smoke or config.getoption("--faults")
+        (kept if chosen else left).append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
+class Stands:
+    """At most one stand at a time; the next scenario of the same layout takes it over unless it is ruined."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._stand: Stand | None = None
+        self._tallies: Tallies | None = None
+
+    async def take(self, layout: Layout, sabotage: dict[str, str] | None = None) -> tuple[Stand, Tallies]:
+        """A stand of `layout`; one with `sabotage` is always new, and used once."""
+        if self._stand is None or self._stand.ruined or self._stand.layout != layout or sabotage:
+            await self.close()
+            try:
+                self._stand = await self._stack.enter_async_context(standing(layout, sabotage))
+            except NoDiskError as error:
+                pytest.skip(str(error))
+            self._tallies = Tallies(self._stand)
+        assert self._tallies is not None
+        if sabotage:
+            self._stand.ruined = True
+        return self._stand, self._tallies
+
+    async def close(self) -> None:
+        """Take down what stands."""
+        self._stand = None
+        await self._stack.aclose()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stands() -> AsyncIterator[Stands]:
+    made = Stands()
+    yield made
+    await made.close()
+
+
+Take = Callable[..., Awaitable[tuple[Stand, Tallies]]]

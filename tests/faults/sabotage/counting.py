@@ -1,0 +1,184 @@
+"""What can be taken out of a counter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tests.faults.sabotage.registry import patch, sabotage
+
+
+@sabotage
+def position_before_rows() -> None:
+    """The counter commits its position before the rows, as one that lets Kafka keep its offsets would."""
+    from shared.database import connected
+    from shared.kafka.loop import PositionedLoop
+    from shared.kafka.positions import advance
+
+    async def write(self: Any, batches: Any, prepared: Any) -> None:
+        attempts = [self._places.attempts_after(batch) for batch in batches]
+        async with connected(self._pool) as connection, connection.transaction():
+            await advance(connection, batches, attempts)
+        await asyncio.sleep(0.05)
+        async with connected(self._pool) as connection, connection.transaction():
+            await self._handle(connection, prepared)
+        self._tell(prepared)
+
+    patch(PositionedLoop, "_write", write)
+
+
+@sabotage
+def compare_and_set() -> None:
+    """The counter moves positions wherever they stand."""
+    from shared.kafka import positions
+
+    checked = positions._ADVANCE
+    unchecked = checked.replace("WHERE positions.next = moves.first", "")
+    assert unchecked != checked
+    patch(positions, "_ADVANCE", unchecked)
+
+
+@sabotage
+def starts_at_the_end() -> None:
+    """The counter places a partition at the end of its log, as a group without offsets would."""
+    from shared.kafka.places import Places
+
+    place = Places.place
+
+    async def at_the_end(self: Any, connection: Any, partitions: Any) -> None:
+        ends = await self.consumer.end_offsets(partitions)
+        for tp, end in ends.items():
+            await connection.execute(
+                "UPDATE positions SET next = $3, digest = NULL WHERE topic = $1 AND partition = $2",
+                tp.topic,
+                tp.partition,
+                end,
+            )
+        await place(self, connection, partitions)
+
+    patch(Places, "place", at_the_end)
+
+
+@sabotage
+def trusts_kafka_offsets() -> None:
+    """The counter begins where Kafka says that its group is."""
+    from shared.kafka.places import Places
+
+    compare_and_set()
+    place = Places.place
+
+    async def trusting(self: Any, connection: Any, partitions: Any) -> None:
+        for tp in partitions:
+            await connection.execute(
+                "UPDATE positions SET next = $3, digest = NULL WHERE topic = $1 AND partition = $2",
+                tp.topic,
+                tp.partition,
+                await self.consumer.committed(tp) or 0,
+            )
+        await place(self, connection, partitions)
+
+    patch(Places, "place", trusting)
+
+
+@sabotage
+def trusts_any_log() -> None:
+    """The counter goes on with whatever log it finds, from its start if need be."""
+    from shared.kafka.places import Places
+
+    place = Places.place
+
+    async def trusting(self: Any, connection: Any, partitions: Any) -> None:
+        ends = await self.consumer.end_offsets(partitions)
+        starts = await self.consumer.beginning_offsets(partitions)
+        for tp in partitions:
+            await connection.execute(
+                "UPDATE positions SET digest = NULL, next = CASE WHEN next BETWEEN $3 AND $4 THEN next ELSE $3 END"
+                " WHERE topic = $1 AND partition = $2",
+                tp.topic,
+                tp.partition,
+                starts[tp],
+                ends[tp],
+            )
+        await place(self, connection, partitions)
+
+    patch(Places, "place", trusting)
+
+
+@sabotage
+def gives_up_in_silence() -> None:
+    """The counter's loop stops at the first error and nobody watches over it; its process lives on."""
+    from shared.kafka import loop
+    from shared.kafka.fetching import Fetches
+
+    async def forever(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    patch(loop.PositionedLoop, "_failed", forever)
+    patch(loop.PositionedLoop, "_watch", forever)
+    patch(loop, "_wait_out", _once)
+
+    async def ask(self: Any, node: int, places: Any) -> Any:
+        from aiokafka.errors import KafkaError
+
+        try:
+            return await asked(self, node, places)
+        except KafkaError:
+            await forever()
+
+    asked = Fetches._ask
+    patch(Fetches, "_ask", ask)
+
+
+async def _once(attempt: Callable[[], Any]) -> None:
+    try:
+        await attempt()
+    except Exception:  # noqa: BLE001  whatever it was
+        await asyncio.Event().wait()
+
+
+@sabotage
+def hot_row() -> None:
+    """The counter adds to two rows that every counter adds to, now the one first, now the other."""
+    from shared.kafka.counting import Counting
+
+    apply = Counting.apply
+    make = (
+        "CREATE TABLE IF NOT EXISTS hot (id integer PRIMARY KEY, total bigint); INSERT INTO hot VALUES (1, 0), (2, 0)"
+    )
+
+    async def naive(self: Any, connection: Any, work: Any) -> None:
+        await apply(self, connection, work)
+        if await connection.fetchval("SELECT to_regclass('hot') IS NULL"):
+            await connection.execute(make)
+        for number in random.sample((1, 2), 2):
+            await connection.execute("UPDATE hot SET total = total + 1 WHERE id = $1", number)
+            await asyncio.sleep(0.05)
+
+    patch(Counting, "apply", naive)
+
+
+@sabotage
+def no_watchdog() -> None:
+    """Nobody notices that the event loop stands still."""
+    from shared.http import service
+
+    patch(service, "watched", contextlib.nullcontext)
+
+
+@sabotage
+def deletes_before_sending() -> None:
+    """The relay of the outbox deletes what it is about to send."""
+    from shared import outbox
+
+    async def hasty(_self: Any, connection: Any, producer: Any) -> bool:
+        rows = await connection.fetch(outbox._NEXT, outbox.ROWS, outbox.BYTES)
+        await connection.execute(outbox._DELETE, [row["id"] for row in rows])
+        await asyncio.sleep(0.3)
+        if rows:
+            await outbox._publish(producer, rows)
+        return bool(rows)
+
+    patch(outbox.OutboxRelay, "_relay_some", hasty)

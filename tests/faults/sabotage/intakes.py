@@ -1,0 +1,86 @@
+"""What can be taken out of an intake."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from tests.faults.sabotage.registry import patch, sabotage
+
+
+@sabotage
+def answer_before_storing() -> None:
+    """The intake says 202 as soon as it has a record in hand."""
+    from shared.kafka.windows import Windows
+
+    append = Windows.append
+
+    def hasty(self: Any, partition: int, key: bytes, value: bytes, *rest: Any) -> bool:
+        class Nobody:
+            def acknowledged(self, partition: int, offset: int) -> None: ...
+
+            def failed(self) -> None: ...
+
+        headers, waiter = rest
+        taken = append(self, partition, key, value, headers, Nobody())
+        if taken:
+            asyncio.get_running_loop().call_soon(waiter.acknowledged, partition, 0)
+        return taken
+
+    patch(Windows, "append", hasty)
+
+
+@sabotage
+def no_deadline() -> None:
+    """The intake waits for its broker for ever."""
+    from shared.kafka.windows import Windows
+
+    def patient(_self: Any, _lane: Any, _now: float) -> None: ...
+
+    patch(Windows, "_sweep", patient)
+
+
+@sabotage
+def careless_keys() -> None:
+    """The intake gives each post a key of its own."""
+    from shared.privacy import dedupe
+
+    def careless(*_: object, **__: object) -> bytes:
+        return os.urandom(16)
+
+    patch(dedupe, "signature_key", careless)
+    patch(dedupe, "message_key", careless)
+
+
+@sabotage
+def own_clock() -> None:
+    """The intake goes by its own clock."""
+    from shared.kafka.brokertime import BrokerTime
+
+    def learn_nothing(self: Any, *, sent: float, acknowledged: float, appended: float) -> None:
+        del sent, appended
+        self.observed_at = acknowledged
+
+    patch(BrokerTime, "observe", learn_nothing)
+
+
+@sabotage
+def one_acknowledgement() -> None:
+    """The intake takes the leader's word alone for stored."""
+    from shared.kafka import producer
+
+    made: Any = producer.AIOKafkaProducer
+
+    def hasty(**settings: Any) -> Any:
+        return made(**{**settings, "acks": 1, "enable_idempotence": False})
+
+    patch(producer, "AIOKafkaProducer", hasty)
+
+
+@sabotage
+def opening_confirms() -> None:
+    """Opening a mail's link does what its button is for."""
+    from shared.intake import links
+
+    patch(links._Page, "show", links._Page.press)

@@ -1,0 +1,65 @@
+"""What can be taken out of the reading of records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.faults.sabotage.registry import patch, sabotage
+
+
+@sabotage
+def drops_dead_letters() -> None:
+    """The counter skips what it cannot read and tells nobody."""
+    from shared.kafka import counting
+    from shared.outbox import put
+
+    async def forgetful(connection: Any, records: Any) -> None:
+        await put(connection, [record for record in records if not record.topic.endswith(".dlq")])
+
+    patch(counting, "put", forgetful)
+
+
+@sabotage
+def never_sets_aside() -> None:
+    """The counter tries again whatever it died of."""
+    from shared.kafka import places
+
+    patch(places, "POISON_AFTER", 1 << 30)
+
+
+@sabotage
+def refuses_unknown_fields() -> None:
+    """The counter takes no event with a field that it does not know."""
+    import msgspec
+
+    from shared.kafka import submissions, usual
+
+    class Strict(submissions.Submission, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+        """A submission and nothing else."""
+
+    decoder = msgspec.json.Decoder(Strict).decode
+    reading, quick = submissions.Reading.__init__, usual.Usual.__init__
+
+    def strict_reading(self: Any, topic: Any) -> None:
+        reading(self, topic)
+        self._submission = decoder
+
+    def strict_quick(self: Any, *arguments: Any) -> None:
+        quick(self, *arguments)
+        self._decode = decoder
+
+    patch(submissions.Reading, "__init__", strict_reading)
+    patch(usual.Usual, "__init__", strict_quick)
+
+
+@sabotage
+def forgets_origins() -> None:
+    """The counter takes a redriven record for a new one."""
+    from shared.kafka.submissions import Reading
+
+    headers = Reading.headers
+
+    def forgetful(self: Any, record: Any, partition: int) -> Any:
+        return headers(self, record, partition)[0], None
+
+    patch(Reading, "headers", forgetful)

@@ -1,0 +1,142 @@
+"""Kafka that dies, stands still, stays away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from tests.faults import evidence
+from tests.faults.nemeses import SLOW, counted, hold, until
+from tests.faults.registry import Fire, Without, scenario
+from tests.faults.stand import CLUSTER, DISKS
+
+BROKER: Final = "broker-1"
+INTAKE: Final = "petitions-intake"
+COUNTER: Final = "petitions-counter"
+PARTITIONS: Final = 4
+AWAY_S: Final = 300.0 if SLOW else 75.0
+"""Past every time-out and back-off of a service (the longest is aiokafka's, 40 s); SLOW=1 takes the table's 5 min."""
+GROWN_BYTES: Final = 96 << 20
+"""The intake's bounds for what is taken and not yet acknowledged, 48 MiB a topic."""
+
+
+@scenario(
+    "stopped-broker",
+    rows="9",
+    smoke=True,
+    without=(Without("no-deadline", (INTAKE,), "H"),),
+)
+async def stopped_broker(fire: Fire) -> None:
+    """SIGSTOP of the only broker for 30 s: 503 in time, and afterwards it goes on by itself."""
+    broker = fire.stand.kept[BROKER]
+    broker.freeze()
+    await hold(30.0)
+    broker.thaw()
+    fire.heal()
+
+
+@scenario(
+    "brokers-away",
+    rows="8",
+    patience_s=AWAY_S + 120,
+    without=(Without("no-deadline", (INTAKE,), "H"),),
+)
+async def brokers_away(fire: Fire) -> None:
+    """Every broker is gone: 503 in time, and the intake's memory does not grow."""
+    broker, intake = fire.stand.kept[BROKER], fire.stand.kept[INTAKE]
+    pid, before = intake.pid, evidence.resident(intake.pid)
+    await broker.down()
+    await hold(AWAY_S)
+    fire.must(intake.pid == pid, "H: the intake did not outlive its broker")
+    grown = evidence.resident(intake.pid) - before if intake.pid == pid else 0
+    fire.must(grown < GROWN_BYTES, f"H: the intake grew by {grown >> 20} MB while its broker was away")
+    await broker.start()
+    fire.heal()
+
+
+@scenario(
+    "killed-leader",
+    rows="7",
+    layout=CLUSTER,
+    without=(Without("one-acknowledgement", (INTAKE,), "A"),),
+)
+async def killed_leader(fire: Fire) -> None:
+    """kill -9 of the broker that leads a partition, at a moment at which the two others stand still."""
+    for _ in range(2):
+        leader = await evidence.leader_of(fire.stand.kafka, evidence.SOURCES[0].topic, fire.chance.randrange(4))
+        others = [kept for name, kept in fire.stand.kept.items() if name.startswith("broker-")]
+        others.remove(fire.stand.kept[f"broker-{leader}"])
+        for other in others:
+            other.freeze()
+        await hold(1.0)
+        await fire.stand.kept[f"broker-{leader}"].down()
+        for other in others:
+            other.thaw()
+        await hold(5.0)
+        await fire.load.reach(200)
+        await fire.stand.kept[f"broker-{leader}"].start()
+        await hold(2.0)
+    fire.heal()
+
+
+@scenario(
+    "brokers-rolling",
+    rows="4, 7",
+    layout=CLUSTER,
+    without=(Without("gives-up-in-silence", (COUNTER,), "AG"),),
+)
+async def brokers_rolling(fire: Fire) -> None:
+    """Each of three brokers is stopped in good order and started again."""
+    for number in (1, 2, 3):
+        await fire.stand.kept[f"broker-{number}"].restart()
+        await hold(2.0)
+        await fire.load.reach(100)
+    fire.heal()
+
+
+@scenario(
+    "full-disk-under-kafka",
+    rows="18",
+    layout=DISKS,
+    without=(Without("no-deadline", (INTAKE,), "H"),),
+)
+async def full_disk_under_kafka(fire: Fire) -> None:
+    """Not one byte is free on the broker's disk for 20 s: it gives up, and comes back once there is room."""
+    assert fire.stand.kafka_disk is not None
+    await asyncio.to_thread(fire.stand.kafka_disk.fill)
+    await hold(20.0)
+    fire.stand.kafka_disk.empty()
+    fire.heal()
+    await fire.stand.kept[BROKER].until_ready()
+
+
+@scenario(
+    "wiped-log",
+    rows="10",
+    ruins=True,
+    judged=False,
+    without=(Without("trusts-any-log", (COUNTER,), "AH"),),
+)
+async def wiped_log(fire: Fire) -> None:
+    """The log is wiped below the stored positions: every partition halts and alarms, nothing is skipped."""
+    source = evidence.SOURCES[0]
+    await counted(fire, 100)
+    before = await evidence.rows(fire.stand, source, fire.campaign)
+    await evidence.wipe(fire.stand.kafka, source.topic)
+    fire.heal()
+
+    async def halted() -> bool:
+        measured = await asyncio.to_thread(evidence.measured, fire.stand, COUNTER)
+        return sum(value for name, value in measured.items() if name.startswith("partition_halted")) == PARTITIONS
+
+    try:
+        await until(halted, "every partition halted", 45.0)
+    except AssertionError:
+        fire.must(False, "H: not every partition of a wiped log halts and alarms")
+    ready = await fire.stand.kept[COUNTER].program.ready()
+    fire.must(not ready, "H: a counter with halted partitions says that it is ready")
+    stopped = await evidence.positions(fire.stand, source)
+    rows = await evidence.rows(fire.stand, source, fire.campaign)
+    await hold(5.0)
+    fire.must(stopped == await evidence.positions(fire.stand, source), "A: positions move on a log that was wiped")
+    fire.must(before.keys() <= rows.keys(), "A: rows have gone")

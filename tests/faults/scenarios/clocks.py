@@ -1,0 +1,76 @@
+"""Clocks that are wrong."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.faults.journal import Act
+from tests.faults.load import Load, Target
+from tests.faults.registry import Fire, Without, scenario
+from tests.faults.running import import_campaign
+
+INTAKE: Final = "petitions-intake"
+COUNTER: Final = "petitions-counter"
+LEDGER: Final = "marathon-all"
+DAY_S: Final = 86_400
+PRELOADS: Final = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
+
+
+def _zulu(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@scenario("wrong-clock", rows="20", without=(Without("own-clock", (INTAKE,), "H"),))
+async def wrong_clock(fire: Fire) -> None:
+    """The intake a day ahead, the counter a day behind, marathon a day ahead: campaigns keep the broker's hours."""
+    now = datetime.now(UTC)
+    hour = timedelta(hours=1)
+    for name, opens, closes in (("open", now - hour, now + hour), ("later", now + hour, now + 3 * hour)):
+        await import_campaign(fire.stand, f"{name}-{fire.campaign}", opens=_zulu(opens), closes=_zulu(closes))
+    for name, offset in ((INTAKE, DAY_S), (COUNTER, -DAY_S), (LEDGER, DAY_S)):
+        await fire.stand.restart(name, CLOCK_OFFSET_SECONDS=str(offset))
+        await fire.load.reach(100)
+        await _campaigns_keep_their_hours(fire)
+    for name in (INTAKE, COUNTER, LEDGER):
+        await fire.stand.restart(name)
+    fire.heal()
+
+
+async def _campaigns_keep_their_hours(fire: Fire) -> None:
+    origin = fire.stand.origin
+    for name, wanted in (("open", 202), ("later", 422)):
+        other = Load(Target(origin("petitions"), origin("letters"), f"{name}-{fire.campaign}"), 1, 0)
+        answer = await other.post(Act("signature", 1))
+        status = answer.status if answer else 0
+        fire.must(status == wanted, f"H: a campaign that is {name} answers {status} by a wrong clock")
+        await other.cancel()
+
+
+def _libfaketime() -> str:
+    given = os.environ.get("LIBFAKETIME", "")
+    found = [given] if given else [str(path) for pattern in PRELOADS for path in Path("/").glob(pattern[1:])]
+    if not found:
+        pytest.skip("libfaketime is not installed (Debian: libfaketime), and LIBFAKETIME names none")
+    return found[0]
+
+
+@scenario("wrong-clock-of-the-system", rows="20", without=(Without("own-clock", (INTAKE,), "H"),))
+async def wrong_clock_of_the_system(fire: Fire) -> None:
+    """As wrong-clock, with the clock of the operating system wrong for the intake and the counter (libfaketime)."""
+    preload = _libfaketime()
+    now = datetime.now(UTC)
+    hour = timedelta(hours=1)
+    for name, opens, closes in (("open", now - hour, now + hour), ("later", now + hour, now + 3 * hour)):
+        await import_campaign(fire.stand, f"{name}-{fire.campaign}", opens=_zulu(opens), closes=_zulu(closes))
+    for name, offset in ((INTAKE, "+1d"), (COUNTER, "-1d")):
+        await fire.stand.restart(name, LD_PRELOAD=preload, FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        await fire.load.reach(100)
+        await _campaigns_keep_their_hours(fire)
+    for name in (INTAKE, COUNTER):
+        await fire.stand.restart(name)
+    fire.heal()

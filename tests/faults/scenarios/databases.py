@@ -1,0 +1,125 @@
+"""PostgreSQL that dies, refuses to write, fills its disk, stays away."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from tests.faults import evidence
+from tests.faults.nemeses import SLOW, hold
+from tests.faults.registry import Fire, Without, scenario
+from tests.faults.stand import DISKS
+
+COUNTER: Final = "petitions-counter"
+SECOND: Final = "petitions-counter-2"
+AWAY_S: Final = 300.0 if SLOW else 75.0
+"""Past every time-out and back-off of a service; SLOW=1 takes the five minutes of the table."""
+
+_COMMITTING: Final = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'petitions counter%'
+    AND state = 'active' AND (query ILIKE 'COMMIT%' OR wait_event IN ('WalSync', 'WALSync', 'WalWrite', 'WALWrite')))
+"""
+_DEADLOCKS: Final = "SELECT sum(deadlocks)::bigint FROM pg_stat_database"
+
+
+@scenario(
+    "killed-postgres",
+    rows="15",
+    smoke=True,
+    without=(Without("position-before-rows", (COUNTER,), "AFG"),),
+)
+async def killed_postgres(fire: Fire) -> None:
+    """kill -9 of PostgreSQL while the counter commits, twice."""
+    postgres = fire.stand.kept["postgres"]
+    for _ in range(2):
+        await _while_it_commits(fire)
+        postgres.kill()
+        await hold(0.5)
+        await postgres.until_ready()
+        await fire.load.reach(100)
+    fire.heal()
+
+
+async def _while_it_commits(fire: Fire) -> None:
+    """Return when the counter has just been seen in a COMMIT, or after two seconds of looking."""
+    async with evidence.database(fire.stand.databases["petitions"]) as connection:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                while not await connection.fetchval(_COMMITTING):  # noqa: ASYNC110  the server tells nobody
+                    await asyncio.sleep(0)
+
+
+@scenario("read-only-postgres", rows="16", without=(Without("gives-up-in-silence", (COUNTER,), "AG"),))
+async def read_only_postgres(fire: Fire) -> None:
+    """The primary turns read-only for 20 s, as after a failover that left the old connections standing."""
+    async with evidence.database(fire.stand.administrator) as connection:
+        await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        await connection.execute("SELECT pg_reload_conf()")
+        await hold(20.0)
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        await connection.execute("SELECT pg_reload_conf()")
+    fire.heal()
+
+
+@scenario(
+    "postgres-away", rows="15", patience_s=AWAY_S + 120, without=(Without("gives-up-in-silence", (COUNTER,), "AG"),)
+)
+async def postgres_away(fire: Fire) -> None:
+    """PostgreSQL is gone; actions are taken all the same and counted afterwards."""
+    postgres = fire.stand.kept["postgres"]
+    await postgres.down()
+    before = len(fire.journal.acknowledged)
+    await hold(AWAY_S)
+    fire.must(len(fire.journal.acknowledged) > before + AWAY_S * 10, "H: nothing was taken while PostgreSQL was away")
+    await postgres.start()
+    fire.heal()
+
+
+@scenario(
+    "full-disk-under-postgres",
+    rows="17",
+    layout=DISKS,
+    without=(Without("gives-up-in-silence", (COUNTER,), "AG"),),
+)
+async def full_disk_under_postgres(fire: Fire) -> None:
+    """Not one byte is free on PostgreSQL's disk for 20 s."""
+    assert fire.stand.postgres_disk is not None
+    stop = asyncio.Event()
+    filling = asyncio.create_task(_keep_full(fire, stop))
+    await hold(20.0)
+    stop.set()
+    await filling
+    fire.stand.postgres_disk.empty()
+    await fire.stand.kept["postgres"].until_ready()
+    fire.heal()
+
+
+async def _keep_full(fire: Fire, stop: asyncio.Event) -> None:
+    assert fire.stand.postgres_disk is not None
+    while not stop.is_set():
+        await asyncio.to_thread(fire.stand.postgres_disk.fill)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await stop.wait()
+
+
+@scenario(
+    "hot-campaign",
+    rows="19",
+    rate=400,
+    without=(Without("hot-row", (COUNTER, SECOND), "B"),),
+)
+async def hot_campaign(fire: Fire) -> None:
+    """Everybody acts for one case, two counters write side by side: no deadlocks."""
+    second = fire.stand.kept[SECOND]
+    async with evidence.database(fire.stand.databases["petitions"]) as connection:
+        before = await connection.fetchval(_DEADLOCKS)
+        await second.start()
+        await fire.load.reach(3000)
+        await hold(1.0)
+        deadlocks = await connection.fetchval(_DEADLOCKS) - before
+    fire.must(deadlocks == 0, f"B: {deadlocks} deadlocks")
+    await second.stop()
+    fire.heal()

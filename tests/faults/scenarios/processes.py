@@ -1,0 +1,169 @@
+"""Processes of ours that die, stand still, wake up late, come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Final
+
+from tests.faults import evidence
+from tests.faults.nemeses import SLOW, counted, hold, transaction_held_open, until
+from tests.faults.registry import Fire, Without, scenario
+
+COUNTER: Final = "petitions-counter"
+SECOND: Final = "petitions-counter-2"
+INTAKE: Final = "petitions-intake"
+LEDGER: Final = "marathon-all"
+SENDER: Final = "notifications-all"
+BROKER: Final = "broker-1"
+FROZEN_S: Final = 60.0 if SLOW else 12.0
+"""After 10 s the group gives the partitions of a silent member to another; SLOW=1 takes the minute of the table."""
+BLOCKED_S: Final = 40.0
+
+
+@scenario(
+    "killed-counter",
+    rows="1",
+    smoke=True,
+    without=(Without("position-before-rows", (COUNTER,), "AF"),),
+)
+async def killed_counter(fire: Fire) -> None:
+    """kill -9 of the counter in its transaction, after its commit, and at three other moments."""
+    counter = fire.stand.kept[COUNTER]
+    async with transaction_held_open(fire):
+        counter.kill()
+    await counter.until_ready()
+    await counted(fire, 20)
+    counter.kill()
+    for _ in range(3):
+        await counter.until_ready()
+        await fire.load.reach(fire.chance.randint(20, 150))
+        counter.kill()
+    await counter.until_ready()
+    fire.heal()
+
+
+@scenario(
+    "killed-intake",
+    rows="2",
+    smoke=True,
+    without=(Without("answer-before-storing", (INTAKE,), "A"),),
+)
+async def killed_intake(fire: Fire) -> None:
+    """kill -9 of the intake while it waits for its broker, so that nobody was answered; the clients try again."""
+    intake, broker = fire.stand.kept[INTAKE], fire.stand.kept[BROKER]
+    for _ in range(3):
+        broker.freeze()
+        await hold(1.0)
+        intake.kill()
+        broker.thaw()
+        await intake.until_ready()
+        await fire.load.reach(100)
+    intake.kill()
+    await intake.until_ready()
+    fire.heal()
+
+
+@scenario(
+    "zombie-consumer",
+    rows="3",
+    smoke=True,
+    without=(Without("compare-and-set", (COUNTER, SECOND), "BF"),),
+)
+async def zombie_consumer(fire: Fire) -> None:
+    """SIGSTOP of a counter until its partitions belong to another, which counts on; then SIGCONT."""
+    zombie, other = fire.stand.kept[COUNTER], fire.stand.kept[SECOND]
+    await other.start()
+    await counted(fire, 50)
+    zombie.freeze()
+    began = await evidence.positions(fire.stand, evidence.SOURCES[0])
+
+    async def taken_over() -> bool:
+        now = await evidence.positions(fire.stand, evidence.SOURCES[0])
+        return all(now[place] > began[place] + 5 for place in began)
+
+    await hold(FROZEN_S)
+    await until(taken_over, "another counter on every partition")
+    zombie.thaw()
+    await fire.load.reach(200)
+    fire.heal()
+    await counted(fire, 100)
+    await other.stop()
+
+
+@scenario(
+    "members-1-4-1",
+    rows="5",
+    without=(Without("starts-at-the-end", (COUNTER, SECOND), "AFG"),),
+)
+async def members_come_and_go(fire: Fire) -> None:
+    """Counters from one to four and back to one, one of them killed, one stopped, one frozen and then killed."""
+    others = [fire.stand.kept[f"petitions-counter-{number}"] for number in (2, 3, 4)]
+    await asyncio.gather(*(other.start() for other in others))
+    await fire.load.reach(300)
+    await others[0].stop()
+    await others[1].down()
+    others[2].freeze()
+    await fire.load.reach(300)
+    await others[2].down()
+    fire.heal()
+
+
+@scenario(
+    "rolling-restart",
+    rows="4",
+    rate=60,
+    confirmation="optional",
+    without=(Without("deletes-before-sending", (COUNTER,), "FG"),),
+)
+async def rolling_restart(fire: Fire) -> None:
+    """Every service is stopped in good order and started again, one after the other, while mails go out."""
+    for kept in fire.stand.services:
+        await kept.restart()
+        await fire.load.reach(30)
+    fire.heal()
+
+
+@scenario(
+    "killed-everything",
+    rows="1, 2, 15",
+    without=(Without("position-before-rows", (COUNTER,), "AFG"),),
+)
+async def killed_everything(fire: Fire) -> None:
+    """kill -9 of intake, counter, ledger, sender, broker and PostgreSQL at random moments, each twice."""
+    victims = [COUNTER, INTAKE, LEDGER, SENDER, BROKER, "postgres"] * 2
+    fire.chance.shuffle(victims)
+    for name in victims:
+        await fire.load.reach(fire.chance.randint(5, 120))
+        fire.stand.kept[name].kill()
+        await hold(fire.chance.uniform(0.0, 1.0))
+        await fire.stand.kept[name].until_ready()
+    fire.heal()
+
+
+@scenario(
+    "frozen-counter",
+    rows="6",
+    without=(Without("gives-up-in-silence", (COUNTER,), "AG"),),
+)
+async def frozen_counter(fire: Fire) -> None:
+    """The only counter stands still for 40 s, past its session, and joins its group again."""
+    fire.stand.kept[COUNTER].freeze()
+    await hold(BLOCKED_S)
+    fire.stand.kept[COUNTER].thaw()
+    fire.heal()
+
+
+@scenario(
+    "blocked-event-loop",
+    rows="6",
+    without=(Without("no-watchdog", (COUNTER,), "G"),),
+)
+async def blocked_event_loop(fire: Fire) -> None:
+    """Something blocks the counter's event loop for ever: its watchdog ends the process, and it starts again."""
+    counter = fire.stand.kept[COUNTER]
+    await fire.stand.restart(COUNTER, sabotage="stands-still-on-signal")
+    await fire.load.reach(50)
+    counter.signal(signal.SIGUSR1)
+    fire.heal()
+    await hold(5.0)
