@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Final
 
 import pytest
 import pytest_asyncio
 
+from tests.faults import report
 from tests.faults.disks import NoDiskError
 from tests.faults.evidence import Tallies
 from tests.faults.stand import Layout, Stand, standing
@@ -38,6 +39,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = kept
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--faults") and not ONLY:
+        report.write()
 
 
 class Stands:
@@ -73,6 +79,3 @@ async def stands() -> AsyncIterator[Stands]:
     made = Stands()
     yield made
     await made.close()
-
-
-Take = Callable[..., Awaitable[tuple[Stand, Tallies]]]

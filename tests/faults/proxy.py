@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -54,7 +56,11 @@ class _Connection:
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def abort(self) -> None:
+        """Reset it: whoever is at its ends learns of it at once."""
         for writer in self.writers:
+            if not writer.transport.is_closing():
+                wire = writer.get_extra_info("socket")
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
 
@@ -71,8 +77,9 @@ class Proxy:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen; on a port of the system's choice where it is 0."""
         self._server = await asyncio.start_server(self._accepted, HOST, self.port, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """End everything."""
@@ -106,11 +113,13 @@ class Proxy:
     def _of(self, connection: _Connection) -> Weather:
         return self._weather.get(connection.pid, self._everywhere)
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(process_at(writer.get_extra_info("peername")[1]), [writer])
-        task = asyncio.current_task()
-        assert task is not None
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._lead(reader, writer))
         self._pumps.add(task)
+        task.add_done_callback(self._pumps.discard)
+
+    async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(process_at(writer.get_extra_info("peername")[1]), [writer])
         self._connections.add(connection)
         try:
             if not self._of(connection).cut:
@@ -120,7 +129,6 @@ class Proxy:
         finally:
             connection.abort()
             self._connections.discard(connection)
-            self._pumps.discard(task)
 
     async def _serve(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = self._of(connection).link

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults import report
 from tests.faults.conftest import SEED, Stands
 from tests.faults.registry import Scenario, Without
 from tests.faults.running import run
@@ -29,3 +30,4 @@ async def test_the_checker_notices_what_is_missing(scenario: Scenario, without: 
     stand, tallies = await stands.take(scenario.layout, dict.fromkeys(without.where, without.sabotage))
     verdict = await run(scenario, stand, tallies, SEED, drain_within_s=NOTICED_WITHIN_S)
     assert verdict.letters & set(without.breaks), verdict
+    report.note_seen(scenario, without, verdict)

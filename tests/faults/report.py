@@ -1,0 +1,122 @@
+"""The report: what each scenario was, what was counted, what was lost. Kept in build/, written to docs/faults.md."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from deploy.local.home import PROJECT
+from tests.bench import machine
+from tests.faults.checker import Verdict
+from tests.faults.registry import SCENARIOS, Scenario, Without
+
+KEPT: Final = PROJECT / "build" / "faults.json"
+WRITTEN: Final = PROJECT / "docs" / "faults.md"
+
+HEAD: Final = """\
+# Under fire
+
+<!-- Written by `make faults`; do not edit. -->
+
+Each scenario runs the real services as processes under steady HTTP load, breaks something, heals it, and lets a checker
+that shares no code with them judge from outside, by its own journal of what was acknowledged, SQL, the raw topics, the
+public documents, logs and mails:
+
+- **A** nothing acknowledged is lost; **B** each is counted once; **C** nothing is invented;
+- **D** each mail arrives as one message; **E** nothing personal outside of sealed data;
+- **F** tally batches are contiguous and sum to the totals; **G** the backlog is gone a minute after healing;
+- **H** 503 with `Retry-After` in time, instead of silence or a false 202.
+
+`make faults` runs all of them, `make faults ONLY=zombie-consumer` one, `SEED=7` strikes at other moments, `SLOW=1`
+takes the full times where a broker or a database is away. Six of them are part of `make test`.
+"""
+TABLE: Final = """
+| scenario | row | what happens | people a second | acknowledged | counted | lost | doubled | drained after (s) |
+|---|---|---|---|---|---|---|---|---|
+"""
+SEEN: Final = """
+## Seen to fail
+Each scenario was also run with a protection taken out of a process, to show that the checker notices. The letters are
+the invariants that it found broken.
+
+| scenario | without | where | noticed |
+|---|---|---|---|
+"""
+
+
+@dataclass
+class Line:
+    """What became of one scenario. `seen` are sabotages with the letters that were found broken."""
+
+    verdict: dict[str, Any] | None = None
+    skipped: str = ""
+    seed: int = 0
+    seen: dict[str, str] = field(default_factory=dict)
+
+
+def note(name: str, **changes: Any) -> None:
+    """Keep what became of the scenario `name`."""
+    lines = _kept()
+    line = lines.setdefault(name, Line())
+    seen = changes.pop("seen", {})
+    for what, value in changes.items():
+        setattr(line, what, value)
+    line.seen |= seen
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps({each: asdict(one) for each, one in lines.items()}, indent=1))
+
+
+def note_verdict(scenario: Scenario, verdict: Verdict, seed: int) -> None:
+    """Keep a verdict that held."""
+    note(scenario.name, verdict=asdict(verdict), seed=seed, skipped="")
+
+
+def note_seen(scenario: Scenario, without: Without, verdict: Verdict) -> None:
+    """Keep that a sabotage was noticed."""
+    note(scenario.name, seen={without.sabotage: "".join(sorted(verdict.letters))})
+
+
+def write() -> None:
+    """Write the document."""
+    lines = _kept()
+    named = [one for one in SCENARIOS.values() if one.name in lines]
+    named.sort(key=lambda one: (int(one.rows.partition(",")[0]), one.name))
+    rows = [_row(one, lines[one.name]) for one in named]
+    seen = [
+        f"| {one.name} | {without.sabotage} | {', '.join(without.where)} | {lines[one.name].seen[without.sabotage]} |"
+        for one in named
+        for without in one.without
+        if without.sabotage in lines[one.name].seen
+    ]
+    seeds = sorted({line.seed for line in lines.values() if line.verdict})
+    text = HEAD + f"\n{_machine()} Seed {', '.join(map(str, seeds))}. Command: `make faults`.\n" + TABLE
+    WRITTEN.write_text(text + "\n".join(rows) + "\n" + SEEN + "\n".join(seen) + "\n")
+
+
+def _row(scenario: Scenario, line: Line) -> str:
+    head = f"| {scenario.name} | {scenario.rows} | {scenario.story} | {scenario.rate} |"
+    found = line.verdict
+    if found is None:
+        return f"{head} skipped: {line.skipped} | | | | |"
+    if not scenario.judged:
+        return f"{head} {found['acknowledged']:,} | stands still, as it must | 0 | 0 | |"
+    drained = "" if found["drained_s"] is None else f"{found['drained_s']:.1f}"
+    return (
+        f"{head} {found['acknowledged']:,} | {found['counted']:,} | {found['lost']} | {found['doubled']} | {drained} |"
+    )
+
+
+def _machine() -> str:
+    found = machine.here()
+    return (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {found.cores} cores ({found.processor}), {found.memory_gib} GiB, "
+        f"{found.kernel}, Python {found.python}."
+    )
+
+
+def _kept() -> dict[str, Line]:
+    if not KEPT.exists():
+        return {}
+    return {name: Line(**one) for name, one in json.loads(KEPT.read_text()).items()}
