@@ -7,16 +7,21 @@ from contextlib import asynccontextmanager
 from typing import Final, cast
 
 import asyncpg
+import stamina
 
 COMMAND_TIMEOUT_S: Final = 30.0
 """No statement outlives this; a counted batch of 10,000 rows takes well under a second."""
+START_S: Final = 60.0
 
 
+@stamina.retry(on=(OSError, TimeoutError, asyncpg.CannotConnectNowError), attempts=None, timeout=START_S, wait_max=2.0)
 async def create_pool(url: str, *, application_name: str, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
     """A pool on `url`; `application_name` is how the connections name themselves to the server.
 
+    A server that is away or just starts is waited for, so that a long outage costs few starts of a process.
+
     Raises:
-        OSError, asyncpg.PostgresError: the database cannot be reached.
+        OSError, asyncpg.PostgresError: the database could not be reached for a minute, or lets nobody in.
     """
     return await asyncpg.create_pool(
         url,
