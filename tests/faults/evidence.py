@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,6 +18,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import CommitFailedError, UnknownMemberIdError
 
 from tests.faults.journal import What
 from tests.faults.stand import Stand
@@ -156,7 +157,13 @@ async def set_back(kafka: str, group: str, topic: str) -> None:
     try:
         places = await _places(one, topic)
         one.assign(places)
-        await one.commit(dict.fromkeys(places, 0))
+        async with asyncio.timeout(3 * WITHIN_S):
+            while True:
+                # A member that was stopped stays in its group until its session ends.
+                with suppress(CommitFailedError, UnknownMemberIdError):
+                    await one.commit(dict.fromkeys(places, 0))
+                    return
+                await asyncio.sleep(0.5)
     finally:
         await one.stop()
 

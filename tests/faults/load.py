@@ -56,6 +56,7 @@ class Load:
         self.rate = rate
         self.target = target
         self.give_up_s = GIVE_UP_S
+        self.repeat_share = REPEAT_SHARE
         self._letters = letters
         self._random = random.Random(seed)
         self._numbers = itertools.count()
@@ -171,7 +172,7 @@ class Load:
             started = due
 
     def _next(self) -> Act:
-        if self._known and self._random.random() < REPEAT_SHARE:
+        if self._known and self._random.random() < self.repeat_share:
             return self._random.choice(self._known)
         act = Act("letter" if self._random.random() < self._letters else "signature", next(self._numbers))
         if len(self._known) < 5 * AT_ONCE:
