@@ -14,7 +14,6 @@ import random
 import socket
 import struct
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +26,7 @@ IFF_TUN_NO_PI: Final = 0x0001 | 0x1000
 PACKET: Final = 65_536
 NEAR, FAR = "10.213.0.1", "10.213.0.2"
 COMMAND_S: Final = 10
+ACCEPT_S: Final = 0.01
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class LossyLink:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.loss)
-        self._lock = threading.Lock()
+        self._arrived: dict[tuple[str, int], socket.socket] = {}
         self._listener = self.far.do(self._listen)
 
     async def splice(self) -> tuple[Streams, Streams]:
@@ -89,13 +89,24 @@ class LossyLink:
         loop = asyncio.get_running_loop()
         dialling = self.near.do(_unconnected)
         try:
-            accepting = asyncio.ensure_future(loop.sock_accept(self._listener))
             await loop.sock_connect(dialling, (FAR, self._listener.getsockname()[1]))
-            accepted, _ = await accepting
+            accepted = await self._accept(dialling.getsockname())
         except BaseException:
             dialling.close()
             raise
         return await _streams(dialling), await _streams(accepted)
+
+    async def _accept(self, peer: tuple[str, int]) -> socket.socket:
+        """The other end of the connection from `peer`; who gave up meanwhile is let go."""
+        while peer not in self._arrived:
+            try:
+                accepted, address = self._listener.accept()
+            except BlockingIOError:
+                await asyncio.sleep(ACCEPT_S)
+                continue
+            accepted.setblocking(False)
+            self._arrived[address] = accepted
+        return self._arrived.pop(peer)
 
     def carry(self, source: _Side, target: _Side) -> None:
         """Take what `source` has sent and give it to `target`, or not."""
@@ -109,8 +120,10 @@ class LossyLink:
                     os.write(target.device, packet)
 
     def close(self) -> None:
-        """Let go of the listener."""
+        """Let go of the listener, and of who arrived and was not asked for any more."""
         self._listener.close()
+        for arrived in self._arrived.values():
+            arrived.close()
 
     @staticmethod
     def _listen() -> socket.socket:
