@@ -65,8 +65,3 @@ async def counted(fire: Fire, more: int, within: float = 60.0) -> None:
         return await count() >= wanted
 
     await until(there, f"{more} more rows", within)
-
-
-async def hold(seconds: float) -> None:
-    """Let the fault last."""
-    await asyncio.sleep(seconds)

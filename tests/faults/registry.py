@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -33,6 +35,7 @@ class Fire:
     expected: Expected = field(default_factory=Expected)
     broken: list[str] = field(default_factory=list)
     healed_at: float = field(default_factory=time.monotonic)
+    longest_s: float = math.inf
 
     @property
     def journal(self) -> Journal:
@@ -41,6 +44,10 @@ class Fire:
     def heal(self) -> None:
         """The fault ends now."""
         self.healed_at = time.monotonic()
+
+    async def last(self, seconds: float) -> None:
+        """Let the fault last so long, or `longest_s` where it is only to be noticed."""
+        await asyncio.sleep(min(seconds, self.longest_s))
 
     def must(self, holds: object, what: str) -> None:
         """Note `what`, which begins with the letter of an invariant, unless it `holds`."""

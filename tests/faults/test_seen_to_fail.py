@@ -28,6 +28,6 @@ NOTICED_WITHIN_S = 20.0
 )
 async def test_the_checker_notices_what_is_missing(scenario: Scenario, without: Without, stands: Stands) -> None:
     stand, tallies = await stands.take(scenario.layout, dict.fromkeys(without.where, without.sabotage))
-    verdict = await run(scenario, stand, tallies, SEED, drain_within_s=NOTICED_WITHIN_S)
+    verdict = await run(scenario, stand, tallies, SEED, drain_within_s=NOTICED_WITHIN_S, longest_s=NOTICED_WITHIN_S)
     assert verdict.letters & set(without.breaks), verdict
     report.note_seen(scenario, without, verdict)

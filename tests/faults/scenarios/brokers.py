@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from tests.faults import evidence
-from tests.faults.nemeses import SLOW, counted, hold, until
+from tests.faults.nemeses import SLOW, counted, until
 from tests.faults.registry import Fire, Without, scenario
 from tests.faults.stand import CLUSTER, DISKS
 
@@ -30,7 +30,7 @@ async def stopped_broker(fire: Fire) -> None:
     """SIGSTOP of the only broker for 30 s: 503 in time, and afterwards it goes on by itself."""
     broker = fire.stand.kept[BROKER]
     broker.freeze()
-    await hold(30.0)
+    await fire.last(30.0)
     broker.thaw()
     fire.heal()
 
@@ -46,7 +46,7 @@ async def brokers_away(fire: Fire) -> None:
     broker, intake = fire.stand.kept[BROKER], fire.stand.kept[INTAKE]
     pid, before = intake.pid, evidence.resident(intake.pid)
     await broker.down()
-    await hold(AWAY_S)
+    await fire.last(AWAY_S)
     fire.must(intake.pid == pid, "H: the intake did not outlive its broker")
     grown = evidence.resident(intake.pid) - before if intake.pid == pid else 0
     fire.must(grown < GROWN_BYTES, f"H: the intake grew by {grown >> 20} MB while its broker was away")
@@ -68,14 +68,14 @@ async def killed_leader(fire: Fire) -> None:
         others.remove(fire.stand.kept[f"broker-{leader}"])
         for other in others:
             other.freeze()
-        await hold(1.0)
+        await fire.last(1.0)
         await fire.stand.kept[f"broker-{leader}"].down()
         for other in others:
             other.thaw()
-        await hold(5.0)
+        await fire.last(5.0)
         await fire.load.reach(200)
         await fire.stand.kept[f"broker-{leader}"].start()
-        await hold(2.0)
+        await fire.last(2.0)
     fire.heal()
 
 
@@ -89,7 +89,7 @@ async def brokers_rolling(fire: Fire) -> None:
     """Each of three brokers is stopped in good order and started again."""
     for number in (1, 2, 3):
         await fire.stand.kept[f"broker-{number}"].restart()
-        await hold(2.0)
+        await fire.last(2.0)
         await fire.load.reach(100)
     fire.heal()
 
@@ -104,7 +104,7 @@ async def full_disk_under_kafka(fire: Fire) -> None:
     """Not one byte is free on the broker's disk for 20 s: it gives up, and comes back once there is room."""
     assert fire.stand.kafka_disk is not None
     await asyncio.to_thread(fire.stand.kafka_disk.fill)
-    await hold(20.0)
+    await fire.last(20.0)
     fire.stand.kafka_disk.empty()
     fire.heal()
     await fire.stand.kept[BROKER].until_ready()
@@ -137,6 +137,6 @@ async def wiped_log(fire: Fire) -> None:
     fire.must(not ready, "H: a counter with halted partitions says that it is ready")
     stopped = await evidence.positions(fire.stand, source)
     rows = await evidence.rows(fire.stand, source, fire.campaign)
-    await hold(5.0)
+    await fire.last(5.0)
     fire.must(stopped == await evidence.positions(fire.stand, source), "A: positions move on a log that was wiped")
     fire.must(before.keys() <= rows.keys(), "A: rows have gone")

@@ -12,7 +12,7 @@ from typing import Final
 from tests.faults import evidence
 from tests.faults.journal import Act
 from tests.faults.load import Load, Target
-from tests.faults.nemeses import hold, until
+from tests.faults.nemeses import until
 from tests.faults.registry import Fire, Without, scenario
 from tests.faults.running import import_campaign
 
@@ -67,9 +67,9 @@ async def slow_domain(fire: Fire) -> None:
     """One domain answers 421: the others' mails go on at once, and its own wait without being tried one by one."""
     office, slow = fire.stand.office, fire.load.tenth_domain
     office.answers[slow] = "421 4.7.0 not now"
-    await hold(20.0)
+    await fire.last(20.0)
     in_time = [fire.load.address(act) for act in tuple(fire.journal.acknowledged)]
-    await hold(LATE_S)
+    await fire.last(LATE_S)
     there = {letter.to for letter in office.letters}
     late = [address for address in in_time if address not in there and not address.endswith(f"@{slow}")]
     fire.must(not late, f"D: {len(late)} mails to other domains are late")
@@ -103,14 +103,14 @@ async def bounced_mail(fire: Fire) -> None:
 
     await until(refused, "bounces")
     people = [act for act in new_people() if office.refused[fire.load.address(act)]][:5]
-    await hold(2.0)
+    await fire.last(2.0)
     other = Load(Target(fire.load.target.petitions, fire.load.target.letters, later), 1, 0)
     # The same addresses in another campaign, which would be written to at once.
     other.address = fire.load.address  # type: ignore[method-assign]
     for act in people:
         await other.act(act)
     await other.cancel()
-    await hold(LATE_S)
+    await fire.last(LATE_S)
     asked = sum(office.refused[fire.load.address(act)] for act in people)
     fire.must(asked == len(people), f"D: {len(people)} mailboxes that are gone were written to {asked} times")
     fire.heal()
@@ -126,13 +126,13 @@ async def bounced_mail(fire: Fire) -> None:
 async def mail_scanner(fire: Fire) -> None:
     """A scanner opens every link of every mail twice: nobody is confirmed, withdrawn or unsubscribed by that."""
     mine = f"{fire.campaign}.example.org"
-    await hold(3.0)
+    await fire.last(3.0)
     mails = [letter for letter in fire.stand.office.letters if letter.to.endswith(mine)][:60]
     found = sorted({link for letter in mails for link in _links(letter.text, letter.part("html"), letter.raw)})
     fire.must(len(found) > len(mails), "D: the mails have no links")
     opened = await asyncio.gather(*(asyncio.to_thread(_open_twice, link) for link in found))
     fire.must(sum(opened) >= len(mails), "D: the links lead nowhere")
-    await hold(2.0)
+    await fire.last(2.0)
     for source in evidence.SOURCES:
         said = [
             dict(record.headers).get("ce_type", b"")

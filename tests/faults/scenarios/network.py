@@ -7,7 +7,6 @@ from typing import Final
 import pytest
 
 from tests.faults.links import NoNamespaceError, lossy_link
-from tests.faults.nemeses import hold
 from tests.faults.proxy import Weather
 from tests.faults.registry import Fire, Without, scenario
 
@@ -39,7 +38,7 @@ def _clear(fire: Fire) -> None:
 async def cut_off_from_kafka(fire: Fire) -> None:
     """The counter alone is cut off from Kafka for longer than its group waits for it."""
     _kafka(fire, Weather(cut=True), COUNTER)
-    await hold(LASTS_S)
+    await fire.last(LASTS_S)
     _clear(fire)
 
 
@@ -47,7 +46,7 @@ async def cut_off_from_kafka(fire: Fire) -> None:
 async def cut_off_from_postgres(fire: Fire) -> None:
     """The counter alone is cut off from PostgreSQL."""
     _postgres(fire, Weather(cut=True), COUNTER)
-    await hold(LASTS_S)
+    await fire.last(LASTS_S)
     _clear(fire)
 
 
@@ -56,7 +55,7 @@ async def half_open(fire: Fire) -> None:
     """Every connection to Kafka and PostgreSQL falls silent without being closed; new ones get no answer either."""
     _kafka(fire, Weather(silent=True))
     _postgres(fire, Weather(silent=True))
-    await hold(LASTS_S)
+    await fire.last(LASTS_S)
     _clear(fire)
 
 
@@ -65,7 +64,7 @@ async def trickle(fire: Fire) -> None:
     """Every connection to Kafka and PostgreSQL carries 1 kB a second."""
     _kafka(fire, Weather(bytes_per_s=TRICKLE))
     _postgres(fire, Weather(bytes_per_s=TRICKLE))
-    await hold(LASTS_S)
+    await fire.last(LASTS_S)
     _clear(fire)
 
 
@@ -74,7 +73,7 @@ async def slow_network(fire: Fire) -> None:
     """Every piece to or from Kafka and PostgreSQL takes 100 ms longer, then the counter is killed."""
     _kafka(fire, Weather(delay_s=0.1))
     _postgres(fire, Weather(delay_s=0.1))
-    await hold(LASTS_S / 2)
+    await fire.last(LASTS_S / 2)
     fire.stand.kept[COUNTER].kill()
     await fire.stand.kept[COUNTER].until_ready()
     _clear(fire)
@@ -87,10 +86,10 @@ async def packet_loss(fire: Fire) -> None:
         async with lossy_link(LOSS) as link:
             _kafka(fire, Weather(link=link))
             _postgres(fire, Weather(link=link))
-            await hold(LASTS_S)
+            await fire.last(LASTS_S)
             dropped = link.dropped
             _clear(fire)
-            await hold(1.0)
+            await fire.last(1.0)
     except NoNamespaceError as error:
         pytest.skip(str(error))
     fire.must(dropped > LASTS_S, f"H: the wire dropped only {dropped} packets")

@@ -7,7 +7,7 @@ import signal
 from typing import Final
 
 from tests.faults import evidence
-from tests.faults.nemeses import SLOW, counted, hold, transaction_held_open, until
+from tests.faults.nemeses import SLOW, counted, transaction_held_open, until
 from tests.faults.registry import Fire, Without, scenario
 
 COUNTER: Final = "petitions-counter"
@@ -54,7 +54,7 @@ async def killed_intake(fire: Fire) -> None:
     intake, broker = fire.stand.kept[INTAKE], fire.stand.kept[BROKER]
     for _ in range(3):
         broker.freeze()
-        await hold(1.0)
+        await fire.last(1.0)
         intake.kill()
         broker.thaw()
         await intake.until_ready()
@@ -82,7 +82,7 @@ async def zombie_consumer(fire: Fire) -> None:
         now = await evidence.positions(fire.stand, evidence.SOURCES[0])
         return all(now[place] > began[place] + 5 for place in began)
 
-    await hold(FROZEN_S)
+    await fire.last(FROZEN_S)
     await until(taken_over, "another counter on every partition")
     zombie.thaw()
     await fire.load.reach(200)
@@ -136,7 +136,7 @@ async def killed_everything(fire: Fire) -> None:
     for name in victims:
         await fire.load.reach(fire.chance.randint(5, 120))
         fire.stand.kept[name].kill()
-        await hold(fire.chance.uniform(0.0, 1.0))
+        await fire.last(fire.chance.uniform(0.0, 1.0))
         await fire.stand.kept[name].until_ready()
     fire.heal()
 
@@ -149,7 +149,7 @@ async def killed_everything(fire: Fire) -> None:
 async def frozen_counter(fire: Fire) -> None:
     """The only counter stands still for 40 s, past its session, and joins its group again."""
     fire.stand.kept[COUNTER].freeze()
-    await hold(BLOCKED_S)
+    await fire.last(BLOCKED_S)
     fire.stand.kept[COUNTER].thaw()
     fire.heal()
 
@@ -166,4 +166,4 @@ async def blocked_event_loop(fire: Fire) -> None:
     await fire.load.reach(50)
     counter.signal(signal.SIGUSR1)
     fire.heal()
-    await hold(5.0)
+    await fire.last(5.0)
