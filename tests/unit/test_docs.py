@@ -36,8 +36,10 @@ SETTINGS: Final = {
     if inspect.isclass(member) and issubclass(member, BaseSettings)
     for name in member.model_fields
 }
-ONLY_ELSEWHERE: Final = {"SCALE", "PGPASSFILE", "ORIGIN", "BIND", "POSITIONS_SCHEMA", "OUTBOX_SCHEMA"}
-"""Read by the demo, by asyncpg, by docker-compose.yml; and two constants of the code."""
+BY_COMMANDS: Final = {"SCALE", "QUICK", "ROWS", "ONLY", "SEED", "SLOW"}
+"""Read by the demo, the bench and the faults."""
+ONLY_ELSEWHERE: Final = {*BY_COMMANDS, "PGPASSFILE", "ORIGIN", "BIND", "POSITIONS_SCHEMA", "OUTBOX_SCHEMA"}
+"""Read besides by asyncpg and by docker-compose.yml; and two constants of the code."""
 
 
 def anchors(page: Path) -> set[str]:
