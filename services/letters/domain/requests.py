@@ -15,9 +15,8 @@ from shared.intake.requests import Reader
 
 TEXT_LENGTH: Final = 10_000
 """Some five pages by hand; a longer letter is written as two. The form stops at 8,000, without counting line ends."""
-
-
 CODE_LENGTH: Final = 40
+"""Room for blanks and hyphens between the twelve signs of a code."""
 PostedKind = Literal["letter", "postcard"]
 
 
