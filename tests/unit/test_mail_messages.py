@@ -6,6 +6,7 @@ import string
 from base64 import b64decode
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.notifications.domain.plan import Place
@@ -60,9 +61,11 @@ def test_no_name_can_add_a_header_or_a_recipient(name: str) -> None:
 
 
 @given(st.text(string.ascii_letters + "éÀß漢字ع' -", min_size=1, max_size=60))
+@example("A" * 36 + "ÀÀ字字")
 def test_an_ordinary_name_arrives_as_it_was_typed(name: str) -> None:
-    mail = written_headers(("To", mailbox("To", name, "ana@example.org")))
-    assert mail["To"].addresses[0].display_name == clean(name)
+    # The parser of Python 3.11 keeps the blank between two encoded words of a long name, against RFC 2047, 6.2.
+    shown = str(make_header(decode_header(mailbox("To", name, "ana@example.org"))))
+    assert shown == (f"{clean(name)} <ana@example.org>" if clean(name) else "ana@example.org")
 
 
 @given(st.text(max_size=500), st.text(max_size=500))
