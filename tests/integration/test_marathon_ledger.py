@@ -73,6 +73,13 @@ async def test_batches_add_up_by_cell_minute_and_source(marathon: Marathon) -> N
     assert [tuple(row) for row in rows] == [(0, 0, 10, 5), (0, 10, 20, 0), (0, 20, 30, -1), (1, 0, 10, 5)]
 
 
+async def test_kafka_is_found_at_any_of_several_addresses(marathon: Marathon) -> None:
+    marathon._servers = f"127.0.0.1:1,{marathon._servers}"
+    await marathon.send.send(Chain().batch(delta(change=3)))
+    async with running(marathon.reader()):
+        await eventually(marathon.total, 3)
+
+
 async def test_a_restart_and_everything_delivered_again_change_nothing(marathon: Marathon) -> None:
     chain = Chain()
     batches = [chain.batch(delta(change=place)) for place in range(1, 11)]

@@ -63,8 +63,13 @@ class TallyReader:
     ) -> None:
         self._pool = pool
         self._topics = tuple(read)
+        # FastStream takes a text for one address, however many stand in it.
         self._broker = KafkaBroker(
-            bootstrap_servers, consumer_only=True, allow_auto_create_topics=False, logger=None, graceful_timeout=10.0
+            bootstrap_servers.split(","),
+            consumer_only=True,
+            allow_auto_create_topics=False,
+            logger=None,
+            graceful_timeout=10.0,
         )
         self._subscriber = self._broker.subscriber(
             *self._topics,
