@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -72,9 +73,13 @@ async def consumer(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def _places(one: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    deadline = time.monotonic() + 3 * WITHIN_S
     await one._client.set_topics([topic])
-    partitions = one.partitions_for_topic(topic)
-    assert partitions, f"Kafka has no topic {topic}"
+    while not (partitions := one.partitions_for_topic(topic)):
+        # A broker that has just started learns its topics one by one.
+        assert time.monotonic() < deadline, f"Kafka has no topic {topic}"
+        await asyncio.sleep(0.2)
+        await one._client.force_metadata_update()
     return [TopicPartition(topic, number) for number in sorted(partitions)]
 
 

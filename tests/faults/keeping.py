@@ -93,7 +93,8 @@ class Kept:
     def signal(self, number: signal.Signals) -> None:
         """Send it `number`."""
         if self.pid:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """kill -9; it is started again."""

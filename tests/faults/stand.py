@@ -30,6 +30,7 @@ from tests.support.running import free_offset
 COUNTERS: Final = 4
 DISK_BYTES: Final = 1536 * 1024 * 1024
 SMALL_LOG: Final = ("-c", "max_wal_size=256MB", "-c", "min_wal_size=64MB")
+SETTLE_S: Final = 0.2
 EXTRA: Final = frozenset(f"petitions-counter-{number}" for number in range(2, COUNTERS + 1))
 """Counters that only stand ready to be started."""
 
@@ -160,6 +161,8 @@ class Stand:
         await asyncio.gather(*(kept.down() for kept in self.kept.values()))
         for proxy in (*self.kafka_proxies, *([self.postgres_proxy] if hasattr(self, "postgres_proxy") else [])):
             await proxy.close()
+        # Connections that were just taken are let go of, too, before the loop may end.
+        await asyncio.sleep(SETTLE_S)
 
 
 def altered(program: Program, sabotage: Sequence[str], environment: Mapping[str, str]) -> Program:
