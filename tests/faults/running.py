@@ -67,7 +67,11 @@ async def run(
     load.start()
     try:
         await load.reach(WARM)
-        await scenario.harm(fire)
+        try:
+            await scenario.harm(fire)
+        except (TimeoutError, AssertionError) as error:
+            fire.must(False, f"G: the scenario did not come to its end: {error}")
+            fire.heal()
         verdict = await _judged(scenario, fire, tallies)
     finally:
         await load.cancel()

@@ -121,12 +121,8 @@ def gives_up_in_silence() -> None:
     patch(loop, "_wait_out", _once)
 
     async def ask(self: Any, node: int, places: Any) -> Any:
-        from aiokafka.errors import KafkaError
-
-        try:
-            return await asked(self, node, places)
-        except KafkaError:
-            await forever()
+        # Nothing at all, not even that there is nothing new, comes of a request that failed.
+        return await asked(self, node, places) or await forever()
 
     asked = Fetches._ask
     patch(Fetches, "_ask", ask)
