@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.letters.domain.requests import MESSAGES
-from services.petitions.domain.requests import ACTS, PARTNER_SIGNATURES, SIGNATURES, read_batch
+from services.petitions.domain.requests import ACTS, PARTNER_SIGNATURES, SIGNATURES, read_batch, read_usual_batch
 from shared.intake import forms
 from shared.intake.requests import Reader
 from shared.refusals import FieldError, Refusal
@@ -211,6 +211,40 @@ def test_a_batch_that_is_none_is_refused_as_a_whole(body: bytes, status: int, co
         read_batch(body)
     assert refused.value.status == status
     assert [error.code for error in refused.value.errors] == ([code] if code else [])
+
+
+PARTNERS = {**SIGNATURE, "confirmed_at": "2026-12-01T10:00:00Z"}
+
+
+@settings(max_examples=300)
+@given(st.lists(documents().map(lambda one: one[1]) | st.just(PARTNERS), min_size=1, max_size=3))
+def test_a_batch_that_is_read_in_one_go_is_what_its_items_are_one_by_one(items: list[dict[str, Any]]) -> None:
+    body = json.dumps({"items": items}).encode()
+    usual = read_usual_batch(body)
+    if usual:
+        assert list(usual) == [PARTNER_SIGNATURES.read_item(item) for item in read_batch(body).items]
+
+
+def test_the_usual_batch_is_read_in_one_go() -> None:
+    body = json.dumps({"items": [PARTNERS, {**PARTNERS, "given_name": "José"}]}, ensure_ascii=False).encode()
+    assert [item.given_name for item in read_usual_batch(body)] == ["Ana", "José"]
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        b'"unknown": {"a": {}}',
+        b'"unknown": [1]',
+        b'"unknown": "\xff"',
+        b'"comment": "{"',
+        b'"given_name": "=1"',
+        b'"email": 7',
+    ],
+)
+def test_a_batch_with_anything_unusual_is_read_item_by_item(unusual: bytes) -> None:
+    good = json.dumps(PARTNERS).encode()
+    assert len(read_usual_batch(b'{"items": [' + good + b"]}")) == 1
+    assert not read_usual_batch(b'{"items": [' + good[:-1] + b", " + unusual + b"}]}")
 
 
 def test_a_deep_item_is_refused_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Final
 
@@ -14,8 +15,8 @@ from shared.events.words import ActKind
 from shared.intake import documents, fields
 from shared.intake.fields import Word
 from shared.intake.person import PERSON_CHECKS, Consent, Email, Name, PersonFields, Postcode, Slug, Source, is_plain
-from shared.intake.requests import Reader
-from shared.refusals import FieldError, invalid
+from shared.intake.requests import UNREADABLE, Reader
+from shared.refusals import FieldError, Refusal, invalid
 
 BATCH_ITEMS: Final = 1_000
 _MOMENT_LENGTH: Final = 40
@@ -41,7 +42,14 @@ class Batch(msgspec.Struct, frozen=True):
     items: Annotated[list[msgspec.Raw], Meta(max_length=BATCH_ITEMS)]
 
 
+class UsualBatch(msgspec.Struct, frozen=True):
+    """Signatures from a partner that can all be read in one go."""
+
+    items: Annotated[list[PartnerSignature], Meta(max_length=BATCH_ITEMS)]
+
+
 _batch: Final = msgspec.json.Decoder(Batch).decode
+_usual_batch: Final = msgspec.json.Decoder(UsualBatch).decode
 _TOO_MANY: Final = FieldError("/items", "items.too-many")
 
 
@@ -65,6 +73,20 @@ def read_batch(body: bytes) -> Batch:
     if isinstance(items, list):
         raise invalid([_TOO_MANY])
     raise invalid([FieldError("/items", "items.missing" if "items" not in document else "items.type")])
+
+
+def read_usual_batch(body: bytes) -> Sequence[PartnerSignature]:
+    """The items of a batch in which nothing is unusual; none where each of them has to be read by itself.
+
+    With two braces for each item, its own and that of its consent, and one for the batch, nothing is nested too deep.
+    """
+    try:
+        documents.check_utf8(body)
+        items = _usual_batch(body).items
+    except (Refusal, *UNREADABLE):
+        return ()
+    shallow = body.count(b"{") == 2 * len(items) + 1 and body.count(b"[") == 1
+    return items if shallow and all(map(_is_plain_partner_signature, items)) else ()
 
 
 class ActRequest(msgspec.Struct, frozen=True, kw_only=True):

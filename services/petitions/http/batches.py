@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.petitions.domain.requests import BATCH_ITEMS, PARTNER_SIGNATURES, Batch, PartnerSignature, read_batch
+from services.petitions.domain.requests import (
+    BATCH_ITEMS,
+    PARTNER_SIGNATURES,
+    PartnerSignature,
+    read_batch,
+    read_usual_batch,
+)
 from services.petitions.http.parts import Parts
 from shared import topics
 from shared.events.marathon import AccessChanged
@@ -21,6 +27,9 @@ from shared.intake.openings import check_ready
 from shared.intake.posts import JSON, check_json
 from shared.intake.taking import Submission, note_refusal
 from shared.refusals import FieldError, Refusal
+
+Item = PartnerSignature | msgspec.Raw
+"""A signature of a batch, read already or still to be read."""
 
 SCOPE: Final = "signatures:batch"
 AT_ONCE: Final = 100
@@ -67,7 +76,7 @@ def batches(parts: Callable[[], Parts]) -> APIRouter:
         who = partner(request.headers.get("authorization"), SCOPE, known.catalog.access)
         check_json(request)
         body = await request.body()
-        items = read_batch(body)
+        items = read_usual_batch(body) or read_batch(body).items
         if (key := request.headers.get("idempotency-key")) is not None:
             known.signing.remember(f"batch|{key}".encode(), body)
         answer = await _take(known, who, items)
@@ -76,11 +85,11 @@ def batches(parts: Callable[[], Parts]) -> APIRouter:
     return router
 
 
-async def _take(parts: Parts, who: AccessChanged, items: Batch) -> BatchAnswer:
+async def _take(parts: Parts, who: AccessChanged, items: Sequence[Item]) -> BatchAnswer:
     rejected: list[Rejected] = []
     waiting = _Waiting()
     append = parts.signatures.windows.append
-    for index, item in enumerate(items.items):
+    for index, item in enumerate(items):
         if index % AT_ONCE == AT_ONCE - 1:
             await asyncio.sleep(0)
         try:
@@ -93,11 +102,11 @@ async def _take(parts: Parts, who: AccessChanged, items: Batch) -> BatchAnswer:
         if not append(submission.partition, submission.key, submission.value, submission.headers, waiting):
             raise ConnectionError("refused: a partition has a backlog")
     await waiting.all()
-    return BatchAnswer(len(items.items) - len(rejected), rejected)
+    return BatchAnswer(len(items) - len(rejected), rejected)
 
 
-def _decide(parts: Parts, who: AccessChanged, item: msgspec.Raw) -> Submission:
-    request: PartnerSignature = PARTNER_SIGNATURES.read_item(item)
+def _decide(parts: Parts, who: AccessChanged, item: Item) -> Submission:
+    request = PARTNER_SIGNATURES.read_item(item) if isinstance(item, msgspec.Raw) else item
     return parts.signing.sign_for(who, request)
 
 
