@@ -34,6 +34,9 @@ async def create_pool(url: str, *, application_name: str, min_size: int = 1, max
             "application_name": application_name,
             "timezone": "UTC",
             "jit": "off",
+            # A plan that was made while a table was all but empty would otherwise read all of it for as long as it is
+            # kept, whatever the table has become: counting fell to a twentieth of its speed that way.
+            "enable_seqscan": "off",
             # A process that was stopped in a transaction gives its locks back before those who wait for them give up.
             "idle_in_transaction_session_timeout": "10000",
             "lock_timeout": "20000",
