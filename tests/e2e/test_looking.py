@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Page, Response
+from playwright.async_api import Page, Response, expect
 
 from tests.e2e.conftest import OpenPage
 from tests.support.browser import AXE
 from tests.support.page_preview import Stage
-from tests.support.page_samples import CASE, SLUG, correction, totals
+from tests.support.page_samples import CASE, SLUG, case, correction, totals
 
 BOARD = f"/campaigns/{SLUG}/board"
 ADDRESSES = [
@@ -86,6 +86,19 @@ async def test_no_page_scrolls_sideways(address: str, origin: str, open_page: Op
             assert await sideways(page) == 0, (width, language)
 
 
+@pytest.mark.parametrize("address", [address for address in ADDRESSES if "/pages/5" not in address])
+async def test_the_longest_names_wrap(address: str, origin: str, stage: Stage, open_page: OpenPage) -> None:
+    name = "Maria-Aleksandrovna Konstantinopolskaja-Wolfeschlegelsteinhausenberger"
+    for slug in stage.samples.cases:
+        stage.samples.cases[slug] = case(slug, name=name)
+    stage.show(totals(version=815))  # so that the board is drawn anew
+    page = await open_page(scripts=False)
+    await page.goto(origin + address)
+    for width in (320, 768, 1440):
+        await page.set_viewport_size({"width": width, "height": 900})
+        assert await sideways(page) == 0, width
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_every_page_is_whole_without_scripts(address: str, origin: str, open_page: OpenPage) -> None:
     page = await open_page(scripts=False, width=360)
@@ -132,9 +145,9 @@ async def test_a_long_letter_goes_on_with_margins_and_keeps_its_foot_in_one_piec
     await page.goto(f"{origin}/letters/print/{CASE}")
     await page.fill("#text", "\n\n".join(["A sentence that is long enough to fill a line of the sheet. " * 4] * 14))
     await page.click("text=Put it onto the sheet")
+    await expect(page.locator(".a4 .text p")).to_have_count(15)
     assert sheets(await page.pdf(prefer_css_page_size=True)) == 2
     assert await page.input_value("#text") != ""
-    assert await page.locator(".a4 .text p").count() == 15
     assert await page.locator(".a4 .stub").evaluate("(foot) => getComputedStyle(foot).breakInside") == "avoid"
 
 
