@@ -122,7 +122,10 @@ def gives_up_in_silence() -> None:
 
     async def ask(self: Any, node: int, places: Any) -> Any:
         # Nothing at all, not even that there is nothing new, comes of a request that failed.
-        return await asked(self, node, places) or await forever()
+        found = await asked(self, node, places)
+        if not found:
+            await forever()
+        return found
 
     asked = Fetches._ask
     patch(Fetches, "_ask", ask)

@@ -7,7 +7,9 @@ import signal
 from typing import Final
 
 from tests.faults import evidence
+from tests.faults.keeping import Kept
 from tests.faults.nemeses import SLOW, counted, transaction_held_open, until
+from tests.faults.proxy import Weather
 from tests.faults.registry import Fire, Without, scenario
 
 COUNTER: Final = "petitions-counter"
@@ -19,6 +21,11 @@ BROKER: Final = "broker-1"
 FROZEN_S: Final = 60.0 if SLOW else 12.0
 """After 10 s the group gives the partitions of a silent member to another; SLOW=1 takes the minute of the table."""
 BLOCKED_S: Final = 40.0
+TRIES: Final = 20
+_LEFT_OPEN: Final = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'petitions counter'
+    AND clock_timestamp() - xact_start > interval '0.2 seconds')
+"""
 
 
 @scenario(
@@ -71,10 +78,11 @@ async def killed_intake(fire: Fire) -> None:
     without=(Without("compare-and-set", (COUNTER, SECOND), "BF"),),
 )
 async def zombie_consumer(fire: Fire) -> None:
-    """SIGSTOP of a counter until its partitions belong to another, which counts on; then SIGCONT."""
+    """SIGSTOP of a counter with a transaction on its way, until another has counted on; then all of it arrives."""
     zombie, other = fire.stand.kept[COUNTER], fire.stand.kept[SECOND]
     await other.start()
     await counted(fire, 50)
+    await _transaction_on_its_way(fire, zombie)
     zombie.freeze()
     began = await evidence.positions(fire.stand, evidence.SOURCES[0])
 
@@ -84,11 +92,25 @@ async def zombie_consumer(fire: Fire) -> None:
 
     await fire.last(FROZEN_S)
     await until(taken_over, "another counter on every partition")
+    fire.stand.postgres_proxy.clear()
     zombie.thaw()
     await fire.load.reach(200)
     fire.heal()
     await counted(fire, 100)
     await other.stop()
+
+
+async def _transaction_on_its_way(fire: Fire, counter: Kept) -> None:
+    """Hold up what `counter` says to PostgreSQL, at a moment at which no transaction of its is open there."""
+    proxy = fire.stand.postgres_proxy
+    async with evidence.database(fire.stand.databases["petitions"]) as connection:
+        for _ in range(TRIES):
+            proxy.set(Weather(silent=True), {counter.pid})
+            await fire.last(0.4)
+            if not await connection.fetchval(_LEFT_OPEN):
+                return
+            proxy.clear()
+            await fire.last(0.2)
 
 
 @scenario(
