@@ -12,7 +12,7 @@ from tests.faults.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-NOTICED_WITHIN_S = 20.0
+NOTICED_WITHIN_S = 15.0
 """Whoever is to be found wanting need not be waited for as long as whoever is to be trusted."""
 
 

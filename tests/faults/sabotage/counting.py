@@ -22,7 +22,7 @@ def position_before_rows() -> None:
         attempts = [self._places.attempts_after(batch) for batch in batches]
         async with connected(self._pool) as connection, connection.transaction():
             await advance(connection, batches, attempts)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         async with connected(self._pool) as connection, connection.transaction():
             await self._handle(connection, prepared)
         self._tell(prepared)

@@ -14,7 +14,7 @@ BROKER: Final = "broker-1"
 INTAKE: Final = "petitions-intake"
 COUNTER: Final = "petitions-counter"
 PARTITIONS: Final = 4
-AWAY_S: Final = 300.0 if SLOW else 75.0
+AWAY_S: Final = 300.0 if SLOW else 50.0
 """Past every time-out and back-off of a service (the longest is aiokafka's, 40 s); SLOW=1 takes the table's 5 min."""
 GROWN_BYTES: Final = 96 << 20
 """The intake's bounds for what is taken and not yet acknowledged, 48 MiB a topic."""
@@ -130,7 +130,7 @@ async def wiped_log(fire: Fire) -> None:
         return sum(value for name, value in measured.items() if name.startswith("partition_halted")) == PARTITIONS
 
     try:
-        await until(halted, "every partition halted", 45.0)
+        await until(halted, "every partition halted", fire.expected.drain_within_s)
     except AssertionError:
         fire.must(False, "H: not every partition of a wiped log halts and alarms")
     ready = await fire.stand.kept[COUNTER].program.ready()

@@ -13,7 +13,7 @@ from tests.faults.stand import DISKS
 
 COUNTER: Final = "petitions-counter"
 SECOND: Final = "petitions-counter-2"
-AWAY_S: Final = 300.0 if SLOW else 75.0
+AWAY_S: Final = 300.0 if SLOW else 50.0
 """Past every time-out and back-off of a service; SLOW=1 takes the five minutes of the table."""
 
 _COMMITTING: Final = """
@@ -30,10 +30,11 @@ _DEADLOCKS: Final = "SELECT sum(deadlocks)::bigint FROM pg_stat_database"
     without=(Without("position-before-rows", (COUNTER,), "AFG"),),
 )
 async def killed_postgres(fire: Fire) -> None:
-    """kill -9 of PostgreSQL while the counter commits, twice."""
+    """kill -9 of PostgreSQL in a COMMIT of the counter, and shortly after two others."""
     postgres = fire.stand.kept["postgres"]
-    for _ in range(2):
+    for latest in (0.0, 0.03, 0.1):
         await _while_it_commits(fire)
+        await fire.last(fire.chance.uniform(latest / 3, latest))
         postgres.kill()
         await fire.last(0.5)
         await postgres.until_ready()

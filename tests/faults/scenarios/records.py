@@ -28,14 +28,14 @@ async def dead_letters(fire: Fire) -> list[evidence.Raw]:
     return await evidence.read(fire.stand.kafka, DEAD, fire.marks.ends)
 
 
-async def until_dead(fire: Fire, wanted: int, within: float = 60.0) -> list[evidence.Raw]:
+async def until_dead(fire: Fire, wanted: int) -> list[evidence.Raw]:
     """The dead letters, once there are so many."""
 
     async def there() -> bool:
         return len(await dead_letters(fire)) >= wanted
 
     try:
-        await until(there, f"{wanted} dead letters", within)
+        await until(there, f"{wanted} dead letters", fire.expected.drain_within_s)
     except AssertionError:
         fire.must(False, f"A: {len(await dead_letters(fire))} dead letters instead of {wanted}")
     return await dead_letters(fire)
