@@ -83,7 +83,8 @@ def write() -> None:
     lines = _kept()
     named = [one for one in SCENARIOS.values() if one.name in lines]
     named.sort(key=lambda one: (int(one.rows.partition(",")[0]), one.name))
-    rows = [_row(one, lines[one.name]) for one in named]
+    ran = [one for one in named if lines[one.name].verdict or lines[one.name].skipped]
+    rows = [_row(one, lines[one.name]) for one in ran]
     seen = [
         f"| {one.name} | {without.sabotage} | {', '.join(without.where)} | {lines[one.name].seen[without.sabotage]} |"
         for one in named
@@ -102,10 +103,10 @@ def _row(scenario: Scenario, line: Line) -> str:
         return f"{head} skipped: {line.skipped} | | | | |"
     if not scenario.judged:
         return f"{head} {found['acknowledged']:,} | stands still, as it must | 0 | 0 | |"
+    back = found["acknowledged"] - found["counted"] - found["lost"]
+    counted = f"{found['counted']:,}" + (f" ({back} were taken back)" if back > 0 else "")
     drained = "" if found["drained_s"] is None else f"{found['drained_s']:.1f}"
-    return (
-        f"{head} {found['acknowledged']:,} | {found['counted']:,} | {found['lost']} | {found['doubled']} | {drained} |"
-    )
+    return f"{head} {found['acknowledged']:,} | {counted} | {found['lost']} | {found['doubled']} | {drained} |"
 
 
 def _machine() -> str:
