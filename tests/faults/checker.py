@@ -122,6 +122,11 @@ def promises(journal: Journal) -> list[str]:
     return [text for text in found if text]
 
 
+async def recovers(stand: Stand) -> bool:
+    """Whether a stand that is in order again counts what is left."""
+    return await _drained(stand, time.monotonic() + DRAIN_WITHIN_S) is not None
+
+
 async def _drained(stand: Stand, deadline: float) -> float | None:
     """When every record was counted and told; None where it was not so by `deadline`."""
     while True:

@@ -18,6 +18,16 @@ from tests.faults.stand import PLAIN, Layout, Stand
 
 Confirmation = Literal["none", "optional"]
 RATE: Final = 150
+SPOIL: Final = frozenset(
+    {
+        "position-before-rows",
+        "compare-and-set",
+        "starts-at-the-end",
+        "trusts-kafka-offsets",
+        "trusts-any-log",
+        "deletes-before-sending",
+    }
+)
 
 
 @dataclass
@@ -60,11 +70,18 @@ Harm = Callable[[Fire], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Without:
-    """How a scenario has been seen to fail: with `sabotage` in the processes `where`, one of `breaks` is noticed."""
+    """How a scenario has been seen to fail: with `sabotage` in the processes `where`, one of `breaks` is noticed.
+
+    After one that `spoils`, what is stored contradicts itself, and the stand is of no more use.
+    """
 
     sabotage: str
     where: tuple[str, ...]
     breaks: str
+
+    @property
+    def spoils(self) -> bool:
+        return self.sabotage in SPOIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,17 @@ class Stand:
         kept.program = altered(self.programs[name], (self.sabotage.get(name, ""), sabotage), environment)
         await kept.start()
 
+    async def take_out(self, sabotage: Mapping[str, str]) -> None:
+        """Restart with `sabotage` what has another one, or none, so far."""
+        changed = {
+            name for name in sabotage.keys() | self.sabotage.keys() if sabotage.get(name) != self.sabotage.get(name)
+        }
+        self.sabotage = sabotage
+        for name in sorted(changed):
+            self.kept[name].program = altered(self.programs[name], (sabotage.get(name, ""),), {})
+            if self.kept[name].pid:
+                await self.kept[name].restart()
+
     def _write_endpoints(self) -> None:
         places = processes.placed(self.settings, mail=True)
         pids = {name: kept.pid for name, kept in self.kept.items()}
