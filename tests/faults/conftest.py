@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         item.add_marker(pytest.mark.timeout(SCENARIO_S))
         name, smoke = marker.args
-        chosen = name in ONLY if ONLY else smoke or config.getoption("--faults")
+        chosen = name in ONLY if ONLY else smoke or config.getoption("--faults", default=False)
         (kept if chosen else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.getoption("--faults") and not ONLY:
+    if session.config.getoption("--faults", default=False) and not ONLY:
         report.write()
 
 
