@@ -110,6 +110,7 @@ def program(home: Home, settings: LocalSettings) -> Program:
         ready=ready,
         ready_within=120.0,
         grace=30.0,
+        needs_room=home.kafka,
     )
 
 

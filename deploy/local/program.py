@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import shutil
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from deploy.local.home import PROJECT
 PR_SET_PDEATHSIG: Final = 1
 LOG_BYTES: Final = 16 * 1024 * 1024
 """A log above this size makes room for a new one at the next start."""
+ROOM_BYTES: Final = 256 * 1024 * 1024
+"""A broker that starts on a full disk cannot write its indexes, takes its logs for corrupt and deletes them."""
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,6 +29,7 @@ class Program:
 
     `ready` says whether it answers; it is asked again and again for `ready_within` seconds. `stop_signal` asks it to
     end, and after `grace` seconds it is killed. `account` is the account it runs under, ours where it is None.
+    It is not started before there is room on the disk of the folder `needs_room`.
     """
 
     name: str
@@ -37,6 +41,11 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = 15.0
     account: Account | None = None
+    needs_room: Path | None = None
+
+    def has_room(self) -> bool:
+        """Whether the disk of `needs_room` has enough room to start on."""
+        return self.needs_room is None or shutil.disk_usage(self.needs_room).free >= ROOM_BYTES
 
 
 async def spawn(program: Program) -> asyncio.subprocess.Process:

@@ -88,6 +88,7 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         program = child.program
         while not self._stopping.is_set():
+            await self._room(child)
             process = await child.spawn()
             self._pids.record(program.name, process.pid, program.stop_signal)
             self.on_change()
@@ -101,6 +102,13 @@ class Supervisor:
             pause = child.back_off()
             self._say(f"{program.name} ended ({child.ending}); starting it again in {pause:g} s")
             await asyncio.sleep(pause)
+
+    async def _room(self, child: Child) -> None:
+        if child.program.has_room():
+            return
+        self._say(f"{child.program.name} waits: there is no room on the disk of {child.program.needs_room}")
+        while not child.program.has_room():  # noqa: ASYNC110  disks tell nobody
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _until_ready(self, child: Child) -> None:
         program = child.program

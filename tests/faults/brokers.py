@@ -95,6 +95,7 @@ def program(broker: Broker) -> Program:
         ready=partial(kafka.answers, f"{HOST}:{broker.internal}"),
         ready_within=120.0,
         grace=30.0,
+        needs_room=broker.home.kafka,
     )
 
 

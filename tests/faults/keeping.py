@@ -116,6 +116,8 @@ class Kept:
     async def _keep(self) -> None:
         pause = FIRST_PAUSE_S
         while True:
+            while not self.program.has_room():  # noqa: ASYNC110  disks tell nobody
+                await asyncio.sleep(POLL_S)
             began = time.monotonic()
             self._process = await spawn(self.program)
             await self._process.wait()

@@ -101,7 +101,7 @@ async def brokers_rolling(fire: Fire) -> None:
     without=(Without("no-deadline", (INTAKE,), "H"),),
 )
 async def full_disk_under_kafka(fire: Fire) -> None:
-    """Not one byte is free on the broker's disk for 20 s: it gives up, and comes back once there is room."""
+    """Not one byte is free on the broker's disk for 20 s: it gives up, and is started again once there is room."""
     assert fire.stand.kafka_disk is not None
     await asyncio.to_thread(fire.stand.kafka_disk.fill)
     await fire.last(20.0)
