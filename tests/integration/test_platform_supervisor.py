@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,20 @@ async def test_pid_files_are_there_while_programs_run_and_gone_afterwards(sandbo
     assert [path.name for path in sandbox.pid_files.glob("*.pid")] == ["waiting.pid"]
     await sandbox.supervisor.stop()
     assert not list(sandbox.pid_files.glob("*.pid"))
+
+
+async def test_a_program_that_needs_room_is_not_started_before_there_is_some(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.local.program.ROOM_BYTES", 1 << 60)
+    starting = asyncio.create_task(
+        sandbox.supervisor.start([replace(sandbox.program("big", WAITS), needs_room=tmp_path)])
+    )
+    async with asyncio.timeout(20):
+        while not any("no room" in line for line in sandbox.said):  # noqa: ASYNC110  it is said to a list
+            await asyncio.sleep(0.02)
+    assert sandbox.supervisor.pids() == {"big": 0}
+    monkeypatch.setattr("deploy.local.program.ROOM_BYTES", 0)
+    await starting
+    assert sandbox.supervisor.pids()["big"]
+    await sandbox.supervisor.stop()
