@@ -139,6 +139,22 @@ async def _once(attempt: Callable[[], Any]) -> None:
 
 
 @sabotage
+def places_once() -> None:
+    """The counter places a partition once in its life, and reads no further once that place is forgotten."""
+    from shared.kafka.places import Places
+
+    unplaced = Places.unplaced
+    known: set[Any] = set()
+
+    def once(self: Any) -> list[Any]:
+        found = [tp for tp in unplaced(self) if tp not in known]
+        known.update(found)
+        return found
+
+    patch(Places, "unplaced", once)
+
+
+@sabotage
 def hot_row() -> None:
     """The counter adds to two rows that every counter adds to, now the one first, now the other."""
     from shared.kafka.counting import Counting

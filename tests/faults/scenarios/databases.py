@@ -64,9 +64,7 @@ async def read_only_postgres(fire: Fire) -> None:
     fire.heal()
 
 
-@scenario(
-    "postgres-away", rows="15", patience_s=AWAY_S + 120, without=(Without("gives-up-in-silence", (COUNTER,), "AG"),)
-)
+@scenario("postgres-away", rows="15", patience_s=AWAY_S + 120, without=(Without("places-once", (COUNTER,), "AG"),))
 async def postgres_away(fire: Fire) -> None:
     """PostgreSQL is gone; actions are taken all the same and counted afterwards."""
     postgres = fire.stand.kept["postgres"]

@@ -166,7 +166,7 @@ async def killed_everything(fire: Fire) -> None:
 @scenario(
     "frozen-counter",
     rows="6",
-    without=(Without("gives-up-in-silence", (COUNTER,), "AG"),),
+    without=(Without("places-once", (COUNTER,), "AG"),),
 )
 async def frozen_counter(fire: Fire) -> None:
     """The only counter stands still for 40 s, past its session, and joins its group again."""
