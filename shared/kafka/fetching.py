@@ -21,9 +21,9 @@ from shared.logging import log
 
 WAIT_MS: Final = 100
 """A request that waits for quiet partitions holds up the busy ones of the same broker for as long."""
-FETCH_BYTES: Final = 4 * 1024 * 1024
-PARTITION_BYTES: Final = 1024 * 1024
-"""Some thousand records: enough for a transaction that is worth its commit, and little enough to hold three of."""
+FETCH_BYTES: Final = 6 * 1024 * 1024
+PARTITION_BYTES: Final = 1536 * 1024
+"""Some two thousand records: enough for a transaction that is worth its commit, and little enough to hold three of."""
 READ_COMMITTED: Final = 1
 PATIENCE_S: Final = 1.0
 PAUSE_S: Final = 0.2
