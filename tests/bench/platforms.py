@@ -23,7 +23,8 @@ HOME: Final = PROJECT / "build" / "bench-home"
 PORTS_APART: Final = 200
 """The bench listens this far from a platform with the same settings, so that both can be up."""
 RIVAL_PORT: Final = 8190
-WARM_UP_SECONDS: Final = 4.0
+WARM_UP_SECONDS: Final = 15.0
+"""After this long Java has compiled what a produce request goes through; before, it costs up to twice as much."""
 
 
 class InterruptedBench(MilleplumesError):  # noqa: N818 - nothing went wrong

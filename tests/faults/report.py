@@ -32,6 +32,9 @@ public documents, logs and mails:
 `make faults` runs all of them, `make faults ONLY=zombie-consumer` one, `SEED=7` strikes at other moments, `SLOW=1`
 takes the full times where a broker or a database is away. Six of them are part of `make test`.
 """
+COMMAND: Final = (
+    "Each row is of the last run of its scenario, by `make faults` or by `make faults ONLY=` with its name."
+)
 TABLE: Final = """
 | scenario | row | what happens | people a second | acknowledged | counted | lost | doubled | drained after (s) |
 |---|---|---|---|---|---|---|---|---|
@@ -92,7 +95,7 @@ def write() -> None:
         if without.sabotage in lines[one.name].seen
     ]
     seeds = sorted({line.seed for line in lines.values() if line.verdict})
-    text = HEAD + f"\n{_machine()} Seed {', '.join(map(str, seeds))}. Command: `make faults`.\n" + TABLE
+    text = HEAD + f"\n{_machine()} Seed {', '.join(map(str, seeds))}. {COMMAND}\n" + TABLE
     WRITTEN.write_text(text + "\n".join(rows) + "\n" + SEEN + "\n".join(seen) + "\n")
 
 
