@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -97,8 +98,7 @@ class IntakeProcess:
             stack.push_async_callback(self.pool.close)
             self.counted = Counted(self.pool, self.broker_time.now)
             await self._connect()
-            for producer in self.producers:
-                stack.push_async_callback(producer.close)
+            stack.push_async_callback(self._disconnect)
             tasks = await stack.enter_async_context(Tasks())
             tasks.start("catalog", self.catalog.run)
             self.windows = {topic.name: self._window(topic, tasks, stack) for topic in self._taken}
@@ -119,3 +119,7 @@ class IntakeProcess:
                 await producer.start()
             for topic in (*self._taken, self._probes):
                 await producer.prepare(topic.name)
+
+    async def _disconnect(self) -> None:
+        """Let go of the producers side by side: together they take no longer than the slowest."""
+        await asyncio.gather(*(producer.close() for producer in self.producers))
