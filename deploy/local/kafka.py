@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import secrets
 import shutil
 import subprocess
 import uuid
@@ -88,10 +89,12 @@ def prepare(home: Home, settings: LocalSettings) -> None:
     (home.kafka / "tmp").mkdir(exist_ok=True)
     _write_properties(_properties(home), _settings(settings, home.kafka_data))
     _logging(home).write_text(LOGGING)
+    for leftover in home.kafka.glob("formatting-*"):
+        leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover, ignore_errors=True)
     if home.kafka_data.exists():
         return
-    draft = home.kafka / "formatting"
-    shutil.rmtree(draft, ignore_errors=True)
+    # A name of its own: what a killed start had begun may still be at work in its folder.
+    draft = home.kafka / f"formatting-{secrets.token_hex(4)}"
     _format(home, settings, draft)
     draft.replace(home.kafka_data)
 
@@ -181,7 +184,7 @@ def escaped(text: str) -> str:
 
 def _format(home: Home, settings: LocalSettings, folder: Path) -> None:
     """Format `folder` as the broker's storage; the broker later finds it under its own name."""
-    properties = home.kafka / "format.properties"
+    properties = folder.with_suffix(".properties")
     _write_properties(properties, _settings(settings, folder))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     done = subprocess.run(
