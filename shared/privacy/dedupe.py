@@ -1,7 +1,7 @@
 """Keyed hashes by which a person's actions are recognised without keeping who the person is.
 
-Each is HMAC-SHA-256 under the campaign's dedupe key, cut to 16 bytes: 2^64 actions would be needed before two are
-likely to collide. The first word of what is hashed keeps the purposes apart.
+Each but `digest` is HMAC-SHA-256 under the campaign's dedupe key, cut to 16 bytes: 2^64 actions would be needed before
+two are likely to collide. The first word of what is hashed keeps the purposes apart.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 KEY_BYTES: Final = 16
+DIGEST_BYTES: Final = 16
 KEYS_PREPARED: Final = 1_024
 """Campaigns whose key is kept ready for hashing."""
 _BLOCK_BYTES: Final = 64
@@ -85,8 +86,11 @@ def participant_key(key: bytes, address: str) -> bytes:
 
 
 def digest(key: bytes, content: bytes) -> bytes:
-    """Names the content of a submission: equal for equal `content`."""
-    return _hmac(key, b"digest|" + content)
+    """Names the content of a submission: equal for equal `content`.
+
+    Keyed BLAKE2b (RFC 7693), which takes half as long as an HMAC. `content` is everything that may differ.
+    """
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=key, person=b"digest").digest()
 
 
 def network_hash(key: bytes, client: IPv4Address | IPv6Address) -> str:

@@ -12,7 +12,7 @@ from binascii import b2a_base64
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared import codes
 from shared.privacy.nonces import NONCE_BYTES, Nonces
@@ -48,10 +48,10 @@ class Receipt(NamedTuple):
 
 
 class Receipts:
-    """Issues and reads receipts under one service-wide key (32 bytes, AES-256-GCM-SIV)."""
+    """Issues and reads receipts under one service-wide key (32 bytes, AES-256-GCM)."""
 
     def __init__(self, key: bytes, topics: tuple[str, ...]) -> None:
-        self._cipher = AESGCMSIV(key)
+        self._cipher = AESGCM(key)
         self._nonce = Nonces()
         self._topics = topics
         self._numbers = {topic: number for number, topic in enumerate(topics)}

@@ -135,15 +135,9 @@ class Signing:
         consent = request.consent
         confirmed_at = request.confirmed_at if isinstance(request, PartnerSignature) else None
         key = dedupe.signature_key(keys.dedupe, petition.slug, address, names if opening.names_count() else None)
-        person = Person(
-            given_name=names[0],
-            family_name=names[1],
-            email=request.email,
-            postcode=request.postcode or None,
-            comment=opening.comment(request.comment),
-            source=request.source,
-        )
-        said = (*names, address, country, person.postcode, person.comment, consent.updates, consent.public_name)
+        postcode, comment = request.postcode or None, opening.comment(request.comment)
+        person = Person(*names, request.email, postcode, comment, request.source)
+        said = (*names, address, country, postcode, comment, consent.updates, consent.public_name)
         event = SignatureSubmitted(
             campaign=opening.campaign,
             case=petition.case,
