@@ -458,7 +458,8 @@ async def mailing(
             stage=stage,
             office=office,
             pool=pool,
-            clock=SetClock(time.time()),
+            # Whole seconds: PostgreSQL and Python do not round every fraction to the same microsecond.
+            clock=SetClock(float(int(time.time()))),
             names=Recipients(bytes.fromhex(files.recipient.read_text())),
             settings=settings,
             bootstrap_servers=bootstrap_servers,
