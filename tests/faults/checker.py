@@ -27,20 +27,25 @@ ANSWER_WITHIN_S: Final = 7.0
 RECEIPTS: Final = 25
 POLL_S: Final = 0.2
 PUBLISHED_WITHIN_S: Final = 5.0
+LATE_COPIES_S: Final = 3.0
+"""How long to look for copies of mails after everybody has got one."""
 
 
 @dataclass
 class Expected:
     """What a scenario adds to what the journal says.
 
-    `change` is what else counts (negative: what no longer does), `set_aside` the keys that must be dead letters and
-    need no row, `no_mail_to` the domain that takes no mail, `redriven` the keys whose first record was a dead letter.
+    `change` is what else counts (negative: what no longer does), `without_row` the keys that must be dead letters and
+    need no row, `no_mail_to` the domain that takes no mail, `copies` how often one mail may come at most, `redriven`
+    the keys whose first record was a dead letter. `cut_off` says that intakes end or start, whatever is under way.
     """
 
     change: int = 0
     without_row: set[bytes] = field(default_factory=set)
     drain_within_s: float = DRAIN_WITHIN_S
     no_mail_to: str = ""
+    copies: int = 1
+    cut_off: bool = False
     redriven: set[bytes] = field(default_factory=set)
 
 
@@ -63,7 +68,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is judged: the load of `campaign` has stopped. `healed` is when the fault ended, by the monotonic clock."""
+    """What is judged: the load of `campaign` has stopped.
+
+    `healed` is when the fault ended, by the monotonic clock, `backlog` when all that waited then was counted: None
+    where it took too long.
+    """
 
     stand: Stand
     campaign: str
@@ -71,6 +80,7 @@ class Case:
     marks: Marks
     tallies: Tallies
     healed: float
+    backlog: float | None
     expected: Expected
 
 
@@ -78,26 +88,28 @@ async def judge(case: Case) -> Verdict:
     """The verdict on a case, whatever it is."""
     stand, campaign, journal, expected = case.stand, case.campaign, case.journal, case.expected
     verdict = Verdict(acknowledged=len(journal.acknowledged))
-    verdict.broken += promises(journal)
-    drained = await _drained(stand, case.healed + expected.drain_within_s)
-    if drained is None:
-        verdict.broken.append(f"G: not everything was counted {expected.drain_within_s:.0f} s after healing")
+    verdict.broken += promises(journal, expected)
+    patience = max(PUBLISHED_WITHIN_S, case.healed + expected.drain_within_s - time.monotonic())
+    if case.backlog is None:
+        verdict.broken.append(f"G: what waited was not counted {expected.drain_within_s:.0f} s after healing")
     else:
-        verdict.drained_s = max(0.0, drained - case.healed)
+        verdict.drained_s = case.backlog - case.healed
+    drained = await _drained(stand, time.monotonic() + patience)
+    if not drained:
+        verdict.broken.append(f"G: not everything was counted {patience:.0f} s after the last act")
     most = len(journal.acknowledged | dict.fromkeys(journal.given_up, "")) + expected.change
     least = len(journal.acknowledged) + expected.change
-    document = await _settled(stand, campaign, least, PUBLISHED_WITHIN_S if drained else 0.0)
-    total = document["total"] if document else 0
-    if not least <= total <= most:
-        verdict.broken.append(f"B: the total says {total}, {least} acts were acknowledged")
     counted = 0
     for source in SOURCES:
         held = await evidence.rows(stand, source, campaign)
         counted += sum(row.counts for row in held.values())
         records = await evidence.read(stand.kafka, source.topic, case.marks.ends)
         verdict.broken += _compare(source, campaign, held, records, expected)
-        verdict.broken += _leaks(f"the topic {source.topic}", [record.value for record in records if record.value])
     verdict.counted = counted
+    document = await _settled(stand, campaign, counted, patience if drained else 0.0)
+    total = document["total"] if document else 0
+    if total != counted:
+        verdict.broken.append(f"B: the total says {total}, {counted} are counted")
     verdict.lost = max(0, least - counted)
     verdict.doubled = max(0, counted - most, total - most)
     if not least <= counted <= most:
@@ -106,16 +118,19 @@ async def judge(case: Case) -> Verdict:
     verdict.broken += await _countries(stand, campaign, journal, document, expected)
     verdict.broken += await _ledger(stand, campaign, case.tallies, counted)
     verdict.broken += await asyncio.to_thread(_receipts, stand, journal)
+    verdict.broken += await _topics_tell(stand, case.marks)
     verdict.broken += await asyncio.to_thread(_tells, stand, case.marks, journal)
     return verdict
 
 
-def promises(journal: Journal) -> list[str]:
+def promises(journal: Journal, expected: Expected) -> list[str]:
     """What the clients saw that they must not (H)."""
+    cut = 0 if expected.cut_off else journal.cut
     odd = {status: count for status, count in journal.answers.items() if status not in {0, 202, 503}}
     found = [
         f"H: {journal.without_retry_after} answers of 503 without Retry-After" if journal.without_retry_after else "",
         f"H: {journal.hung} requests were never answered" if journal.hung else "",
+        f"H: {cut} requests were cut off" if cut else "",
         f"H: an answer took {journal.slowest:.1f} s" if journal.slowest > ANSWER_WITHIN_S else "",
         f"H: unexpected answers: {odd}" if odd else "",
     ]
@@ -124,17 +139,16 @@ def promises(journal: Journal) -> list[str]:
 
 async def recovers(stand: Stand) -> bool:
     """Whether a stand that is in order again counts what is left."""
-    return await _drained(stand, time.monotonic() + DRAIN_WITHIN_S) is not None
+    return await _drained(stand, time.monotonic() + DRAIN_WITHIN_S)
 
 
-async def _drained(stand: Stand, deadline: float) -> float | None:
-    """When every record was counted and told; None where it was not so by `deadline`."""
-    while True:
-        if await _nothing_waits(stand):
-            return time.monotonic()
+async def _drained(stand: Stand, deadline: float) -> bool:
+    """Whether every record was counted and told by `deadline`."""
+    while not await _nothing_waits(stand):
         if time.monotonic() > deadline:
-            return None
+            return False
         await asyncio.sleep(POLL_S)
+    return True
 
 
 async def _nothing_waits(stand: Stand) -> bool:
@@ -147,12 +161,12 @@ async def _nothing_waits(stand: Stand) -> bool:
         return False
 
 
-async def _settled(stand: Stand, campaign: str, least: int, within: float) -> dict[str, Any] | None:
-    """The public document, once it says at least `least`, or as it is after so many seconds."""
+async def _settled(stand: Stand, campaign: str, counted: int, within: float) -> dict[str, Any] | None:
+    """The public document, once it says at least `counted`, or as it is after so many seconds."""
     deadline = time.monotonic() + within
     while True:
         document = await asyncio.to_thread(evidence.totals, stand, campaign)
-        if (document and document["total"] >= least) or time.monotonic() > deadline:
+        if (document and document["total"] >= counted) or time.monotonic() > deadline:
             return document
         await asyncio.sleep(POLL_S)
 
@@ -184,8 +198,8 @@ def _compare(
 async def _countries(
     stand: Stand, campaign: str, journal: Journal, document: dict[str, Any] | None, expected: Expected
 ) -> list[str]:
-    """Country by country, what the clients said, the rows and the public map agree (B)."""
-    if expected.change or journal.given_up or document is None:
+    """Country by country, the rows, the public map and, where it is known, what the clients said agree (B)."""
+    if document is None:
         return []
     said = Counter(country_of(act) for act in journal.acknowledged)
     rows: Counter[str] = Counter()
@@ -193,9 +207,10 @@ async def _countries(
         rows += Counter(row.country for row in (await evidence.rows(stand, source, campaign)).values() if row.counts)
     shown = Counter(document["by_country"])
     shown.pop("other", None)
-    if rows != said:
+    unknown = expected.change or journal.given_up
+    if rows != said and not unknown:
         return [f"B: by country the rows say {dict(rows)}, the clients {dict(said)}"]
-    return [] if shown == said else [f"B: by country the totals say {dict(shown)}, the clients {dict(said)}"]
+    return [] if shown == rows else [f"B: by country the totals say {dict(shown)}, the rows {dict(rows)}"]
 
 
 async def _ledger(stand: Stand, campaign: str, tallies: Tallies, counted: int) -> list[str]:
@@ -224,6 +239,16 @@ def _leaks(where: str, contents: list[bytes]) -> list[str]:
     return [f"E: planted data in {where}"] if any(_NEEDLES.within(content) for content in contents) else []
 
 
+async def _topics_tell(stand: Stand, marks: Marks) -> list[str]:
+    """Whether a key, a header or a value of any topic tells who acted (E)."""
+    found = []
+    for topic in evidence.TOPICS:
+        for record in await evidence.read(stand.kafka, topic, marks.ends):
+            parts = [record.key, record.value, *(value for _, value in record.headers)]
+            found += _leaks(f"the topic {topic}", [part for part in parts if part])
+    return sorted(set(found))
+
+
 def _tells(stand: Stand, marks: Marks, journal: Journal) -> list[str]:
     """Whether a log, a metric or a refusal tells who acted (E)."""
     found = []
@@ -236,8 +261,8 @@ def _tells(stand: Stand, marks: Marks, journal: Journal) -> list[str]:
     return found + _leaks("a metric", told)
 
 
-async def mails(stand: Stand, address_of: dict[Act, str], within: float) -> list[str]:
-    """Everybody in `address_of` gets their mail, under one Message-ID however often it comes (D)."""
+async def mails(stand: Stand, address_of: dict[Act, str], within: float, copies: int) -> list[str]:
+    """Everybody in `address_of` gets their mail, under one Message-ID and no more than `copies` times (D)."""
     deadline = time.monotonic() + within
     while True:
         ids: dict[str, set[str]] = {}
@@ -247,9 +272,13 @@ async def mails(stand: Stand, address_of: dict[Act, str], within: float) -> list
         if not without or time.monotonic() > deadline:
             break
         await asyncio.sleep(POLL_S)
+    await asyncio.sleep(LATE_COPIES_S)
+    came = Counter(letter.to for letter in stand.office.letters)
+    often = [address for address in address_of.values() if came[address] > copies]
     twice = [address for address in address_of.values() if len(ids.get(address, ())) > 1]
     found = [
         f"D: {len(without)} people got no mail" if without else "",
         f"D: {len(twice)} people got different mails about one act" if twice else "",
+        f"D: {len(often)} people got one mail more than {copies} times" if often else "",
     ]
     return [text for text in found if text]

@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.faults import report
 from tests.faults.disks import NoDiskError
 from tests.faults.evidence import Tallies
+from tests.faults.scenarios import SCENARIOS
 from tests.faults.stand import Layout, Stand, standing
 
 SEED: Final = int(os.environ.get("SEED", "20261121"))
@@ -25,6 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if unknown := ONLY - SCENARIOS.keys():
+        raise pytest.UsageError(f"no such scenario: {', '.join(sorted(unknown))}. There are: {', '.join(SCENARIOS)}")
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:

@@ -25,6 +25,7 @@ from tests.faults.journal import What
 from tests.faults.stand import Stand
 
 WITHIN_S: Final = 10.0
+POLL_S: Final = 0.1
 Raw = ConsumerRecord[bytes, bytes]
 
 
@@ -42,6 +43,14 @@ SOURCES: Final = (
     Source("signature", "petitions", "petitions.signatures.v1", "signatures", "petitions.tallies.v1"),
     Source("letter", "letters", "letters.messages.v1", "messages", "letters.tallies.v1"),
 )
+
+
+TOPICS: Final = (
+    *(name for source in SOURCES for name in (source.topic, f"{source.topic}.dlq", source.tallies)),
+    "marathon.totals.v1",
+    "notifications.deliveries.v1",
+)
+"""Where an act leaves traces."""
 
 
 class Row(NamedTuple):
@@ -111,9 +120,8 @@ async def read(kafka: str, topic: str, since: dict[TopicPartition, int]) -> list
 async def mark(stand: Stand) -> Marks:
     """Where everything stands now."""
     marks = Marks()
-    for source in SOURCES:
-        for topic in (source.topic, f"{source.topic}.dlq"):
-            marks.ends |= await ends_of(stand.kafka, topic)
+    for topic in TOPICS:
+        marks.ends |= await ends_of(stand.kafka, topic)
     marks.logs = {path: path.stat().st_size for path in stand.home.logs.glob("*.log")}
     return marks
 
@@ -155,6 +163,18 @@ async def wipe(kafka: str, topic: str) -> None:
         await admin.close()
 
 
+async def members(kafka: str, group: str) -> int:
+    """How many members `group` has."""
+    admin: Any = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        (answer,) = await admin.describe_consumer_groups([group])
+        ((_, _, _, _, _, found, *_),) = answer.groups
+        return len(found)
+    finally:
+        await admin.close()
+
+
 async def set_back(kafka: str, group: str, topic: str) -> None:
     """Set the offsets that Kafka keeps for `group` back to 0."""
     one = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False)
@@ -188,6 +208,21 @@ async def positions(stand: Stand, source: Source) -> dict[TopicPartition, int]:
     async with database(stand.databases[source.service]) as connection:
         found = await connection.fetch("SELECT partition, next FROM positions WHERE topic = $1", source.topic)
     return {TopicPartition(source.topic, number): following for number, following in found}
+
+
+async def backlog_gone(stand: Stand) -> float:
+    """When all that is in the topics now was counted, by the monotonic clock; whatever is away is waited for."""
+    ends: dict[str, dict[TopicPartition, int]] = {}
+    while True:
+        with suppress(Exception):  # whatever is away at the moment: nothing is known
+            for source in SOURCES:
+                if source.topic not in ends:
+                    ends[source.topic] = await ends_of(stand.kafka, source.topic)
+            places = [(place, end) for source in SOURCES for place, end in ends[source.topic].items()]
+            counted = {place: next_ for source in SOURCES for place, next_ in (await positions(stand, source)).items()}
+            if all(counted[place] >= end for place, end in places):
+                return time.monotonic()
+        await asyncio.sleep(POLL_S)
 
 
 async def waiting(stand: Stand) -> int:

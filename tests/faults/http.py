@@ -13,14 +13,19 @@ CONNECT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `status` is 0 where nothing did: the connection was refused or ended."""
+    """What came back. `status` is 0 where nothing did: the connection was refused or ended.
+
+    `cut` says that the connection was new, took the request and ended without an answer.
+    """
 
     status: int
     headers: dict[str, str]
     body: bytes
+    cut: bool = False
 
 
 SILENCE: Final = Answer(0, {}, b"")
+CUT: Final = Answer(0, {}, b"", cut=True)
 
 
 class Client:
@@ -37,8 +42,9 @@ class Client:
         Raises:
             TimeoutError: it was connected and no answer came within so many seconds.
         """
+        new = not self._idle
         try:
-            line = self._idle.pop() if self._idle else await self._connected()
+            line = await self._connected() if new else self._idle.pop()
         except (OSError, TimeoutError):
             return SILENCE
         try:
@@ -46,7 +52,7 @@ class Client:
                 answer = await _exchange(line, self._request(path, body, headers))
         except (OSError, asyncio.IncompleteReadError):
             line[1].transport.abort()
-            return SILENCE
+            return CUT if new else SILENCE
         except BaseException:
             line[1].transport.abort()
             raise

@@ -21,7 +21,8 @@ class Journal:
     """Kept by the load, read by the checker.
 
     Everybody in `tried` is tried again until acknowledged; `acknowledged` has their receipts. `answers` counts
-    statuses, a connection that was refused or ended as 0. `hung` counts who was connected and never answered,
+    statuses, a connection that was refused or ended as 0. `cut` counts new connections that took a request and ended
+    without an answer. `hung` counts who was connected and never answered,
     `slowest` is the longest that an answer took, in seconds. `bodies` are the distinct bodies of refusals.
     """
 
@@ -30,6 +31,7 @@ class Journal:
     answers: Counter[int] = field(default_factory=Counter)
     without_retry_after: int = 0
     hung: int = 0
+    cut: int = 0
     slowest: float = 0.0
     bodies: set[bytes] = field(default_factory=set)
     given_up: set[Act] = field(default_factory=set)

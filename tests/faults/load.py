@@ -57,6 +57,7 @@ class Load:
         self.target = target
         self.give_up_s = GIVE_UP_S
         self.repeat_share = REPEAT_SHARE
+        self.paused = False
         self._letters = letters
         self._random = random.Random(seed)
         self._numbers = itertools.count()
@@ -128,6 +129,7 @@ class Load:
             journal.hung += 1
             return
         journal.answers[answer.status] += 1
+        journal.cut += answer.cut
         if answer.status:
             journal.slowest = max(journal.slowest, seconds)
         if answer.status == UNAVAILABLE and not answer.headers.get("retry-after", "").isdigit():
@@ -162,6 +164,9 @@ class Load:
         began, started = time.monotonic(), 0
         while not self._stopping:
             await asyncio.sleep(TICK_S)
+            if self.paused:
+                began, started = time.monotonic(), 0
+                continue
             due = int((time.monotonic() - began) * self.rate)
             room = AT_ONCE - len(self._under_way)
             for _ in range(min(due - started, room)):

@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 
 from tests.faults import evidence
+from tests.faults.load import UNAVAILABLE
 from tests.faults.registry import Fire
 
 SLOW: Final = bool(os.environ.get("SLOW"))
@@ -45,6 +46,11 @@ async def transaction_held_open(fire: Fire, service: str = "petitions") -> Async
 
         await until(waits, "a counter in its transaction")
         yield connection
+
+
+def must_have_said_so(fire: Fire) -> None:
+    """By now the intake must have told somebody that it cannot keep its promise."""
+    fire.must(fire.journal.answers[UNAVAILABLE], "H: nobody was answered 503")
 
 
 async def counted(fire: Fire, more: int, within: float = 60.0) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from tests.faults import evidence
 from tests.faults.checker import Expected
 from tests.faults.evidence import Marks
 from tests.faults.journal import Journal
@@ -18,6 +19,8 @@ from tests.faults.stand import PLAIN, Layout, Stand
 
 Confirmation = Literal["none", "optional"]
 RATE: Final = 150
+NOTICED_WITHIN_S: Final = 15.0
+"""Whoever is to be found wanting need not be waited for as long as whoever is to be trusted."""
 SPOIL: Final = frozenset(
     {
         "position-before-rows",
@@ -46,14 +49,31 @@ class Fire:
     broken: list[str] = field(default_factory=list)
     healed_at: float = field(default_factory=time.monotonic)
     longest_s: float = math.inf
+    _backlog: asyncio.Task[float] | None = None
 
     @property
     def journal(self) -> Journal:
         return self.load.journal
 
     def heal(self) -> None:
-        """The fault ends now."""
+        """The fault ends now, and what waits is to be counted soon."""
         self.healed_at = time.monotonic()
+        self._backlog = asyncio.create_task(evidence.backlog_gone(self.stand), name="backlog")
+
+    async def backlog_gone(self) -> float | None:
+        """When all that waited at the end of the fault was counted; None where it was not so in time."""
+        if self._backlog is None:
+            return None
+        left = self.healed_at + self.expected.drain_within_s - time.monotonic()
+        await asyncio.wait({self._backlog}, timeout=max(0.0, left))
+        gone = self._backlog.result() if self._backlog.done() else None
+        return gone if gone is None or gone - self.healed_at <= self.expected.drain_within_s else None
+
+    async def close(self) -> None:
+        """Look for nothing any more."""
+        if self._backlog is not None:
+            self._backlog.cancel()
+            await asyncio.wait({self._backlog})
 
     async def last(self, seconds: float) -> None:
         """Let the fault last so long, or `longest_s` where it is only to be noticed."""
@@ -72,12 +92,14 @@ Harm = Callable[[Fire], Awaitable[None]]
 class Without:
     """How a scenario has been seen to fail: with `sabotage` in the processes `where`, one of `breaks` is noticed.
 
-    After one that `spoils`, what is stored contradicts itself, and the stand is of no more use.
+    After one that `spoils`, what is stored contradicts itself, and the stand is of no more use. `within_s` bounds how
+    long the fault lasts and how long what it did is waited for: longer than all takes where nothing is taken out.
     """
 
     sabotage: str
     where: tuple[str, ...]
     breaks: str
+    within_s: float = NOTICED_WITHIN_S
 
     @property
     def spoils(self) -> bool:
@@ -89,7 +111,8 @@ class Scenario:
     """A fault under load.
 
     `rows` are those of the table of faults; `harm` does it; `layout` is what it needs. `rate` is people a second.
-    `ruins` marks those after which a stand is of no more use. `patience_s` is how long the load's people go on trying.
+    `ruins` marks those after which a stand is of no more use, `cut_off` those that end or start intakes, `copies` is
+    how often a mail may come. `patience_s` is how long the load's people go on trying.
     """
 
     name: str
@@ -103,6 +126,8 @@ class Scenario:
     letters: float = 0.15
     ruins: bool = False
     judged: bool = True
+    cut_off: bool = False
+    copies: int = 1
     patience_s: float = 120.0
 
     @property
@@ -126,6 +151,8 @@ def scenario(
     letters: float = 0.15,
     ruins: bool = False,
     judged: bool = True,
+    cut_off: bool = False,
+    copies: int = 1,
     patience_s: float = 120.0,
 ) -> Callable[[Harm], Harm]:
     """Put a scenario on the list."""
@@ -144,6 +171,8 @@ def scenario(
             letters=letters,
             ruins=ruins,
             judged=judged,
+            cut_off=cut_off,
+            copies=copies,
             patience_s=patience_s,
         )
         return harm

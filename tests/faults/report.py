@@ -72,7 +72,7 @@ def note(name: str, **changes: Any) -> None:
 
 
 def note_verdict(scenario: Scenario, verdict: Verdict, seed: int) -> None:
-    """Keep a verdict that held."""
+    """Keep a verdict, whatever it is."""
     note(scenario.name, verdict=asdict(verdict), seed=seed, skipped="")
 
 
@@ -104,6 +104,8 @@ def _row(scenario: Scenario, line: Line) -> str:
     found = line.verdict
     if found is None:
         return f"{head} skipped: {line.skipped} | | | | |"
+    if found["broken"]:
+        return f"{head} {found['acknowledged']:,} | DID NOT HOLD: {'; '.join(found['broken'])} | | | |"
     if not scenario.judged:
         return f"{head} {found['acknowledged']:,} | stands still, as it must | 0 | 0 | |"
     back = found["acknowledged"] - found["counted"] - found["lost"]

@@ -62,6 +62,8 @@ async def run(
     load.give_up_s = scenario.patience_s
     fire = Fire(stand, campaign, load, random.Random(seed), await evidence.mark(stand))
     fire.expected.drain_within_s = drain_within_s
+    fire.expected.cut_off = scenario.cut_off
+    fire.expected.copies = scenario.copies
     fire.longest_s = longest_s
     stand.ruined = True
     load.start()
@@ -75,6 +77,7 @@ async def run(
         verdict = await _judged(scenario, fire, tallies)
     finally:
         await load.cancel()
+        await fire.close()
     verdict.broken += fire.broken
     stand.ruined = scenario.ruins or bool(verdict.broken)
     return verdict
@@ -83,21 +86,23 @@ async def run(
 async def _judged(scenario: Scenario, fire: Fire, tallies: Tallies) -> Verdict:
     if not scenario.judged:
         journal = await fire.load.stop()
-        return Verdict(acknowledged=len(journal.acknowledged), broken=checker.promises(journal))
+        return Verdict(acknowledged=len(journal.acknowledged), broken=checker.promises(journal, fire.expected))
     broken = []
     try:
         await fire.load.reach(AFTER, within=fire.expected.drain_within_s)
     except TimeoutError:
         broken.append(f"G: hardly anybody is acknowledged {fire.expected.drain_within_s:.0f} s after healing")
     journal = await fire.load.stop()
+    backlog = await fire.backlog_gone()
     verdict = await checker.judge(
-        checker.Case(fire.stand, fire.campaign, journal, fire.marks, tallies, fire.healed_at, fire.expected)
+        checker.Case(fire.stand, fire.campaign, journal, fire.marks, tallies, fire.healed_at, backlog, fire.expected)
     )
     verdict.broken += broken
     if scenario.confirmation != "none":
         addresses = {act: fire.load.address(act) for act in journal.acknowledged}
         taking = {act: to for act, to in addresses.items() if not to.endswith(f"@{fire.expected.no_mail_to}")}
-        verdict.broken += await checker.mails(fire.stand, taking, 2 * fire.expected.drain_within_s)
+        patience = 2 * fire.expected.drain_within_s
+        verdict.broken += await checker.mails(fire.stand, taking, patience, fire.expected.copies)
     return verdict
 
 

@@ -59,18 +59,23 @@ def test_rows_are_held_against_the_records_of_the_topic(held: dict[bytes, Row], 
         (Journal(slowest=5.5), set()),
         (Journal(slowest=8.0), {"H"}),
         (Journal(hung=1), {"H"}),
+        (Journal(cut=1), {"H"}),
         (Journal(without_retry_after=1), {"H"}),
     ],
 )
 def test_broken_promises_to_clients_are_noticed(journal: Journal, letters: set[str]) -> None:
     journal.answers.update({0: 3, 202: 5, 503: 1})
-    assert letters_of(checker.promises(journal)) == letters
+    assert letters_of(checker.promises(journal, Expected())) == letters
+
+
+def test_who_is_cut_off_by_a_kill_was_promised_nothing() -> None:
+    assert not checker.promises(Journal(cut=1), Expected(cut_off=True))
 
 
 def test_an_answer_that_nobody_promised_is_noticed() -> None:
     journal = Journal()
     journal.answers[410] = 1
-    assert letters_of(checker.promises(journal)) == {"H"}
+    assert letters_of(checker.promises(journal, Expected())) == {"H"}
 
 
 def tally(first: int, following: int, *, part: int = 0, parts: int = 1, change: int = 1) -> bytes:
@@ -110,15 +115,19 @@ def test_tally_batches_must_follow_one_another(batches: list[bytes], fault: bool
     ("arrived", "letters"),
     [
         ([("a", "1"), ("b", "2"), ("b", "2")], set()),
+        ([("a", "1"), ("b", "2"), ("b", "2"), ("b", "2")], {"D"}),
         ([("a", "1")], {"D"}),
         ([("a", "1"), ("b", "2"), ("b", "3")], {"D"}),
     ],
 )
-async def test_mails_must_come_and_come_as_one_message(arrived: list[tuple[str, str]], letters: set[str]) -> None:
+async def test_mails_must_come_and_come_as_one_message(
+    arrived: list[tuple[str, str]], letters: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checker, "LATE_COPIES_S", 0.0)
     office = SimpleNamespace(letters=[Letter(to, f"Message-ID: <{name}@x>\r\n\r\n".encode()) for to, name in arrived])
     stand = cast("Any", SimpleNamespace(office=office))
     addresses = {Act("signature", 1): "a", Act("signature", 2): "b"}
-    assert letters_of(await checker.mails(stand, addresses, 0.0)) == letters
+    assert letters_of(await checker.mails(stand, addresses, 0.0, copies=2)) == letters
 
 
 def test_planted_data_is_noticed_and_sealed_data_is_not_taken_for_it() -> None:

@@ -24,7 +24,7 @@ async def test_what_must_hold_holds(scenario: Scenario, stands: Stands) -> None:
         stand, tallies = await stands.take(scenario.layout)
         verdict = await run(scenario, stand, tallies, SEED)
     except pytest.skip.Exception as skipped:
-        report.note(scenario.name, skipped=str(skipped))
+        report.note(scenario.name, verdict=None, skipped=str(skipped))
         raise
-    assert not verdict.broken, "\n".join(verdict.broken)
     report.note_verdict(scenario, verdict, SEED)
+    assert not verdict.broken, "\n".join(verdict.broken)

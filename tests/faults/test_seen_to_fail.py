@@ -12,10 +12,6 @@ from tests.faults.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-NOTICED_WITHIN_S = 15.0
-"""Whoever is to be found wanting need not be waited for as long as whoever is to be trusted."""
-
-
 PAIRS = sorted(
     ((one, without) for one in SCENARIOS.values() for without in one.without),
     key=lambda pair: (pair[0].layout.brokers, pair[0].layout.disks, pair[1].spoils),
@@ -35,7 +31,7 @@ async def test_the_checker_notices_what_is_missing(scenario: Scenario, without: 
     sabotage = dict.fromkeys(without.where, without.sabotage)
     stand, tallies = await stands.take(scenario.layout, sabotage if without.spoils else None)
     await stand.take_out(sabotage)
-    verdict = await run(scenario, stand, tallies, SEED, drain_within_s=NOTICED_WITHIN_S, longest_s=NOTICED_WITHIN_S)
+    verdict = await run(scenario, stand, tallies, SEED, drain_within_s=without.within_s, longest_s=without.within_s)
     if not without.spoils:
         await stand.take_out({})
         stand.ruined = scenario.ruins or not await checker.recovers(stand)

@@ -131,6 +131,17 @@ def gives_up_in_silence() -> None:
     patch(Fetches, "_ask", ask)
 
 
+@sabotage
+def asks_for_nothing() -> None:
+    """The counter fetches by itself and never asks its group's consumer for records."""
+    from aiokafka import AIOKafkaConsumer
+
+    async def nothing(*_: object, **__: object) -> dict[Any, Any]:
+        return {}
+
+    patch(AIOKafkaConsumer, "getmany", nothing)
+
+
 async def _once(attempt: Callable[[], Any]) -> None:
     try:
         await attempt()

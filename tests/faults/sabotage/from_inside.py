@@ -39,6 +39,21 @@ def stands_still_on_signal() -> None:
     signal.signal(signal.SIGUSR1, block)
 
 
+@sabotage
+def given_up_soon() -> None:
+    """Another setting: a member that has not asked for records for 3 s leaves its group, instead of 300 s."""
+    from shared.kafka import loop
+
+    made = loop._consumer
+
+    def impatient(*args: Any) -> Any:
+        consumer = made(*args)
+        consumer._max_poll_interval_ms = 3_000
+        return consumer
+
+    patch(loop, "_consumer", impatient)
+
+
 def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:
     from shared.kafka.windows import Windows
 

@@ -42,6 +42,14 @@ def no_deadline() -> None:
 
 
 @sabotage
+def no_bound() -> None:
+    """The intake takes whatever comes into its windows."""
+    from shared.kafka import windows
+
+    patch(windows, "LEAST_BACKLOG_BYTES", 1 << 40)
+
+
+@sabotage
 def careless_keys() -> None:
     """The intake gives each post a key of its own."""
     from shared.privacy import dedupe

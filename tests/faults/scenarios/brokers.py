@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from tests.faults import evidence
-from tests.faults.nemeses import SLOW, counted, until
+from tests.faults.http import Client
+from tests.faults.nemeses import SLOW, counted, must_have_said_so, until
 from tests.faults.registry import Fire, Without, scenario
+from tests.faults.running import import_campaign
 from tests.faults.stand import CLUSTER, DISKS
 
 BROKER: Final = "broker-1"
@@ -18,6 +23,10 @@ AWAY_S: Final = 300.0 if SLOW else 50.0
 """Past every time-out and back-off of a service (the longest is aiokafka's, 40 s); SLOW=1 takes the table's 5 min."""
 GROWN_BYTES: Final = 96 << 20
 """The intake's bounds for what is taken and not yet acknowledged, 48 MiB a topic."""
+FLOOD: Final = 150
+"""Batches: with what is kept of each person, half as much again as `GROWN_BYTES`."""
+BATCH: Final = 1_000
+BATCH_WITHIN_S: Final = 10.0
 
 
 @scenario(
@@ -31,6 +40,7 @@ async def stopped_broker(fire: Fire) -> None:
     broker = fire.stand.kept[BROKER]
     broker.freeze()
     await fire.last(30.0)
+    must_have_said_so(fire)
     broker.thaw()
     fire.heal()
 
@@ -39,19 +49,51 @@ async def stopped_broker(fire: Fire) -> None:
     "brokers-away",
     rows="8",
     patience_s=AWAY_S + 120,
-    without=(Without("no-deadline", (INTAKE,), "H"),),
+    without=(Without("no-deadline", (INTAKE,), "H"), Without("no-bound", (INTAKE,), "H")),
 )
 async def brokers_away(fire: Fire) -> None:
-    """Every broker is gone: 503 in time, and the intake's memory does not grow."""
+    """Every broker is gone, and a partner brings 150,000 signatures: 503 in time, and bounded memory."""
     broker, intake = fire.stand.kept[BROKER], fire.stand.kept[INTAKE]
+    flood = await _flood(fire)
     pid, before = intake.pid, evidence.resident(intake.pid)
     await broker.down()
+    await flood()
     await fire.last(AWAY_S)
+    must_have_said_so(fire)
     fire.must(intake.pid == pid, "H: the intake did not outlive its broker")
     grown = evidence.resident(intake.pid) - before if intake.pid == pid else 0
     fire.must(grown < GROWN_BYTES, f"H: the intake grew by {grown >> 20} MB while its broker was away")
     await broker.start()
     fire.heal()
+
+
+async def _flood(fire: Fire) -> Callable[[], Awaitable[None]]:
+    """Make ready for a flood of batches from a partner, in a campaign of its own."""
+    slug = f"flood-{fire.campaign}"
+    await import_campaign(fire.stand, slug)
+    made = await fire.stand.mille("keys", "create", "--campaign", slug, "--scope", "signatures:batch")
+    assert made.code == 0, made.output
+    headers = {"Authorization": f"Bearer {made.output.strip()}"}
+    batches = [_batch(slug, number) for number in range(FLOOD)]
+    client = Client(fire.stand.origin("petitions"))
+
+    async def bring(batch: bytes) -> None:
+        with suppress(TimeoutError):
+            await client.post("/v1/signatures/batch", batch, headers, BATCH_WITHIN_S)
+
+    async def flood() -> None:
+        await asyncio.gather(*map(bring, batches))
+        client.close()
+
+    return flood
+
+
+def _batch(slug: str, number: int) -> bytes:
+    consent = {"privacy": True, "updates": False, "public_name": False}
+    person = {"given_name": "A", "family_name": "B", "country": "FR", "consent": consent, "comment": "c" * 200}
+    petition = f"free-{slug}"
+    items = [{"petition": petition, "email": f"{number}.{one}@example.org", **person} for one in range(BATCH)]
+    return json.dumps({"items": items}).encode()
 
 
 @scenario(
@@ -105,6 +147,7 @@ async def full_disk_under_kafka(fire: Fire) -> None:
     assert fire.stand.kafka_disk is not None
     await asyncio.to_thread(fire.stand.kafka_disk.fill)
     await fire.last(20.0)
+    must_have_said_so(fire)
     fire.stand.kafka_disk.empty()
     fire.heal()
     await fire.stand.kept[BROKER].until_ready()

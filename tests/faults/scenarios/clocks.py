@@ -25,7 +25,7 @@ def _zulu(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@scenario("wrong-clock", rows="20", without=(Without("own-clock", (INTAKE,), "H"),))
+@scenario("wrong-clock", rows="20", cut_off=True, without=(Without("own-clock", (INTAKE,), "H"),))
 async def wrong_clock(fire: Fire) -> None:
     """The intake a day ahead, the counter a day behind, marathon a day ahead: campaigns keep the broker's hours."""
     now = datetime.now(UTC)
@@ -59,7 +59,7 @@ def _libfaketime() -> str:
     return found[0]
 
 
-@scenario("wrong-clock-of-the-system", rows="20", without=(Without("own-clock", (INTAKE,), "H"),))
+@scenario("wrong-clock-of-the-system", rows="20", cut_off=True, without=(Without("own-clock", (INTAKE,), "H"),))
 async def wrong_clock_of_the_system(fire: Fire) -> None:
     """As wrong-clock, with the clock of the operating system wrong for the intake and the counter (libfaketime)."""
     preload = _libfaketime()

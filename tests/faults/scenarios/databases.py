@@ -32,23 +32,27 @@ _DEADLOCKS: Final = "SELECT sum(deadlocks)::bigint FROM pg_stat_database"
 async def killed_postgres(fire: Fire) -> None:
     """kill -9 of PostgreSQL in a COMMIT of the counter, and shortly after two others."""
     postgres = fire.stand.kept["postgres"]
+    seen = []
     for latest in (0.0, 0.03, 0.1):
-        await _while_it_commits(fire)
+        seen.append(await _while_it_commits(fire))
         await fire.last(fire.chance.uniform(latest / 3, latest))
         postgres.kill()
         await fire.last(0.5)
         await postgres.until_ready()
         await fire.load.reach(100)
+    fire.must(any(seen), "G: the counter was never seen in a COMMIT")
     fire.heal()
 
 
-async def _while_it_commits(fire: Fire) -> None:
-    """Return when the counter has just been seen in a COMMIT, or after two seconds of looking."""
+async def _while_it_commits(fire: Fire) -> bool:
+    """Return when the counter has just been seen in a COMMIT, or after two seconds of looking; whether it was seen."""
     async with evidence.database(fire.stand.databases["petitions"]) as connection:
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 while not await connection.fetchval(_COMMITTING):  # noqa: ASYNC110  the server tells nobody
                     await asyncio.sleep(0)
+                return True
+    return False
 
 
 @scenario("read-only-postgres", rows="16", without=(Without("gives-up-in-silence", (COUNTER,), "AG"),))

@@ -33,6 +33,7 @@ LINKS: Final = re.compile(r"https?://[^\s\"'<>]+")
     "lost-smtp-answer",
     rows="27",
     rate=RATE,
+    copies=2,
     confirmation="optional",
     without=(Without("new-message-ids", (SENDER,), "D"),),
 )

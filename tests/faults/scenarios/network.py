@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from tests.faults.links import NoNamespaceError, lossy_link
+from tests.faults.nemeses import must_have_said_so
 from tests.faults.proxy import Weather
 from tests.faults.registry import Fire, Without, scenario
 
@@ -56,6 +57,7 @@ async def half_open(fire: Fire) -> None:
     _kafka(fire, Weather(silent=True))
     _postgres(fire, Weather(silent=True))
     await fire.last(LASTS_S)
+    must_have_said_so(fire)
     _clear(fire)
 
 
@@ -65,17 +67,19 @@ async def trickle(fire: Fire) -> None:
     _kafka(fire, Weather(bytes_per_s=TRICKLE))
     _postgres(fire, Weather(bytes_per_s=TRICKLE))
     await fire.last(LASTS_S)
+    must_have_said_so(fire)
     _clear(fire)
 
 
 @scenario("slow-network", rows="13", without=(Without("position-before-rows", (COUNTER,), "AFG"),))
 async def slow_network(fire: Fire) -> None:
-    """Every piece to or from Kafka and PostgreSQL takes 100 ms longer, then the counter is killed."""
+    """Every piece to or from Kafka and PostgreSQL takes 100 ms longer, and the counter is killed three times."""
     _kafka(fire, Weather(delay_s=0.1))
     _postgres(fire, Weather(delay_s=0.1))
-    await fire.last(LASTS_S / 2)
-    fire.stand.kept[COUNTER].kill()
-    await fire.stand.kept[COUNTER].until_ready()
+    for _ in range(3):
+        await fire.last(LASTS_S / 5)
+        fire.stand.kept[COUNTER].kill()
+        await fire.stand.kept[COUNTER].until_ready()
     _clear(fire)
 
 

@@ -21,6 +21,8 @@ BROKER: Final = "broker-1"
 FROZEN_S: Final = 60.0 if SLOW else 12.0
 """After 10 s the group gives the partitions of a silent member to another; SLOW=1 takes the minute of the table."""
 BLOCKED_S: Final = 40.0
+IDLE_S: Final = 20.0
+"""Past the 3 s after which `given-up-soon` ends a member's heartbeats, and the 10 s that its group waits for them."""
 TRIES: Final = 20
 _LEFT_OPEN: Final = """
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'petitions counter'
@@ -54,6 +56,7 @@ async def killed_counter(fire: Fire) -> None:
     "killed-intake",
     rows="2",
     smoke=True,
+    cut_off=True,
     without=(Without("answer-before-storing", (INTAKE,), "A"),),
 )
 async def killed_intake(fire: Fire) -> None:
@@ -111,6 +114,7 @@ async def _transaction_on_its_way(fire: Fire, counter: Kept) -> None:
                 return
             proxy.clear()
             await fire.last(0.2)
+    raise AssertionError("no transaction was on its way")
 
 
 @scenario(
@@ -131,10 +135,26 @@ async def members_come_and_go(fire: Fire) -> None:
     fire.heal()
 
 
+@scenario("idle-counter", rows="5", without=(Without("asks-for-nothing", (COUNTER,), "G", within_s=30.0),))
+async def idle_counter(fire: Fire) -> None:
+    """Nobody acts for longer than a group waits for a member to ask for records: it stays a member, and counts on."""
+    await fire.stand.restart(COUNTER, sabotage="given-up-soon")
+    await counted(fire, 50)
+    fire.load.paused = True
+    await fire.last(IDLE_S)
+    members = await evidence.members(fire.stand.kafka, "petitions.count-signatures")
+    fire.must(members == 1, f"G: the idle counter's group has {members} members")
+    fire.load.paused = False
+    fire.heal()
+    await counted(fire, 100, within=20.0)
+    await fire.stand.restart(COUNTER)
+
+
 @scenario(
     "rolling-restart",
     rows="4",
     rate=60,
+    cut_off=True,
     confirmation="optional",
     without=(Without("deletes-before-sending", (COUNTER,), "FG"),),
 )
@@ -149,6 +169,9 @@ async def rolling_restart(fire: Fire) -> None:
 @scenario(
     "killed-everything",
     rows="1, 2, 15",
+    confirmation="optional",
+    cut_off=True,
+    copies=3,
     without=(Without("position-before-rows", (COUNTER,), "AFG"),),
 )
 async def killed_everything(fire: Fire) -> None:
@@ -179,7 +202,7 @@ async def frozen_counter(fire: Fire) -> None:
 @scenario(
     "blocked-event-loop",
     rows="6",
-    without=(Without("no-watchdog", (COUNTER,), "G"),),
+    without=(Without("no-watchdog", (COUNTER,), "G", within_s=45.0),),
 )
 async def blocked_event_loop(fire: Fire) -> None:
     """Something blocks the counter's event loop for ever: its watchdog ends the process, and it starts again."""

@@ -19,6 +19,15 @@ DEAD: Final = f"{SIGNATURES.topic}.dlq"
 NEEDLE: Final = "Vexmoorhaven"
 """Stands in the poison and must come into no log and no metric."""
 PARTITIONS: Final = 4
+GROUPS: Final = (
+    *(
+        (f"{source.service}-counter", f"{source.service}.count-{source.table}", [source.topic])
+        for source in evidence.SOURCES
+    ),
+    ("notifications-all", "notifications.plan-mails", [source.topic for source in evidence.SOURCES]),
+    ("marathon-all", "marathon.apply-tallies", [source.tallies for source in evidence.SOURCES]),
+)
+"""Who reads, by the process's name, its group and its topics."""
 DEATHS: Final = 15
 AT_ONCE: Final = 100
 
@@ -79,12 +88,15 @@ async def poison_records(fire: Fire) -> None:
     fire.must(all("dlq_reason" in dict(record.headers) for record in found), "A: a dead letter without a reason")
     for path in fire.stand.home.logs.glob("*.log"):
         fire.must(NEEDLE not in path.read_text(errors="replace"), f"E: {path.name} quotes a poison record")
+    for kept in fire.stand.services:
+        told = await asyncio.to_thread(evidence.measured, fire.stand, kept.name)
+        fire.must(NEEDLE not in "".join(told), f"E: a metric of {kept.name} quotes a poison record")
 
 
 @scenario(
     "deadly-record",
     rows="24",
-    without=(Without("never-sets-aside", (COUNTER,), "GA"),),
+    without=(Without("never-sets-aside", (COUNTER,), "GA", within_s=60.0),),
 )
 async def deadly_record(fire: Fire) -> None:
     """A record on which every counter dies: it is tried a few times and set aside, the rest is counted."""
@@ -131,15 +143,16 @@ async def hundred_at_once(fire: Fire) -> None:
 @scenario(
     "replayed",
     rows="21",
+    confirmation="optional",
     without=(Without("trusts-kafka-offsets", (COUNTER,), "BFG"),),
 )
 async def replayed(fire: Fire) -> None:
-    """Kafka's offsets of the counters' groups set back to 0, and `mille replay` over the whole log."""
+    """Kafka's offsets of every group set back to 0, and `mille replay` over the whole log."""
     stand = fire.stand
-    for source in evidence.SOURCES:
-        name = f"{source.service}-counter"
+    for name, group, topics in GROUPS:
         await stand.kept[name].stop()
-        await evidence.set_back(stand.kafka, f"{source.service}.count-{source.table}", source.topic)
+        for topic in topics:
+            await evidence.set_back(stand.kafka, group, topic)
         await stand.kept[name].start()
     fire.heal()
     await fire.load.reach(100)
@@ -150,6 +163,7 @@ async def replayed(fire: Fire) -> None:
 @scenario(
     "new-minor-version",
     rows="25",
+    cut_off=True,
     without=(Without("refuses-unknown-fields", (COUNTER,), "A"),),
 )
 async def new_minor_version(fire: Fire) -> None:
@@ -183,6 +197,7 @@ async def _redriven(fire: Fire) -> None:
 @scenario(
     "new-major-version",
     rows="25",
+    cut_off=True,
     without=(Without("drops-dead-letters", (COUNTER,), "A"),),
 )
 async def new_major_version(fire: Fire) -> None:
@@ -195,6 +210,7 @@ async def new_major_version(fire: Fire) -> None:
 @scenario(
     "redriven-twice",
     rows="26",
+    cut_off=True,
     without=(Without("forgets-origins", (COUNTER,), "BC"),),
 )
 async def redriven_twice(fire: Fire) -> None:
