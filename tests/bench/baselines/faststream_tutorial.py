@@ -9,7 +9,6 @@ each message, so that none is lost when it dies.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import uvloop
 from fastapi import FastAPI
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
@@ -83,4 +83,4 @@ async def count() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(count())
+    uvloop.run(count())

@@ -36,8 +36,9 @@ async def _sent(turn: Turn) -> Figures:
     """Submit while notifications stands still, let it go, and count what the relay has taken from the first mail on."""
     stand = turn.ours
     turn.say(f"{MAILS:,} confirmations to send")
+    start = await _taken(stand)
     people = await _submitted(stand)
-    before, start = stand.costs(), await _taken(stand)
+    before = stand.costs()
     first, began = await _sent_more_than(stand, start)
     last, ended = await _sent_more_than(stand, start + people - 1)
     used = stand.costs().used(before)
@@ -57,12 +58,13 @@ async def _submitted(stand: Stand) -> int:
     try:
         seen = await paced.load(stand, per_s=SUBMIT_PER_S, seconds=MAILS / SUBMIT_PER_S).run()
         await stand.drained()
+        people = (await stand.tallied()).rows
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
     if not seen.clean:
         raise StandError("submissions were refused")
-    return (await stand.tallied()).rows
+    return people
 
 
 async def _sent_more_than(stand: Stand, mails: int) -> tuple[int, float]:

@@ -37,6 +37,7 @@ async def measure(stand: Stand) -> Million:
     try:
         await stand.drained()
         after = await stand.tallied()
+        shown.append((time.monotonic(), after.board))
     finally:
         following.cancel()
     seconds = next((at for at, total in shown if total == after.rows), inf) - began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,8 +51,9 @@ async def measure(stand: Stand, *, connections: int, seconds: float) -> Posts:
     histogram = buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER)
     start = stand.costs()
     seen = await load(stand, connections=connections, seconds=seconds).run()
-    loaded = stand.costs()
-    drain_s = await stand.drained()
+    ended, loaded = time.monotonic(), stand.costs()
+    looked_s = time.monotonic() - ended
+    drain_s = looked_s + await stand.drained()
     used = stand.costs().used(start) | {GENERATOR: seen.cpu_s}
     delay = quantile(0.99, histogram, buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER))
     taken = await stand.appended() - appended

@@ -44,13 +44,14 @@ async def _shares(stand: Stand) -> Figures:
     quiet, first, _ = await _watched(stand)
     async with opened(stand, MANY) as streams:
         share, second, updates = await _watched(stand)
+        still = min(streams, await _open(stand))
     await stand.drained()
     taken = await stand.appended() - appended
     after = await stand.tallied()
     return {
         f"streams.{MANY}_cpu_share": share,
         "streams.0_cpu_share": quiet,
-        f"streams.{MANY}_open": float(streams),
+        f"streams.{MANY}_open": float(still),
         f"streams.{MANY}_updates_per_s": updates,
         f"streams.{MANY}_posts_per_s": second.answered / second.seconds,
         "streams.exact": second.clean and paced.exact([first, second], before, after, taken),
