@@ -33,8 +33,9 @@ SERVER: Final = {
     # The way to a socket file may be longer than the system allows; loopback always fits.
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "512MB",
-    "effective_cache_size": "2GB",
+    # Touched as it is needed: room for the index of the keys of 20 million actions.
+    "shared_buffers": "1GB",
+    "effective_cache_size": "3GB",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
     # What was committed is on the disk: these three are the server's own defaults, said aloud.
@@ -42,7 +43,8 @@ SERVER: Final = {
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "wal_buffers": "16MB",
-    "max_wal_size": "4GB",
+    # Keys are spread all over their index: after each checkpoint nearly every page of it goes into the log anew.
+    "max_wal_size": "8GB",
     "min_wal_size": "512MB",
     # What a kill leaves to be replayed stays small.
     "checkpoint_timeout": "5min",
