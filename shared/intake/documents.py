@@ -12,7 +12,9 @@ from shared.refusals import Refusal
 
 MAX_DEPTH: Final = 16
 
-_OPENED: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string without an end is one match to the end of the body: were it none, each of its quotes would be tried again as
+# the beginning of another, in quadratic time.
+_OPENED: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _decode: Final = msgspec.json.Decoder(float_hook=lambda _text: 0.0).decode
 """Reads any document. Fractions are never wanted, and one like 1e999 is valid JSON all the same."""
 

@@ -103,6 +103,12 @@ def test_brackets_in_texts_are_no_depth() -> None:
     assert THINGS.read(b'{"name": "' + b"[{" * 40 + b'\\"[[", "more": "\\\\"}').more == "\\"
 
 
+def test_a_string_without_an_end_is_read_once_however_many_quotes_it_holds() -> None:
+    """Here reading on from every quote would take hours."""
+    assert not is_taken(b"[" * 17 + b'\\"' * 1_000_000)
+    assert not is_taken(b"[" * 17 + b'"' + b"x" * 1_000_000 + b"\\")
+
+
 def test_the_last_of_duplicate_members_wins_and_unknown_ones_are_ignored() -> None:
     assert THINGS.read(b'{"name":"a","who":[1,{"x":2}],"name":"b"}').name == "b"
 
