@@ -12,6 +12,7 @@ import stamina
 COMMAND_TIMEOUT_S: Final = 30.0
 """No statement outlives this; a counted batch of 10,000 rows takes well under a second."""
 START_S: Final = 60.0
+PATIENCE_S: Final = 10.0
 
 
 @stamina.retry(on=(OSError, TimeoutError, asyncpg.CannotConnectNowError), attempts=None, timeout=START_S, wait_max=2.0)
@@ -45,11 +46,11 @@ async def create_pool(url: str, *, application_name: str, min_size: int = 1, max
 
 
 @asynccontextmanager
-async def connected(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of `pool`, waited for at most ten seconds.
+async def connected(pool: asyncpg.Pool, patience: float = PATIENCE_S) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of `pool`, waited for at most `patience` seconds; so long it may take to be given back, too.
 
     Raises:
         TimeoutError: none was free. OSError, asyncpg.PostgresError: a new one could not be made.
     """
-    async with pool.acquire(timeout=10) as connection:
+    async with pool.acquire(timeout=patience) as connection:
         yield cast("asyncpg.Connection", connection)

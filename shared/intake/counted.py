@@ -15,6 +15,11 @@ from shared.kafka.positions import read_position
 FRESH_SECONDS: Final = 0.5
 """A position read so long ago still answers: many people look at their receipts at once."""
 
+PATIENCE_S: Final = 2.0
+"""So long the database may take, and those who wait for the same answer. Were there no end to it, they would pile up
+while it is cut off.
+"""
+
 
 class Status(NamedTuple):
     """`as_of` is when the position was read, in seconds since 1970."""
@@ -26,9 +31,10 @@ class Status(NamedTuple):
 class Counted:
     """Reads positions, each at most twice a second. It looks no row up, so it tells nothing about the person."""
 
-    def __init__(self, pool: asyncpg.Pool, now: Callable[[], float]) -> None:
+    def __init__(self, pool: asyncpg.Pool, now: Callable[[], float], *, patience: float = PATIENCE_S) -> None:
         self._pool = pool
         self._now = now
+        self._patience = patience
         self._read: dict[tuple[str, int], tuple[int, float]] = {}
         self._turn = asyncio.Lock()
 
@@ -36,12 +42,12 @@ class Counted:
         """Whether the record at `offset` is counted.
 
         Raises:
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the database does not answer.
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the database does not answer in time.
         """
         known = self._fresh(topic, partition, offset)
         if known is not None:
             return known
-        async with self._turn:
+        async with asyncio.timeout(self._patience), self._turn:
             known = self._fresh(topic, partition, offset)
             if known is not None:
                 return known
@@ -51,7 +57,7 @@ class Counted:
         return Status(position > offset, read_at)
 
     async def _next(self, topic: str, partition: int) -> int:
-        async with connected(self._pool) as connection:
+        async with connected(self._pool, self._patience) as connection:
             try:
                 return (await read_position(connection, topic, partition)).next
             except SetupError:

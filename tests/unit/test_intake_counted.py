@@ -1,0 +1,51 @@
+"""What people learn of their receipts while the database is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from shared.intake.counted import Counted
+
+
+class CutOff:
+    """A pool whose connections answer nothing and end with nothing; `asked` is how often one was taken."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @asynccontextmanager
+    async def acquire(self, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109  as a pool has it
+        self.asked += 1
+        yield self
+        await asyncio.sleep(timeout)
+
+    async def fetchrow(self, *_: object) -> Any:
+        await asyncio.Event().wait()
+
+    fetchval = fetch = execute = fetchrow
+
+
+async def test_nobody_waits_for_long_for_a_database_that_is_cut_off() -> None:
+    pool: Any = CutOff()
+    counted = Counted(pool, lambda: 1_800_000_000.0, patience=0.2)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(
+            *(counted.status("signatures", 0, offset) for offset in range(100)), return_exceptions=True
+        )
+    assert all(isinstance(answer, OSError) for answer in answers)
+    assert pool.asked == 1
+
+
+async def test_who_asks_once_others_have_waited_in_vain_is_answered_as_soon() -> None:
+    pool: Any = CutOff()
+    counted = Counted(pool, lambda: 1_800_000_000.0, patience=0.1)
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await counted.status("signatures", 0, 7)
+    assert pool.asked == 3
