@@ -30,7 +30,7 @@ async def submit_json(request: Request, taking: Taking) -> Response:
         check_json(request)
         body = await request.body()
         key = request.headers.get("idempotency-key")
-        submission = taking.decide(body, client_of(request), key.encode() if key is not None else None)
+        submission = taking.decide(body, client_of(request), key.encode("latin-1") if key is not None else None)
     except Refusal as refusal:
         note_refusal(taking.windows.topic.name, refusal)
         raise

@@ -91,6 +91,13 @@ async def test_the_same_text_is_the_same_letter_unless_each_has_a_key_of_its_own
     assert len({record.key for record in (first, *keyed)}) == 3
 
 
+async def test_a_letter_sent_again_with_its_key_is_the_same_letter_on_either_route(desk: Desk) -> None:
+    key = unique("größe").encode()
+    hot = {b"Idempotency-Key": key, b"Content-Type": b"application/json"}
+    ordinary = {**hot, b"Content-Type": b'application/json; charset="utf-8"'}
+    assert len({(await desk.write(headers=headers)).key for headers in (hot, ordinary)}) == 1
+
+
 async def test_a_form_is_answered_with_the_thank_you_page(desk: Desk) -> None:
     typed = {name: value for name, value in message(desk.seed).items() if isinstance(value, str)}
     typed |= {"privacy": "on", "country": "", "text": "By form"}

@@ -210,6 +210,17 @@ async def test_a_batch_goes_with_one_idempotency_key(desk: Desk) -> None:
         assert (await desk.client.post("/v1/signatures/batch", json=body, headers=headers)).status_code == status
 
 
+async def test_the_key_of_a_batch_is_as_long_as_any_and_has_nothing_to_do_with_those_of_signatures(desk: Desk) -> None:
+    key = unique("größe")
+    assert len(f"batch|{key}".encode()) <= 255
+    single = {b"Idempotency-Key": f"batch|{key}".encode()}
+    assert (await desk.client.post("/v1/signatures", json=signature(desk.seed), headers=single)).status_code == 202
+    for long, status in ((key.encode(), 202), ((key + "ö" * 255).encode()[:254], 202), (b"k" * 256, 422)):
+        headers = {b"Authorization": f"Bearer {PARTNER}".encode(), b"Idempotency-Key": long}
+        answer = await desk.client.post("/v1/signatures/batch", json={"items": [{}]}, headers=headers)
+        assert answer.status_code == status
+
+
 async def test_a_partner_cannot_sign_for_another_campaign(desk: Desk) -> None:
     other = Seed(unique("other"), time.time(), api_key="key-without-scope", scopes=())
     await plant_and_wait(desk.running, other)

@@ -66,6 +66,7 @@ class Signing:
         self._envelope = Envelope("signature-submitted", source="/petitions/intake")
         self._stamps = Stamps()
         self._idempotency = IdempotencyMemory()
+        self._batches = IdempotencyMemory()
 
     def changed(self, what: str, _slug: str) -> None:
         """Something in the catalog has changed: ask it again."""
@@ -80,16 +81,16 @@ class Signing:
         """
         submission = self.sign(SIGNATURES.read(body), client)
         if idempotency_key is not None:
-            self.remember(idempotency_key, body)
+            self._idempotency.check(idempotency_key, body, time.monotonic())
         return submission
 
-    def remember(self, idempotency_key: bytes, body: bytes) -> None:
-        """Remember `body` under its Idempotency-Key.
+    def remember_batch(self, idempotency_key: bytes, body: bytes) -> None:
+        """Remember the `body` of a batch under its Idempotency-Key. Keys of single signatures are none of its concern.
 
         Raises:
-            Refusal: 422, another body came under this key.
+            Refusal: 422, another batch came under this key, or the key is too long.
         """
-        self._idempotency.check(idempotency_key, body, time.monotonic())
+        self._batches.check(idempotency_key, body, time.monotonic())
 
     def find(self, slug: str) -> OpenPetition:
         """The petition `slug`.

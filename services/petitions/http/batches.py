@@ -78,7 +78,7 @@ def batches(parts: Callable[[], Parts]) -> APIRouter:
         body = await request.body()
         items = read_usual_batch(body) or read_batch(body).items
         if (key := request.headers.get("idempotency-key")) is not None:
-            known.signing.remember(f"batch|{key}".encode(), body)
+            known.signing.remember_batch(key.encode("latin-1"), body)
         answer = await _take(known, who, items)
         return Response(_encode(answer), 202, media_type=JSON)
 
