@@ -28,6 +28,8 @@ PIPELINED: Final = 100
 CLOSE: Final = b"connection: close\r\n"
 LINGER_SECONDS: Final = 5.0
 """How long a connection that was answered before its body ended is read from, so that the answer is not lost."""
+LENGTH_DIGITS: Final = 10
+"""A Content-Length written with more is for the ordinary route to read."""
 
 RAW_TRANSPORT: Final = "milleplumes.raw_transport"
 """The ASGI extension by which an endless answer gets at its connection: one write for many is made past its task."""
@@ -220,6 +222,7 @@ class HotProtocol(HttpToolsProtocol):
         return (
             len(headers) == len(self.headers)
             and length.isdigit()
+            and len(length) <= LENGTH_DIGITS
             and int(length) <= route.max_body
             and headers.get(b"content-type") in JSON_TYPES
             and b"expect" not in headers

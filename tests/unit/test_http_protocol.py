@@ -101,6 +101,17 @@ async def test_an_unusual_post_goes_to_the_ordinary_route(line: Line, stage: Hot
     assert stage.ordinary == [b"{}"]
 
 
+@pytest.mark.parametrize("zeros", [1, 5_000])
+@pytest.mark.parametrize("path", ["/v1/signatures", "/v1/signatures?x=1"])
+async def test_a_length_may_begin_with_zeros(line: Line, stage: HotStage, zeros: int, path: str) -> None:
+    stage.at_once = True
+    length = b"Content-Length: "
+    await line.send(post(b"{}", path=path).replace(length, length + b"0" * zeros))
+    assert (await line.answer())[0] == 202
+    await line.send(post(b"x" * 64 * 1024 + b"x", path=path).replace(length, length + b"0" * zeros))
+    assert (await line.answer())[0] == 413
+
+
 async def test_answers_come_in_the_order_of_pipelined_requests(line: Line, stage: HotStage) -> None:
     await line.send(post(b"one") + GET + post(b"two") + GET)
     taken = await stage.next()
