@@ -84,10 +84,15 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that has sent all it wants still gets the answer to a hot request."""
-        if self._answer.response_complete:
+        """A client that has sent all it wants still gets the answers to its requests, less one that has begun: nobody
+        may be left to read that, and it may be endless.
+        """
+        # A request whose body is cut off has a cycle, but no answer; a hot one before it has.
+        last: Any = self._answer if self._reading == BODY else self.cycle
+        if self._reading == LEFTOVERS or last is None or last.response_started or last.response_complete:
             return False
-        self._answer.keep_alive = False
+        last.keep_alive = False
+        self._reading = NOTHING
         return True
 
     def data_received(self, data: bytes) -> None:

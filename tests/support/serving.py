@@ -39,11 +39,15 @@ class Taken:
 
 @dataclass
 class HotStage:
-    """A hot route under the test's hand: `taken` holds what waits, bodies with "leave" go to the ordinary route."""
+    """A hot route under the test's hand: `taken` holds what waits, bodies with "leave" go to the ordinary route.
+
+    What `/patient` is asked waits for the `curtain`.
+    """
 
     taken: list[Taken] = field(default_factory=list)
     ordinary: list[bytes] = field(default_factory=list)
     at_once: bool = False
+    curtain: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: Answer) -> bool:
@@ -96,6 +100,20 @@ def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
             for number in range(3):
                 await asyncio.sleep(0.02)
                 yield b"%d\n" % number
+
+        return StreamingResponse(lines())
+
+    @app.post("/patient")
+    async def patient(request: Request) -> dict[str, int]:
+        length = len(await request.body())
+        await stage.curtain.wait()
+        return {"length": length}
+
+    @app.get("/endless")
+    async def endless() -> StreamingResponse:
+        async def lines() -> AsyncIterator[bytes]:
+            yield b"first\n"
+            await asyncio.Event().wait()
 
         return StreamingResponse(lines())
 

@@ -172,6 +172,74 @@ async def test_a_client_that_only_stops_sending_still_gets_its_answer(server: Se
     await line.close()
 
 
+@pytest.mark.parametrize("more", [b"", b"GET /livez HTTP/1.1\r\nHo"], ids=["whole", "and half of the next"])
+async def test_so_does_one_that_asked_an_ordinary_route(server: Serving, stage: HotStage, more: bytes) -> None:
+    line = await server.connect()
+    await line.send(post(b"1", path="/patient") + more)
+    line.writer.write_eof()
+    await asyncio.sleep(0.05)
+    server.sweep(60)
+    stage.curtain.set()
+    status, head, body = await line.answer()
+    assert (status, body) == (200, b'{"length":1}')
+    assert b"connection: close" in head
+    assert await line.ended() == b""
+    await until(lambda: not server.server.server_state.connections)
+    await line.close()
+
+
+async def test_and_one_that_asked_much_at_once(server: Serving, stage: HotStage) -> None:
+    line = await server.connect()
+    await line.send(post(b"1") + post(b"22", path="/patient") + GET + post(b"333", path="/patient"))
+    line.writer.write_eof()
+    (await stage.next()).answer.accepted(b'"first"')
+    assert (await line.answer())[2] == b'"first"'
+    await asyncio.sleep(0.05)
+    stage.curtain.set()
+    assert [(await line.answer())[2] for _ in range(3)] == [b'{"length":2}', b'{"status":"alive"}', b'{"length":3}']
+    assert await line.ended() == b""
+    await until(lambda: not server.server.server_state.connections)
+    await line.close()
+
+
+async def test_a_hot_post_is_answered_though_the_next_request_is_cut_off(server: Serving, stage: HotStage) -> None:
+    line = await server.connect()
+    await line.send(post(b"1") + post(b"22", path="/patient")[:-1])
+    line.writer.write_eof()
+    taken = await stage.next()
+    await asyncio.sleep(0.05)
+    taken.answer.accepted(b'"first"')
+    assert (await line.answer())[2] == b'"first"'
+    assert await line.ended() == b""
+    await until(lambda: not server.server.server_state.connections)
+    await line.close()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"",
+        GET[:-2],
+        post(b"22", path="/patient")[:-1],
+        post(b"22")[:-1],
+        b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"rubbish\r\n\r\n",
+        post(b"x" * 70_000)[:-1],
+    ],
+    ids=["silent", "head", "body", "hot body", "endless", "refused", "too large"],
+)
+async def test_a_client_that_stops_sending_is_not_waited_for_where_no_answer_is_due(
+    server: Serving, request_bytes: bytes
+) -> None:
+    line = await server.connect()
+    await line.send(request_bytes)
+    await asyncio.sleep(0.05)
+    line.writer.write_eof()
+    await line.ended()
+    await until(lambda: not server.server.server_state.connections)
+    await line.close()
+
+
 async def test_a_client_that_asks_for_it_is_closed_after_its_answer(line: Line, stage: HotStage) -> None:
     stage.at_once = True
     await line.send(post(b"{}", "Connection: close"))
