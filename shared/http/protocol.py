@@ -30,9 +30,17 @@ LINGER_SECONDS: Final = 5.0
 """How long a connection that was answered before its body ended is read from, so that the answer is not lost."""
 LENGTH_DIGITS: Final = 10
 """A Content-Length written with more is for the ordinary route to read."""
+STUCK_SECONDS: Final = 60.0
+"""A client that for so long takes nothing of what waits to be sent is cut off. Whoever reads on, however slowly, is
+not.
+"""
 
 RAW_TRANSPORT: Final = "milleplumes.raw_transport"
-"""The ASGI extension by which an endless answer gets at its connection: one write for many is made past its task."""
+"""The ASGI extension by which an endless answer gets at its connection: one write for many is made past its task.
+
+A function that gives the transport. Who calls it sees to slow readers from then on: how much they have taken cannot be
+told from what waits, where more is written all the time.
+"""
 
 NOTHING: Final = 0
 HEADERS: Final = 1
@@ -64,6 +72,9 @@ class HotProtocol(HttpToolsProtocol):
         self._fresh = True
         self._head_bytes = 0
         self._chunk_bytes = self._unclaimed_bytes = 0
+        self._unsent = 0
+        self._taken_at = self._since
+        self._lent = False
         self._hot: HotRoute | None = None
         self._hot_headers: Mapping[bytes, bytes] = {}
         self._hot_body: bytes | bytearray = b""
@@ -119,7 +130,9 @@ class HotProtocol(HttpToolsProtocol):
 
     def check(self, now: float) -> None:
         """End the connection if the client has taken too long; `now` is the event loop's time."""
-        if self._reading == LEFTOVERS:
+        if self._is_stuck(now):
+            self._raw.abort()
+        elif self._reading == LEFTOVERS:
             if now - self._since > LINGER_SECONDS:
                 self._raw.close()
         elif self._reading == NOTHING:
@@ -134,6 +147,21 @@ class HotProtocol(HttpToolsProtocol):
             limit = self._limits.header_seconds if self._reading == HEADERS else self._limits.body_seconds
             if now - self._since > limit:
                 self._refuse(Problem(408))
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the client has long taken nothing. Looks only while nothing is added to what waits to be sent."""
+        if not (self._raw.is_closing() or (self.flow.write_paused and not self._lent)):
+            self._unsent = 0
+            return False
+        unsent = self._raw.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._taken_at = now
+        return unsent > 0 and now - self._taken_at > STUCK_SECONDS
+
+    def _lend(self) -> asyncio.Transport:
+        self._lent = True
+        return self._raw
 
     # One request
 
@@ -245,7 +273,7 @@ class HotProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
-        self.scope["extensions"] = {RAW_TRANSPORT: self._raw}  # type: ignore[dict-item]
+        self.scope["extensions"] = {RAW_TRANSPORT: self._lend}  # type: ignore[dict-item]
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )

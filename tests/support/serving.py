@@ -13,17 +13,19 @@ from ipaddress import ip_network
 
 import uvicorn
 from fastapi import FastAPI, Request
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from shared.http.client import Client
 from shared.http.hot import Answer, HotRoute
 from shared.http.limits import ConnectionLimits
-from shared.http.protocol import HotProtocol
+from shared.http.protocol import RAW_TRANSPORT, HotProtocol
 from shared.http.server import _Server
 from shared.http.service import add_hot_route, client_of, create_app
 from shared.settings import ServiceSettings
 
 DEADLINE = 10.0
+LARGE_BYTES = 32 * 1024 * 1024
+"""More than the buffers of both ends of a connection hold."""
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
@@ -108,6 +110,20 @@ def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
         length = len(await request.body())
         await stage.curtain.wait()
         return {"length": length}
+
+    @app.get("/large")
+    async def large() -> Response:
+        return Response(bytes(LARGE_BYTES))
+
+    @app.get("/lent")
+    async def lent(request: Request) -> StreamingResponse:
+        async def lines() -> AsyncIterator[bytes]:
+            yield b"first\n"
+            transport = request.scope["extensions"][RAW_TRANSPORT]()
+            transport.write(bytes(LARGE_BYTES))
+            await asyncio.Event().wait()
+
+        return StreamingResponse(lines())
 
     @app.get("/endless")
     async def endless() -> StreamingResponse:

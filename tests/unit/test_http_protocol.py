@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from shared.http.limits import ConnectionLimits
-from tests.support.serving import HotStage, Line, Serving, post, serving, trust_everyone, until
+from tests.support.serving import LARGE_BYTES, HotStage, Line, Serving, post, serving, trust_everyone, until
 
 CHUNKED = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -409,6 +409,69 @@ async def test_a_body_that_comes_too_slowly_is_a_408(server: Serving, stage: Hot
     server.sweep(21)
     assert (await line.answer())[0] == 408
     assert stage.ordinary == []
+    await line.close()
+
+
+LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSING = LARGE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+def waiting(server: Serving) -> int:
+    """How many bytes wait to be sent on the one connection."""
+    (connection,) = server.server.server_state.connections
+    return connection._raw.get_write_buffer_size()  # type: ignore[union-attr]
+
+
+async def full(server: Serving) -> None:
+    """Wait until no more goes out on the one connection: nobody reads at its other end."""
+    await until(lambda: waiting(server))
+    before = -1
+    while before != (before := waiting(server)):
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("request_bytes", [LARGE, LARGE * 20, CLOSING, LARGE + post(b"1")[:-1]])
+async def test_a_client_that_never_reads_is_cut_off(server: Serving, request_bytes: bytes) -> None:
+    line = await server.connect()
+    await line.send(request_bytes)
+    await full(server)
+    for seconds in range(0, 130, 10):
+        server.sweep(seconds)
+    await until(lambda: not server.server.server_state.connections)
+    await line.close()
+
+
+@pytest.mark.parametrize("request_bytes", [LARGE * 2, CLOSING])
+async def test_a_client_that_reads_slowly_is_not_cut_off(server: Serving, request_bytes: bytes) -> None:
+    line = await server.connect()
+    await line.send(request_bytes)
+    head = await line.reader.readuntil(b"\r\n\r\n")
+    assert b"200" in head
+    seconds = 0
+    for _ in range(3):
+        await full(server)
+        server.sweep(seconds)
+        server.sweep(seconds + 59)
+        seconds += 61
+        await line.reader.readexactly(LARGE_BYTES // 4)
+    await full(server)
+    server.sweep(seconds)
+    assert await line.reader.readexactly(LARGE_BYTES // 4) == bytes(LARGE_BYTES // 4)
+    await line.close()
+
+
+async def test_who_writes_past_the_protocol_sees_to_slow_readers(server: Serving) -> None:
+    line = await server.connect()
+    await line.send(b"GET /lent HTTP/1.1\r\nHost: x\r\n\r\n")
+    await full(server)
+    for seconds in range(0, 600, 10):
+        server.sweep(seconds)
+    await asyncio.sleep(0.05)
+    (connection,) = server.server.server_state.connections
+    connection._raw.close()  # type: ignore[union-attr]
+    for seconds in range(600, 700, 10):
+        server.sweep(seconds)
+    await until(lambda: not server.server.server_state.connections)
     await line.close()
 
 

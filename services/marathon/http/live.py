@@ -225,9 +225,9 @@ class _LiveResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         await send({"type": "http.response.body", "body": self._first, "more_body": True})
-        transport = scope.get("extensions", {}).get(RAW_TRANSPORT)
-        if transport is not None and scope["http_version"] == "1.1":
-            await self._past_the_task(TransportSink(transport), receive)
+        lend = scope.get("extensions", {}).get(RAW_TRANSPORT)
+        if lend is not None and scope["http_version"] == "1.1":
+            await self._past_the_task(TransportSink(lend()), receive)
         else:
             await self._by_the_task(LatestSink(), receive, send)
 
