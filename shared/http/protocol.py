@@ -111,10 +111,9 @@ class HotProtocol(HttpToolsProtocol):
         if before == LEFTOVERS:
             return
         self._chunk_bytes = self._unclaimed_bytes = len(data)
-        if before == HEADERS:
-            self._head_bytes += self._chunk_bytes
         if before != NOTHING:
             self._unclaimed_bytes = 0
+            self._head_bytes += self._chunk_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -125,7 +124,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         if self._reading == BODY and before != BODY:
             self._since = self.loop.time()
-        elif self._reading == HEADERS and self._head_bytes > self._limits.header_bytes:
+        elif self._head_bytes > self._limits.header_bytes and self._reading in (HEADERS, BODY) and self._hot is None:
             self._refuse(Problem(431))
 
     def check(self, now: float) -> None:
@@ -193,6 +192,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         if self._hot is None:
+            self._head_bytes = 0  # what comes without a body after this is of trailers: the parser gathers them
             super().on_body(body)
         elif not self._hot_body:
             self._hot_body = body
@@ -269,6 +269,7 @@ class HotProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= PIPELINED:
             self._end()
             raise _EndedError
+        self._head_bytes = 0
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url

@@ -111,6 +111,12 @@ def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
         await stage.curtain.wait()
         return {"length": length}
 
+    _add_long_routes(app)
+    add_hot_route(app, HotRoute("/v1/signatures", 64 * 1024, stage.take))
+    return app
+
+
+def _add_long_routes(app: FastAPI) -> None:
     @app.get("/large")
     async def large() -> Response:
         return Response(bytes(LARGE_BYTES))
@@ -132,9 +138,6 @@ def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
             await asyncio.Event().wait()
 
         return StreamingResponse(lines())
-
-    add_hot_route(app, HotRoute("/v1/signatures", 64 * 1024, stage.take))
-    return app
 
 
 @dataclass

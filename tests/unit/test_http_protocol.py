@@ -342,11 +342,33 @@ async def test_headers_within_the_limit_are_read(line: Line) -> None:
 
 async def test_trailers_are_not_kept(line: Line) -> None:
     await line.send(b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
-    for number in range(50):
+    for number in range(15):
         await line.send(b"X-%d: " % number + b"x" * 1_000 + b"\r\n")
     await line.send(b"\r\n" + GET)
     assert (await line.answer())[0] == 200
     assert (await line.answer())[2] == b'{"status":"alive"}'
+
+
+@pytest.mark.parametrize("piece", [b"x" * 1_000, b"X: " + b"x" * 995 + b"\r\n"], ids=["one", "many"])
+async def test_trailers_over_the_limit_are_a_431(server: Serving, stage: HotStage, piece: bytes) -> None:
+    line = await server.connect()
+    await line.send(CHUNKED + b"1\r\nx\r\n0\r\nX: x\r\n")
+    for _ in range(20):
+        await line.send(piece)
+        await asyncio.sleep(0.01)
+    assert (await line.answer())[0] == 431
+    assert stage.ordinary == []
+    await line.close()
+
+
+async def test_a_body_in_many_chunks_has_no_trailers(line: Line, stage: HotStage) -> None:
+    await line.send(CHUNKED)
+    for _ in range(60):
+        await line.send(b"1;why=not\r\nx\r\n" * 1_000)
+        await asyncio.sleep(0)
+    await line.send(b"0\r\n\r\n")
+    assert (await line.answer())[0] == 202
+    assert stage.ordinary == [b"x" * 60_000]
 
 
 @pytest.mark.parametrize(
@@ -419,14 +441,14 @@ CLOSING = LARGE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 def waiting(server: Serving) -> int:
     """How many bytes wait to be sent on the one connection."""
     (connection,) = server.server.server_state.connections
-    return connection._raw.get_write_buffer_size()  # type: ignore[union-attr]
+    return int(connection._raw.get_write_buffer_size())  # type: ignore[union-attr]
 
 
 async def full(server: Serving) -> None:
     """Wait until no more goes out on the one connection: nobody reads at its other end."""
     await until(lambda: waiting(server))
     before = -1
-    while before != (before := waiting(server)):
+    while before != (before := waiting(server)):  # noqa: ASYNC110
         await asyncio.sleep(0.1)
 
 
