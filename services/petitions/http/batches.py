@@ -76,16 +76,18 @@ def batches(parts: Callable[[], Parts]) -> APIRouter:
         who = partner(request.headers.get("authorization"), SCOPE, known.catalog.access)
         check_json(request)
         body = await request.body()
-        items = read_usual_batch(body) or read_batch(body).items
-        if (key := request.headers.get("idempotency-key")) is not None:
-            known.signing.remember_batch(key.encode("latin-1"), body)
-        answer = await _take(known, who, items)
-        return Response(_encode(answer), 202, media_type=JSON)
+        waiting, rejected = await _take(known, who, body, request.headers.get("idempotency-key"))
+        await waiting.all()
+        return Response(_encode(BatchAnswer(waiting.expected, rejected)), 202, media_type=JSON)
 
     return router
 
 
-async def _take(parts: Parts, who: AccessChanged, items: Sequence[Item]) -> BatchAnswer:
+async def _take(parts: Parts, who: AccessChanged, body: bytes, key: str | None) -> tuple[_Waiting, list[Rejected]]:
+    """Append what can be taken; what was read of `body` is let go of before its acknowledgements are waited for."""
+    items: Sequence[Item] = read_usual_batch(body) or read_batch(body).items
+    if key is not None:
+        parts.signing.remember_batch(key.encode("latin-1"), body)
     rejected: list[Rejected] = []
     waiting = _Waiting()
     append = parts.signatures.windows.append
@@ -101,8 +103,7 @@ async def _take(parts: Parts, who: AccessChanged, items: Sequence[Item]) -> Batc
         waiting.expected += 1
         if not append(submission.partition, submission.key, submission.value, submission.headers, waiting):
             raise ConnectionError("refused: a partition has a backlog")
-    await waiting.all()
-    return BatchAnswer(len(items) - len(rejected), rejected)
+    return waiting, rejected
 
 
 def _decide(parts: Parts, who: AccessChanged, item: Item) -> Submission:
