@@ -158,9 +158,10 @@ class Places:
             SetupError: a partition has no position.
         """
         generation = self.generation
+        # Before the ends: a position that another member moves meanwhile would lie behind an end that was read earlier.
+        positions = {tp: await read_position(connection, tp.topic, tp.partition) for tp in partitions}
         starts = await self.consumer.beginning_offsets(partitions)
         ends = await self.consumer.end_offsets(partitions)
-        positions = {tp: await read_position(connection, tp.topic, tp.partition) for tp in partitions}
         if generation != self.generation:
             return
         for tp, position in positions.items():

@@ -24,6 +24,29 @@ class NobodysConsumer:
     def pause(self, *_: object) -> None: ...
 
 
+class GrowingLog:
+    """A log that another member counts: each time that anybody asks, it has one record more and that is counted."""
+
+    def __init__(self) -> None:
+        self.end = 0
+
+    def seek(self, *_: object) -> None: ...
+
+    def pause(self, *_: object) -> None: ...
+
+    async def beginning_offsets(self, _: object) -> dict[TopicPartition, int]:
+        self.end += 1
+        return {PLACE: 0}
+
+    async def end_offsets(self, _: object) -> dict[TopicPartition, int]:
+        self.end += 1
+        return {PLACE: self.end}
+
+    async def fetchrow(self, *_: object) -> tuple[int, bytes, int, int, int]:
+        self.end += 1
+        return self.end, bytes(16), 0, 0, 0
+
+
 class Log:
     """A log of `end` records that one process after another counts; each dies of what `kills` says of its batch."""
 
@@ -62,6 +85,14 @@ class Log:
 
     def _advance(self, following: int, attempts: int) -> None:
         self.position = self.position._replace(next=following, attempts=attempts, stuck=0)
+
+
+async def test_a_partition_that_another_member_counts_meanwhile_is_placed_and_not_halted() -> None:
+    log = cast("Any", GrowingLog())
+    places = Places(log)
+    await places.place(log, [PLACE])
+    assert places.halted == {}
+    assert places.placed.keys() == {PLACE}
 
 
 @given(deadly=st.integers(0, 30_000))
