@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import asyncpg
 import msgspec
@@ -209,6 +210,28 @@ async def test_a_closed_campaign_freezes_once_the_ledger_has_reached_the_ends(ma
     await publisher.publish()
     final = await marathon.published(publisher)
     assert (final.state, final.total, final.lag_seconds) == ("frozen", 3, 0.0)
+
+
+async def test_a_publisher_that_another_holds_up_while_it_freezes_tries_again(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    await marathon.accept(1)
+    await marathon.count(delta(change=1))
+    marathon.clock.set(CLOSED + 61)
+    publisher = marathon.publisher()
+    async with connected(marathon.pool) as other:
+        await other.execute("SELECT pg_advisory_lock(hashtext('marathon totals'), hashtext('c'))")
+        running = asyncio.create_task(publisher.run())
+        # The first round reads the ends, the second is to freeze.
+        await asyncio.wait({running}, timeout=4)
+        held_up = not running.done()
+        await other.execute("SELECT pg_advisory_unlock_all()")
+    assert held_up, running
+    async with asyncio.timeout(10):
+        while not await marathon.pool.fetchval("SELECT frozen_at IS NOT NULL FROM freezes"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_after_the_freeze_only_corrections_move(marathon: Marathon) -> None:

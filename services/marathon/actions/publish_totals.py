@@ -38,6 +38,16 @@ REFRESH_S: Final = 1.4
 ROUND_S: Final = 20.0
 GIVE_UP_S: Final = 120.0
 
+SURROUNDINGS: Final = (
+    TransientError,
+    KafkaError,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
+"""What ends a round but not the process: the next one may succeed."""
+
 
 class Ends(Protocol):
     """Where the end offsets of the counted topics come from."""
@@ -98,7 +108,7 @@ class Publisher:
                 async with asyncio.timeout(ROUND_S):
                     await self.publish()
                 last_good = time.monotonic()
-            except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except SURROUNDINGS as error:
                 log.warning("totals could not be published", failure=type(error).__name__)
                 if time.monotonic() - last_good > GIVE_UP_S:
                     raise TransientError("no totals could be published for two minutes") from error
