@@ -159,7 +159,7 @@ class PositionedLoop(Generic[P]):
         try:
             prepared = await self._prepare(batches)
         except SURROUNDINGS as error:
-            await self._failed(error)
+            await self._not_written(batches, error)
             return
         await self._settle()
         # After a failure or a rebalance meanwhile, what is in hand will be read again by whom it belongs to.
@@ -251,9 +251,7 @@ class PositionedLoop(Generic[P]):
         except HaltError as error:
             await self._write_one_by_one(error)
         except (PositionLostError, *SURROUNDINGS) as error:
-            if not isinstance(error, RECORDS_FAULT):
-                await self._forgive()
-            await self._failed(error)
+            await self._not_written(self._in_hand, error)
         else:
             self._failures = 0
             self._moved(self._in_hand)
@@ -266,15 +264,22 @@ class PositionedLoop(Generic[P]):
             self._places.halt(TopicPartition(batches[0].topic, batches[0].partition), str(error))
             return
         for batch in batches:
+            try:
+                prepared = await self._prepare([batch])
+            except SURROUNDINGS as failure:
+                await self._not_written([batch], failure)
+                return
             self._in_hand = [batch]
-            self._written = asyncio.create_task(self._write([batch], await self._prepare([batch])))
+            self._written = asyncio.create_task(self._write([batch], prepared))
             await self._settle()
 
-    async def _forgive(self) -> None:
-        """Take the mark of `_may_try` back: it was not the records' fault."""
-        with suppress(*SURROUNDINGS):
-            async with connected(self._pool) as connection:
-                await note_attempts(connection, self._in_hand, -1)
+    async def _not_written(self, batches: Batches, error: Exception) -> None:
+        """Take the mark of `_may_try` back, unless `error` is the fault of the records of `batches`; and read again."""
+        if not isinstance(error, RECORDS_FAULT):
+            with suppress(*SURROUNDINGS):
+                async with connected(self._pool) as connection:
+                    await note_attempts(connection, batches, -1)
+        await self._failed(error)
 
     async def _failed(self, error: Exception) -> None:
         """Drop what was read and place every partition again; three times in a row end the process."""

@@ -19,6 +19,7 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
 from services.petitions.consumers import SIGNATURES
 from shared.database import connected
+from shared.errors import TransientError
 from shared.kafka.declared import administrator
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, read_position
 from shared.kafka.records import PartitionBatch, Record
@@ -271,6 +272,21 @@ async def test_a_record_that_ends_every_process_is_set_aside_and_the_rest_is_cou
 
 async def _all_counted(made: World) -> bool:
     return await made.positions() == await made.ends()
+
+
+async def test_records_are_not_blamed_for_a_preparation_that_fails_around_them(signatures: World) -> None:
+    await sign(signatures, range(5))
+    async with connected(signatures.pool) as connection:
+        await ensure_positions(connection, signatures.topic, PARTITIONS)
+        # One more death, and the first record of each partition is set aside.
+        await connection.execute("UPDATE positions SET attempts = 8, stuck = 2")
+        await connection.execute("ALTER TABLE dimensions RENAME TO elsewhere")
+    with pytest.raises(TransientError, match="UndefinedTableError"):
+        await signatures.loop().run()
+    assert await rows(signatures) == 0
+    await signatures.pool.execute("ALTER TABLE elsewhere RENAME TO dimensions")
+    await signatures.count()
+    await counted_once(signatures, 5)
 
 
 async def test_a_topic_whose_partition_count_changed_is_refused(signatures: World) -> None:
