@@ -71,7 +71,8 @@ class Interned:
 
     async def intern(self, combinations: Collection[Combination]) -> None:
         """Make sure that `ids` has all of `combinations`."""
-        columns = [list(column) for column in zip(*combinations, strict=True)]
+        # In one order everywhere: an insert waits for another of the same combination, and two must not wait mutually.
+        columns = [list(column) for column in zip(*sorted(combinations, key=repr), strict=True)]
         async with connected(self._pool) as connection:
             await connection.execute(_MAKE, *columns)
             self._remember(await connection.fetch(_FIND, *columns))

@@ -21,6 +21,7 @@ from services.petitions.consumers import SIGNATURES
 from shared.database import connected
 from shared.errors import TransientError
 from shared.kafka.declared import administrator
+from shared.kafka.interning import Combination, Interned
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, read_position
 from shared.kafka.records import PartitionBatch, Record
 from tests.support.counting import PARTITIONS, World, create_topics, key_of, signature, world
@@ -287,6 +288,27 @@ async def test_records_are_not_blamed_for_a_preparation_that_fails_around_them(s
     await signatures.pool.execute("ALTER TABLE elsewhere RENAME TO dimensions")
     await signatures.count()
     await counted_once(signatures, 5)
+
+
+async def test_two_counters_that_meet_the_same_new_combinations_do_not_wait_for_each_other(signatures: World) -> None:
+    first, last = (Combination("w4r", case, "s", None, "signature", "web", "FR", "fr") for case in ("a", "z"))
+    make = """
+    INSERT INTO dimensions (campaign, "case", subject, section, kind, channel, country, language)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    """
+    interned = Interned(signatures.pool)
+    async with connected(signatures.pool) as other:
+        async with other.transaction():
+            await other.execute(make, *first)
+            interning = asyncio.create_task(interned.intern([last, first]))
+
+            async def waits() -> bool:
+                return bool(await signatures.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await signatures.until(waits)
+            await other.execute(make, *last)
+        await interning
+    assert interned.ids.keys() == {first, last}
 
 
 async def test_a_topic_whose_partition_count_changed_is_refused(signatures: World) -> None:
