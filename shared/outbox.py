@@ -84,9 +84,8 @@ async def put(connection: asyncpg.Connection, records: Sequence[OutboxRecord]) -
     if not records:
         return
     packed = [_pack(record.headers) for record in records]
-    for record, headers in zip(records, packed, strict=True):
-        if _size(record, headers) > _largest(record.topic):
-            raise PermanentError("too-large-to-send")
+    if not all(_fits(record, headers) for record, headers in zip(records, packed, strict=True)):
+        raise PermanentError("too-large-to-send")
     await connection.execute(
         _PUT,
         [record.topic for record in records],
@@ -97,8 +96,14 @@ async def put(connection: asyncpg.Connection, records: Sequence[OutboxRecord]) -
     )
 
 
-def _size(record: OutboxRecord, headers: bytes) -> int:
-    return len(record.key or b"") + len(headers) + len(record.value or b"") + RECORD_OVERHEAD
+def fits(record: OutboxRecord) -> bool:
+    """Whether the topic of `record` takes it."""
+    return _fits(record, _pack(record.headers))
+
+
+def _fits(record: OutboxRecord, headers: bytes) -> bool:
+    size = len(record.key or b"") + len(headers) + len(record.value or b"") + RECORD_OVERHEAD
+    return size <= _largest(record.topic)
 
 
 def _largest(topic: str) -> int:

@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.kafka.counted import CountedTopic
 from shared.kafka.records import Record
-from shared.outbox import RECORD_OVERHEAD, OutboxRecord
+from shared.outbox import OutboxRecord, fits
 
 PREFIX: Final = "dlq_"
 REASON: Final = "dlq_reason"
@@ -21,17 +21,18 @@ LEFT_OUT: Final = "dlq_value_left_out"
 
 def dead_letter(counted: CountedTopic, partition: int, record: Record, reason: str) -> OutboxRecord:
     """`record` of `partition` as a record of the dead-letter topic, on the partition of the same number."""
-    topic = counted.dead_letters
-    headers = [
-        *(header for header in record.headers if not header[0].startswith(PREFIX)),
+    topic = counted.dead_letters.name
+    why = [
         (REASON, reason.encode()),
         (TOPIC, counted.topic.name.encode()),
         (PARTITION, b"%d" % partition),
         (OFFSET, b"%d" % record.offset),
         (TIMESTAMP, b"%d" % record.timestamp_ms),
     ]
-    size = len(record.key or b"") + sum(len(name) + len(value) + 16 for name, value in headers)
-    if size + len(record.value or b"") + 2 * RECORD_OVERHEAD > topic.max_message_bytes:
-        headers.append((LEFT_OUT, b"%d" % len(record.value or b"")))
-        return OutboxRecord(topic.name, partition, record.key and record.key[:64], headers[-6:], None)
-    return OutboxRecord(topic.name, partition, record.key, headers, record.value)
+    came = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    whole = OutboxRecord(topic, partition, record.key, [*came, *why], record.value)
+    # What the outbox refuses would come again and again: only it says what fits.
+    if fits(whole):
+        return whole
+    why.append((LEFT_OUT, b"%d" % len(record.value or b"")))
+    return OutboxRecord(topic, partition, record.key and record.key[:64], why, None)

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import msgspec
 import pytest
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
@@ -91,6 +92,43 @@ async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_
     assert Counter(row["reason"] for row in await signatures.pool.fetch("SELECT reason FROM dead_letters")) == Counter(
         reason for reason, *_ in bad
     )
+
+
+class NotUtf8(str):
+    """A header name as another client may write it."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff" * len(self)
+
+
+async def test_no_foreign_record_can_stop_the_counting_whatever_stands_in_it(
+    signatures: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other builder takes no names but UTF-8.
+    monkeypatch.setattr("aiokafka.producer.message_accumulator.DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    fills = bytes(500_000)
+    foreign: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]] = [
+        (ANA, b"{}", [(NotUtf8("x" * 400_000), b"")]),
+        (ANA, fills, [(NotUtf8("x" * 200_000), b"")]),
+        (ANA, b"{}", [("", b"")] * 300_000),
+        (ANA, b"{}", [("x" * 1_000_000, b"")]),
+        (bytes(1_000_000), None, []),
+        (None, None, []),
+        (None, None, [("ce_origin", b""), ("ce_origintime", bytes(500_000)), ("ce_type", NotUtf8("x").encode())]),
+    ]
+    for key, value, headers in foreign:
+        batch = signatures.producer.create_batch()
+        assert batch.append(key=key, value=value, timestamp=None, headers=headers)
+        await (await signatures.producer.send_batch(batch, signatures.topic, partition=1))
+    await signatures.say("submitted", ANA, signature("ana"), partition=1)
+    await signatures.count()
+    assert await states(signatures) == {ANA: "r"}
+    found = [dict(record.headers) for _, record in await signatures.letters()]
+    assert [int(headers["dlq_offset"]) for headers in found] == list(range(len(foreign)))
+    left_out = [int(headers["dlq_value_left_out"]) for headers in found if "dlq_value_left_out" in headers]
+    assert left_out == [2, 500_000, 2]
 
 
 async def test_a_withdrawal_without_a_submission_is_a_dead_letter_and_never_undoes_a_later_one(
