@@ -182,8 +182,8 @@ def _ends_in_id_and_time(packed: bytes, at: int) -> bool:
 
     What stands before is then the same in all records of a process, and is read only once.
     """
-    length = packed[at + 6]
-    return length < 0x80 and len(packed) == at + 40 + (length >> 1) and packed[-33:-24] == _TIME  # noqa: PLR2004
+    id_length = len(packed) - at - 40
+    return 0 <= id_length < 0x40 and packed[at + 6] == id_length << 1 and packed[-33:-24] == _TIME  # noqa: PLR2004
 
 
 def check_shape(key: bytes | None, value: bytes | None) -> None:

@@ -117,6 +117,7 @@ async def test_no_foreign_record_can_stop_the_counting_whatever_stands_in_it(
         (bytes(1_000_000), None, []),
         (None, None, []),
         (None, None, [("ce_origin", b""), ("ce_origintime", bytes(500_000)), ("ce_type", NotUtf8("x").encode())]),
+        (ANA, b"{}", [*submitted_as("1.0")[:5], ("x", b"\x0ace_id")]),
     ]
     for key, value, headers in foreign:
         batch = signatures.producer.create_batch()
