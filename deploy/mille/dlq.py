@@ -56,10 +56,10 @@ def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
     for counted in counted_topics(topic):
         found = asyncio.run(_found(counted, _wanted(reason), whole=True))
         waiting = [letter for letter, was_applied in found if not was_applied]
-        count = asyncio.run(redrive(at["kafka"], counted, [one for one in waiting if not one.left_out]))
+        count = asyncio.run(redrive(at["kafka"], counted, waiting))
         print(f"{counted.topic.name}: {count} put back")
         if count < len(waiting):
-            print(f"{counted.topic.name}: {len(waiting) - count} too large to travel, they stay where they are")
+            print(f"{counted.topic.name}: {len(waiting) - count} cannot travel, they stay where they are")
 
 
 async def _found(

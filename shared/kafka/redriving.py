@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final, NamedTuple
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from shared.clock import rfc3339
+from shared.errors import PermanentError
 from shared.events.cloudevents import ORIGIN_HEADER
 from shared.kafka.counted import CountedTopic
-from shared.kafka.dead_letters import LEFT_OUT, OFFSET, PARTITION, PREFIX, REASON, TIMESTAMP
+from shared.kafka.dead_letters import LEFT_OUT, OFFSET, PREFIX, REASON, TIMESTAMP
 from shared.kafka.records import Record
 from shared.kafka.scanning import scanning
-from shared.kafka.submissions import ORIGIN_TIME_HEADER
+from shared.kafka.submissions import ORIGIN_TIME_HEADER, Origin, read_origin
+from shared.logging import log
+from shared.outbox import OutboxRecord, fits
 from shared.topics import MESSAGE_BYTES
 
 AT_ONCE: Final = 500
@@ -40,21 +43,27 @@ async def letters(bootstrap_servers: str, counted: CountedTopic) -> AsyncGenerat
             async with aclosing(scan.batches(partition)) as batches:
                 async for batch in batches:
                     for record in batch.records:
-                        yield _letter(record)
+                        if letter := _letter(counted.topic.name, partition, record):
+                            yield letter
+                        else:
+                            log.warning("no dead letter of ours", partition=partition, offset=record.offset)
 
 
-def _letter(record: Record) -> Letter:
+def _letter(topic: str, partition: int, record: Record) -> Letter | None:
+    """The dead letter that `record` is, None where nobody here wrote it."""
     headers = dict(record.headers)
-    offset, accepted_ms = int(headers[OFFSET]), int(headers[TIMESTAMP])
-    origin = headers.get(ORIGIN_HEADER)
-    return Letter(
-        partition=int(headers[PARTITION]),
-        offset=int(origin.rpartition(b"/")[2]) if origin else offset,
-        reason=headers[REASON].decode(),
-        accepted=headers.get(ORIGIN_TIME_HEADER, rfc3339(accepted_ms / 1000).encode()).decode(),
-        left_out=LEFT_OUT in headers,
-        record=record,
-    )
+    try:
+        here = Origin(int(headers[OFFSET]), int(headers[TIMESTAMP]))
+        accepted = rfc3339(here.timestamp_ms / 1000)
+        reason = headers[REASON].decode("ascii")
+    except (KeyError, ValueError, OverflowError, OSError):
+        return None
+    offset = here.offset
+    # Whatever the counter does not take for an origin came with the record and means nothing.
+    with suppress(KeyError, PermanentError):
+        offset = read_origin(headers, topic, partition, here).offset
+        accepted = headers.get(ORIGIN_TIME_HEADER, accepted.encode()).decode("ascii")
+    return Letter(partition, offset, reason, accepted, LEFT_OUT in headers, record)
 
 
 _APPLIED: Final = 'SELECT partition, "offset" FROM dead_letters WHERE topic = $1 AND applied'
@@ -66,33 +75,43 @@ async def applied(connection: asyncpg.Connection, counted: CountedTopic) -> set[
 
 
 async def redrive(bootstrap_servers: str, counted: CountedTopic, chosen: Iterable[Letter]) -> int:
-    """Put `chosen` back on their topic, each with its origin; returns how many. Doing it twice counts nothing twice."""
+    """Put `chosen` back on their topic, each with its origin. Doing it twice counts nothing twice.
+
+    Returns how many were: none that has lost its value, that its topic would refuse or that says nothing at all.
+    """
+    waiting = sorted(chosen, key=lambda letter: (letter.partition, letter.offset))
+    whole = [_put_back(counted.topic.name, letter) for letter in waiting if not letter.left_out]
+    records = [record for record in whole if _can_travel(record)]
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_request_size=MESSAGE_BYTES
     )
     await producer.start()
     try:
-        waiting = sorted(chosen, key=lambda letter: (letter.partition, letter.offset))
-        for at in range(0, len(waiting), AT_ONCE):
-            await _send(producer, counted.topic.name, waiting[at : at + AT_ONCE])
-        return len(waiting)
+        for at in range(0, len(records), AT_ONCE):
+            await _send(producer, records[at : at + AT_ONCE])
+        return len(records)
     finally:
         await producer.stop()
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, some: Sequence[Letter]) -> None:
-    sent = []
-    for letter in some:
-        headers = [
-            (name, value)
-            for name, value in letter.record.headers
-            if not name.startswith(PREFIX) and name not in {ORIGIN_HEADER, ORIGIN_TIME_HEADER}
-        ]
-        headers.append((ORIGIN_HEADER, f"{topic}/{letter.partition}/{letter.offset}".encode()))
-        headers.append((ORIGIN_TIME_HEADER, letter.accepted.encode()))
-        sent.append(
-            await producer.send(
-                topic, key=letter.record.key, value=letter.record.value, partition=letter.partition, headers=headers
-            )
-        )
+def _put_back(topic: str, letter: Letter) -> OutboxRecord:
+    headers = [
+        (name, value)
+        for name, value in letter.record.headers
+        if not name.startswith(PREFIX) and name not in {ORIGIN_HEADER, ORIGIN_TIME_HEADER}
+    ]
+    headers.append((ORIGIN_HEADER, f"{topic}/{letter.partition}/{letter.offset}".encode()))
+    headers.append((ORIGIN_TIME_HEADER, letter.accepted.encode()))
+    return OutboxRecord(topic, letter.partition, letter.record.key, headers, letter.record.value)
+
+
+def _can_travel(record: OutboxRecord) -> bool:
+    return fits(record) and not (record.key is None and record.value is None)
+
+
+async def _send(producer: AIOKafkaProducer, some: Sequence[OutboxRecord]) -> None:
+    sent = [
+        await producer.send(one.topic, key=one.key, value=one.value, partition=one.partition, headers=one.headers)
+        for one in some
+    ]
     await asyncio.gather(*sent)

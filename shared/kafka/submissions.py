@@ -135,7 +135,7 @@ class Reading:
             raise PermanentError("unknown-version")
         found = dict(headers)
         if ORIGIN_HEADER in found:
-            return what, self._origin(found, record, partition)
+            return what, read_origin(found, self._topic, partition, Origin(record.offset, record.timestamp_ms))
         if at > 0 and _ends_in_id_and_time(packed, at) and len(self._usual) < USUAL:
             self._usual[packed[:at]] = what
         return what, None
@@ -160,17 +160,6 @@ class Reading:
             PermanentError: `unreadable`, `invalid`.
         """
         return _decode(self._reference, value)
-
-    def _origin(self, headers: Mapping[str, bytes], record: Record, partition: int) -> Origin:
-        """Where `record` stood first: before itself in the same partition, nowhere else."""
-        try:
-            topic, place, offset = headers[ORIGIN_HEADER].decode("ascii").split("/")
-            origin = Origin(int(offset), _accepted(headers.get(ORIGIN_TIME_HEADER), record))
-        except ValueError:
-            raise PermanentError("bad-origin") from None
-        if (topic, place) != (self._topic, str(partition)) or not 0 <= origin.offset < record.offset:
-            raise PermanentError("bad-origin")
-        return origin
 
 
 _ID: Final = b"\x0ace_id"
@@ -226,8 +215,24 @@ def _decode(decoder: Callable[[bytes], Read], value: bytes) -> Read:
         raise PermanentError("unreadable") from None
 
 
-def _accepted(text: bytes | None, record: Record) -> int:
+def read_origin(headers: Mapping[str, bytes], topic: str, partition: int, here: Origin) -> Origin:
+    """Where a record that stands `here`, redriven, stood first: before that in the same partition, nowhere else.
+
+    Raises:
+        PermanentError: `bad-origin`.
+    """
+    try:
+        named, place, offset = headers[ORIGIN_HEADER].decode("ascii").split("/")
+        origin = Origin(int(offset), _accepted(headers.get(ORIGIN_TIME_HEADER), here))
+    except ValueError:
+        raise PermanentError("bad-origin") from None
+    if (named, place) != (topic, str(partition)) or not 0 <= origin.offset < here.offset:
+        raise PermanentError("bad-origin")
+    return origin
+
+
+def _accepted(text: bytes | None, here: Origin) -> int:
     """When a redriven record was accepted first, never later than it was redriven."""
     if text is None:
-        return record.timestamp_ms
-    return min(record.timestamp_ms, int(parse_rfc3339(text.decode("ascii")) * 1000))
+        return here.timestamp_ms
+    return min(here.timestamp_ms, int(parse_rfc3339(text.decode("ascii")) * 1000))

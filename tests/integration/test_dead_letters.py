@@ -12,6 +12,8 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
+from shared import topics
+from shared.clock import parse_rfc3339
 from shared.database import connected
 from shared.events.actions import ActionReference
 from shared.events.cloudevents import Envelope
@@ -130,6 +132,43 @@ async def test_no_foreign_record_can_stop_the_counting_whatever_stands_in_it(
     assert [int(headers["dlq_offset"]) for headers in found] == list(range(len(foreign)))
     left_out = [int(headers["dlq_value_left_out"]) for headers in found if "dlq_value_left_out" in headers]
     assert left_out == [2, 500_000, 2]
+
+
+async def test_headers_that_came_with_a_record_lead_no_redrive_astray(
+    signatures: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead_letters = signatures.counted.dead_letters
+    monkeypatch.setitem(topics.BY_NAME, dead_letters.name, dead_letters)
+    good, newer = msgspec.json.encode(signature("ana")), submitted_as("2.0")
+    forged = [
+        [("ce_origin", b"x"), ("ce_origintime", b"\xff")],
+        [("ce_origin", f"{signatures.topic}/1/99".encode())],
+        [("ce_origin", f"{signatures.topic}/0/0".encode()), ("ce_origintime", b"2020-01-01T00:00:00Z")],
+        [("ce_origintime", b"yesterday")],
+        [("dlq_offset", b"0"), ("dlq_reason", b"\xff"), ("dlq_timestamp", b"never")],
+    ]
+    for headers in forged:
+        await signatures.say("submitted", ANA, good, partition=1, headers=[*newer, *headers])
+    # These can never travel back.
+    await signatures.say("submitted", bytes(1_048_300), None, partition=1, headers=[])
+    batch = signatures.producer.create_batch()
+    assert batch.append(key=None, value=None, timestamp=None, headers=[])
+    await (await signatures.producer.send_batch(batch, signatures.topic, partition=1))
+    await signatures.count()
+    await signatures.producer.send_and_wait(dead_letters.name, b"not of ours", partition=1)
+    accepted = [record.timestamp for record in await signatures.records(signatures.topic, PARTITIONS)]
+    found = await waiting(signatures)
+    assert [letter.offset for letter in found] == [0, 1, 2, 3, 4, 5, 6]
+    assert [parse_rfc3339(letter.accepted) for letter in found] == pytest.approx(
+        [at / 1000 for at in accepted], abs=0.002
+    )
+    assert await put_back(signatures) == len(forged)
+    # They are refused as they were before, and stand where they stood.
+    assert [(letter.offset, letter.reason) for letter in await waiting(signatures)] == [
+        *((offset, "unknown-version") for offset in range(5)),
+        (5, "not-a-cloudevent"),
+        (6, "not-a-cloudevent"),
+    ]
 
 
 async def test_a_withdrawal_without_a_submission_is_a_dead_letter_and_never_undoes_a_later_one(
