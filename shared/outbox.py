@@ -17,10 +17,12 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from shared import topics
 from shared.database import connected
 from shared.errors import PermanentError, TransientError
+from shared.kafka.producer import stop
 from shared.logging import log
 from shared.metrics import OUTBOX_AGE, OUTBOX_SENT
 from shared.tasks import raise_if_cancelled
@@ -203,12 +205,16 @@ async def _publish(producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]) -
         if place not in batches:
             batches[place] = _Batch(producer.create_batch(), _largest(row["topic"]))
         batches[place].append(row)
-    async with asyncio.timeout(SEND_S):
-        acknowledged = [
-            await producer.send_batch(batch.builder, topic, partition=partition)
-            for (topic, partition), batch in batches.items()
-        ]
-        await asyncio.wait(acknowledged)
+    acknowledged: list[asyncio.Future[RecordMetadata]] = []
+    try:
+        async with asyncio.timeout(SEND_S):
+            for (topic, partition), batch in batches.items():
+                acknowledged.append(await producer.send_batch(batch.builder, topic, partition=partition))
+            await asyncio.wait(acknowledged)
+    finally:
+        # What is still to come of them nobody looks at any more.
+        for future in acknowledged:
+            future.cancel()
     for future in acknowledged:
         future.result()
     return [row_id for batch in batches.values() for row_id in batch.ids]
@@ -269,6 +275,4 @@ async def _producer(bootstrap_servers: str) -> AsyncIterator[AIOKafkaProducer]:
             await producer.start()
         yield producer
     finally:
-        with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(5):
-                await producer.stop()
+        await stop(producer)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from types import CoroutineType
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.sender import Sender
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from shared import metrics
@@ -18,6 +21,7 @@ MAX_BATCH_BYTES: Final = 900 * 1024
 REQUEST_MS: Final = 5_000
 START_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -59,7 +63,7 @@ class ReplaceableProducer:
         if current is not None:
             self._retire(current)
         if self._retired:
-            await asyncio.wait(self._retired, timeout=2 * STOP_SECONDS)
+            await asyncio.wait(self._retired, timeout=STOP_SECONDS + 2 * CLOSE_SECONDS)
 
     def create_batch(self) -> BatchBuilder:
         """An empty batch of at most `MAX_BATCH_BYTES`, for any producer of this object.
@@ -132,7 +136,7 @@ class ReplaceableProducer:
                 for topic in self._topics:
                     await producer.partitions_for(topic)
         except BaseException:
-            await _stop(producer)
+            await stop(producer)
             raise
         return producer
 
@@ -147,26 +151,59 @@ class ReplaceableProducer:
                 attempt += 1
 
     def _retire(self, producer: AIOKafkaProducer) -> None:
-        task = asyncio.create_task(_stop(producer), name="stop-producer")
+        task = asyncio.create_task(stop(producer), name="stop-producer")
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
 
 
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop `producer` in bounded time: flush if it can, else cut its connections."""
+async def stop(producer: AIOKafkaProducer) -> None:
+    """Stop `producer` in bounded time: flush if it can, else cut its connections. Nothing is sent after that."""
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await producer.stop()
-    except (KafkaError, OSError, TimeoutError) as error:
+    except BaseException as error:
+        _cut(producer)
+        if not isinstance(error, (KafkaError, OSError, TimeoutError)):
+            raise
         log.warning("producer did not stop by itself", error=type(error).__name__)
-        # aiokafka offers no stop without a flush, and its callback for a sender that ended expects a transaction.
-        sender = producer._sender.sender_task  # noqa: SLF001
-        if sender is not None:
-            sender.remove_done_callback(producer._sender._fail_all)  # noqa: SLF001
-            sender.cancel()
-        await producer.client.close()
-        # Whoever still waits for it must not wait for ever.
-        producer._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))  # noqa: SLF001
+        with suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await producer.client.close()
 
 
-__all__ = ["MAX_BATCH_BYTES", "AIOKafkaProducer", "BatchBuilder", "RecordMetadata", "ReplaceableProducer"]
+def _cut(producer: AIOKafkaProducer) -> None:
+    """End what `producer` is doing: aiokafka offers no stop without a flush."""
+    sender = producer._sender  # noqa: SLF001
+    # A sender that is cancelled waits for its requests, and these would wait for the broker to come back and send.
+    for request in asyncio.all_tasks():
+        if _is_request_of(sender, request):
+            request.cancel()
+    if sender.sender_task is not None:
+        # This callback expects a transaction of a sender that ended.
+        sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
+        sender.sender_task.cancel()
+    for connection in producer.client._conns.values():  # noqa: SLF001
+        # To close it would first send what it still holds.
+        if connection.connected():
+            connection._writer.transport.abort()  # noqa: SLF001
+    accumulator = producer._message_accumulator  # noqa: SLF001
+    queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    unsent = [*accumulator._pending_batches, *queued]  # noqa: SLF001
+    # Whoever still waits for it must not wait for ever; where nobody does, nobody need be told.
+    accumulator.fail_all(KafkaConnectionError("the producer was stopped"))
+    for batch in unsent:
+        if not batch.future.cancelled():
+            batch.future.exception()
+
+
+def _is_request_of(sender: Sender, task: asyncio.Task[object]) -> bool:
+    request = task.get_coro()
+    return (
+        isinstance(request, CoroutineType)
+        and request.cr_code is Sender._send_produce_req.__code__  # noqa: SLF001
+        and request.cr_frame is not None
+        and request.cr_frame.f_locals["self"] is sender
+    )
+
+
+__all__ = ["MAX_BATCH_BYTES", "AIOKafkaProducer", "BatchBuilder", "RecordMetadata", "ReplaceableProducer", "stop"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka import conn
 
 from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
 from shared.database import connected, create_pool
 from shared.errors import PermanentError
 from shared.outbox import OutboxRecord, OutboxRelay, put
+from tests.faults.proxy import Proxy, Weather
 from tests.support.counting import PARTITIONS, World, world
 
 LOCKS = """
@@ -130,6 +133,33 @@ async def test_while_the_broker_is_away_nothing_is_lost(made: World) -> None:
     async with relaying(made):
         await made.until(made.told)
     assert await said(made) == [b"patient"]
+
+
+async def test_a_relay_that_stops_while_the_broker_is_silent_sends_nothing_afterwards(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = Proxy(0, int(made.kafka.rpartition(":")[2]))
+    await proxy.start()
+
+    async def create_conn(host: str, _port: int, **settings: Any) -> Any:
+        return await conn.create_conn(host, proxy.port, **settings)
+
+    await say(made, b"before")
+    with monkeypatch.context() as patched:
+        patched.setattr("aiokafka.client.create_conn", create_conn)
+        async with relaying(made, f"127.0.0.1:{proxy.port}"):
+            await made.until(made.told)
+            proxy.set(Weather(cut=True))
+            proxy.set(Weather(silent=True))
+            await say(made, b"after")
+            await asyncio.sleep(1)
+        proxy.clear()
+        await asyncio.sleep(2)
+    await proxy.close()
+    assert await said(made) == [b"before"]
+    async with relaying(made):
+        await made.until(made.told)
+    assert await said(made) == [b"before", b"after"]
 
 
 async def test_what_a_topic_would_refuse_is_refused_at_once(made: World) -> None:
