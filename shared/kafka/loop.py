@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared.database import connected
 from shared.errors import HaltError, SetupError, TransientError
@@ -31,6 +31,10 @@ READ_APART_S: Final = 0.05
 """Records that arrive within this time share a transaction."""
 SURROUNDINGS_S: Final = 600.0
 """How long Kafka or PostgreSQL may be away before the process gives up."""
+UNANSWERED: Final = 2
+"""Requests in a row, each of 15 s, that Kafka leaves unanswered. After an outage a client was seen that never got an
+answer again, beside others that did: a new process has a new one.
+"""
 FAILURES: Final = 3
 PAUSE_S: Final = 0.3
 WATCH_EVERY_S: Final = 5.0
@@ -349,15 +353,16 @@ async def _wait_out(attempt: Callable[[], Awaitable[None]]) -> None:
     """Do `attempt`, waiting for Kafka and PostgreSQL where they are away.
 
     Raises:
-        TransientError: they were away for ten minutes.
+        TransientError: they were away for ten minutes, or Kafka took requests and did not answer.
     """
-    started, pause = time.monotonic(), PAUSE_S
+    started, pause, unanswered = time.monotonic(), PAUSE_S, 0
     while True:
         try:
             await attempt()
         except SURROUNDINGS as error:
             raise_if_cancelled()
-            if time.monotonic() - started > SURROUNDINGS_S:
+            unanswered = unanswered + 1 if isinstance(error, KafkaTimeoutError) else 0
+            if unanswered == UNANSWERED or time.monotonic() - started > SURROUNDINGS_S:
                 raise TransientError("Kafka or PostgreSQL is away") from error
             log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
             await asyncio.sleep(pause)

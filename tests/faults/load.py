@@ -78,6 +78,12 @@ class Load:
             while len(self.journal.acknowledged) < wanted:  # noqa: ASYNC110  the journal tells nobody
                 await asyncio.sleep(TICK_S)
 
+    async def settle(self) -> None:
+        """Wait until everybody who is acting now is acknowledged or gives up."""
+        acting = tuple(self._under_way)
+        if acting:
+            await asyncio.wait(acting, timeout=self.give_up_s + ANSWER_WITHIN_S)
+
     async def stop(self) -> Journal:
         """Let nobody new begin, wait until all who began are acknowledged or give up, and hand over the journal."""
         self._stopping = True

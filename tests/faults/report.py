@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from deploy.local.home import PROJECT
@@ -13,6 +15,7 @@ from tests.faults.checker import Verdict
 from tests.faults.registry import SCENARIOS, Scenario, Without
 
 KEPT: Final = PROJECT / "build" / "faults.json"
+LOGS: Final = PROJECT / "build" / "faults-logs"
 WRITTEN: Final = PROJECT / "docs" / "faults.md"
 
 HEAD: Final = """\
@@ -74,6 +77,13 @@ def note(name: str, **changes: Any) -> None:
 def note_verdict(scenario: Scenario, verdict: Verdict, seed: int) -> None:
     """Keep a verdict, whatever it is."""
     note(scenario.name, verdict=asdict(verdict), seed=seed, skipped="")
+
+
+def keep_logs(scenario: Scenario, logs: Path) -> None:
+    """Keep the logs of a stand on which something did not hold."""
+    kept = LOGS / scenario.name
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(logs, kept)
 
 
 def note_seen(scenario: Scenario, without: Without, verdict: Verdict) -> None:

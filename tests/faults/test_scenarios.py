@@ -27,4 +27,6 @@ async def test_what_must_hold_holds(scenario: Scenario, stands: Stands) -> None:
         report.note(scenario.name, verdict=None, skipped=str(skipped))
         raise
     report.note_verdict(scenario, verdict, SEED)
+    if verdict.broken:
+        report.keep_logs(scenario, stand.home.logs)
     assert not verdict.broken, "\n".join(verdict.broken)

@@ -45,7 +45,11 @@ RETRY_S: Final = 120.0
 """How long the database may be away; less than the five minutes after which the group would give our place to
 another."""
 WATCH_EVERY_S: Final = 5.0
-STUCK_S: Final = 120.0
+STUCK_S: Final = 45.0
+METADATA_MS: Final = 15_000
+"""How old may be what is known of the topics. A broker that has just come back may know none of them: then nothing is
+read until it is asked again, which by default is after five minutes.
+"""
 START_S: Final = 60.0
 
 _SURROUNDINGS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -70,6 +74,7 @@ class TallyReader:
             allow_auto_create_topics=False,
             logger=None,
             graceful_timeout=10.0,
+            metadata_max_age_ms=METADATA_MS,
         )
         self._subscriber = self._broker.subscriber(
             *self._topics,
@@ -97,7 +102,7 @@ class TallyReader:
         """Read until cancelled.
 
         Raises:
-            TransientError: the database was away for two minutes, or nothing moved for as long although there is lag.
+            TransientError: the database was away for two minutes, or nothing moved for 45 s although there is lag.
         """
         async with connected(self._pool) as connection:
             for topic in self._topics:

@@ -220,7 +220,7 @@ async def redriven_twice(fire: Fire) -> None:
     back = sorted(dead)[:20]
     # Whoever signs again after taking it back is counted again, and rightly.
     fire.load.repeat_share = 0.0
-    await fire.load.reach(AT_ONCE)
+    await fire.load.settle()
     async with raw.producer(fire.stand.kafka) as producer:
         about = {"campaign": fire.campaign, "case": fire.load.target.case, "subject": fire.load.target.petition}
         for key in back:
