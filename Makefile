@@ -41,7 +41,7 @@ lint: setup ## check style, types and who may import whom
 	$(BIN)/mypy services shared deploy tests
 	$(BIN)/lint-imports
 
-bench: setup ## measure, and write build/bench.json and docs/benchmarks.md (QUICK=1: four minutes; ROWS=counter,mail: these alone)
+bench: setup ## measure, and write build/bench.json and docs/benchmarks.md (QUICK=1: four minutes; ROWS=counter,mail: these again)
 	$(BIN)/mille bench
 
 faults: setup ## break things on purpose and check that nothing is lost or counted twice

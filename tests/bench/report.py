@@ -23,6 +23,7 @@ PAGE: Final = PROJECT / "docs" / "benchmarks.md"
 IMAGES: Final = PROJECT / "docs" / "images"
 PLOTS: Final = ((growth.PLOT, "Growth"), (spike.PLOT, "A real spike"))
 """Each with its heading."""
+FULL_COMMAND: Final = "make bench"
 METHOD: Final = Path(__file__).with_name("method.md")
 
 
@@ -81,14 +82,31 @@ class About:
     def command(self) -> str:
         """How to have the same again."""
         rows = f"ROWS={','.join(self.rows)} " if self.rows else ""
-        return f"{'QUICK=1 ' if self.quick else ''}{rows}make bench"
+        return f"{'QUICK=1 ' if self.quick else ''}{rows}{FULL_COMMAND}"
+
+
+class Again(NamedTuple):
+    """A later measurement of some rows, whose figures stand in the place of earlier ones."""
+
+    command: str
+    measured_at: str
 
 
 def write(figures: Mapping[str, float | bool], about: About) -> list[Path]:
-    """Write the JSON and, of a measurement of all rows, the page and its plots; returns the files written."""
+    """Write the JSON and, of a measurement of all rows, the page and its plots; returns the files written.
+
+    Figures of some rows alone take the place of those in the last full measurement, where there is one.
+    """
+    again: list[Again] = []
+    if about.rows and not about.quick and (last := _last_full()) is not None:
+        again = [*last.again, Again(about.command, about.measured_at)]
+        figures, about = {**last.figures, **figures}, last.about
+        figures |= sketch.figures_of(sketch.parts(figures))
+        figures["exact"] = all(value for name, value in figures.items() if name.endswith(".exact"))
     document: dict[str, Any] = {
         "measured_at": about.measured_at,
         "command": about.command,
+        "again": again,
         "quick": about.quick,
         "took_s": round(about.took_s),
         "busy_share_before": round(about.busy, 3),
@@ -103,8 +121,33 @@ def write(figures: Mapping[str, float | bool], about: About) -> list[Path]:
     plots = [] if about.quick else [name for name, _ in PLOTS if (PLOTTED / name).exists()]
     for name in plots:
         shutil.copyfile(PLOTTED / name, IMAGES / name)
-    PAGE.write_text(_page(figures, about, plots))
+    PAGE.write_text(_page(figures, about, again, plots))
     return [JSON_FILE, PAGE, *(IMAGES / name for name in plots)]
+
+
+class _Last(NamedTuple):
+    figures: dict[str, float | bool]
+    about: About
+    again: list[Again]
+
+
+def _last_full() -> _Last | None:
+    """The last measurement of all rows, if the JSON is of one."""
+    if not JSON_FILE.exists():
+        return None
+    document = json.loads(JSON_FILE.read_text())
+    if document["command"] != FULL_COMMAND:
+        return None
+    about = About(
+        machine=Machine(**document["machine"]),
+        measured_at=document["measured_at"],
+        busy=document["busy_share_before"],
+        took_s=document["took_s"],
+        quick=False,
+        rows=(),
+    )
+    figures = {name: value for name, value in document.items() if "." in name}
+    return _Last(figures, about, [Again(*one) for one in document.get("again", ())])
 
 
 def show(console: Console, figures: Mapping[str, float | bool]) -> None:
@@ -121,7 +164,7 @@ def show(console: Console, figures: Mapping[str, float | bool]) -> None:
     console.print(table)
 
 
-def _page(figures: Mapping[str, float | bool], about: About, plots: Sequence[str]) -> str:
+def _page(figures: Mapping[str, float | bool], about: About, again: Sequence[Again], plots: Sequence[str]) -> str:
     machine = about.machine
     cores = f"{machine.cores} cores shared by load generator, Kafka, PostgreSQL and services"
     day = about.measured_at[:10]
@@ -130,6 +173,7 @@ def _page(figures: Mapping[str, float | bool], about: About, plots: Sequence[str
         "# Benchmarks",
         "",
         f"Written by `{about.command}` on {day} in {about.took_s / 60:.0f} minutes. Run it to have your own.",
+        *(f"What `{one.command}` measures is of a later run, on {one.measured_at[:10]}." for one in again),
         "",
         f"Machine: {place}. When it began, others used {about.busy:.0%} of it.",
         "",

@@ -128,3 +128,17 @@ def test_a_few_rows_alone_leave_the_page_as_it_is(files: Path) -> None:
     assert report.write(MEASURED, about("single", quick=True)) == [files / "build" / "bench.json"]
     assert not (files / "docs").exists()
     assert json.loads((files / "build" / "bench.json").read_text())["command"] == "QUICK=1 ROWS=single make bench"
+
+
+def test_rows_that_are_measured_again_take_their_place_in_the_whole(files: Path) -> None:
+    (files / "docs" / "images").mkdir(parents=True)
+    report.write(MEASURED, about())
+    report.write({"single.accepted_per_s": 20_000.0, "single.exact": False}, about("single"))
+    page = (files / "docs" / "benchmarks.md").read_text()
+    assert "Written by `make bench` on 2026-11-27" in page
+    assert "What `ROWS=single make bench` measures is of a later run, on 2026-11-27." in page
+    assert "| `single.accepted_per_s` | 20,000 | 25,000 | 40,000 | missed |" in page
+    assert "| `single.intake_us` | 30 | 30 | 18 | reached |" in page
+    document = json.loads((files / "build" / "bench.json").read_text())
+    assert document["exact"] is False
+    assert document["again"] == [["ROWS=single make bench", "2026-11-27T10:00:00Z"]]
