@@ -44,7 +44,7 @@ lint: setup ## check style, types and who may import whom
 bench: setup ## measure, and write build/bench.json and docs/benchmarks.md (QUICK=1: four minutes; ROWS=counter,mail: these again)
 	$(BIN)/mille bench
 
-faults: setup ## break things on purpose and check that nothing is lost or counted twice
+faults: setup ## break things on purpose and check that nothing is lost or counted twice (SABOTAGED=1: that this is noticed)
 	$(BIN)/python -m pytest --faults tests/faults
 
 clean: ## delete everything that was made here, data included

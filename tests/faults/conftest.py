@@ -18,6 +18,8 @@ from tests.faults.stand import Layout, Stand, standing
 
 SEED: Final = int(os.environ.get("SEED", "20261121"))
 ONLY: Final = frozenset(name for name in os.environ.get("ONLY", "").replace(",", " ").split() if name)
+SABOTAGED: Final = bool(os.environ.get("SABOTAGED"))
+"""Whether each scenario is to be run with a protection taken out, to see that the checker notices."""
 SCENARIO_S: Final = 420
 
 
@@ -36,8 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kept.append(item)
             continue
         item.add_marker(pytest.mark.timeout(SCENARIO_S))
-        name, smoke = marker.args
-        chosen = name in ONLY if ONLY else smoke or config.getoption("--faults", default=False)
+        name, smoke, sabotaged = marker.args
+        whole = config.getoption("--faults", default=False) and sabotaged == SABOTAGED
+        chosen = name in ONLY if ONLY else whole or (smoke and not SABOTAGED)
         (kept if chosen else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)

@@ -33,7 +33,9 @@ public documents, logs and mails:
 - **H** 503 with `Retry-After` in time, instead of silence or a false 202.
 
 `make faults` runs all of them, `make faults ONLY=zombie-consumer` one, `SEED=7` strikes at other moments, `SLOW=1`
-takes the full times where a broker or a database is away. Six of them are part of `make test`.
+takes the full times where a broker or a database is away. `make faults SABOTAGED=1` runs each with a protection taken
+out, to see that the checker notices. Six of them are part of `make test`. What did not hold leaves its logs in
+build/faults-logs.
 """
 COMMAND: Final = (
     "Each row is of the last run of its scenario, by `make faults` or by `make faults ONLY=` with its name."

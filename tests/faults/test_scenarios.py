@@ -17,7 +17,7 @@ BY_LAYOUT = sorted(SCENARIOS.values(), key=lambda one: (one.layout.brokers, one.
 
 @pytest.mark.parametrize(
     "scenario",
-    [pytest.param(one, id=one.name, marks=pytest.mark.fault(one.name, one.smoke)) for one in BY_LAYOUT],
+    [pytest.param(one, id=one.name, marks=pytest.mark.fault(one.name, one.smoke, False)) for one in BY_LAYOUT],
 )
 async def test_what_must_hold_holds(scenario: Scenario, stands: Stands) -> None:
     try:

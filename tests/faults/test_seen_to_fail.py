@@ -22,7 +22,7 @@ PAIRS = sorted(
     ("scenario", "without"),
     [
         pytest.param(
-            one, without, id=f"{one.name}-without-{without.sabotage}", marks=pytest.mark.fault(one.name, False)
+            one, without, id=f"{one.name}-without-{without.sabotage}", marks=pytest.mark.fault(one.name, False, True)
         )
         for one, without in PAIRS
     ],
