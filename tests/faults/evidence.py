@@ -74,8 +74,8 @@ class Marks:
 async def consumer(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group."""
     one = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, max_partition_fetch_bytes=8 << 20)
-    await one.start()
     try:
+        await one.start()
         yield one
     finally:
         await one.stop()

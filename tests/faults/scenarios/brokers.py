@@ -23,7 +23,7 @@ AWAY_S: Final = 300.0 if SLOW else 50.0
 """Past every time-out and back-off of a service (the longest is aiokafka's, 40 s); SLOW=1 takes the table's 5 min."""
 GROWN_BYTES: Final = 96 << 20
 """The intake's bounds for what is taken and not yet acknowledged, 48 MiB a topic."""
-FLOOD: Final = 150
+FLOOD: Final = 120
 """Batches: with what is kept of each person, half as much again as `GROWN_BYTES`."""
 BATCH: Final = 1_000
 BATCH_WITHIN_S: Final = 10.0
@@ -52,7 +52,7 @@ async def stopped_broker(fire: Fire) -> None:
     without=(Without("no-deadline", (INTAKE,), "H"), Without("no-bound", (INTAKE,), "H")),
 )
 async def brokers_away(fire: Fire) -> None:
-    """Every broker is gone, and a partner brings 150,000 signatures: 503 in time, and bounded memory."""
+    """Every broker is gone, and a partner brings 120,000 signatures: 503 in time, and bounded memory."""
     broker, intake = fire.stand.kept[BROKER], fire.stand.kept[INTAKE]
     flood = await _flood(fire)
     pid, before = intake.pid, evidence.resident(intake.pid)

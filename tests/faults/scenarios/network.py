@@ -35,7 +35,7 @@ def _clear(fire: Fire) -> None:
     fire.heal()
 
 
-@scenario("cut-off-from-kafka", rows="11", without=(Without("gives-up-in-silence", (COUNTER,), "AG"),))
+@scenario("cut-off-from-kafka", rows="11", without=(Without("gives-up-in-silence", (COUNTER,), "AG", within_s=25.0),))
 async def cut_off_from_kafka(fire: Fire) -> None:
     """The counter alone is cut off from Kafka for longer than its group waits for it."""
     _kafka(fire, Weather(cut=True), COUNTER)
