@@ -36,7 +36,7 @@ SETTINGS: Final = {
     if inspect.isclass(member) and issubclass(member, BaseSettings)
     for name in member.model_fields
 }
-BY_COMMANDS: Final = {"SCALE", "QUICK", "ROWS", "ONLY", "SEED", "SLOW"}
+BY_COMMANDS: Final = {"SCALE", "QUICK", "ROWS", "ONLY", "SABOTAGED", "SEED", "SLOW"}
 """Read by the demo, the bench and the faults."""
 ONLY_ELSEWHERE: Final = {*BY_COMMANDS, "PGPASSFILE", "ORIGIN", "BIND", "POSITIONS_SCHEMA", "OUTBOX_SCHEMA"}
 """Read besides by asyncpg and by docker-compose.yml; and two constants of the code."""
