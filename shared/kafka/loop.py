@@ -32,8 +32,8 @@ READ_APART_S: Final = 0.05
 SURROUNDINGS_S: Final = 600.0
 """How long Kafka or PostgreSQL may be away before the process gives up."""
 UNANSWERED: Final = 2
-"""Requests in a row, each of 15 s, that Kafka leaves unanswered. After an outage a client was seen that never got an
-answer again, beside others that did: a new process has a new one.
+"""Requests in a row, each of 15 s, that Kafka leaves unanswered. After an outage one client may get no answer any more
+while others get theirs: a new process has a new one.
 """
 FAILURES: Final = 3
 PAUSE_S: Final = 0.3

@@ -15,6 +15,11 @@ Run = TypeVar("Run", Posts, Batches)
 ROUNDS: Final = 3
 
 
+def all_exact(figures: Mapping[str, float | bool]) -> bool:
+    """Whether every row was exact."""
+    return all(value for name, value in figures.items() if name.endswith("exact"))
+
+
 async def thrice(measure: Callable[[], Awaitable[Run]]) -> list[Run]:
     """The same measurement three times."""
     return [await measure() for _ in range(ROUNDS)]

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from deploy.local.home import PROJECT
 from tests.bench import sketch
+from tests.bench.figures import all_exact
 from tests.bench.machine import Machine
 from tests.bench.plots import FOLDER as PLOTTED
 from tests.bench.rows import growth, spike
@@ -102,7 +103,7 @@ def write(figures: Mapping[str, float | bool], about: About) -> list[Path]:
         again = [*last.again, Again(about.command, about.measured_at)]
         figures, about = {**last.figures, **figures}, last.about
         figures |= sketch.figures_of(sketch.parts(figures))
-        figures["exact"] = all(value for name, value in figures.items() if name.endswith(".exact"))
+        figures["exact"] = all_exact(figures)
     document: dict[str, Any] = {
         "measured_at": about.measured_at,
         "command": about.command,

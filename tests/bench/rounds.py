@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from shared.errors import MilleplumesError, SetupError
 from tests.bench import platforms, sketch
-from tests.bench.figures import Figures
+from tests.bench.figures import Figures, all_exact
 from tests.bench.platforms import Kind
 from tests.bench.rows import bulk, growth, mail, memory, singles, spike, streams
 from tests.bench.turn import FULL, QUICK, Lengths, Say, Turn
@@ -103,7 +103,7 @@ class Bench:
                 self.say(f"{', '.join(row.name for row in rows)}: {error}")
                 figures |= {f"{row.name}.exact": False for row in rows}
         figures |= sketch.figures_of(sketch.parts(figures))
-        return figures | {"exact": all(value for name, value in figures.items() if name.endswith("exact"))}
+        return figures | {"exact": all_exact(figures)}
 
     @property
     def _lengths(self) -> Lengths:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -99,13 +100,13 @@ async def judge(case: Case) -> Verdict:
         verdict.broken.append(f"G: not everything was counted {patience:.0f} s after the last act")
     most = len(journal.acknowledged | dict.fromkeys(journal.given_up, "")) + expected.change
     least = len(journal.acknowledged) + expected.change
-    counted = 0
+    records = {topic: await evidence.read(stand.kafka, topic, case.marks.ends) for topic in evidence.TOPICS}
+    countries: Counter[str] = Counter()
     for source in SOURCES:
         held = await evidence.rows(stand, source, campaign)
-        counted += sum(row.counts for row in held.values())
-        records = await evidence.read(stand.kafka, source.topic, case.marks.ends)
-        verdict.broken += _compare(source, campaign, held, records, expected)
-    verdict.counted = counted
+        countries += Counter(row.country for row in held.values() if row.counts)
+        verdict.broken += _compare(source, campaign, held, records[source.topic], expected)
+    verdict.counted = counted = countries.total()
     document = await _settled(stand, campaign, counted, patience if drained else 0.0)
     total = document["total"] if document else 0
     if total != counted:
@@ -115,10 +116,10 @@ async def judge(case: Case) -> Verdict:
     if not least <= counted <= most:
         letter = "A" if counted < least else "C"
         verdict.broken.append(f"{letter}: {least} acts were acknowledged, {counted} are counted")
-    verdict.broken += await _countries(stand, campaign, journal, document, expected)
+    verdict.broken += _countries(countries, document, journal, expected)
     verdict.broken += await _ledger(stand, campaign, case.tallies, counted)
     verdict.broken += await asyncio.to_thread(_receipts, stand, journal)
-    verdict.broken += await _topics_tell(stand, case.marks)
+    verdict.broken += _topics_tell(records)
     verdict.broken += await asyncio.to_thread(_tells, stand, case.marks, journal)
     return verdict
 
@@ -195,16 +196,11 @@ def _compare(
     return [text for text in found if text]
 
 
-async def _countries(
-    stand: Stand, campaign: str, journal: Journal, document: dict[str, Any] | None, expected: Expected
-) -> list[str]:
+def _countries(rows: Counter[str], document: dict[str, Any] | None, journal: Journal, expected: Expected) -> list[str]:
     """Country by country, the rows, the public map and, where it is known, what the clients said agree (B)."""
     if document is None:
         return []
     said = Counter(country_of(act) for act in journal.acknowledged)
-    rows: Counter[str] = Counter()
-    for source in SOURCES:
-        rows += Counter(row.country for row in (await evidence.rows(stand, source, campaign)).values() if row.counts)
     shown = Counter(document["by_country"])
     shown.pop("other", None)
     unknown = expected.change or journal.given_up
@@ -239,14 +235,13 @@ def _leaks(where: str, contents: list[bytes]) -> list[str]:
     return [f"E: planted data in {where}"] if any(_NEEDLES.within(content) for content in contents) else []
 
 
-async def _topics_tell(stand: Stand, marks: Marks) -> list[str]:
+def _topics_tell(records: Mapping[str, Sequence[evidence.Raw]]) -> list[str]:
     """Whether a key, a header or a value of any topic tells who acted (E)."""
     found = []
-    for topic in evidence.TOPICS:
-        for record in await evidence.read(stand.kafka, topic, marks.ends):
-            parts = [record.key, record.value, *(value for _, value in record.headers)]
-            found += _leaks(f"the topic {topic}", [part for part in parts if part])
-    return sorted(set(found))
+    for topic, some in records.items():
+        parts = [part for one in some for part in (one.key, one.value, *(value for _, value in one.headers)) if part]
+        found += _leaks(f"the topic {topic}", parts)
+    return found
 
 
 def _tells(stand: Stand, marks: Marks, journal: Journal) -> list[str]:

@@ -22,8 +22,8 @@ class Journal:
 
     Everybody in `tried` is tried again until acknowledged; `acknowledged` has their receipts. `answers` counts
     statuses, a connection that was refused or ended as 0. `cut` counts new connections that took a request and ended
-    without an answer. `hung` counts who was connected and never answered,
-    `slowest` is the longest that an answer took, in seconds. `bodies` are the distinct bodies of refusals.
+    without an answer, `hung` who was connected and never answered, `slowest` is the longest that an answer took, in
+    seconds. `bodies` are the distinct bodies of refusals.
     """
 
     tried: set[Act] = field(default_factory=set)

@@ -111,8 +111,7 @@ class Scenario:
     """A fault under load.
 
     `rows` are those of the table of faults; `harm` does it; `layout` is what it needs. `rate` is people a second.
-    `ruins` marks those after which a stand is of no more use, `cut_off` those that end or start intakes, `copies` is
-    how often a mail may come. `patience_s` is how long the load's people go on trying.
+    `ruins` marks those after which a stand is of no more use. `patience_s` is how long the load's people go on trying.
     """
 
     name: str
@@ -126,8 +125,6 @@ class Scenario:
     letters: float = 0.15
     ruins: bool = False
     judged: bool = True
-    cut_off: bool = False
-    copies: int = 1
     patience_s: float = 120.0
 
     @property
@@ -151,8 +148,6 @@ def scenario(
     letters: float = 0.15,
     ruins: bool = False,
     judged: bool = True,
-    cut_off: bool = False,
-    copies: int = 1,
     patience_s: float = 120.0,
 ) -> Callable[[Harm], Harm]:
     """Put a scenario on the list."""
@@ -171,8 +166,6 @@ def scenario(
             letters=letters,
             ruins=ruins,
             judged=judged,
-            cut_off=cut_off,
-            copies=copies,
             patience_s=patience_s,
         )
         return harm

@@ -62,8 +62,6 @@ async def run(
     load.give_up_s = scenario.patience_s
     fire = Fire(stand, campaign, load, random.Random(seed), await evidence.mark(stand))
     fire.expected.drain_within_s = drain_within_s
-    fire.expected.cut_off = scenario.cut_off
-    fire.expected.copies = scenario.copies
     fire.longest_s = longest_s
     stand.ruined = True
     load.start()

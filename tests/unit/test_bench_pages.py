@@ -133,7 +133,7 @@ def test_a_few_rows_alone_leave_the_page_as_it_is(files: Path) -> None:
 def test_rows_that_are_measured_again_take_their_place_in_the_whole(files: Path) -> None:
     (files / "docs" / "images").mkdir(parents=True)
     report.write(MEASURED, about())
-    report.write({"single.accepted_per_s": 20_000.0, "single.exact": False}, about("single"))
+    report.write({"single.accepted_per_s": 20_000.0, "single.repeats_exact": False}, about("single"))
     page = (files / "docs" / "benchmarks.md").read_text()
     assert "Written by `make bench` on 2026-11-27" in page
     assert "What `ROWS=single make bench` measures is of a later run, on 2026-11-27." in page

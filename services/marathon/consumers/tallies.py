@@ -47,9 +47,7 @@ another."""
 WATCH_EVERY_S: Final = 5.0
 STUCK_S: Final = 45.0
 METADATA_MS: Final = 15_000
-"""How old may be what is known of the topics. A broker that has just come back may know none of them: then nothing is
-read until it is asked again, which by default is after five minutes.
-"""
+"""A topic that went and came back is seen within this time; by default it would be five minutes."""
 START_S: Final = 60.0
 
 _SURROUNDINGS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)

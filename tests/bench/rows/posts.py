@@ -51,9 +51,9 @@ async def measure(stand: Stand, *, connections: int, seconds: float) -> Posts:
     histogram = buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER)
     start = stand.costs()
     seen = await load(stand, connections=connections, seconds=seconds).run()
-    ended, loaded = time.monotonic(), stand.costs()
-    looked_s = time.monotonic() - ended
-    drain_s = looked_s + await stand.drained()
+    ended = time.monotonic()
+    loaded = stand.costs()
+    drain_s = time.monotonic() - ended + await stand.drained()
     used = stand.costs().used(start) | {GENERATOR: seen.cpu_s}
     delay = quantile(0.99, histogram, buckets(await stand.metrics("petitions", "counter"), COUNTED_AFTER))
     taken = await stand.appended() - appended

@@ -33,12 +33,12 @@ LINKS: Final = re.compile(r"https?://[^\s\"'<>]+")
     "lost-smtp-answer",
     rows="27",
     rate=RATE,
-    copies=2,
     confirmation="optional",
     without=(Without("new-message-ids", (SENDER,), "D"),),
 )
 async def lost_smtp_answer(fire: Fire) -> None:
     """The relay takes mails and its answer is lost: they come again, as the same message."""
+    fire.expected.copies = 2
     load, office = fire.load, fire.stand.office
     first = max(act.number for act in fire.journal.tried) + 20
     upcoming = [load.address(Act("signature", number)) for number in range(first, first + 100)]

@@ -56,11 +56,11 @@ async def killed_counter(fire: Fire) -> None:
     "killed-intake",
     rows="2",
     smoke=True,
-    cut_off=True,
     without=(Without("answer-before-storing", (INTAKE,), "A"),),
 )
 async def killed_intake(fire: Fire) -> None:
     """kill -9 of the intake while it waits for its broker, so that nobody was answered; the clients try again."""
+    fire.expected.cut_off = True
     intake, broker = fire.stand.kept[INTAKE], fire.stand.kept[BROKER]
     for _ in range(3):
         broker.freeze()
@@ -154,12 +154,12 @@ async def idle_counter(fire: Fire) -> None:
     "rolling-restart",
     rows="4",
     rate=60,
-    cut_off=True,
     confirmation="optional",
     without=(Without("deletes-before-sending", (COUNTER,), "FG"),),
 )
 async def rolling_restart(fire: Fire) -> None:
     """Every service is stopped in good order and started again, one after the other, while mails go out."""
+    fire.expected.cut_off = True
     for kept in fire.stand.services:
         await kept.restart()
         await fire.load.reach(30)
@@ -170,12 +170,12 @@ async def rolling_restart(fire: Fire) -> None:
     "killed-everything",
     rows="1, 2, 15",
     confirmation="optional",
-    cut_off=True,
-    copies=3,
     without=(Without("position-before-rows", (COUNTER,), "AFG"),),
 )
 async def killed_everything(fire: Fire) -> None:
     """kill -9 of intake, counter, ledger, sender, broker and PostgreSQL at random moments."""
+    fire.expected.cut_off = True
+    fire.expected.copies = 3
     victims = [COUNTER, INTAKE, LEDGER, SENDER, BROKER, "postgres"]
     fire.chance.shuffle(victims)
     for name in victims:
