@@ -46,7 +46,7 @@ TABLE: Final = """
 """
 SEEN: Final = """
 ## Seen to fail
-Scenarios were also run with a protection taken out of a process, to show that the checker notices. The letters are
+Each scenario was also run with a protection taken out of a process, to show that the checker notices. The letters are
 the invariants that it found broken.
 
 | scenario | without | where | noticed |
