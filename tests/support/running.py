@@ -20,15 +20,18 @@ from typing import Final
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT, Home, remove
 from deploy.local.ports import free
-from deploy.local.settings import DEFAULT_PORTS, LocalSettings
+from deploy.local.settings import DEFAULT_PORTS, EXTRA_PORTS, LocalSettings
 from tests.support.ordinary import Ordinary
 
 START_SECONDS: Final = 170.0
 STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
 OURSELVES: Final = Ordinary(None, sys.executable, PROJECT, {})
-OFFSETS: Final = range(10_000, 22_000, 40)
+EXTRAS: Final = range(4)
+"""How many further processes of a role a test starts at most, the first counted as 0."""
+OFFSETS: Final = range(10_000, 22_000, EXTRA_PORTS * (len(EXTRAS) + 1))
 """Offsets that keep every port below those that the system hands out by itself."""
+_untried: Final = iter(random.sample(OFFSETS, len(OFFSETS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,9 @@ class Running:
 
 
 def free_offset() -> int:
-    """A MILLE_PORT_OFFSET under which every default port is free."""
-    for offset in random.sample(OFFSETS, len(OFFSETS)):
-        if all(free(port + offset) for port in DEFAULT_PORTS.values()):
+    """A MILLE_PORT_OFFSET, another one each time, under which every port is free, those of further processes too."""
+    for offset in _untried:
+        if all(free(port + offset + EXTRA_PORTS * extra) for port in DEFAULT_PORTS.values() for extra in EXTRAS):
             return offset
     raise AssertionError("no free ports")
 
