@@ -1,7 +1,9 @@
 """Fills the tables with millions of rows by SQL, in the shape that the counter gives them.
 
 A row that the counter wrote is the pattern; the keys are spread like hashes, offsets rise, and the four partitions take
-turns. The primary key is built anew, as full as an index is that has grown by random keys.
+turns. The primary key is built anew, as full as an index is that has grown by random keys. What is sealed differs in
+length, as names do: were it all of one length, what is left of each page might just hold one row of those that come
+later, and PostgreSQL would go back to every old page for it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ CHUNK: Final = 500_000
 LIMIT_SECONDS: Final = 900.0
 PAGES_FULL: Final = 69
 """Percent. A B-tree that grows by random keys settles at ln 2 (A. Yao, "On random 2-3 trees", 1978)."""
+NAMES_DIFFER: Final = 40
+"""Bytes between the shortest and the longest of what is sealed."""
 
 _UNLOCK: Final = "ALTER TABLE signatures DROP CONSTRAINT IF EXISTS signatures_pkey"
 _INDEX: Final = "CREATE UNIQUE INDEX signatures_filled ON signatures (key) WITH (fillfactor = {full})"
@@ -43,7 +47,8 @@ _SUBMISSIONS: Final = """
 INSERT INTO submissions ("offset", accepted_ms, partition, dimensions, seal_key, version, public_name, updates, further,
     topic, key, digest, locale, network, domain, sealed)
 SELECT n / 4, accepted_ms, n % 4, $3, seal_key, version, public_name, updates, false, 'bench.filler',
-    substr(hash, 1, length(pattern.key)), substr(hash, 17, length(pattern.digest)), locale, network, domain, sealed
+    substr(hash, 1, length(pattern.key)), substr(hash, 17, length(pattern.digest)), locale, network, domain,
+    substr(sealed || sealed, 1, length(sealed) - $4 / 2 + get_byte(hash, 31) % $4)
 FROM (SELECT * FROM submissions LIMIT 1) AS pattern,
     LATERAL (SELECT n, sha256(int8send(n)) AS hash FROM generate_series($1::bigint, $2::bigint - 1) AS n) AS made
 """
@@ -97,6 +102,6 @@ async def _insert(url: str, chunks: Sequence[tuple[int, int]]) -> None:
         dimensions = await connection.fetchval(_DIMENSIONS)
         for first, end in chunks:
             await connection.execute(_ROWS, first, end, dimensions)
-            await connection.execute(_SUBMISSIONS, first, end, dimensions)
+            await connection.execute(_SUBMISSIONS, first, end, dimensions, NAMES_DIFFER)
     finally:
         await connection.close(timeout=10)
