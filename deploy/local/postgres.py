@@ -33,9 +33,9 @@ SERVER: Final = {
     # The way to a socket file may be longer than the system allows; loopback always fits.
     "unix_socket_directories": "",
     "max_connections": "200",
-    # Touched as it is needed: room for the index of the keys of 20 million actions.
-    "shared_buffers": "1GB",
-    "effective_cache_size": "3GB",
+    # Touched as it is needed: the index of the keys of 20 million actions, and what is written meanwhile.
+    "shared_buffers": "2GB",
+    "effective_cache_size": "4GB",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
     # What was committed is on the disk: these three are the server's own defaults, said aloud.
