@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 import asyncpg
 from fastapi import FastAPI
@@ -22,6 +23,9 @@ from shared.outbox import OutboxRelay
 from shared.settings import ServiceSettings
 from shared.tasks import Tasks
 
+AT_ONCE: Final = 2
+"""Transactions of one loop: while one waits for its commit or for Python, PostgreSQL is at work on the other."""
+
 
 def counting_loop(
     counted: CountedTopic, pool: asyncpg.Pool, bootstrap_servers: str, clock: Clock, *, instance_id: str | None = None
@@ -38,6 +42,7 @@ def counting_loop(
         written=counting.written,
         poison=counting.poison,
         instance_id=instance_id,
+        at_once=AT_ONCE,
     )
 
 
@@ -77,7 +82,7 @@ class _CounterProcess:
         pool = await create_pool(
             settings.database_url,
             application_name=f"{self._service} counter",
-            max_size=2 + 3 * len(self._counted),
+            max_size=2 + (2 + AT_ONCE) * len(self._counted),
         )
         try:
             async with connected(pool) as connection:

@@ -45,7 +45,7 @@ JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
 USING (campaign, "case", subject, kind, channel, country, language)
 WHERE dimensions.section IS NOT DISTINCT FROM wanted.section
 """
-_OF = """
+_BY_ID = """
 SELECT id, campaign, "case", subject, section, kind, channel, country, language FROM dimensions
 WHERE id = ANY($1::integer[])
 """
@@ -80,16 +80,22 @@ class Interned:
     async def combinations(self, connection: asyncpg.Connection, ids: Iterable[int]) -> dict[int, Combination]:
         """The combinations of `ids`."""
         wanted = set(ids)
-        if missing := wanted - self._combinations.keys():
-            self._remember(await connection.fetch(_OF, list(missing)))
-        known = self._combinations
-        return {one: known[one] for one in wanted}
+        found = {one: self._combinations[one] for one in wanted & self._combinations.keys()}
+        if missing := wanted - found.keys():
+            rows = await connection.fetch(_BY_ID, list(missing))
+            self._remember(rows)
+            found.update((row["id"], _of(row)) for row in rows)
+        return found
 
     def _remember(self, rows: Iterable[asyncpg.Record]) -> None:
         for row in rows:
-            found = Combination(
-                row["campaign"], row["case"], row["subject"], row["section"],
-                row["kind"], row["channel"], row["country"], row["language"],
-            )  # fmt: skip
+            found = _of(row)
             self.ids[found] = row["id"]
             self._combinations[row["id"]] = found
+
+
+def _of(row: asyncpg.Record) -> Combination:
+    return Combination(
+        row["campaign"], row["case"], row["subject"], row["section"],
+        row["kind"], row["channel"], row["country"], row["language"],
+    )  # fmt: skip

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -59,13 +60,21 @@ async def as_read(batches: Batches) -> Batches:
     return batches
 
 
+class _Write(NamedTuple):
+    """A transaction under way, and the generation of the places that its batches are of."""
+
+    batches: Batches
+    generation: int
+    task: asyncio.Task[None]
+
+
 class PositionedLoop(Generic[P]):
     """Reads `topics` in the consumer group `group` and hands every record exactly once to `handle`.
 
     `prepare` may turn batches into something else beforehand, while the transaction before is still at work; it must
-    not touch the rows. `written` is told what was committed. `poison(connection, batch)` takes over for a single record
-    on which several processes have died; without it the partition halts there. `instance_id` makes the membership
-    static. A loop runs once.
+    not touch the rows. Up to `at_once` transactions, of different partitions, are under way together. `written` is told
+    what was committed. `poison(connection, batch)` takes over for a single record on which several processes have died;
+    without it the partition halts there. `instance_id` makes the membership static. A loop runs once.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class PositionedLoop(Generic[P]):
         written: Callable[[P], None] = _nothing_more,
         poison: Callable[[asyncpg.Connection, PartitionBatch], Awaitable[None]] | None = None,
         instance_id: str | None = None,
+        at_once: int = 1,
     ) -> None:
         self._topics = tuple(topics)
         self._pool = pool
@@ -92,8 +102,8 @@ class PositionedLoop(Generic[P]):
         self._fetches = Fetches(self._consumer)
         self._next: dict[TopicPartition, int] = {}
         self._told: set[TopicPartition] = set()
-        self._written: asyncio.Task[None] | None = None
-        self._in_hand: Batches = ()
+        self._at_once = at_once
+        self._writes: deque[_Write] = deque()
         self._failures = 0
         self._moved_at = time.monotonic()
 
@@ -154,8 +164,8 @@ class PositionedLoop(Generic[P]):
             if not batches:
                 await self._settle()
                 continue
-            for portion in self._places.portions(batches):
-                if generation == self._places.generation and await self._may_try(portion):
+            for portion in self._places.portions(batches, self._at_once):
+                if await self._may_try(portion, generation):
                     await self._process(portion, generation)
 
     async def _process(self, batches: Batches, generation: int) -> None:
@@ -165,11 +175,14 @@ class PositionedLoop(Generic[P]):
         except SURROUNDINGS as error:
             await self._not_written(batches, error)
             return
-        await self._settle()
+        await self._settle_before(batches)
         # After a failure or a rebalance meanwhile, what is in hand will be read again by whom it belongs to.
         if generation == self._places.generation:
-            self._in_hand = batches
-            self._written = asyncio.create_task(self._write(batches, prepared))
+            self._begin(batches, prepared)
+
+    def _begin(self, batches: Batches, prepared: P) -> None:
+        task = asyncio.create_task(self._write(batches, prepared))
+        self._writes.append(_Write(batches, self._places.generation, task))
 
     async def _place(self, partitions: Sequence[TopicPartition]) -> None:
         await self._settle()
@@ -198,12 +211,15 @@ class PositionedLoop(Generic[P]):
             return []
         return [batch for batch in accepted if batch]
 
-    async def _may_try(self, batches: Batches) -> bool:
+    async def _may_try(self, batches: Batches, generation: int) -> bool:
         """Leave a mark before records are touched: by it the next process knows if this one dies of them."""
         untried = [batch for batch in batches if self._places.must_note(batch)]
+        if untried:
+            await self._settle_before(untried)
+        if generation != self._places.generation:
+            return False
         if not untried:
             return True
-        await self._settle()
         try:
             async with connected(self._pool) as connection:
                 poisoned = [batch for batch in untried if self._places.poisoned(batch)]
@@ -220,9 +236,7 @@ class PositionedLoop(Generic[P]):
     async def _set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
         POISONED.labels(batch.topic).inc()
         if self._poison is None:
-            self._places.halt(
-                TopicPartition(batch.topic, batch.partition), f"the record at {batch.first} ends the process"
-            )
+            self._places.halt(_place(batch), f"the record at {batch.first} ends the process")
             return
         log.error("record set aside", topic=batch.topic, partition=batch.partition, offset=batch.first)
         async with connection.transaction():
@@ -239,33 +253,42 @@ class PositionedLoop(Generic[P]):
 
     async def _last_write(self) -> None:
         """Wait until nothing is being written any more, whatever comes of it."""
-        if self._written is not None:
-            await asyncio.wait({self._written}, timeout=REQUEST_S)
+        if self._writes:
+            await asyncio.wait([write.task for write in self._writes], timeout=REQUEST_S)
+
+    async def _settle_before(self, batches: Batches) -> None:
+        """Wait until `batches` may be written: there is room, and what came before them in their partitions is."""
+        mine = set(map(_place, batches))
+        room = 1 if self._places.careful else self._at_once
+        while len(self._writes) >= room or any(mine & set(map(_place, one.batches)) for one in self._writes):
+            await self._settle_oldest()
 
     async def _settle(self) -> None:
-        """Wait for what is being written, and do what its end asks for."""
-        written = self._written
-        if written is None:
-            return
-        # Not awaited directly: whoever cancels us must not cancel a transaction that may be at its commit.
-        await asyncio.wait({written})
-        self._written = None
-        try:
-            written.result()
-        except HaltError as error:
-            await self._write_one_by_one(error)
-        except (PositionLostError, *SURROUNDINGS) as error:
-            await self._not_written(self._in_hand, error)
-        else:
-            self._failures = 0
-            self._moved(self._in_hand)
+        """Wait for all that is being written, and do what its end asks for."""
+        while self._writes:
+            await self._settle_oldest()
 
-    async def _write_one_by_one(self, error: HaltError) -> None:
+    async def _settle_oldest(self) -> None:
+        batches, generation, task = self._writes[0]
+        # Not awaited directly: whoever cancels us must not cancel a transaction that may be at its commit.
+        await asyncio.wait({task})
+        self._writes.popleft()
+        try:
+            task.result()
+        except HaltError as error:
+            await self._write_one_by_one(batches, error)
+        except (PositionLostError, *SURROUNDINGS) as error:
+            await self._not_written(batches, error)
+        else:
+            if generation == self._places.generation:
+                self._failures = 0
+            self._moved(batches)
+
+    async def _write_one_by_one(self, batches: Batches, error: HaltError) -> None:
         """Halt the partition that asked for it, and no other."""
-        batches = self._in_hand
         self._places.forget()
         if len(batches) == 1:
-            self._places.halt(TopicPartition(batches[0].topic, batches[0].partition), str(error))
+            self._places.halt(_place(batches[0]), str(error))
             return
         for batch in batches:
             try:
@@ -273,8 +296,7 @@ class PositionedLoop(Generic[P]):
             except SURROUNDINGS as failure:
                 await self._not_written([batch], failure)
                 return
-            self._in_hand = [batch]
-            self._written = asyncio.create_task(self._write([batch], prepared))
+            self._begin([batch], prepared)
             await self._settle()
 
     async def _not_written(self, batches: Batches, error: Exception) -> None:
@@ -300,7 +322,7 @@ class PositionedLoop(Generic[P]):
     def _moved(self, batches: Batches) -> None:
         self._moved_at = time.monotonic()
         for batch in batches:
-            self._next[TopicPartition(batch.topic, batch.partition)] = batch.next
+            self._next[_place(batch)] = batch.next
 
     async def _watch(self) -> None:
         """Tell how far behind we are, leave Kafka's own offsets for its lag tools, and end a loop that is stuck."""
@@ -369,6 +391,10 @@ async def _wait_out(attempt: Callable[[], Awaitable[None]]) -> None:
             pause = min(pause * 2, 5.0)
         else:
             return
+
+
+def _place(batch: PartitionBatch) -> TopicPartition:
+    return TopicPartition(batch.topic, batch.partition)
 
 
 def _consumer(bootstrap_servers: str, group: str, instance_id: str | None) -> AIOKafkaConsumer:

@@ -24,6 +24,8 @@ from shared.metrics import PARTITION_HALTED
 
 FULL_BATCH: Final = 10_000
 """About as many records as one fetch brings."""
+MUCH: Final = 4_000
+"""From so many records on, a transaction for each share of them is still worth its commit."""
 CAREFUL_AFTER: Final = 3
 """From so many processes that died on the same records on, fewer are taken at once: 1,000, 100, 10, then one."""
 BOOTSTRAP: Final = "bootstrap"
@@ -89,10 +91,22 @@ class Places:
         self.generation += 1
         self.placed.clear()
 
-    def portions(self, batches: Sequence[PartitionBatch]) -> list[list[PartitionBatch]]:
-        """What to take at once: everything, or with care each partition by itself, so that it dies alone."""
-        careful = any(place.careful for batch in batches if (place := self._of(batch)))
-        return [[batch] for batch in batches] if careful else [list(batches)]
+    @property
+    def careful(self) -> bool:
+        """Whether anything is taken with care now."""
+        return any(place.careful for place in self.placed.values())
+
+    def portions(self, batches: Sequence[PartitionBatch], shares: int) -> list[list[PartitionBatch]]:
+        """What to take at once: everything, or of much the partitions of each of `shares` in turn.
+
+        With care each partition is taken by itself, so that it dies alone.
+        """
+        if any(place.careful for batch in batches if (place := self._of(batch))):
+            return [[batch] for batch in batches]
+        if shares == 1 or sum(len(batch.records) for batch in batches) < MUCH:
+            return [list(batches)]
+        dealt = ([batch for batch in batches if batch.partition % shares == share] for share in range(shares))
+        return [portion for portion in dealt if portion]
 
     def must_note(self, batch: PartitionBatch) -> bool:
         """Whether a process that dies of `batch` has to leave a trace."""

@@ -19,7 +19,7 @@ from shared.kafka.work import Said, Work
 
 Item = TypeVar("Item")
 
-SLICE: Final = 250
+SLICE: Final = 100
 """After so many records what else waits gets its turn: foremost the transaction before."""
 
 

@@ -20,10 +20,13 @@ from deploy.local.home import PROJECT
 from services.petitions.consumers import SIGNATURES
 from shared.database import connected
 from shared.errors import TransientError
+from shared.kafka import places
 from shared.kafka.declared import administrator
 from shared.kafka.interning import Combination, Interned
+from shared.kafka.partitions import partition_of
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, read_position
 from shared.kafka.records import PartitionBatch, Record
+from shared.metrics import LOOP_FAILURES
 from tests.support.counting import PARTITIONS, World, create_topics, key_of, signature, world
 
 GROUP_SECONDS = 10
@@ -309,6 +312,49 @@ async def test_two_counters_that_meet_the_same_new_combinations_do_not_wait_for_
             await other.execute(make, *last)
         await interning
     assert interned.ids.keys() == {first, last}
+
+
+async def test_a_transaction_that_waits_does_not_hold_up_the_other_share_of_the_partitions(
+    signatures: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "MUCH", 1)
+    await sign(signatures, range(200))
+    ends = await signatures.ends()
+    await signatures.pool.execute(
+        "CREATE FUNCTION wait() RETURNS trigger AS 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END'"
+        " LANGUAGE plpgsql"
+    )
+    await signatures.pool.execute(
+        "CREATE TRIGGER waits BEFORE INSERT ON signatures FOR EACH ROW WHEN (NEW.partition = 0) EXECUTE FUNCTION wait()"
+    )
+    async with connected(signatures.pool) as other, signatures.counting():
+        await other.execute("SELECT pg_advisory_lock(1)")
+
+        async def half() -> bool:
+            return await signatures.positions() == {0: 0, 1: ends[1], 2: 0, 3: ends[3]}
+
+        try:
+            await signatures.until(half)
+        finally:
+            await other.execute("SELECT pg_advisory_unlock(1)")
+        await signatures.until_counted()
+        await signatures.until(signatures.told)
+    await counted_once(signatures, 200)
+
+
+async def test_a_share_that_fails_three_times_ends_the_process_although_the_other_is_counted(
+    signatures: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "MUCH", 1)
+    await sign(signatures, range(200))
+    await signatures.pool.execute("ALTER TABLE signatures ADD CHECK (partition <> 0)")
+    failures = LOOP_FAILURES.labels("CheckViolationError")
+    before = failures._value.get()
+    with pytest.raises(TransientError, match="CheckViolationError"):
+        await signatures.loop().run()
+    assert failures._value.get() - before == 3
+    of_the_other = {key for n in range(200) if partition_of(key := key_of(str(n)), PARTITIONS) % 2}
+    assert set(await signatures.rows()) == of_the_other
 
 
 async def test_a_topic_whose_partition_count_changed_is_refused(signatures: World) -> None:

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kafka.places import FULL_BATCH, Places
+from shared.kafka.places import FULL_BATCH, MUCH, Place, Places
 from shared.kafka.positions import Position
 from shared.kafka.records import PartitionBatch, Record
 
@@ -120,3 +120,32 @@ def test_a_first_and_a_second_death_change_nothing() -> None:
         log = Log(FULL_BATCH, Position(0, None, 0, deaths, deaths))
         assert log.live(None)
         assert log.alone == []
+
+
+def places_of(partitions: int, *, deaths: int = 0) -> Places:
+    places = Places(cast("Any", NobodysConsumer()))
+    for partition in range(partitions):
+        position = Position(0, None, 0, deaths if partition == 0 else 0, 0)
+        places.placed[TopicPartition("t", partition)] = Place(position, 0, None, careful_until=FULL_BATCH)
+    return places
+
+
+def batches_of(partitions: int, records: int) -> list[PartitionBatch]:
+    each = [Record(offset, 1, None, None, b"\0") for offset in range(records // partitions)]
+    return [PartitionBatch("t", partition, 0, each) for partition in range(partitions)]
+
+
+def dealt(places: Places, batches: list[PartitionBatch], shares: int) -> list[list[int]]:
+    return [[batch.partition for batch in portion] for portion in places.portions(batches, shares)]
+
+
+def test_of_much_each_share_takes_its_partitions_and_of_little_one_takes_all() -> None:
+    much, little = batches_of(4, MUCH), batches_of(4, MUCH - 4)
+    assert dealt(places_of(4), much, 2) == [[0, 2], [1, 3]]
+    assert dealt(places_of(4), much[:1], 2) == [[0]]
+    assert dealt(places_of(4), little, 2) == [[0, 1, 2, 3]]
+    assert dealt(places_of(4), much, 1) == [[0, 1, 2, 3]]
+
+
+def test_after_deaths_each_partition_is_taken_by_itself() -> None:
+    assert dealt(places_of(3, deaths=3), batches_of(3, MUCH), 2) == [[0], [1], [2]]
