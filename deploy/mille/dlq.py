@@ -12,6 +12,7 @@ import asyncpg
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deploy.local import endpoints
@@ -42,7 +43,7 @@ def list_letters(topic: Topic = "", reason: Reason = "") -> None:
         found = asyncio.run(_found(counted, _wanted(reason)))
         done = Counter(letter.reason for letter, was_applied in found if was_applied)
         for why, count in sorted(Counter(letter.reason for letter, _ in found).items()):
-            table.add_row(counted.topic.name, why, str(count), str(done[why]), str(count - done[why]))
+            table.add_row(counted.topic.name, escape(why), str(count), str(done[why]), str(count - done[why]))
     if table.row_count:
         Console(width=max(WIDTH, Console().width)).print(table)
     else:

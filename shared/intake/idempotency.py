@@ -23,8 +23,10 @@ class IdempotencyMemory:
         self._secret = secrets.token_bytes(32)
         self._seen: dict[bytes, tuple[bytes, float]] = {}
 
-    def check(self, key: bytes, body: bytes, now: float) -> None:
-        """Remember `body` under `key` at `now`, in seconds of a clock that does not go back.
+    def check(self, key: bytes, body: bytes, now: float, owner: bytes = b"") -> None:
+        """Remember `body` under the `key` of `owner` at `now`, in seconds of a clock that does not go back.
+
+        Where senders are known, each of them has its own keys. Neither `owner` nor `key` holds a zero byte.
 
         Raises:
             Refusal: 422, another body came under this key within the last ten minutes, or the key is too long.
@@ -32,7 +34,7 @@ class IdempotencyMemory:
         if len(key) > KEY_LENGTH:
             raise Refusal(422, "idempotency-key-invalid", "The Idempotency-Key is too long.")
         self._forget(now)
-        name, content = self._hash(key), self._hash(body)
+        name, content = self._hash(owner + b"\0" + key), self._hash(body)
         known = self._seen.setdefault(name, (content, now))
         if known[0] != content:
             raise Refusal(422, "idempotency-key-reused", "Another body came under this Idempotency-Key.")

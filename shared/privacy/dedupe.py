@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import unicodedata
 from base64 import urlsafe_b64encode
 from functools import lru_cache
@@ -19,6 +20,12 @@ DIGEST_BYTES: Final = 16
 KEYS_PREPARED: Final = 1_024
 """Campaigns whose key is kept ready for hashing."""
 _BLOCK_BYTES: Final = 64
+_JOINER: Final = "\u034f"
+_MARK: Final = "".join(
+    sign for sign in map(chr, range(0x20000)) if unicodedata.combining(unicodedata.normalize("NFKD", sign)[0])
+)
+"""Every sign that, taken apart, begins with a mark. All of them are in the first two planes of Unicode."""
+_MARKS: Final = re.compile(f"[{_MARK}]{{30}}")
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
@@ -45,8 +52,16 @@ def _states(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
     return hashlib.sha256(padded.translate(_INNER)), hashlib.sha256(padded.translate(_OUTER))
 
 
-def _folded(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", stream_safe(text)).casefold().split())
+
+
+def stream_safe(text: str) -> str:
+    """`text` with a combining grapheme joiner after every 30 marks in a row, which no writing needs.
+
+    Putting marks in order takes as long as the square of their number. UAX #15, section 13, Stream-Safe Text Format.
+    """
+    return text if text.isascii() else _MARKS.sub(f"\\g<0>{_JOINER}", text)
 
 
 def signature_key(key: bytes, petition: str, address: str, names: tuple[str, str] | None = None) -> bytes:

@@ -210,6 +210,16 @@ async def test_a_batch_goes_with_one_idempotency_key(desk: Desk) -> None:
         assert (await desk.client.post("/v1/signatures/batch", json=body, headers=headers)).status_code == status
 
 
+async def test_what_one_partner_keys_is_nothing_to_another(desk: Desk) -> None:
+    other = Seed(unique("other"), time.time(), api_key=unique("secret"))
+    await plant_and_wait(desk.running, other)
+    key = unique("k")
+    for secret, items in ((PARTNER, 1), (other.api_key, 2)):
+        headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": key}
+        answer = await desk.client.post("/v1/signatures/batch", json={"items": [{}] * items}, headers=headers)
+        assert answer.status_code == 202
+
+
 async def test_the_key_of_a_batch_is_as_long_as_any_and_has_nothing_to_do_with_those_of_signatures(desk: Desk) -> None:
     key = unique("größe")
     assert len(f"batch|{key}".encode()) <= 255

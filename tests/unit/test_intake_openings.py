@@ -159,6 +159,14 @@ def test_one_idempotency_key_goes_with_one_body() -> None:
     assert refused.value.status == 422
 
 
+def test_each_owner_has_idempotency_keys_of_its_own() -> None:
+    memory = IdempotencyMemory()
+    memory.check(b"k", b"one", 0.0, owner=b"ngo")
+    memory.check(b"k", b"two", 0.0, owner=b"other")
+    with pytest.raises(Refusal):
+        memory.check(b"k", b"three", 0.0, owner=b"ngo")
+
+
 def test_an_idempotency_key_is_forgotten_after_its_time_and_when_there_are_too_many() -> None:
     memory = IdempotencyMemory(entries=2, seconds=10)
     memory.check(b"a", b"one", 0.0)

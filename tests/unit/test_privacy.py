@@ -54,6 +54,19 @@ def test_a_reused_idempotency_key_never_loses_a_letter() -> None:
     assert len({key("Dear Azat", "1"), key("Courage", "1"), key("Dear Azat", "2")}) == 3
 
 
+def test_a_letter_of_nothing_but_marks_is_put_in_order_by_pieces() -> None:
+    """Unicode's canonical order is found in a time that grows with the square of a row of marks."""
+    for mark in ("\u0301", "\u0323", "\u0f73", "\u0344"):
+        safe = dedupe.stream_safe("a" + mark * 1000)
+        assert max(map(len, safe.split("\u034f"))) <= 31
+        assert safe.replace("\u034f", "") == "a" + mark * 1000
+
+
+@given(st.text(max_size=29))
+def test_shorter_rows_of_marks_stay_as_they_are(text: str) -> None:
+    assert dedupe.stream_safe(text) == text
+
+
 def test_neighbours_share_a_network_hash_and_strangers_do_not() -> None:
     def hashed(address: str) -> str:
         return dedupe.network_hash(KEY, ip_address(address))

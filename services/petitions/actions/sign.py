@@ -84,13 +84,13 @@ class Signing:
             self._idempotency.check(idempotency_key, body, time.monotonic())
         return submission
 
-    def remember_batch(self, idempotency_key: bytes, body: bytes) -> None:
-        """Remember the `body` of a batch under its Idempotency-Key. Keys of single signatures are none of its concern.
+    def remember_batch(self, partner: AccessChanged, idempotency_key: bytes, body: bytes) -> None:
+        """Remember the `body` of a batch under its Idempotency-Key, which is the partner's own.
 
         Raises:
             Refusal: 422, another batch came under this key, or the key is too long.
         """
-        self._batches.check(idempotency_key, body, time.monotonic())
+        self._batches.check(idempotency_key, body, time.monotonic(), owner=partner.id.encode())
 
     def find(self, slug: str) -> OpenPetition:
         """The petition `slug`.

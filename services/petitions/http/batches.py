@@ -87,7 +87,7 @@ async def _take(parts: Parts, who: AccessChanged, body: bytes, key: str | None) 
     """Append what can be taken; what was read of `body` is let go of before its acknowledgements are waited for."""
     items: Sequence[Item] = read_usual_batch(body) or read_batch(body).items
     if key is not None:
-        parts.signing.remember_batch(key.encode("latin-1"), body)
+        parts.signing.remember_batch(who, key.encode("latin-1"), body)
     rejected: list[Rejected] = []
     waiting = _Waiting()
     append = parts.signatures.windows.append
