@@ -254,7 +254,11 @@ class PositionedLoop(Generic[P]):
     async def _last_write(self) -> None:
         """Wait until nothing is being written any more, whatever comes of it."""
         if self._writes:
-            await asyncio.wait([write.task for write in self._writes], timeout=REQUEST_S)
+            done, _ = await asyncio.wait([write.task for write in self._writes], timeout=REQUEST_S)
+            for task in done:
+                # Looked at, or asyncio would log it when the process ends for another reason.
+                if not task.cancelled():
+                    task.exception()
 
     async def _settle_before(self, batches: Batches) -> None:
         """Wait until `batches` may be written: there is room, and what came before them in their partitions is."""

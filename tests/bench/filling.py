@@ -48,7 +48,7 @@ INSERT INTO submissions ("offset", accepted_ms, partition, dimensions, seal_key,
     topic, key, digest, locale, network, domain, sealed)
 SELECT n / 4, accepted_ms, n % 4, $3, seal_key, version, public_name, updates, false, 'bench.filler',
     substr(hash, 1, length(pattern.key)), substr(hash, 17, length(pattern.digest)), locale, network, domain,
-    substr(sealed || sealed, 1, length(sealed) - $4 / 2 + get_byte(hash, 31) % $4)
+    substr(sealed || sealed, 1, greatest(1, length(sealed) - $4 / 2 + get_byte(hash, 31) % $4))
 FROM (SELECT * FROM submissions LIMIT 1) AS pattern,
     LATERAL (SELECT n, sha256(int8send(n)) AS hash FROM generate_series($1::bigint, $2::bigint - 1) AS n) AS made
 """

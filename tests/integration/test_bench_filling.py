@@ -30,6 +30,7 @@ async def test_a_filled_table_has_the_counters_shape_and_is_counted_into_exactly
         assert keys == 256
         shapes = await made.pool.fetch("SELECT DISTINCT octet_length(key), octet_length(digest) FROM submissions")
         assert len(shapes) == 1
+        assert await made.pool.fetchval("SELECT count(DISTINCT octet_length(sealed)) FROM submissions") > 10
 
         await made.say_all([("submitted", key_of(person), signature(person)) for person in [*people, "one more"]])
         await made.count()
