@@ -82,20 +82,16 @@ class Interned:
         wanted = set(ids)
         found = {one: self._combinations[one] for one in wanted & self._combinations.keys()}
         if missing := wanted - found.keys():
-            rows = await connection.fetch(_BY_ID, list(missing))
-            self._remember(rows)
-            found.update((row["id"], _of(row)) for row in rows)
+            found |= self._remember(await connection.fetch(_BY_ID, list(missing)))
         return found
 
-    def _remember(self, rows: Iterable[asyncpg.Record]) -> None:
+    def _remember(self, rows: Iterable[asyncpg.Record]) -> dict[int, Combination]:
+        found = {}
         for row in rows:
-            found = _of(row)
-            self.ids[found] = row["id"]
-            self._combinations[row["id"]] = found
-
-
-def _of(row: asyncpg.Record) -> Combination:
-    return Combination(
-        row["campaign"], row["case"], row["subject"], row["section"],
-        row["kind"], row["channel"], row["country"], row["language"],
-    )  # fmt: skip
+            found[row["id"]] = made = Combination(
+                row["campaign"], row["case"], row["subject"], row["section"],
+                row["kind"], row["channel"], row["country"], row["language"],
+            )  # fmt: skip
+            self.ids[made] = row["id"]
+        self._combinations |= found
+        return found

@@ -61,10 +61,11 @@ async def as_read(batches: Batches) -> Batches:
 
 
 class _Write(NamedTuple):
-    """A transaction under way, and the generation of the places that its batches are of."""
+    """A transaction under way; the generation of the places that its batches are of, and whether any is with care."""
 
     batches: Batches
     generation: int
+    careful: bool
     task: asyncio.Task[None]
 
 
@@ -105,6 +106,7 @@ class PositionedLoop(Generic[P]):
         self._at_once = at_once
         self._writes: deque[_Write] = deque()
         self._failures = 0
+        self._failing: set[TopicPartition] = set()
         self._moved_at = time.monotonic()
 
     def missing(self) -> Mapping[str, str]:
@@ -182,7 +184,7 @@ class PositionedLoop(Generic[P]):
 
     def _begin(self, batches: Batches, prepared: P) -> None:
         task = asyncio.create_task(self._write(batches, prepared))
-        self._writes.append(_Write(batches, self._places.generation, task))
+        self._writes.append(_Write(batches, self._places.generation, self._places.careful, task))
 
     async def _place(self, partitions: Sequence[TopicPartition]) -> None:
         await self._settle()
@@ -215,7 +217,7 @@ class PositionedLoop(Generic[P]):
         """Leave a mark before records are touched: by it the next process knows if this one dies of them."""
         untried = [batch for batch in batches if self._places.must_note(batch)]
         if untried:
-            await self._settle_before(untried)
+            await self._settle_before(batches)
         if generation != self._places.generation:
             return False
         if not untried:
@@ -263,7 +265,8 @@ class PositionedLoop(Generic[P]):
     async def _settle_before(self, batches: Batches) -> None:
         """Wait until `batches` may be written: there is room, and what came before them in their partitions is."""
         mine = set(map(_place, batches))
-        room = 1 if self._places.careful else self._at_once
+        careful = self._places.careful or any(one.careful for one in self._writes)
+        room = 1 if careful else self._at_once
         while len(self._writes) >= room or any(mine & set(map(_place, one.batches)) for one in self._writes):
             await self._settle_oldest()
 
@@ -273,7 +276,7 @@ class PositionedLoop(Generic[P]):
             await self._settle_oldest()
 
     async def _settle_oldest(self) -> None:
-        batches, generation, task = self._writes[0]
+        batches, generation, _, task = self._writes[0]
         # Not awaited directly: whoever cancels us must not cancel a transaction that may be at its commit.
         await asyncio.wait({task})
         self._writes.popleft()
@@ -282,11 +285,21 @@ class PositionedLoop(Generic[P]):
         except HaltError as error:
             await self._write_one_by_one(batches, error)
         except (PositionLostError, *SURROUNDINGS) as error:
-            await self._not_written(batches, error)
+            if generation == self._places.generation:
+                await self._not_written(batches, error)
+            else:
+                await self._take_mark_back(batches, error)
         else:
             if generation == self._places.generation:
-                self._failures = 0
+                self._succeeded(batches)
             self._moved(batches)
+
+    def _succeeded(self, batches: Batches) -> None:
+        """Forget the failures before, unless they were of other partitions that are still ours."""
+        self._failing -= set(map(_place, batches))
+        self._failing &= self._places.placed.keys()
+        if not self._failing:
+            self._failures = 0
 
     async def _write_one_by_one(self, batches: Batches, error: HaltError) -> None:
         """Halt the partition that asked for it, and no other."""
@@ -304,17 +317,24 @@ class PositionedLoop(Generic[P]):
             await self._settle()
 
     async def _not_written(self, batches: Batches, error: Exception) -> None:
-        """Take the mark of `_may_try` back, unless `error` is the fault of the records of `batches`; and read again."""
+        """Take the mark back that `batches` may have, and read again."""
+        self._failing |= set(map(_place, batches))
+        await self._take_mark_back(batches, error)
+        await self._failed(error)
+
+    async def _take_mark_back(self, batches: Batches, error: Exception) -> None:
+        """Take the mark of `_may_try` back, unless `error` is the fault of the records of `batches`."""
         if not isinstance(error, RECORDS_FAULT):
             with suppress(*SURROUNDINGS):
                 async with connected(self._pool) as connection:
                     await note_attempts(connection, batches, -1)
-        await self._failed(error)
 
     async def _failed(self, error: Exception) -> None:
         """Drop what was read and place every partition again; three times in a row end the process."""
         self._failures += 1
         self._places.forget()
+        # What else is under way may fail of the same cause: that is no failure more, and leaves no mark.
+        await self._settle()
         LOOP_FAILURES.labels(type(error).__name__).inc()
         log.warning("nothing written, reading again", failure=type(error).__name__, in_a_row=self._failures)
         if self._failures >= FAILURES:

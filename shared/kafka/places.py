@@ -105,7 +105,10 @@ class Places:
             return [[batch] for batch in batches]
         if shares == 1 or sum(len(batch.records) for batch in batches) < MUCH:
             return [list(batches)]
-        dealt = ([batch for batch in batches if batch.partition % shares == share] for share in range(shares))
+        share_of = {tp: rank % shares for rank, tp in enumerate(sorted(self.placed))}
+        dealt: list[list[PartitionBatch]] = [[] for _ in range(shares)]
+        for batch in batches:
+            dealt[share_of[TopicPartition(batch.topic, batch.partition)]].append(batch)
         return [portion for portion in dealt if portion]
 
     def must_note(self, batch: PartitionBatch) -> bool:

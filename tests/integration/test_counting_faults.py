@@ -20,7 +20,7 @@ from deploy.local.home import PROJECT
 from services.petitions.consumers import SIGNATURES
 from shared.database import connected
 from shared.errors import TransientError
-from shared.kafka import places
+from shared.kafka import interning, places
 from shared.kafka.declared import administrator
 from shared.kafka.interning import Combination, Interned
 from shared.kafka.partitions import partition_of
@@ -355,6 +355,22 @@ async def test_a_share_that_fails_three_times_ends_the_process_although_the_othe
     assert failures._value.get() - before == 3
     of_the_other = {key for n in range(200) if partition_of(key := key_of(str(n)), PARTITIONS) % 2}
     assert set(await signatures.rows()) == of_the_other
+
+
+async def test_combinations_that_are_forgotten_while_others_are_asked_for_are_still_told(
+    signatures: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = (Combination("w4r", case, "s", None, "signature", "web", "FR", "fr") for case in ("a", "z"))
+    await Interned(signatures.pool).intern([first, last])
+    interned = Interned(signatures.pool)
+    await interned.intern([first])
+    asked = {row["id"] for row in await signatures.pool.fetch("SELECT id FROM dimensions")}
+    monkeypatch.setattr(interning, "MOST", 0)
+    async with connected(signatures.pool) as connection:
+        telling = asyncio.create_task(interned.combinations(connection, asked))
+        await asyncio.sleep(0)
+        interned.forget_if_many()
+        assert set((await telling).values()) == {first, last}
 
 
 async def test_a_topic_whose_partition_count_changed_is_refused(signatures: World) -> None:

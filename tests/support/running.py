@@ -28,7 +28,7 @@ STOP_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
 OURSELVES: Final = Ordinary(None, sys.executable, PROJECT, {})
 EXTRAS: Final = range(4)
-"""How many further processes of a role a test starts at most, the first counted as 0."""
+"""The numbers of a role's processes, the first counted as 0: no test starts more."""
 OFFSETS: Final = range(10_000, 22_000, EXTRA_PORTS * (len(EXTRAS) + 1))
 """Offsets that keep every port below those that the system hands out by itself."""
 _untried: Final = iter(random.sample(OFFSETS, len(OFFSETS)))

@@ -122,9 +122,9 @@ def test_a_first_and_a_second_death_change_nothing() -> None:
         assert log.alone == []
 
 
-def places_of(partitions: int, *, deaths: int = 0) -> Places:
+def places_of(partitions: int, *, deaths: int = 0, step: int = 1) -> Places:
     places = Places(cast("Any", NobodysConsumer()))
-    for partition in range(partitions):
+    for partition in range(0, partitions, step):
         position = Position(0, None, 0, deaths if partition == 0 else 0, 0)
         places.placed[TopicPartition("t", partition)] = Place(position, 0, None, careful_until=FULL_BATCH)
     return places
@@ -145,6 +145,10 @@ def test_of_much_each_share_takes_its_partitions_and_of_little_one_takes_all() -
     assert dealt(places_of(4), much[:1], 2) == [[0]]
     assert dealt(places_of(4), little, 2) == [[0, 1, 2, 3]]
     assert dealt(places_of(4), much, 1) == [[0, 1, 2, 3]]
+
+
+def test_a_member_that_has_every_second_partition_deals_them_in_shares_too() -> None:
+    assert dealt(places_of(8, step=2), batches_of(8, 2 * MUCH)[::2], 2) == [[0, 4], [2, 6]]
 
 
 def test_after_deaths_each_partition_is_taken_by_itself() -> None:

@@ -1,0 +1,26 @@
+"""What `mille dlq list` prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.mille import dlq
+from shared.kafka.redriving import Letter
+
+
+def test_a_reason_that_looks_like_markup_is_printed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letters = [
+        (Letter(0, offset, reason, "2026-12-01T12:00:00Z", False, dlq.NOTHING), offset == 0)
+        for offset, reason in enumerate(("[red]odd", "[/]closed", "[/]closed"))
+    ]
+
+    async def found(*_: object) -> list[tuple[Letter, bool]]:
+        return letters
+
+    monkeypatch.setattr(dlq, "_found", found)
+    dlq.list_letters(topic=dlq.COUNTED[0].topic.name)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [dlq.COUNTED[0].topic.name, "[red]odd", "1", "1", "0"] in lines
+    assert [dlq.COUNTED[0].topic.name, "[/]closed", "2", "0", "2"] in lines
