@@ -13,7 +13,8 @@ import pytest
 from starlette.applications import Starlette
 
 from shared.clock import parse_rfc3339
-from shared.web.languages import Language, offered
+from shared.web.formats import formats
+from shared.web.languages import Language, direction, offered
 from shared.web.pages import Pages, content_security_policy, paragraphs
 from shared.web.static_files import FOR_EVER
 from shared.web.views import (
@@ -284,6 +285,15 @@ def test_a_sheet_holds_the_letter_in_its_own_language_and_direction() -> None:
     assert "<p>Dear friend, hello.</p> <p>Yours</p>" in text
     assert "ديسمبر" in text
     assert ">Ana Díaz</address>" in text
+
+
+def test_a_language_that_no_form_offers_is_not_put_onto_the_sheet_and_not_remembered() -> None:
+    unsaid = sheet(text="Dear friend")
+    kept = formats.cache_info().currsize, direction.cache_info().currsize
+    for number in range(50):
+        for made_up in (f"x{number}", f"fr@made{number}", f"fr-x-{number}", "é" * number):
+            assert sheet(text="Dear friend", language=made_up) == unsaid
+    assert (formats.cache_info().currsize, direction.cache_info().currsize) == kept
 
 
 def test_an_address_is_in_its_own_language_with_the_country_as_post_offices_read_it() -> None:

@@ -46,7 +46,7 @@ def sheet_view(
     """
     case = case_view(known, slug, now=now, language=language, form=form)
     name = " ".join(f"{form.value('given_name')} {form.value('family_name')}".split())
-    written = form.value("language") or (case.letter_languages or (language,))[0]
+    written = _written(form.value("language"), language) or (case.letter_languages or (language,))[0]
     return SheetView(
         case=case,
         sender=tuple(line for line in (name, *map(str.strip, form.value("sender").splitlines())) if line),
@@ -59,6 +59,14 @@ def sheet_view(
         report=report.partition("://")[2],
         qr=qr(f"{report}?code={code}"),
     )
+
+
+def _written(typed: str, language: str) -> str:
+    """What was typed as the letter's language, where it is one that the form offers.
+
+    Formats are kept by language: whatever else somebody types must not fill the memory.
+    """
+    return typed if any(typed == code for code, _ in formats(language).written_languages()) else ""
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
