@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from base64 import b64decode
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged, Contact, Petition, Policies
 from shared.events.words import Kind
+from shared.privacy import tokens
 from shared.privacy.keys import CampaignKeys
 from shared.privacy.receipts import short_receipt
 from shared.privacy.sealing import Person, Sealer
@@ -298,12 +300,30 @@ def test_every_button_has_its_links(composer: Composer) -> None:
     text = plain(mail)
     assert text.count("http://127.0.0.1:8101/confirm/") == 2
     assert text.count("http://127.0.0.1:8102/letters/confirm/") == 1
-    assert text.count("/withdraw/") == 3
+    assert text.count("/withdraw/") == 2
     assert "Confirm my 2 signatures." in text
     assert "Confirm my message." in text
     assert "Confirm it as Bob Smith." in text
     assert "As Ana Díaz." in text
     assert mail["Subject"] == "Please confirm: 4 acts wait for you"
+
+
+def withdrawn_by(mail: EmailMessage) -> set[bytes]:
+    """The keys of the acts that the links of `mail` take back."""
+    body = mail.get_body(("html",))
+    assert body is not None
+    found = re.findall(r"/withdraw/([\w.-]+)", plain(mail) + body.get_content())
+    return {act.key for text in found for act in tokens.read(text, bytes(32)).acts}
+
+
+def test_a_strangers_version_offers_nobody_to_take_away_the_persons_own_act(composer: Composer) -> None:
+    mine, another = bytes(15) + b"1", bytes(15) + b"2"
+    stranger = covered(4, key=mine, other_data=True, name=("Bob", "Smith"))
+    alone = compose(composer, stranger)
+    assert withdrawn_by(alone) == set()
+    assert "/confirm/" in plain(alone)
+    assert "this version has no effect" in " ".join(plain(alone).split())
+    assert withdrawn_by(compose(composer, covered(2, key=another), stranger)) == {another}
 
 
 def test_what_cannot_be_opened_or_addressed_is_refused_for_good(composer: Composer) -> None:

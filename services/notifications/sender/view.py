@@ -18,8 +18,10 @@ from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose, sign
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A button with what it confirms, and the receipt where that is one act. One for other data stands back behind
-    the others.
+    """A button with what it confirms, and the receipt where that is one act.
+
+    One for other data stands back behind the others, and its `withdraw` is empty: all versions of an act are taken back
+    together, so a stranger's version would offer to take away the person's own.
     """
 
     sentences: tuple[Sentence, ...]
@@ -106,7 +108,7 @@ class Views:
             receipt=words.receipt(receipts[0]) if alone else None,
             label=label,
             confirm=self._link(button, "confirm", planned_at),
-            withdraw=self._link(button, "withdraw", planned_at),
+            withdraw="" if button.other_data else self._link(button, "withdraw", planned_at),
             other_data=button.other_data,
         )
 
