@@ -36,7 +36,7 @@ def links(letter: Letter, purpose: str = "confirm") -> list[str]:
 
 def acts(mail: Mailing, link: str) -> set[tuple[str, int, int, bytes]]:
     """What a link confirms, read as petitions and letters read it."""
-    text = link.rpartition("/")[2]
+    text = link.rpartition("/")[2].partition("?")[0]
     token = tokens.read(text, mail.stage.catalog.keys[tokens.campaign_of(text)].token)
     return {(act.topic, act.partition, act.offset, act.digest) for act in token.acts}
 
@@ -227,6 +227,7 @@ async def test_a_mail_speaks_the_language_of_the_person(mail: Mailing) -> None:
     assert "Ana, il reste une étape." in letter.text
     assert "Libérez Khaled Drareni" in letter.text
     assert '<html lang="fr" dir="ltr">' in letter.part("html")
+    assert all(link.endswith("?lang=fr") for link in links(letter) + links(letter, "withdraw"))
 
 
 async def test_in_safety_mode_the_subject_names_nobody(mail: Mailing) -> None:

@@ -326,6 +326,13 @@ def test_a_strangers_version_offers_nobody_to_take_away_the_persons_own_act(comp
     assert withdrawn_by(compose(composer, covered(2, key=another), stranger)) == {another}
 
 
+def test_links_open_pages_in_the_language_of_the_mail(composer: Composer) -> None:
+    mail = compose(composer, covered(1)._replace(locale="fr"), covered(2, kind="letter")._replace(locale="fr"))
+    found = re.findall(r"http\S+", plain(mail))
+    assert len(found) == 6
+    assert all(link.endswith("?lang=fr") for link in found)
+
+
 def test_what_cannot_be_opened_or_addressed_is_refused_for_good(composer: Composer) -> None:
     for bad in (covered(1)._replace(sealed=bytes(60)), covered(1, email="ana"), covered(1, email="a b@x.org")):
         with pytest.raises(PermanentError):

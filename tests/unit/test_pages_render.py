@@ -271,6 +271,17 @@ def test_a_case_that_takes_no_letters_tells_no_address(template: str) -> None:
     assert "/letters/print/" not in text
 
 
+@pytest.mark.parametrize("template", ["confirm.html", "withdraw.html"])
+def test_the_button_of_a_link_answers_in_the_language_that_the_link_chose(template: str) -> None:
+    def action(language: Language) -> str | None:
+        view = token_view(samples(), [(CASE, "signature")], action="/T", now=NOW, language=language.code)
+        forms = Reading(rendered(template, language, view=view)).all("form")
+        return next(form["action"] for form in forms if form.get("method") == "post")
+
+    assert action(Language("fr", chosen=True)) == "/T?lang=fr"
+    assert action(Language("fr")) == "/T"
+
+
 def sheet(page: str = "en", **typed: str) -> str:
     """The sheet with what was typed, its blanks as one."""
     report = f"https://write.example/letters/posted/{CASE}"

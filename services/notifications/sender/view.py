@@ -107,12 +107,12 @@ class Views:
             sentences=sentences,
             receipt=words.receipt(receipts[0]) if alone else None,
             label=label,
-            confirm=self._link(button, "confirm", planned_at),
-            withdraw="" if button.other_data else self._link(button, "withdraw", planned_at),
+            confirm=self._link(button, "confirm", words.code, planned_at),
+            withdraw="" if button.other_data else self._link(button, "withdraw", words.code, planned_at),
             other_data=button.other_data,
         )
 
-    def _link(self, button: Button, purpose: TokenPurpose, planned_at: datetime) -> str:
+    def _link(self, button: Button, purpose: TokenPurpose, language: str, planned_at: datetime) -> str:
         acts = tuple(
             TokenAct(
                 topic=act.place.topic,
@@ -129,7 +129,7 @@ class Views:
         about = ActToken(purpose=purpose, campaign=button.campaign, issued_at=issued_at, acts=acts)
         token = sign(about, self._token_key(button.campaign))
         place = self._settings.petitions_url if button.signatures else f"{self._settings.letters_url}/letters"
-        return f"{place}/{purpose}/{token}"
+        return f"{place}/{purpose}/{token}?lang={language}"
 
     def _receipt(self, act: Act) -> str:
         return short_receipt(self._token_key(act.campaign), *act.place)
