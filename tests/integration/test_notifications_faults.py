@@ -15,7 +15,7 @@ from deploy.local.endpoints import Endpoints
 from services.notifications.domain.refusals import GIVE_UP_AFTER
 from services.notifications.sender.housekeeping import Housekeeping
 from shared import topics
-from shared.metrics import DELIVERIES_OLDEST, DELIVERIES_PENDING, MAILS_PENDING
+from shared.metrics import DELIVERIES_OLDEST, DELIVERIES_PENDING, MAILS, MAILS_PENDING
 from shared.privacy.sealing import Person
 from tests.support.mailing import Mailing, mailing, until
 from tests.support.planted import Planted
@@ -106,6 +106,24 @@ async def test_an_address_that_does_not_exist_gets_no_further_mail(mail: Mailing
         await mail.planned_up()
     assert not mail.office.letters
     assert await mail.states() == {"bounced": 1, "suppressed": 1}
+
+
+@pytest.mark.parametrize("answer", ["550 5.7.1 relaying denied", "554 5.7.1 you again", "550 relay not permitted"])
+async def test_a_relay_that_does_not_know_us_blames_nobody_and_gets_the_mail_later(mail: Mailing, answer: str) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {"example.org": answer}
+    refused = MAILS.labels(outcome="refused")._value
+    before = refused.get()
+    async with mail.running():
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        await mail.planned_up()
+        assert refused.get() == before + 1
+        assert await mail.states() == {"mailed": 1}
+        mail.office.answers = {}
+        mail.clock.advance(MINUTE)
+        await wait_for_state(mail, "sent")
+    assert len(mail.office.letters) == 1
 
 
 async def test_a_slow_domain_holds_up_nobody_else_and_gets_its_mails_later(mail: Mailing) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.notifications.domain.plan import Place
 from services.notifications.domain.recipients import Recipients
-from services.notifications.domain.refusals import LONGEST_RETRY, Failure, Stage, failure, retry_after
+from services.notifications.domain.refusals import LONGEST_RETRY, Failure, Stage, failure, retry_after, status_of
 from services.notifications.domain.slow_domains import LONGEST_HOLD, SlowDomains
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -18,22 +18,49 @@ NAMES = Recipients(bytes(32))
 
 
 @pytest.mark.parametrize(
-    ("stage", "code", "meaning"),
+    ("stage", "answer", "meaning"),
     [
-        (Stage.RECIPIENT, 550, Failure.MAILBOX_GONE),
-        (Stage.RECIPIENT, 553, Failure.MAILBOX_GONE),
-        (Stage.RECIPIENT, 552, Failure.BOUNCED),
-        (Stage.RECIPIENT, 450, Failure.RETRY),
-        (Stage.RECIPIENT, 421, Failure.RETRY),
-        (Stage.MESSAGE, 554, Failure.BOUNCED),
-        (Stage.MESSAGE, 451, Failure.RETRY),
-        (Stage.MESSAGE, 0, Failure.RETRY),
-        (Stage.SESSION, 535, Failure.RETRY),
-        (Stage.SESSION, 550, Failure.RETRY),
+        (Stage.RECIPIENT, "550 no such user", Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, "550 5.0.0 no such user", Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, "550 5.1.1 no such user", Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, "550-5.1.1 no such user\n5.1.1 at all", Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, "550 5.2.1 the mailbox is shut", Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, "553 no such name", Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, "556 5.1.10 takes no mail", Failure.MAILBOX_GONE),
+        (Stage.RECIPIENT, "552 5.2.2 the mailbox is full", Failure.BOUNCED),
+        (Stage.RECIPIENT, "550 5.2.2 the mailbox is full", Failure.BOUNCED),
+        (Stage.RECIPIENT, "553 5.6.7 no such letters", Failure.BOUNCED),
+        (Stage.RECIPIENT, "450 4.2.1 not now", Failure.RETRY),
+        (Stage.RECIPIENT, "421 4.3.2 not now", Failure.RETRY),
+        (Stage.RECIPIENT, "550 5.7.1 relaying denied", Failure.REFUSED),
+        (Stage.RECIPIENT, "554 5.7.1 <ana@example.org>: Relay access denied", Failure.REFUSED),
+        (Stage.RECIPIENT, "550 relay not permitted", Failure.REFUSED),
+        (Stage.RECIPIENT, "553 that domain isn't in my list of allowed rcpthosts (#5.7.1)", Failure.REFUSED),
+        (Stage.RECIPIENT, "550 5.1.8 your domain does not exist", Failure.REFUSED),
+        (Stage.RECIPIENT, "550 5.7.26 unauthenticated mail from you", Failure.REFUSED),
+        (Stage.RECIPIENT, "550 5.4.1 access denied", Failure.REFUSED),
+        (Stage.RECIPIENT, "530 sign in first", Failure.REFUSED),
+        (Stage.MESSAGE, "554 no", Failure.BOUNCED),
+        (Stage.MESSAGE, "554 5.6.0 not well written", Failure.BOUNCED),
+        (Stage.MESSAGE, "550 5.1.1 no such user", Failure.MAILBOX_GONE),
+        (Stage.MESSAGE, "554 5.7.1 looks like spam", Failure.REFUSED),
+        (Stage.MESSAGE, "451 4.3.0 not now", Failure.RETRY),
+        (Stage.MESSAGE, "0 ", Failure.RETRY),
+        (Stage.SESSION, "535 5.7.8 wrong password", Failure.REFUSED),
+        (Stage.SESSION, "550 not from you", Failure.REFUSED),
+        (Stage.SESSION, "421 too many", Failure.RETRY),
     ],
 )
-def test_an_answer_means_later_or_never(stage: Stage, code: int, meaning: Failure) -> None:
-    assert failure(stage, code) is meaning
+def test_an_answer_means_later_or_never_and_speaks_of_the_mailbox_or_of_us(
+    stage: Stage, answer: str, meaning: Failure
+) -> None:
+    code, text = int(answer[:3]), answer[4:]
+    assert failure(stage, code, status_of(text)) is meaning
+
+
+@pytest.mark.parametrize("text", ["", "[5.1.1.2] is blocked", "see 5.7.1", "4.2.1 not now"])
+def test_no_status_is_read_where_none_was_given(text: str) -> None:
+    assert status_of(text) is None
 
 
 @given(st.integers(1, 10_000))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,18 +22,25 @@ TRIES_TO_WRITE: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a mail. `unreachable` says that the relay itself was at fault, so that others would fare alike."""
+    """What became of a mail.
+
+    `unreachable` says that the relay itself was at fault, so that others would fare alike; `refused` that it was told
+    for good that we may not, which waits for somebody to mend it.
+    """
 
     mail: Leased
     what: Ended | Again
     mailbox_gone: bool = False
     unreachable: bool = False
+    refused: bool = False
 
     @property
     def outcome(self) -> str:
         """A word for the metrics."""
         if isinstance(self.what, Ended):
             return self.what.ending
+        if self.refused:
+            return "refused"
         return "deferred" if self.what.uncounted else "retried"
 
 
@@ -87,12 +94,14 @@ class Attempts:
 
     def _refused(self, mail: Leased, domain: str, error: RefusedError) -> Result:
         now = utc(self._clock.now())
-        what = failure(error.stage, error.code)
-        log.warning("mail not taken", stage=error.stage.value, answer=error.code, attempt=mail.attempts)
-        if what is Failure.RETRY:
+        what = failure(error.stage, error.code, error.status)
+        status = "5.{}.{}".format(*error.status) if error.status else None
+        log.warning("mail not taken", stage=error.stage.value, answer=error.code, status=status, attempt=mail.attempts)
+        if what in (Failure.RETRY, Failure.REFUSED):
             if error.stage is not Stage.SESSION and error.code in (0, CLOSING):
                 self._slow.failed(domain, now)
-            return self._later(mail, now, error.code, unreachable=error.stage is Stage.SESSION)
+            later = self._later(mail, now, error.code, unreachable=error.stage is Stage.SESSION)
+            return replace(later, refused=what is Failure.REFUSED)
         return Result(mail, Ended(mail.id, "bounced", error.code), mailbox_gone=what is Failure.MAILBOX_GONE)
 
     def _later(self, mail: Leased, now: datetime, answer: int, *, unreachable: bool = False) -> Result:

@@ -10,7 +10,7 @@ from typing import Final
 from aiosmtplib import SMTP
 from aiosmtplib.errors import SMTPException, SMTPResponseException
 
-from services.notifications.domain.refusals import Stage
+from services.notifications.domain.refusals import NOT_IN_ASCII, Stage, Status, status_of
 from services.notifications.settings import Settings
 
 COMMAND_S: Final = 25.0
@@ -34,15 +34,17 @@ class Outgoing:
 
 
 class RefusedError(Exception):
-    """The relay did not take the mail: how far the conversation had come, and the code, 0 if there was no answer.
+    """The relay did not take the mail: how far the conversation had come, the code, 0 if there was no answer, and the
+    enhanced status that came with a permanent one.
 
-    Its text holds nothing that the relay said: relays repeat addresses.
+    Its text holds nothing else that the relay said: relays repeat addresses.
     """
 
-    def __init__(self, stage: Stage, code: int) -> None:
+    def __init__(self, stage: Stage, code: int, status: Status | None = None) -> None:
         super().__init__(f"{stage.value} {code}")
         self.stage = stage
         self.code = code
+        self.status = status
 
 
 class Relay:
@@ -70,7 +72,7 @@ class Relay:
                 await client.data(mail.content)
         except SMTPResponseException as error:
             await self._recover(error.code)
-            raise RefusedError(stage, error.code) from None
+            raise RefusedError(stage, error.code, status_of(error.message)) from None
         except (SMTPException, OSError, TimeoutError):
             self._drop()
             raise RefusedError(stage, 0) from None
@@ -111,17 +113,17 @@ class Relay:
             await client.ehlo()
         if mail.utf8:
             if not client.supports_extension("smtputf8"):
-                raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED)
+                raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED, NOT_IN_ASCII)
             options = (b"SMTPUTF8", b"BODY=8BITMIME")
         sender = self._settings.mail_from.encode("ascii")
         answer = await client.execute_command(b"MAIL", b"FROM:<" + sender + b">", *options)
         if answer.code != ACCEPTED:
-            raise SMTPResponseException(answer.code, "")
+            raise SMTPResponseException(answer.code, answer.message)
 
     async def _say_recipient(self, client: SMTP, mail: Outgoing) -> None:
         answer = await client.execute_command(b"RCPT", b"TO:<" + mail.recipient.encode() + b">")
         if answer.code not in (ACCEPTED, FORWARDED):
-            raise SMTPResponseException(answer.code, "")
+            raise SMTPResponseException(answer.code, answer.message)
 
     async def _recover(self, code: int) -> None:
         """Make the connection fit for the next mail, or drop it where the relay closes it or was never reached."""
