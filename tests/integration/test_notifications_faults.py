@@ -265,6 +265,21 @@ async def test_what_people_typed_goes_after_eight_days_and_the_rest_after_forty(
         assert await mail.pool.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608  names above
 
 
+async def test_who_never_got_a_mail_is_not_kept(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    async with mail.running(mail.loop().run):
+        signed = await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.stage.withdraw(campaign, signed)
+        await mail.consumed()
+    await Housekeeping(mail.pool, mail.clock).turn()
+    assert await mail.pool.fetchval("SELECT count(*) FROM recipients") == 1
+    async with mail.running(*mail.senders()):
+        await mail.planned_up()
+    await Housekeeping(mail.pool, mail.clock).turn()
+    assert await mail.pool.fetchval("SELECT count(*) FROM recipients") == 0
+    assert not mail.office.letters
+
+
 async def test_what_waits_is_measured(mail: Mailing) -> None:
     campaign = await mail.stage.campaign("w4r")
     async with mail.running(mail.loop().run):

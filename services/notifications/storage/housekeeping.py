@@ -30,7 +30,8 @@ _DELETE = tuple(
         ("deliveries", "accepted_at < $1::timestamptz AND state <> 'pending'"),
         ("mails", "ended_at < $1::timestamptz"),
         ("mailed_campaigns", "mailed_at < $1::timestamptz"),
-        ("recipients", "due_at IS NULL AND (mailed_at[cardinality(mailed_at)] < $1::timestamptz)"),
+        # One who never got a mail has no history to keep: it goes with the next tidying.
+        ("recipients", "due_at IS NULL AND coalesce(mailed_at[cardinality(mailed_at)] < $1::timestamptz, true)"),
     )
 )
 
