@@ -159,7 +159,7 @@ def _marathon(at: Endpoints, *, yes: bool, reason: str) -> None:
 
 def _notifications(at: Endpoints, *, yes: bool, reason: str) -> None:
     found = _run(suppressed.examine(at))
-    print(f"{len(found)} recipients took no more mail, or their mailbox was gone, since the backup")
+    print(f"{len(found)} recipients wanted no more mail, or addresses had no mailbox any more, since the backup")
     if not found:
         return
     if not yes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
@@ -10,7 +11,6 @@ import msgspec
 
 from deploy.local.endpoints import Endpoints
 from services.notifications.storage import recipients
-from services.notifications.storage.recipients import Reason
 from shared import topics
 from shared.clock import SystemClock, utc
 from shared.errors import PermanentError
@@ -18,6 +18,7 @@ from shared.events import cloudevents
 from shared.events.notifications import DeliveryBounced
 from shared.kafka.records import Record
 from shared.kafka.scanning import scanning
+from shared.kafka.submissions import keyed_hash
 from shared.recoveries import Recovery, note
 
 CONNECT_S: Final = 10.0
@@ -25,9 +26,26 @@ CONNECT_S: Final = 10.0
 _bounced = msgspec.json.Decoder(DeliveryBounced).decode
 
 
-async def examine(at: Endpoints) -> dict[bytes, Reason]:
-    """The recipients, by keyed hash, whom the topic says to leave alone and the database does not. Changes nothing."""
-    found: dict[bytes, Reason] = {}
+@dataclass(slots=True)
+class Found:
+    """Whom to leave alone, by keyed hashes: `recipients` who want no mail, and by recipient the `addresses` without a
+    mailbox.
+    """
+
+    recipients: set[bytes] = field(default_factory=set)
+    addresses: dict[bytes, set[bytes]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.recipients) + sum(map(len, self.addresses.values()))
+
+    def gone(self) -> dict[bytes, bytes]:
+        """The recipient of each address."""
+        return {address: recipient for recipient, some in self.addresses.items() for address in some}
+
+
+async def examine(at: Endpoints) -> Found:
+    """Whom the topic says to leave alone and the database does not. Changes nothing."""
+    found = Found()
     async with scanning(at["kafka"], topics.DELIVERIES.name) as scan:
         for partition in scan.ranges:
             async with aclosing(scan.batches(partition)) as batches:
@@ -36,36 +54,38 @@ async def examine(at: Endpoints) -> dict[bytes, Reason]:
                         _take(found, record)
     connection = await asyncpg.connect(at["databases"]["notifications"], timeout=CONNECT_S)
     try:
-        known = await recipients.suppressed(connection, list(found))
+        found.recipients -= await recipients.suppressed(connection, list(found.recipients))
+        known = await recipients.gone(connection, list(found.gone()))
     finally:
         await connection.close(timeout=CONNECT_S)
-    return {recipient: reason for recipient, reason in found.items() if recipient not in known}
+    found.addresses = {recipient: some - known for recipient, some in found.addresses.items()}
+    return found
 
 
-def _take(found: dict[bytes, Reason], record: Record) -> None:
+def _take(found: Found, record: Record) -> None:
     try:
         name = cloudevents.event_type(record.headers).name
         recipient, value = record.key or b"", record.value or b""
         if name == "delivery-unsubscribed":
-            found[recipient] = "unsubscribed"
+            found.recipients.add(recipient)
         elif name == "delivery-resubscribed":
-            found.pop(recipient, None)
-        elif name == "delivery-bounced" and _bounced(value).mailbox_gone:
-            found.setdefault(recipient, "mailbox-gone")
+            found.recipients.discard(recipient)
+            found.addresses.pop(recipient, None)
+        elif name == "delivery-bounced" and (address := _bounced(value).address) is not None:
+            found.addresses.setdefault(recipient, set()).add(keyed_hash(address))
     except (PermanentError, msgspec.MsgspecError):
         return
 
 
-async def mend(at: Endpoints, found: dict[bytes, Reason], reason: str) -> None:
-    """Leave the recipients in `found` alone."""
+async def mend(at: Endpoints, found: Found, reason: str) -> None:
+    """Leave those in `found` alone."""
     now = SystemClock().now()
     connection = await asyncpg.connect(at["databases"]["notifications"], timeout=CONNECT_S)
     try:
         async with connection.transaction():
-            for why in set(found.values()):
-                some = [recipient for recipient, each in found.items() if each == why]
-                await recipients.suppress(connection, some, why, utc(now))
-            done = f"{len(found)} recipients are left alone again"
+            await recipients.suppress(connection, list(found.recipients), "unsubscribed", utc(now))
+            await recipients.found_gone(connection, found.gone(), utc(now))
+            done = f"{len(found.recipients)} recipients and {len(found.gone())} addresses are left alone again"
             await note(connection, Recovery("database", "notifications", "restored from a backup", done, reason), now)
     finally:
         await connection.close(timeout=CONNECT_S)

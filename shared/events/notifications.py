@@ -17,7 +17,9 @@ class DeliverySent(msgspec.Struct, frozen=True, kw_only=True):
 class DeliveryBounced(msgspec.Struct, frozen=True, kw_only=True):
     """A mail was refused for good, by the SMTP code `answer`, and is not tried again.
 
-    `mailbox_gone` says that the refusal was of the address itself: no further mail goes to it.
+    `mailbox_gone` says that the refusal was of the address itself: no further mail goes to it. `address` (from 1.1 on)
+    names that address as it was written to, by a keyed hash (base64url): another spelling, though taken for the same
+    mailbox and the same recipient key, still gets mail.
     """
 
     campaign: str
@@ -26,6 +28,7 @@ class DeliveryBounced(msgspec.Struct, frozen=True, kw_only=True):
     acts: int
     answer: int
     mailbox_gone: bool
+    address: str | None = None
 
 
 class DeliveryUnsubscribed(msgspec.Struct, frozen=True, kw_only=True):

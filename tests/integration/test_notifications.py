@@ -160,6 +160,25 @@ async def test_other_data_for_the_same_act_has_a_button_of_its_own(mail: Mailing
     assert "One step is left." in second.text
 
 
+async def test_a_mail_goes_only_to_the_spelling_that_it_is_about(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    spellings = ("ana@gmail.com", "a.na@gmail.com")
+    async with mail.running():
+        signed = [
+            await mail.stage.sign(
+                campaign, Person(given_name="Ana", family_name="D", email=email), petition=f"petition-{number}"
+            )
+            for number, email in enumerate((*spellings, *spellings))
+        ]
+        await mail.read_up()
+        for _ in range(3):
+            mail.clock.advance(11 * MINUTE)
+            await mail.planned_up()
+    for email, theirs in zip(spellings, (signed[::2], signed[1::2]), strict=True):
+        covered = [acts(mail, link) for letter in mail.office.to(email) for link in links(letter)]
+        assert set().union(*covered) == places(*theirs)
+
+
 async def test_what_was_confirmed_or_withdrawn_before_the_mail_is_not_in_it(mail: Mailing) -> None:
     campaign = await mail.stage.campaign("w4r")
     async with mail.running():

@@ -126,6 +126,27 @@ async def test_a_relay_that_does_not_know_us_blames_nobody_and_gets_the_mail_lat
     assert len(mail.office.letters) == 1
 
 
+@pytest.mark.parametrize("alike", ["\uff41na@example.org", "ANA@example.org"])
+async def test_a_look_alike_that_bounces_takes_no_mail_from_the_person(mail: Mailing, alike: str) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    mail.office.answers = {alike: "550 5.1.1 no such user"}
+    async with mail.running():
+        await mail.stage.sign(campaign, person(alike))
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        await wait_for_state(mail, "bounced")
+        mail.clock.advance(11 * MINUTE)
+        await mail.planned_up()
+        await wait_for_state(mail, "sent")
+        await mail.stage.sign(campaign, person(alike), petition="another")
+        await mail.read_up()
+        mail.clock.advance(11 * MINUTE)
+        await mail.planned_up()
+    assert [letter.to for letter in mail.office.letters] == ["ana@example.org"]
+    assert mail.office.refused.total() == 1
+    assert await mail.states() == {"bounced": 1, "mailed": 1, "suppressed": 1}
+
+
 async def test_a_slow_domain_holds_up_nobody_else_and_gets_its_mails_later(mail: Mailing) -> None:
     campaign = await mail.stage.campaign("w4r")
     mail.office.answers = {"slow.example": "421 4.3.2 come back later"}

@@ -13,6 +13,7 @@ from deploy.local.endpoints import Endpoints
 from deploy.recovery import suppressed
 from services.notifications.sender.signing import Signer
 from shared import topics
+from shared.kafka.submissions import keyed_hash
 from shared.privacy.sealing import Person
 from tests.support.dkim_keys import verified, write_key
 from tests.support.intakes import records
@@ -71,6 +72,7 @@ async def test_a_bounce_is_told_once_with_its_answer(mail: Mailing, platform: En
         await mail.planned_up()
     assert name == "delivery-bounced"
     assert event.pop("bounced_at")
+    assert keyed_hash(event.pop("address")) == mail.names.address(ANA)
     assert event == {"campaign": campaign, "template": "confirmation", "acts": 1, "answer": 550, "mailbox_gone": True}
     assert len(await told(mail, platform, 1)) == 1
 
@@ -82,6 +84,7 @@ async def test_a_refused_message_is_a_bounce_of_a_mailbox_that_is_there(mail: Ma
         await sign(mail, campaign)
         [(name, event)] = await told(mail, platform, 1)
     assert (name, event["answer"], event["mailbox_gone"]) == ("delivery-bounced", 552, False)
+    assert event["address"] is None
     assert await suppressions(mail) == {}
 
 
@@ -98,11 +101,16 @@ async def test_who_unsubscribes_and_comes_back_is_told_once_each(mail: Mailing, 
 
 async def test_a_restored_database_is_told_again_who_wants_no_mail(mail: Mailing, platform: Endpoints) -> None:
     ana, bo = mail.names.key(ANA), mail.names.key("bo@example.org")
+    gone, gone_key = mail.names.address("gone@example.org"), mail.names.key("gone@example.org")
     async with mail.running(), website(mail) as web:
         for recipient in (ana, bo):
             await web.post(f"/v1/unsubscribe/{mail.names.token(recipient)}")
         await web.post(f"/preferences/{mail.names.token(bo)}", data={"mail": "some"})
         await told(mail, platform, 1)
+        campaign = await mail.stage.campaign("w4r")
+        mail.office.answers = {"gone@example.org": "550 5.1.1 nobody here"}
+        await mail.stage.sign(campaign, Person(given_name="G", family_name="H", email="gone@example.org"))
+        await mail.read_up()
 
         async def sent() -> bool:
             return bool(await mail.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
@@ -110,13 +118,18 @@ async def test_a_restored_database_is_told_again_who_wants_no_mail(mail: Mailing
         await until(sent)
     # As a backup from before has it.
     await mail.pool.execute("DELETE FROM suppressions")
+    await mail.pool.execute("DELETE FROM gone_addresses")
     at: Endpoints = {**platform, "databases": {**platform["databases"], "notifications": mail.settings.database_url}}
     found = await suppressed.examine(at)
     assert await suppressions(mail) == {}
-    assert (found.get(ana), found.get(bo)) == ("unsubscribed", None)
+    assert (ana in found.recipients, bo in found.recipients) == (True, False)
+    assert found.gone()[gone] == gone_key
     await suppressed.mend(at, found, "the disk died")
     assert (await suppressions(mail))[ana] == "unsubscribed"
-    assert ana not in await suppressed.examine(at)
+    assert await mail.pool.fetchval("SELECT recipient FROM gone_addresses WHERE address = $1", gone) == gone_key
+    again = await suppressed.examine(at)
+    assert ana not in again.recipients
+    assert gone not in again.gone()
     assert await mail.pool.fetchval("SELECT reason FROM recoveries") == "the disk died"
 
 

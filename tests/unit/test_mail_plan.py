@@ -144,6 +144,24 @@ def test_a_flood_of_other_data_does_not_push_out_the_acts_of_the_person() -> Non
     assert decided.look_again is not None
 
 
+def test_a_mail_covers_only_what_came_with_one_spelling_and_the_others_get_theirs_next() -> None:
+    address = Address()
+    for offset, spelling in enumerate((b"alike", b"plain", b"alike", b"plain")):
+        address.act(replace(pending(offset, offset), address=spelling))
+    for minutes in (5, 15):
+        address.plan(at(minutes))
+    assert address.offsets() == [[0, 2], [1, 3]]
+
+
+def test_the_last_mail_of_a_day_repeats_nothing_that_came_with_another_spelling() -> None:
+    address = Address()
+    for offset, spelling in enumerate((b"alike", b"plain", b"plain")):
+        address.act(replace(pending(offset, 30 * offset), address=spelling))
+        address.plan(at(30 * offset))
+    address.plan(at(90))
+    assert address.offsets() == [[0], [1], [2, 1]]
+
+
 def test_a_mail_covers_no_more_than_one_link_can_carry() -> None:
     decided = plan([pending(offset) for offset in range(500)], History(), at(0))
     assert len(decided.cover) == ACTS_IN_A_MAIL

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.notifications.domain.plan import Place
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipients import Recipients, written_address
 from services.notifications.domain.refusals import LONGEST_RETRY, Failure, Stage, failure, retry_after, status_of
 from services.notifications.domain.slow_domains import LONGEST_HOLD, SlowDomains
 
@@ -92,6 +92,13 @@ def test_spellings_of_one_mailbox_are_one_recipient() -> None:
     assert NAMES.key("ana@exämple.org") == NAMES.key("ANA@xn--exmple-cua.org")
     assert NAMES.key("ana@example.org") != NAMES.key("bob@example.org")
     assert Recipients(b"1" * 32).key("ana@example.org") != NAMES.key("ana@example.org")
+
+
+def test_spellings_of_one_mailbox_are_different_addresses_to_write_to() -> None:
+    spellings = ("ana@gmail.com", "A.na+x@gmail.com", "\uff41na@gmail.com", "ana@googlemail.com")
+    assert len({NAMES.key(spelling) for spelling in spellings}) == 1
+    assert len({NAMES.address(written_address(spelling)) for spelling in spellings}) == 4
+    assert written_address(" Ana@EXÄMPLE.org") == "Ana@xn--exmple-cua.org"
 
 
 @given(st.binary(min_size=16, max_size=16))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -13,10 +14,13 @@ from services.notifications.domain.submissions import Decision, Made, Submitted,
 START = datetime(2026, 12, 1, tzinfo=UTC)
 ACT, OTHER_ACT = b"act", b"other act"
 ANA, BOB = b"ana", b"bob"
+PLAIN, ALIKE = b"ana@example.org", b"a look-alike"
 
 
-def submitted(offset: int, hours: float = 0, *, key: bytes = ACT, digest: bytes = ANA) -> Submitted:
-    return Submitted(key, digest, offset, START + timedelta(hours=hours))
+def submitted(
+    offset: int, hours: float = 0, *, key: bytes = ACT, digest: bytes = ANA, address: bytes = PLAIN
+) -> Submitted:
+    return Submitted(key, digest, address, offset, START + timedelta(hours=hours))
 
 
 def offsets(decisions: list[Decision]) -> list[int]:
@@ -52,37 +56,52 @@ def test_other_data_for_the_same_act_makes_a_delivery_that_says_so() -> None:
     assert [decision.other_data for decision in decisions] == [False, True]
 
 
+def test_a_look_alike_of_the_address_takes_nobodys_delivery_away() -> None:
+    decisions = decide([], [submitted(0, address=ALIKE), submitted(1), submitted(2, address=ALIKE), submitted(3)])
+    assert offsets(decisions) == [0, 1]
+    assert [decision.other_data for decision in decisions] == [False, True]
+
+
+def test_a_delivery_from_before_addresses_were_kept_is_of_any() -> None:
+    assert decide([Made(ACT, ANA, None, 0, START)], [submitted(1)]) == []
+
+
 def test_after_a_withdrawal_other_data_is_the_first_data() -> None:
     decisions = decide([], [submitted(0), Withdrawn(ACT, 1), submitted(2, digest=BOB)])
     assert [decision.other_data for decision in decisions] == [False, False]
 
 
 def test_a_replay_knows_what_stood_before_the_submission_not_what_came_after() -> None:
-    made = [Made(ACT, ANA, 10, START, withdrawn_offset=12), Made(ACT, ANA, 13, START + timedelta(hours=1))]
+    made = [
+        Made(ACT, ANA, PLAIN, 10, START, withdrawn_offset=12),
+        Made(ACT, ANA, PLAIN, 13, START + timedelta(hours=1)),
+    ]
     replayed: list[Submitted | Withdrawn] = [submitted(10), submitted(11), Withdrawn(ACT, 12), submitted(13, 1)]
     assert offsets(decide(made, replayed)) == [10, 13]
 
 
-events = st.lists(
+Drawn = tuple[str, bytes, bytes, bytes, int]
+events: st.SearchStrategy[list[Drawn]] = st.lists(
     st.tuples(
         st.sampled_from(["submitted", "submitted", "submitted", "withdrawn"]),
         st.sampled_from([ACT, OTHER_ACT]),
         st.sampled_from([ANA, BOB]),
+        st.sampled_from([PLAIN, PLAIN, ALIKE]),
         st.integers(0, 20),
     ),
     max_size=30,
 )
 
 
-def in_order(drawn: list[tuple[str, bytes, bytes, int]]) -> list[Submitted | Withdrawn]:
+def in_order(drawn: list[Drawn]) -> list[Submitted | Withdrawn]:
     hours = 0
     result: list[Submitted | Withdrawn] = []
-    for offset, (what, key, digest, later) in enumerate(drawn):
+    for offset, (what, key, digest, address, later) in enumerate(drawn):
         hours += later
         if what == "withdrawn":
             result.append(Withdrawn(key, offset))
         else:
-            result.append(submitted(offset, hours, key=key, digest=digest))
+            result.append(submitted(offset, hours, key=key, digest=digest, address=address))
     return result
 
 
@@ -93,9 +112,8 @@ class Table:
         self.rows: dict[int, Made] = {}
 
     def take(self, batch: list[Submitted | Withdrawn]) -> None:
-        copies = [Made(m.key, m.digest, m.offset, m.accepted_at, m.withdrawn_offset) for m in self.rows.values()]
-        for one, _ in decide(copies, batch):
-            self.rows.setdefault(one.offset, Made(one.key, one.digest, one.offset, one.accepted_at))
+        for one, _ in decide(map(replace, self.rows.values()), batch):
+            self.rows.setdefault(one.offset, Made(one.key, one.digest, one.address, one.offset, one.accepted_at))
         for event in batch:
             if isinstance(event, Withdrawn):
                 for row in self.rows.values():
@@ -105,7 +123,7 @@ class Table:
 
 @given(events, st.lists(st.integers(0, 30)), st.integers(0, 30))
 def test_any_split_and_any_replay_make_the_deliveries_of_one_pass(
-    drawn: list[tuple[str, bytes, bytes, int]], cuts: list[int], replay_from: int
+    drawn: list[Drawn], cuts: list[int], replay_from: int
 ) -> None:
     stream = in_order(drawn)
     once = Table()
@@ -122,7 +140,7 @@ def test_any_split_and_any_replay_make_the_deliveries_of_one_pass(
 
 @given(events)
 def test_every_submission_has_a_standing_delivery_of_its_content_in_the_day_before(
-    drawn: list[tuple[str, bytes, bytes, int]],
+    drawn: list[Drawn],
 ) -> None:
     stream = in_order(drawn)
     table = Table()
@@ -132,7 +150,7 @@ def test_every_submission_has_a_standing_delivery_of_its_content_in_the_day_befo
             covering = [
                 row
                 for row in table.rows.values()
-                if (row.key, row.digest) == (event.key, event.digest)
+                if (row.key, row.digest, row.address) == (event.key, event.digest, event.address)
                 and event.accepted_at - timedelta(hours=24) <= row.accepted_at <= event.accepted_at
                 and (row.offset == event.offset or row.stood_at(event.offset))
             ]

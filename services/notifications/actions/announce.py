@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from typing import Final
 
@@ -27,7 +28,7 @@ class Announcements:
 
     def __init__(self) -> None:
         self._sent = Envelope("delivery-sent", source=_SOURCE)
-        self._bounced = Envelope("delivery-bounced", source=_SOURCE)
+        self._bounced = Envelope("delivery-bounced", source=_SOURCE, version="1.1")
         self._unsubscribed = Envelope("delivery-unsubscribed", source=_SOURCE)
         self._resubscribed = Envelope("delivery-resubscribed", source=_SOURCE)
 
@@ -40,9 +41,9 @@ class Announcements:
         ]
 
     def bounced(
-        self, recipient: bytes, campaigns: Iterable[str], now: float, *, answer: int, mailbox_gone: bool
+        self, recipient: bytes, campaigns: Iterable[str], now: float, *, answer: int, gone: bytes | None
     ) -> list[OutboxRecord]:
-        """`delivery-bounced` likewise; `answer` is the SMTP code."""
+        """`delivery-bounced` likewise; `answer` is the SMTP code, `gone` the key of an address without a mailbox."""
         at = rfc3339(now)
         return [
             _record(
@@ -54,7 +55,8 @@ class Announcements:
                     bounced_at=at,
                     acts=acts,
                     answer=answer,
-                    mailbox_gone=mailbox_gone,
+                    mailbox_gone=gone is not None,
+                    address=urlsafe_b64encode(gone).rstrip(b"=").decode("ascii") if gone is not None else None,
                 ),
                 at,
             )

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipients import Recipients, written_address
 from services.notifications.domain.submissions import Submitted, Withdrawn
 from services.notifications.storage.deliveries import NewDelivery
 from shared.catalog import Catalog
@@ -103,11 +103,13 @@ class Reader:
             return
         accepted_at = utc(place.accepted_ms / 1000)
         digest = keyed_hash(submission.digest)
+        recipient, address = self._addressed(keys, place, submission)
         read.candidates[place.key, place.offset] = NewDelivery(
             topic=place.topic,
             partition=place.partition,
             offset=place.offset,
-            recipient=self._recipient(keys, place, submission),
+            recipient=recipient,
+            address=address,
             campaign=submission.campaign,
             case=submission.case,
             subject=submission.subject,
@@ -120,13 +122,14 @@ class Reader:
             sealed=submission.sealed,
             seal_key=submission.seal_key,
         )
-        read.events.append(Submitted(place.key, digest, place.offset, accepted_at))
+        read.events.append(Submitted(place.key, digest, address, place.offset, accepted_at))
 
-    def _recipient(self, keys: CampaignKeys, place: Place, submission: Submission) -> bytes:
+    def _addressed(self, keys: CampaignKeys, place: Place, submission: Submission) -> tuple[bytes, bytes]:
+        """The keys of the mailbox, and of the address as it was typed."""
         sealer = keys.seal[submission.seal_key]
         try:
             person = sealer.open(submission.sealed, topic=place.topic, subject=submission.subject, key=place.key)
-            return self._recipients.key(person.email)
+            return self._recipients.key(person.email), self._recipients.address(written_address(person.email))
         except (ValueError, msgspec.MsgspecError):
             raise PermanentError("cannot-be-opened") from None
 

@@ -1,8 +1,9 @@
 """When a mail goes to an address, and what it covers.
 
 A person's first confirmation in a campaign goes at once. What they do in the ten minutes after a mail goes together in
-the next. An address gets at most three mails in any 24 hours. The last of them waits for ten quiet minutes, an hour at
-most, and also repeats what was mailed before and is still unconfirmed.
+the next. A mail goes to one spelling of an address and covers only what came with that; all spellings of a mailbox
+together get at most three mails in any 24 hours. The last of them waits for ten quiet minutes, an hour at most, and
+also repeats what was mailed before and is still unconfirmed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Pending:
     """A delivery that is neither confirmed nor withdrawn.
 
     `mailed` is whether a mail has covered it already. `closes` is the moment from which its campaign takes no more
-    confirmations.
+    confirmations. `address` names the spelling that it came with.
     """
 
     place: Place
@@ -43,6 +44,7 @@ class Pending:
     closes: datetime
     other_data: bool = False
     mailed: bool = False
+    address: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,17 @@ def _is_last(history: History, now: datetime) -> bool:
 
 
 def _cover(candidates: Sequence[Pending]) -> tuple[Pending, ...]:
-    """The new before the repeated, acts before other data for them, the older before the newer, as far as they fit."""
+    """The new before the repeated, acts before other data for them, the older before the newer, as far as they fit and
+    came with the same spelling as the first.
+    """
     ordered = sorted(candidates, key=lambda one: (one.mailed, one.other_data, one.accepted_at, one.place))
     cover: list[Pending] = []
     others = 0
     for one in ordered:
         if len(cover) == ACTS_IN_A_MAIL:
             break
+        if one.address != ordered[0].address:
+            continue
         if one.other_data:
             if others == OTHER_DATA_IN_A_MAIL:
                 continue

@@ -1,5 +1,5 @@
-"""What stands for an address: a keyed hash. The names of mails, and the tokens by which a person leaves, follow from
-the same key.
+"""What stands for an address: a keyed hash, one of the mailbox and one of the address as it is written to. The names of
+mails, and the tokens by which a person leaves, follow from the same key.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from services.notifications.domain.plan import Place
-from shared.privacy.addresses import canonical_address
+from shared.privacy.addresses import canonical_address, canonical_domain
 
 ADDRESS_RULES: Final = "2026-11"
 """The mailbox rules by which two spellings are one recipient, in every campaign. Changing them parts a person's
@@ -29,6 +29,7 @@ class Recipients:
 
     def __init__(self, secret: bytes) -> None:
         self._address_key = _derived(secret, b"recipients")
+        self._written_key = _derived(secret, b"addresses")
         self._token_key = _derived(secret, b"preference tokens")
         self._mail_key = _derived(secret, b"message ids")
 
@@ -40,6 +41,13 @@ class Recipients:
         """
         canonical = canonical_address(address, ADDRESS_RULES)
         return hmac.digest(self._address_key, canonical.encode(), "sha256")[:KEY_BYTES]
+
+    def address(self, written: str) -> bytes:
+        """The key of an address as it is `written` to a relay (16 bytes), another for every spelling.
+
+        What a server says of one spelling is not known of another that we only take for the same mailbox.
+        """
+        return hmac.digest(self._written_key, written.encode(), "sha256")[:KEY_BYTES]
 
     def mail_id(self, template: str, first: Place) -> bytes:
         """The name of the mail that is the first to cover the submission at `first` (16 bytes): the same at every
@@ -68,6 +76,16 @@ class Recipients:
 
     def _tag(self, recipient: bytes) -> bytes:
         return hmac.digest(self._token_key, recipient, "sha256")[:TAG_BYTES]
+
+
+def written_address(address: str) -> str:
+    """`address` as a relay gets it: as it was typed, with its domain in A-labels.
+
+    Raises:
+        ValueError: its domain is not one.
+    """
+    local, _, domain = address.strip().rpartition("@")
+    return f"{local}@{canonical_domain(domain)}"
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

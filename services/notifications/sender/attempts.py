@@ -24,13 +24,14 @@ TRIES_TO_WRITE: Final = 5
 class Result:
     """What became of a mail.
 
+    `gone` is the key of the address that it was written to, where that has no mailbox.
     `unreachable` says that the relay itself was at fault, so that others would fare alike; `refused` that it was told
     for good that we may not, which waits for somebody to mend it.
     """
 
     mail: Leased
     what: Ended | Again
-    mailbox_gone: bool = False
+    gone: bytes | None = None
     unreachable: bool = False
     refused: bool = False
 
@@ -88,21 +89,22 @@ class Attempts:
         try:
             await relay.send(outgoing)
         except RefusedError as error:
-            return self._refused(mail, domain, error)
+            return self._refused(mail, outgoing, error)
         self._slow.succeeded(domain)
         return Result(mail, Ended(mail.id, "sent", 250))
 
-    def _refused(self, mail: Leased, domain: str, error: RefusedError) -> Result:
+    def _refused(self, mail: Leased, outgoing: Outgoing, error: RefusedError) -> Result:
         now = utc(self._clock.now())
         what = failure(error.stage, error.code, error.status)
         status = "5.{}.{}".format(*error.status) if error.status else None
         log.warning("mail not taken", stage=error.stage.value, answer=error.code, status=status, attempt=mail.attempts)
         if what in (Failure.RETRY, Failure.REFUSED):
             if error.stage is not Stage.SESSION and error.code in (0, CLOSING):
-                self._slow.failed(domain, now)
+                self._slow.failed(outgoing.recipient.rpartition("@")[2], now)
             later = self._later(mail, now, error.code, unreachable=error.stage is Stage.SESSION)
             return replace(later, refused=what is Failure.REFUSED)
-        return Result(mail, Ended(mail.id, "bounced", error.code), mailbox_gone=what is Failure.MAILBOX_GONE)
+        gone = outgoing.address if what is Failure.MAILBOX_GONE else None
+        return Result(mail, Ended(mail.id, "bounced", error.code), gone=gone)
 
     def _later(self, mail: Leased, now: datetime, answer: int, *, unreachable: bool = False) -> Result:
         again = Again(mail.id, now + retry_after(mail.attempts), uncounted=False, answer=answer)

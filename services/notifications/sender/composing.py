@@ -7,7 +7,7 @@ from email.utils import format_datetime
 from typing import Final
 
 from services.notifications.domain.buttons import Act
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipients import Recipients, written_address
 from services.notifications.sender.mime import mailbox, message, words
 from services.notifications.sender.relay import Outgoing
 from services.notifications.sender.signing import Signer
@@ -18,7 +18,6 @@ from services.notifications.settings import Settings
 from services.notifications.storage.mails import Covered, Leased
 from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
-from shared.privacy.addresses import canonical_domain
 from shared.web.languages import direction
 
 _NOT_IN_A_COMMAND: Final = re.compile(r'[\s<>"\\,;]')
@@ -58,7 +57,7 @@ class Composer:
         content = message(headers, text=text, html=html, boundary=f"={mail.id.hex()}=")
         if self._signer is not None:
             content = self._signer.sign(content, mail.planned_at.timestamp())
-        return Outgoing(address, content, utf8)
+        return Outgoing(address, self._recipients.address(address), content, utf8)
 
     def _act(self, covered: Covered) -> Act:
         keys = self._catalog.keys.get(covered.campaign)
@@ -121,10 +120,11 @@ def _signer(settings: Settings) -> Signer | None:
 
 def _deliverable(address: str) -> tuple[str, bool]:
     """`address` with its domain in A-labels, and whether the rest needs SMTPUTF8 (RFC 6531)."""
-    local, _, domain = address.strip().rpartition("@")
-    if not local or not address.isprintable() or _NOT_IN_A_COMMAND.search(address):
-        raise PermanentError("no-address")
     try:
-        return f"{local}@{canonical_domain(domain)}", not local.isascii()
+        written = written_address(address)
     except ValueError:
         raise PermanentError("no-address") from None
+    local = written.rpartition("@")[0]
+    if not local or not written.isprintable() or _NOT_IN_A_COMMAND.search(written):
+        raise PermanentError("no-address")
+    return written, not local.isascii()

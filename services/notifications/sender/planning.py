@@ -66,7 +66,7 @@ class Planner:
             waiting[one.recipient].append(one)
         suppressed = await recipients.suppressed(connection, addresses)
         campaigns = await recipients.mailed_campaigns(connection, addresses)
-        unwanted = [one.place for address in suppressed for one in waiting[address]]
+        unwanted = [one.place for address in addresses for one in waiting[address] if one.gone or address in suppressed]
         expired: list[Place] = []
         new: list[mails.NewMail] = []
         noted: list[tuple[bytes, datetime | None, bool]] = [(address, None, False) for address in suppressed]
@@ -77,7 +77,8 @@ class Planner:
             noted.append((address, decided.look_again, bool(decided.cover)))
             if decided.cover:
                 places = [one.place for one in decided.cover]
-                new.append(mails.NewMail(self._names.mail_id(deliveries.CONFIRMATION, places[0]), address, places))
+                name = self._names.mail_id(deliveries.CONFIRMATION, places[0])
+                new.append(mails.NewMail(name, address, decided.cover[0].address, places))
                 mailed |= {(address, one.campaign) for one in decided.cover}
         await deliveries.leave(connection, unwanted, "suppressed")
         await deliveries.leave(connection, expired, "expired")
@@ -88,8 +89,17 @@ class Planner:
 
     def _pending(self, waiting: Iterable[Waiting]) -> list[Pending]:
         return [
-            Pending(one.place, one.campaign, one.accepted_at, self._closes(one.campaign), one.other_data, one.mailed)
+            Pending(
+                one.place,
+                one.campaign,
+                one.accepted_at,
+                self._closes(one.campaign),
+                other_data=one.other_data,
+                mailed=one.mailed,
+                address=one.address,
+            )
             for one in waiting
+            if not one.gone
         ]
 
     def _closes(self, slug: str) -> datetime:

@@ -26,9 +26,12 @@ NOT_SUPPORTED: Final = 553
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A mail as the relay takes it. `utf8` marks a recipient whose mailbox name is not ASCII (RFC 6531)."""
+    """A mail as the relay takes it. `address` is the key of `recipient`; `utf8` marks a mailbox name that is not ASCII
+    (RFC 6531).
+    """
 
     recipient: str
+    address: bytes
     content: bytes
     utf8: bool
 

@@ -137,8 +137,8 @@ class Sender:
         endings = [result.what for result in results if isinstance(result.what, Ended)]
         ended = await mails.end(connection, endings, utc(now))
         await mails.retry(connection, [result.what for result in results if isinstance(result.what, Again)])
-        gone = [result.mail.recipient for result in results if result.mailbox_gone]
-        await recipients.suppress(connection, gone, "mailbox-gone", utc(now))
+        gone = {result.gone: result.mail.recipient for result in results if result.gone is not None}
+        await recipients.found_gone(connection, gone, utc(now))
         sent = [result.mail for result in results if result.outcome == "sent" and result.mail.id in ended]
         bounced = [result for result in results if result.outcome == "bounced" and result.mail.id in ended]
         await put(connection, [*self._told(sent, now), *self._told_of_bounces(bounced, now)])
@@ -153,7 +153,7 @@ class Sender:
         for result in bounced:
             mail, ended = result.mail, result.what
             yield from self._announcements.bounced(
-                mail.recipient, _campaigns(mail), now, answer=ended.answer, mailbox_gone=result.mailbox_gone
+                mail.recipient, _campaigns(mail), now, answer=ended.answer, gone=result.gone
             )
 
 

@@ -22,6 +22,7 @@ class NewDelivery(NamedTuple):
     partition: int
     offset: int
     recipient: bytes
+    address: bytes
     campaign: str
     case: str
     subject: str
@@ -37,27 +38,32 @@ class NewDelivery(NamedTuple):
 
 # LATERAL with a LIMIT keeps to the index however little the server knows about the table.
 _MADE = """
-WITH act AS (SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::timestamptz[]) AS act (key, digest, since))
+WITH act AS (
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[]) AS act (key, digest, address, since)
+)
 SELECT same.* FROM act CROSS JOIN LATERAL (
-    SELECT key, digest, "offset", accepted_at, withdrawn_offset FROM deliveries
-    WHERE key = act.key AND digest = act.digest AND accepted_at >= act.since LIMIT 100
+    SELECT key, digest, address, "offset", accepted_at, withdrawn_offset FROM deliveries
+    WHERE key = act.key AND digest = act.digest AND (address IS NULL OR address = act.address)
+        AND accepted_at >= act.since
+    LIMIT 100
 ) AS same
 UNION
 SELECT other.* FROM (SELECT DISTINCT key FROM act) AS act CROSS JOIN LATERAL (
-    SELECT DISTINCT ON (digest) key, digest, "offset", accepted_at, withdrawn_offset FROM deliveries
-    WHERE key = act.key AND withdrawn_offset IS NULL ORDER BY digest LIMIT 2
+    SELECT DISTINCT ON (digest, address) key, digest, address, "offset", accepted_at, withdrawn_offset FROM deliveries
+    WHERE key = act.key AND withdrawn_offset IS NULL ORDER BY digest, address LIMIT 2
 ) AS other
 """
 
 
 async def made(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -> list[Made]:
-    """The deliveries that bear on `submitted`: those of the same content in the day before, and two standing ones of
-    any.
+    """The deliveries that bear on `submitted`: those of the same content and address in the day before, and two
+    standing ones of any.
     """
     rows = await connection.fetch(
         _MADE,
         [one.key for one in submitted],
         [one.digest for one in submitted],
+        [one.address for one in submitted],
         [one.accepted_at - REPEATED_WITHIN for one in submitted],
     )
     return [Made(*row) for row in rows]
@@ -65,14 +71,14 @@ async def made(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -
 
 _INSERT = """
 WITH inserted AS (
-    INSERT INTO deliveries (template, topic, partition, "offset", recipient, campaign, "case", subject, kind, key,
-        digest, other_data, accepted_at, locale, sealed, seal_key)
-    SELECT $1, * FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bytea[], $6::text[], $7::text[], $8::text[],
-        $9::text[], $10::bytea[], $11::bytea[], $12::boolean[], $13::timestamptz[], $14::text[], $15::bytea[],
-        $16::integer[])
+    INSERT INTO deliveries (template, topic, partition, "offset", recipient, address, campaign, "case", subject, kind,
+        key, digest, other_data, accepted_at, locale, sealed, seal_key)
+    SELECT $1, * FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
+        $9::text[], $10::text[], $11::bytea[], $12::bytea[], $13::boolean[], $14::timestamptz[], $15::text[],
+        $16::bytea[], $17::integer[])
     ON CONFLICT DO NOTHING RETURNING recipient
 )
-INSERT INTO recipients (recipient, due_at) SELECT DISTINCT recipient, $17::timestamptz FROM inserted ORDER BY recipient
+INSERT INTO recipients (recipient, due_at) SELECT DISTINCT recipient, $18::timestamptz FROM inserted ORDER BY recipient
 ON CONFLICT (recipient) DO UPDATE SET due_at = least(recipients.due_at, excluded.due_at)
 """
 

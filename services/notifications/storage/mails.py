@@ -20,16 +20,18 @@ _LEFT: Final[dict[Ending, str]] = {"bounced": "bounced", "failed": "failed", "dr
 
 
 class NewMail(NamedTuple):
-    """A mail to `recipient` that covers the deliveries at `places`."""
+    """A mail to `recipient`, at the spelling `address`, that covers the deliveries at `places`."""
 
     id: bytes
     recipient: bytes
+    address: bytes | None
     places: Sequence[Place]
 
 
 _INSERT = """
-INSERT INTO mails (id, template, recipient, planned_at, due_at)
-SELECT id, $3, recipient, $4, $4 FROM unnest($1::bytea[], $2::bytea[]) AS mail (id, recipient)
+INSERT INTO mails (id, template, recipient, address, planned_at, due_at)
+SELECT id, $4, recipient, address, $5, $5
+FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS mail (id, recipient, address)
 """
 _COVER = """
 WITH covered AS (
@@ -46,9 +48,8 @@ async def insert(connection: asyncpg.Connection, mails: Sequence[NewMail], now: 
     """Insert `mails`, due at once, and mark what they cover as mailed."""
     if not mails:
         return
-    await connection.execute(
-        _INSERT, [mail.id for mail in mails], [mail.recipient for mail in mails], CONFIRMATION, now
-    )
+    named = [mail[:3] for mail in mails]
+    await connection.execute(_INSERT, *map(list, zip(*named, strict=True)), CONFIRMATION, now)
     covers = [(mail.id, *place) for mail in mails for place in mail.places]
     await connection.execute(_COVER, *map(list, zip(*covers, strict=True)), CONFIRMATION)
 
@@ -88,10 +89,11 @@ WITH due AS (
     SELECT id FROM mails WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
 ), leased AS (
     UPDATE mails SET due_at = $2, attempts = attempts + 1 FROM due WHERE mails.id = due.id
-    RETURNING mails.id, recipient, planned_at, attempts
+    RETURNING mails.id, recipient, address, planned_at, attempts
 )
 SELECT leased.id, leased.recipient, planned_at, attempts,
-    EXISTS (SELECT FROM suppressions WHERE suppressions.recipient = leased.recipient) AS suppressed,
+    EXISTS (SELECT FROM suppressions WHERE suppressions.recipient = leased.recipient)
+        OR EXISTS (SELECT FROM gone_addresses WHERE gone_addresses.address = leased.address) AS suppressed,
     waiting.*
 FROM leased
 LEFT JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = leased.id LIMIT 1000) AS covered ON true

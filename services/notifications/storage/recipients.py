@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
@@ -13,7 +13,7 @@ from services.notifications.domain.plan import Place
 CONSIDERED: Final = 200
 """Deliveries of one address that one plan looks at: more than a mail can cover."""
 
-Reason = Literal["unsubscribed", "mailbox-gone"]
+Reason = Literal["unsubscribed"]
 
 _DUE = """
 SELECT recipient, mailed_at FROM recipients WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -26,19 +26,22 @@ async def lock_due(connection: asyncpg.Connection, now: datetime, limit: int) ->
 
 
 class Waiting(NamedTuple):
-    """A delivery that waits for a confirmation."""
+    """A delivery that waits for a confirmation. `gone` says that nothing can be delivered to its `address`."""
 
     recipient: bytes
     place: Place
+    address: bytes | None
     campaign: str
     accepted_at: datetime
     other_data: bool
     mailed: bool
+    gone: bool
 
 
 _WAITING = """
 SELECT waiting.* FROM unnest($1::bytea[]) AS one (recipient) CROSS JOIN LATERAL (
-    SELECT recipient, topic, partition, "offset", campaign, accepted_at, other_data, state = 'mailed'
+    SELECT recipient, topic, partition, "offset", address, campaign, accepted_at, other_data, state = 'mailed',
+        EXISTS (SELECT FROM gone_addresses WHERE gone_addresses.address = deliveries.address)
     FROM deliveries WHERE recipient = one.recipient AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
     ORDER BY state = 'mailed', other_data, accepted_at LIMIT $2
 ) AS waiting
@@ -70,7 +73,7 @@ _SUPPRESSED = "SELECT recipient FROM suppressions WHERE recipient = ANY($1)"
 
 
 async def suppressed(connection: asyncpg.Connection, recipients: Sequence[bytes]) -> set[bytes]:
-    """Those of `recipients` who get no mail."""
+    """Those of `recipients` who want no mail."""
     return {row[0] for row in await connection.fetch(_SUPPRESSED, recipients)}
 
 
@@ -89,16 +92,40 @@ async def suppress(
     return [row[0] for row in await connection.fetch(_SUPPRESS, sorted(recipients), reason, now)]
 
 
-_ALLOW = "DELETE FROM suppressions WHERE recipient = $1"
+_FOUND_GONE = """
+INSERT INTO gone_addresses (address, recipient, at)
+SELECT address, recipient, $3 FROM unnest($1::bytea[], $2::bytea[]) AS gone (address, recipient) ON CONFLICT DO NOTHING
+"""
+
+
+async def found_gone(connection: asyncpg.Connection, addresses: Mapping[bytes, bytes], now: datetime) -> None:
+    """Send no further mail to `addresses`, given with the recipient that each is taken for."""
+    if addresses:
+        await connection.execute(_FOUND_GONE, *map(list, zip(*sorted(addresses.items()), strict=True)), now)
+
+
+_GONE = "SELECT address FROM gone_addresses WHERE address = ANY($1)"
+
+
+async def gone(connection: asyncpg.Connection, addresses: Sequence[bytes]) -> set[bytes]:
+    """Those of `addresses` to which nothing can be delivered."""
+    return {row[0] for row in await connection.fetch(_GONE, addresses)}
+
+
+_ALLOW = """
+WITH wanted AS (DELETE FROM suppressions WHERE recipient = $1 RETURNING 1),
+    back AS (DELETE FROM gone_addresses WHERE recipient = $1 RETURNING 1)
+SELECT EXISTS (SELECT FROM wanted) OR EXISTS (SELECT FROM back)
+"""
 
 
 async def allow(connection: asyncpg.Connection, recipient: bytes) -> bool:
-    """Send mail to `recipient` again; returns whether they could get none until now."""
-    return bool(await connection.execute(_ALLOW, recipient) == "DELETE 1")
+    """Send mail to `recipient` again, at every spelling; returns whether they could get none at one until now."""
+    return bool(await connection.fetchval(_ALLOW, recipient))
 
 
 class Kept(NamedTuple):
-    """What is kept about an address: how many acts wait, when its last mail was planned, whether it gets no more."""
+    """What is kept about an address: how many acts wait, when its last mail was planned, whether it wants no more."""
 
     waiting: int
     mailed_at: datetime | None

@@ -41,4 +41,4 @@ def forgets_bounces() -> None:
 
     async def forget(*_: object) -> None: ...
 
-    patch(recipients, "suppress", forget)
+    patch(recipients, "found_gone", forget)
