@@ -128,6 +128,26 @@ async def test_a_flood_for_one_address_gets_three_mails_a_day_with_the_first_act
     assert max(len(links(letter)) for letter in mail.office.letters) <= 11
 
 
+async def test_a_flood_of_letters_in_somebodys_name_does_not_hold_up_their_own(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    async with mail.running(mail.loop().run):
+        for number in range(300):
+            text = Person(given_name="Ana", family_name="D", email=ANA.email, text=f"Letter {number}")
+            await mail.stage.write(campaign, text, network="elsewhere")
+        mine = await mail.stage.write(campaign, Person(given_name="Ana", family_name="D", email=ANA.email, text="Mine"))
+        await mail.consumed()
+    async with mail.running(*mail.senders()):
+        await mail.planned_up()
+    [letter] = mail.office.letters
+    [link] = links(letter)
+    assert places(mine) < acts(mail, link)
+    assert await mail.pool.fetchval("SELECT count(*) FROM deliveries WHERE network IS NULL") == 0
+    await mail.stage.confirm(campaign, mine)
+    async with mail.running(mail.loop().run):
+        await mail.consumed()
+    assert await mail.pool.fetchval("SELECT state FROM deliveries WHERE network IS NULL") == "confirmed"
+
+
 async def test_a_repeat_makes_no_mail_and_a_repeat_after_a_withdrawal_makes_one(mail: Mailing) -> None:
     campaign = await mail.stage.campaign("w4r")
     async with mail.running():

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from deploy.local.endpoints import Endpoints
 from services.notifications.domain.refusals import GIVE_UP_AFTER
 from services.notifications.sender.housekeeping import Housekeeping
+from services.notifications.storage.recipients import CONSIDERED
 from shared import topics
 from shared.metrics import DELIVERIES_OLDEST, DELIVERIES_PENDING, MAILS, MAILS_PENDING
 from shared.privacy.sealing import Person
@@ -284,6 +285,22 @@ async def test_what_people_typed_goes_after_eight_days_and_the_rest_after_forty(
     await Housekeeping(mail.pool, mail.clock).turn()
     for table in ("deliveries", "mails", "mail_deliveries", "recipients", "mailed_campaigns"):
         assert await mail.pool.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608  names above
+
+
+@pytest.mark.parametrize(("state", "days"), [("suppressed", 0), ("expired", 50)])
+async def test_however_much_waits_for_one_address_nothing_is_left_behind(mail: Mailing, state: str, days: int) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    async with mail.running(mail.loop().run), website(mail) as web:
+        if state == "suppressed":
+            await web.post(f"/v1/unsubscribe/{mail.names.token(mail.names.key('ana@example.org'))}")
+        for number in range(2 * CONSIDERED + 1):
+            await mail.stage.sign(campaign, person("ana@example.org"), petition=f"petition-{number}")
+        await mail.consumed()
+    mail.clock.advance(days * DAY)
+    async with mail.running(*mail.senders()):
+        await mail.planned_up()
+    assert await mail.states() == {state: 2 * CONSIDERED + 1}
+    assert not mail.office.letters
 
 
 async def test_who_never_got_a_mail_is_not_kept(mail: Mailing) -> None:

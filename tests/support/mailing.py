@@ -202,6 +202,7 @@ class Stage:
         petition: str | None = None,
         locale: str = "en",
         evidence: Evidence = "recorded",
+        network: str = "home",
     ) -> Submission:
         """Publish a signature as petitions does; `petition` names another than the campaign's own."""
         keys = self.catalog.keys[campaign]
@@ -222,12 +223,15 @@ class Stage:
             seal_key=1,
             locale=locale,
             evidence=evidence,
+            network=network,
             confirmed_at=rfc3339(time.time()) if evidence == "confirmed" else None,
             petition_version=1,
         )
         return await self._submit(self.signatures, "signature-submitted", key, digest, event)
 
-    async def write(self, campaign: str, person: Person, *, kind: MessageKind = "letter") -> Submission:
+    async def write(
+        self, campaign: str, person: Person, *, kind: MessageKind = "letter", network: str = "home"
+    ) -> Submission:
         """Publish a message as letters does; its text is the person's."""
         keys = self.catalog.keys[campaign]
         subject = f"{campaign}-case"
@@ -247,6 +251,7 @@ class Stage:
             sealed=keys.sealer.seal(person, topic=self.messages, subject=subject, key=key),
             seal_key=1,
             locale="en",
+            network=network,
             person=_text(dedupe.person_key(keys.dedupe, subject, address)),
             daily_limit=5,
         )

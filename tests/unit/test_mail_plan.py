@@ -162,6 +162,23 @@ def test_the_last_mail_of_a_day_repeats_nothing_that_came_with_another_spelling(
     assert address.offsets() == [[0], [1], [2, 1]]
 
 
+def test_a_flood_from_one_network_does_not_push_out_what_came_from_another() -> None:
+    flood = [replace(pending(offset, offset / 100), turn=offset + 1) for offset in range(500)]
+    mine = pending(1000, 10)
+    decided = plan([*flood, mine], History(), at(10))
+    assert [one.place.offset for one in decided.cover[:3]] == [0, 1000, 1]
+
+
+def test_a_flood_of_spellings_leaves_the_persons_own_the_next_mail() -> None:
+    address = Address()
+    for offset in range(100):
+        address.act(replace(pending(offset, offset / 100), turn=offset + 1, address=b"alike %d" % offset))
+    address.act(replace(pending(1000, 2), address=b"plain"))
+    for minutes in (2, 12):
+        address.plan(at(minutes))
+    assert address.offsets() == [[0], [1000]]
+
+
 def test_a_mail_covers_no_more_than_one_link_can_carry() -> None:
     decided = plan([pending(offset) for offset in range(500)], History(), at(0))
     assert len(decided.cover) == ACTS_IN_A_MAIL

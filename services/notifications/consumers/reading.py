@@ -121,6 +121,7 @@ class Reader:
             locale=submission.locale,
             sealed=submission.sealed,
             seal_key=submission.seal_key,
+            network=submission.network,
         )
         read.events.append(Submitted(place.key, digest, address, place.offset, accepted_at))
 

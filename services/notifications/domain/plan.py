@@ -35,7 +35,8 @@ class Pending:
     """A delivery that is neither confirmed nor withdrawn.
 
     `mailed` is whether a mail has covered it already. `closes` is the moment from which its campaign takes no more
-    confirmations. `address` names the spelling that it came with.
+    confirmations. `address` names the spelling that it came with. `turn` is its number among those from the same
+    network.
     """
 
     place: Place
@@ -45,6 +46,7 @@ class Pending:
     other_data: bool = False
     mailed: bool = False
     address: bytes | None = None
+    turn: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,12 @@ def _is_last(history: History, now: datetime) -> bool:
 
 
 def _cover(candidates: Sequence[Pending]) -> tuple[Pending, ...]:
-    """The new before the repeated, acts before other data for them, the older before the newer, as far as they fit and
-    came with the same spelling as the first.
+    """The new before the repeated, acts before other data for them, one of each network after the other, the older
+    before the newer, as far as they fit and came with the same spelling as the first.
+
+    By the turns of networks, who floods an address from one of them is only one place ahead of the person.
     """
-    ordered = sorted(candidates, key=lambda one: (one.mailed, one.other_data, one.accepted_at, one.place))
+    ordered = sorted(candidates, key=lambda one: (one.mailed, one.other_data, one.turn, one.accepted_at, one.place))
     cover: list[Pending] = []
     others = 0
     for one in ordered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,7 +13,7 @@ from services.notifications.domain.plan import History, Pending, Place, plan
 from services.notifications.domain.recipients import Recipients
 from services.notifications.sender.outages import again_and_again
 from services.notifications.storage import deliveries, mails, recipients
-from services.notifications.storage.recipients import Waiting
+from services.notifications.storage.recipients import CONSIDERED, Waiting
 from shared.catalog import Catalog
 from shared.clock import Clock, parse_rfc3339, utc
 from shared.database import connected
@@ -69,12 +69,14 @@ class Planner:
         unwanted = [one.place for address in addresses for one in waiting[address] if one.gone or address in suppressed]
         expired: list[Place] = []
         new: list[mails.NewMail] = []
-        noted: list[tuple[bytes, datetime | None, bool]] = [(address, None, False) for address in suppressed]
+        noted: list[tuple[bytes, datetime | None, bool]] = [
+            (address, now if len(waiting[address]) == CONSIDERED else None, False) for address in suppressed
+        ]
         mailed: set[tuple[bytes, str]] = set()
         for address in due.keys() - suppressed:
             decided = plan(self._pending(waiting[address]), History(due[address], campaigns[address]), now)
             expired += [one.place for one in decided.expired]
-            noted.append((address, decided.look_again, bool(decided.cover)))
+            noted.append((address, decided.look_again or _rest(waiting[address], now), bool(decided.cover)))
             if decided.cover:
                 places = [one.place for one in decided.cover]
                 name = self._names.mail_id(deliveries.CONFIRMATION, places[0])
@@ -97,6 +99,7 @@ class Planner:
                 other_data=one.other_data,
                 mailed=one.mailed,
                 address=one.address,
+                turn=one.turn,
             )
             for one in waiting
             if not one.gone
@@ -105,3 +108,10 @@ class Planner:
     def _closes(self, slug: str) -> datetime:
         campaign = self._catalog.campaigns.get(slug)
         return utc(parse_rfc3339(campaign.confirmations_close)) if campaign is not None else FAR
+
+
+def _rest(considered: Sequence[Waiting], now: datetime) -> datetime | None:
+    """When to look for what stands behind `considered`, of which nothing waits any more: at once, if there may be
+    more that no mail has covered. What a mail has covered comes last, and waits for nothing.
+    """
+    return now if len(considered) == CONSIDERED and not considered[-1].mailed else None

@@ -16,7 +16,7 @@ CONFIRMATION: Final = "confirmation"
 
 
 class NewDelivery(NamedTuple):
-    """A row to insert; fields as in the table `deliveries`."""
+    """A row to insert; fields as in the table `deliveries`. `network` is kept as long as `sealed`."""
 
     topic: str
     partition: int
@@ -34,6 +34,7 @@ class NewDelivery(NamedTuple):
     locale: str
     sealed: bytes
     seal_key: int
+    network: str
 
 
 # LATERAL with a LIMIT keeps to the index however little the server knows about the table.
@@ -72,13 +73,13 @@ async def made(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -
 _INSERT = """
 WITH inserted AS (
     INSERT INTO deliveries (template, topic, partition, "offset", recipient, address, campaign, "case", subject, kind,
-        key, digest, other_data, accepted_at, locale, sealed, seal_key)
+        key, digest, other_data, accepted_at, locale, sealed, seal_key, network)
     SELECT $1, * FROM unnest($2::text[], $3::integer[], $4::bigint[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
         $9::text[], $10::text[], $11::bytea[], $12::bytea[], $13::boolean[], $14::timestamptz[], $15::text[],
-        $16::bytea[], $17::integer[])
+        $16::bytea[], $17::integer[], $18::text[])
     ON CONFLICT DO NOTHING RETURNING recipient
 )
-INSERT INTO recipients (recipient, due_at) SELECT DISTINCT recipient, $18::timestamptz FROM inserted ORDER BY recipient
+INSERT INTO recipients (recipient, due_at) SELECT DISTINCT recipient, $19::timestamptz FROM inserted ORDER BY recipient
 ON CONFLICT (recipient) DO UPDATE SET due_at = least(recipients.due_at, excluded.due_at)
 """
 
@@ -97,7 +98,7 @@ WITH pressed AS (
         WHERE key = pressed.key AND digest = pressed.digest AND "offset" < pressed."offset" LIMIT 1000
     ) AS one
 )
-UPDATE deliveries SET state = 'confirmed', sealed = NULL FROM pressed
+UPDATE deliveries SET state = 'confirmed', sealed = NULL, network = NULL FROM pressed
 WHERE deliveries.template = pressed.template AND deliveries.topic = pressed.topic
     AND deliveries.partition = pressed.partition AND deliveries."offset" = pressed."offset"
     AND deliveries.state IN ('pending', 'mailed')
@@ -123,7 +124,7 @@ WITH ended AS (
 UPDATE deliveries SET
     withdrawn_offset = least(withdrawn_offset, ended.at),
     state = CASE WHEN state IN ('pending', 'mailed', 'confirmed') THEN 'withdrawn' ELSE state END,
-    sealed = NULL
+    sealed = NULL, network = NULL
 FROM ended
 WHERE deliveries.template = ended.template AND deliveries.topic = ended.topic
     AND deliveries.partition = ended.partition AND deliveries."offset" = ended."offset"
@@ -137,7 +138,7 @@ async def withdraw(connection: asyncpg.Connection, withdrawn: Sequence[tuple[byt
 
 
 _LEAVE = """
-UPDATE deliveries SET state = $5, sealed = NULL
+UPDATE deliveries SET state = $5, sealed = NULL, network = NULL
 FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS one (topic, partition, "offset")
 WHERE deliveries.template = $4 AND deliveries.topic = one.topic AND deliveries.partition = one.partition
     AND deliveries."offset" = one."offset" AND deliveries.state IN ('pending', 'mailed')

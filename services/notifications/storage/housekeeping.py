@@ -17,7 +17,7 @@ CHUNK: Final = 5_000
 
 _FORGET = (
     """
-    UPDATE deliveries SET sealed = NULL WHERE ctid = ANY (ARRAY (
+    UPDATE deliveries SET sealed = NULL, network = NULL WHERE ctid = ANY (ARRAY (
         SELECT ctid FROM deliveries
         WHERE accepted_at < $1::timestamptz AND sealed IS NOT NULL AND state <> 'pending' LIMIT $2
     ))

@@ -154,7 +154,8 @@ WITH ended AS (
 UPDATE deliveries SET
     mails = deliveries.mails - ended.mails,
     state = CASE WHEN deliveries.mails > ended.mails THEN state ELSE ended.ending END,
-    sealed = CASE WHEN deliveries.mails > ended.mails THEN sealed END
+    sealed = CASE WHEN deliveries.mails > ended.mails THEN sealed END,
+    network = CASE WHEN deliveries.mails > ended.mails THEN network END
 FROM ended
 WHERE deliveries.template = $3 AND deliveries.topic = ended.topic AND deliveries.partition = ended.partition
     AND deliveries."offset" = ended."offset" AND deliveries.state = 'mailed'

@@ -26,7 +26,11 @@ async def lock_due(connection: asyncpg.Connection, now: datetime, limit: int) ->
 
 
 class Waiting(NamedTuple):
-    """A delivery that waits for a confirmation. `gone` says that nothing can be delivered to its `address`."""
+    """A delivery that waits for a confirmation.
+
+    `turn` is its number among those of its recipient that came from the same network, what was mailed and the older
+    first. `gone` says that nothing can be delivered to its `address`.
+    """
 
     recipient: bytes
     place: Place
@@ -35,21 +39,26 @@ class Waiting(NamedTuple):
     accepted_at: datetime
     other_data: bool
     mailed: bool
+    turn: int
     gone: bool
 
 
 _WAITING = """
 SELECT waiting.* FROM unnest($1::bytea[]) AS one (recipient) CROSS JOIN LATERAL (
-    SELECT recipient, topic, partition, "offset", address, campaign, accepted_at, other_data, state = 'mailed',
+    SELECT recipient, topic, partition, "offset", address, campaign, accepted_at, other_data,
+        state = 'mailed' AS mailed,
+        row_number() OVER (PARTITION BY network ORDER BY state <> 'mailed', other_data, accepted_at) AS turn,
         EXISTS (SELECT FROM gone_addresses WHERE gone_addresses.address = deliveries.address)
     FROM deliveries WHERE recipient = one.recipient AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
-    ORDER BY state = 'mailed', other_data, accepted_at LIMIT $2
+    ORDER BY mailed, other_data, turn, accepted_at LIMIT $2
 ) AS waiting
 """
 
 
 async def waiting(connection: asyncpg.Connection, recipients: Sequence[bytes]) -> list[Waiting]:
-    """What waits for each of `recipients`, the new and the older first."""
+    """What waits for each of `recipients`, the new first, one of each network after the other, the older before the
+    newer.
+    """
     return [
         Waiting(recipient, Place(topic, partition, offset), *rest)
         for recipient, topic, partition, offset, *rest in await connection.fetch(_WAITING, recipients, CONSIDERED)
