@@ -259,6 +259,41 @@ async def test_who_unsubscribed_may_come_back(mail: Mailing) -> None:
         assert "Ne plus recevoir aucun courriel" in french.text
 
 
+async def test_who_comes_back_gets_the_mail_about_what_they_do_again(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    token = mail.names.token(mail.names.key("ana@example.org"))
+    async with mail.running(), website(mail) as web:
+        await web.post(f"/v1/unsubscribe/{token}")
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        assert await mail.states() == {"suppressed": 1}
+        await web.post(f"/preferences/{token}", data={"mail": "some"})
+        again = await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        await until(lambda: len(mail.office.letters) == 1)
+    assert await mail.pool.fetchval("SELECT \"offset\" FROM deliveries WHERE state = 'mailed'") == again.offset
+    assert await mail.states() == {"suppressed": 1, "mailed": 1}
+
+
+async def test_a_bounce_that_was_lifted_stands_in_the_way_of_no_later_act(mail: Mailing) -> None:
+    campaign = await mail.stage.campaign("w4r")
+    token = mail.names.token(mail.names.key("ana@example.org"))
+    mail.office.answers = {"ana@example.org": "550 5.1.1 no such user"}
+    async with mail.running(), website(mail) as web:
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        await wait_for_state(mail, "bounced")
+        mail.office.answers = {}
+        await web.post(f"/preferences/{token}", data={"mail": "some"})
+        await mail.stage.sign(campaign, person("ana@example.org"))
+        await mail.read_up()
+        mail.clock.advance(11 * MINUTE)
+        await mail.planned_up()
+        await wait_for_state(mail, "sent")
+    assert await mail.states() == {"bounced": 1, "mailed": 1}
+
+
 @pytest.mark.parametrize("token", ["x", "A" * 43, "é" * 43, "a" * 5_000])
 async def test_a_token_that_is_not_ours_does_nothing(mail: Mailing, token: str) -> None:
     async with website(mail) as web:

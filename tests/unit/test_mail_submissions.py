@@ -66,6 +66,19 @@ def test_a_delivery_from_before_addresses_were_kept_is_of_any() -> None:
     assert decide([Made(ACT, ANA, None, 0, START)], [submitted(1)]) == []
 
 
+def test_what_was_left_without_a_mail_stands_in_the_way_of_nothing_later() -> None:
+    for left, digest in itertools.product((ANA, BOB), (ANA, BOB)):
+        made = Made(ACT, left, PLAIN, 0, START, left_at=START + timedelta(hours=1))
+        assert decide([made], [submitted(1, 2, digest=digest)]) == [
+            Decision(submitted(1, 2, digest=digest), other_data=False)
+        ]
+
+
+def test_what_was_left_later_still_stood_when_a_replay_comes_to_the_repeat() -> None:
+    made = Made(ACT, ANA, PLAIN, 0, START, left_at=START + timedelta(hours=2))
+    assert decide([made], [submitted(1, 1)]) == []
+
+
 def test_after_a_withdrawal_other_data_is_the_first_data() -> None:
     decisions = decide([], [submitted(0), Withdrawn(ACT, 1), submitted(2, digest=BOB)])
     assert [decision.other_data for decision in decisions] == [False, False]

@@ -1,8 +1,9 @@
 """Which submissions get a delivery.
 
 A submission makes none if one of the same act, digest and address was made in the 24 hours before it, by the broker's
-time, with no withdrawal between. An act is one participant's: its key is the dedupe key, the same for every spelling of
-an address. A mail goes only to the spelling that it is about, so each spelling has deliveries of its own.
+time, with no withdrawal between, unless that one was left without a mail by then. An act is one participant's: its key
+is the dedupe key, the same for every spelling of an address. A mail goes only to the spelling that it is about, so each
+spelling has deliveries of its own.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ class Withdrawn:
 
 @dataclass(slots=True)
 class Made:
-    """A delivery that exists. `withdrawn_offset` is where its act was first withdrawn after it, if it was. `address` is
-    None where none was kept yet: any is taken for the same.
+    """A delivery that exists. `address` is None where none was kept yet: any is taken for the same.
+
+    `withdrawn_offset` is where its act was first withdrawn after it, if it was. `left_at` is when it was left without a
+    mail, if it was: suppressed, bounced, given up.
     """
 
     key: bytes
@@ -51,10 +54,15 @@ class Made:
     offset: int
     accepted_at: datetime
     withdrawn_offset: int | None = None
+    left_at: datetime | None = None
 
     def stood_at(self, offset: int) -> bool:
         """Whether it had been made before `offset` and not been withdrawn by then."""
         return self.offset < offset and (self.withdrawn_offset is None or self.withdrawn_offset > offset)
+
+    def stood_before(self, event: Submitted) -> bool:
+        """Whether it stood when `event` was accepted, and had not been left by then."""
+        return self.stood_at(event.offset) and (self.left_at is None or self.left_at > event.accepted_at)
 
 
 class Content(NamedTuple):
@@ -101,16 +109,14 @@ def decide(made: Iterable[Made], events: Iterable[Submitted | Withdrawn]) -> lis
 def _repeats(contents: Contents, event: Submitted) -> bool:
     since = event.accepted_at - REPEATED_WITHIN
     return any(
-        one.accepted_at >= since and one.stood_at(event.offset)
-        for same in _same(event)
-        for one in contents.get(same, ())
+        one.accepted_at >= since and one.stood_before(event) for same in _same(event) for one in contents.get(same, ())
     )
 
 
 def _is_other_data(contents: Contents, event: Submitted) -> bool:
     same = _same(event)
     return any(
-        content not in same and any(one.stood_at(event.offset) for one in deliveries)
+        content not in same and any(one.stood_before(event) for one in deliveries)
         for content, deliveries in contents.items()
     )
 

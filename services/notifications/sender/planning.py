@@ -82,8 +82,8 @@ class Planner:
                 name = self._names.mail_id(deliveries.CONFIRMATION, places[0])
                 new.append(mails.NewMail(name, address, decided.cover[0].address, places))
                 mailed |= {(address, one.campaign) for one in decided.cover}
-        await deliveries.leave(connection, unwanted, "suppressed")
-        await deliveries.leave(connection, expired, "expired")
+        await deliveries.leave(connection, unwanted, "suppressed", now)
+        await deliveries.leave(connection, expired, "expired", now)
         await mails.insert(connection, new, now)
         await recipients.mailed_to(connection, mailed, now)
         await recipients.planned(connection, noted, now)

@@ -40,18 +40,21 @@ class NewDelivery(NamedTuple):
 # LATERAL with a LIMIT keeps to the index however little the server knows about the table.
 _MADE = """
 WITH act AS (
-    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[]) AS act (key, digest, address, since)
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[], $5::timestamptz[])
+        AS act (key, digest, address, since, accepted_at)
 )
 SELECT same.* FROM act CROSS JOIN LATERAL (
-    SELECT key, digest, address, "offset", accepted_at, withdrawn_offset FROM deliveries
+    SELECT key, digest, address, "offset", accepted_at, withdrawn_offset, left_at FROM deliveries
     WHERE key = act.key AND digest = act.digest AND (address IS NULL OR address = act.address)
-        AND accepted_at >= act.since
+        AND accepted_at >= act.since AND (left_at IS NULL OR left_at > act.accepted_at)
     LIMIT 100
 ) AS same
 UNION
-SELECT other.* FROM (SELECT DISTINCT key FROM act) AS act CROSS JOIN LATERAL (
-    SELECT DISTINCT ON (digest, address) key, digest, address, "offset", accepted_at, withdrawn_offset FROM deliveries
-    WHERE key = act.key AND withdrawn_offset IS NULL ORDER BY digest, address LIMIT 2
+SELECT other.* FROM (SELECT key, min(accepted_at) AS first FROM act GROUP BY key) AS act CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (digest, address) key, digest, address, "offset", accepted_at, withdrawn_offset, left_at
+    FROM deliveries
+    WHERE key = act.key AND withdrawn_offset IS NULL AND (left_at IS NULL OR left_at > act.first)
+    ORDER BY digest, address, left_at DESC NULLS FIRST LIMIT 2
 ) AS other
 """
 
@@ -66,6 +69,7 @@ async def made(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -
         [one.digest for one in submitted],
         [one.address for one in submitted],
         [one.accepted_at - REPEATED_WITHIN for one in submitted],
+        [one.accepted_at for one in submitted],
     )
     return [Made(*row) for row in rows]
 
@@ -138,7 +142,7 @@ async def withdraw(connection: asyncpg.Connection, withdrawn: Sequence[tuple[byt
 
 
 _LEAVE = """
-UPDATE deliveries SET state = $5, sealed = NULL, network = NULL
+UPDATE deliveries SET state = $5, sealed = NULL, network = NULL, left_at = $6
 FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS one (topic, partition, "offset")
 WHERE deliveries.template = $4 AND deliveries.topic = one.topic AND deliveries.partition = one.partition
     AND deliveries."offset" = one."offset" AND deliveries.state IN ('pending', 'mailed')
@@ -146,8 +150,8 @@ WHERE deliveries.template = $4 AND deliveries.topic = one.topic AND deliveries.p
 
 
 async def leave(
-    connection: asyncpg.Connection, places: Sequence[Place], state: Literal["suppressed", "expired"]
+    connection: asyncpg.Connection, places: Sequence[Place], state: Literal["suppressed", "expired"], now: datetime
 ) -> None:
     """End the deliveries at `places`: no mail will bring them."""
     if places:
-        await connection.execute(_LEAVE, *map(list, zip(*places, strict=True)), CONFIRMATION, state)
+        await connection.execute(_LEAVE, *map(list, zip(*places, strict=True)), CONFIRMATION, state, now)

@@ -155,7 +155,8 @@ UPDATE deliveries SET
     mails = deliveries.mails - ended.mails,
     state = CASE WHEN deliveries.mails > ended.mails THEN state ELSE ended.ending END,
     sealed = CASE WHEN deliveries.mails > ended.mails THEN sealed END,
-    network = CASE WHEN deliveries.mails > ended.mails THEN network END
+    network = CASE WHEN deliveries.mails > ended.mails THEN network END,
+    left_at = CASE WHEN deliveries.mails > ended.mails THEN left_at ELSE $4 END
 FROM ended
 WHERE deliveries.template = $3 AND deliveries.topic = ended.topic AND deliveries.partition = ended.partition
     AND deliveries."offset" = ended."offset" AND deliveries.state = 'mailed'
@@ -172,7 +173,7 @@ async def end(connection: asyncpg.Connection, endings: Sequence[Ended], now: dat
     ended = {row[0] for row in await connection.fetch(_END, *map(list, zip(*endings, strict=True)), now)}
     left = [(one.id, _LEFT[one.ending]) for one in endings if one.id in ended and one.ending != "sent"]
     if left:
-        await connection.execute(_LEAVE, *map(list, zip(*left, strict=True)), CONFIRMATION)
+        await connection.execute(_LEAVE, *map(list, zip(*left, strict=True)), CONFIRMATION, now)
     return ended
 
 
