@@ -24,9 +24,10 @@ from services.notifications.sender.planning import Planner
 from services.notifications.sender.relay import Relay
 from services.notifications.sender.sending import Sender
 from services.notifications.settings import Settings
+from services.notifications.storage.clock import DatabaseClock
 from shared import migrations, topics
 from shared.catalog import Catalog
-from shared.clock import Clock, SystemClock
+from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
 from shared.http.service import create_app
@@ -45,6 +46,8 @@ READ = (topics.SIGNATURES, topics.MESSAGES)
 OURS = (*READ, topics.CASES, topics.KEYS, topics.DELIVERIES)
 """The topics whose settings we rely on."""
 CATALOG_S = 300.0
+TIME_S = 60.0
+"""Between two readings of the database's clock; a quartz drifts by milliseconds meanwhile."""
 
 
 def create(settings: Settings, role: Role) -> FastAPI:
@@ -67,11 +70,11 @@ def create(settings: Settings, role: Role) -> FastAPI:
 class Notifications:
     """The parts of one process."""
 
-    def __init__(self, settings: Settings, role: Role, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, role: Role) -> None:
         self.pages = Pages(service=SERVICE, origins=settings, folder=Path(__file__).parent)
         self._settings = settings
         self._role = role
-        self._clock = clock or SystemClock(settings.clock_offset_seconds)
+        self._clock = DatabaseClock(SystemClock(settings.clock_offset_seconds))
         self._names = Recipients(read_secret(settings.recipient_key_file))
         self._pool: asyncpg.Pool | None = None
         self._catalog: Catalog | None = None
@@ -114,6 +117,7 @@ class Notifications:
             stack.push_async_callback(pool.close)
             async with connected(pool) as connection:
                 await migrations.check(connection, SERVICE)
+                await self._clock.read(connection)
             if self._role != "web":
                 await declared.check(
                     settings.kafka_bootstrap_servers,
@@ -134,6 +138,7 @@ class Notifications:
         catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, read=(topics.CASES, topics.KEYS))
         self._catalog = catalog
         tasks.start("catalog", catalog.run)
+        tasks.start("clock", partial(again_and_again, "reading the time", partial(self._read_time, pool), None, TIME_S))
         if self._role in ("sender", "all"):
             self._start_sender(tasks, pool, catalog)
         if self._role in ("consumer", "all"):
@@ -148,6 +153,11 @@ class Notifications:
                 poison=submissions.set_aside,
             )
             tasks.start("submissions", _once_ready(catalog, self._loop.run))
+
+    async def _read_time(self, pool: asyncpg.Pool) -> bool:
+        async with connected(pool) as connection:
+            await self._clock.read(connection)
+        return False
 
     def _start_sender(self, tasks: Tasks, pool: asyncpg.Pool, catalog: Catalog) -> None:
         settings, clock = self._settings, self._clock

@@ -23,6 +23,7 @@ from tests.support.mailing import Mailing, mailing, until
 from tests.support.post_office import post_office
 
 MAILS = 300
+DAY_S = 86_400
 
 
 @pytest.fixture
@@ -89,6 +90,10 @@ async def fill(mail: Mailing) -> None:
         await mail.consumed()
 
 
+async def sent(mail: Mailing, count: int) -> bool:
+    return bool(await mail.pool.fetchval("SELECT count(*) = $1 FROM mails WHERE state = 'sent'", count))
+
+
 async def is_closed(address: str) -> bool:
     try:
         async with httpx.AsyncClient() as client:
@@ -114,14 +119,33 @@ async def test_a_sender_killed_in_the_midst_loses_no_mail(mail: Mailing) -> None
         sender.send_signal(signal.SIGKILL)
         await sender.wait()
     mail.office.let_go.set()
-    later = str(LEASE.total_seconds() + 1)
-    async with process(mail, "sender", CLOCK_OFFSET_SECONDS=later) as (sender, address):
+    await mail.pool.execute("UPDATE mails SET due_at = due_at - $1::interval", LEASE)
+    async with process(mail, "sender") as (sender, address):
         await until(lambda: len({letter.to for letter in mail.office.letters}) == MAILS)
         await until(lambda: is_ready(address))
         sender.terminate()
         assert await asyncio.wait_for(sender.wait(), 20) == 0
     assert len({letter.id for letter in mail.office.letters}) == MAILS
     assert await mail.pool.fetchval("SELECT count(*) FROM mails WHERE state = 'sent'") == MAILS
+
+
+@pytest.mark.parametrize("offset", [DAY_S, -DAY_S])
+async def test_a_sender_whose_clock_is_a_day_off_sends_nothing_that_another_has_in_hand(
+    mail: Mailing, offset: int
+) -> None:
+    await fill(mail)
+    mail.office.hold_after = MAILS // 3
+
+    async def all_in_hand() -> bool:
+        return bool(await mail.pool.fetchval("SELECT count(*) = $1 FROM mails WHERE attempts > 0", MAILS))
+
+    async with process(mail, "sender"), process(mail, "sender", CLOCK_OFFSET_SECONDS=str(offset)):
+        await until(all_in_hand)
+        mail.office.let_go.set()
+        await until(lambda: len({letter.id for letter in mail.office.letters}) == MAILS)
+        await until(lambda: sent(mail, MAILS))
+    assert len(mail.office.letters) == MAILS
+    assert await mail.pool.fetchval("SELECT max(attempts) FROM mails") == 1
 
 
 async def test_a_sender_told_to_stop_finishes_and_records_what_is_under_way(mail: Mailing) -> None:
