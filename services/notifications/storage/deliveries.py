@@ -40,17 +40,18 @@ class NewDelivery(NamedTuple):
 # LATERAL with a LIMIT keeps to the index however little the server knows about the table.
 _MADE = """
 WITH act AS (
-    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[], $5::timestamptz[])
-        AS act (key, digest, address, since, accepted_at)
+    SELECT key, digest, address, min(accepted_at) AS first
+    FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[]) AS act (key, digest, address, accepted_at)
+    GROUP BY key, digest, address
 )
 SELECT same.* FROM act CROSS JOIN LATERAL (
     SELECT key, digest, address, "offset", accepted_at, withdrawn_offset, left_at FROM deliveries
     WHERE key = act.key AND digest = act.digest AND (address IS NULL OR address = act.address)
-        AND accepted_at >= act.since AND (left_at IS NULL OR left_at > act.accepted_at)
+        AND accepted_at >= act.first - $5::interval AND (left_at IS NULL OR left_at > act.first)
     LIMIT 100
 ) AS same
 UNION
-SELECT other.* FROM (SELECT key, min(accepted_at) AS first FROM act GROUP BY key) AS act CROSS JOIN LATERAL (
+SELECT other.* FROM (SELECT key, min(first) AS first FROM act GROUP BY key) AS act CROSS JOIN LATERAL (
     SELECT DISTINCT ON (digest, address) key, digest, address, "offset", accepted_at, withdrawn_offset, left_at
     FROM deliveries
     WHERE key = act.key AND withdrawn_offset IS NULL AND (left_at IS NULL OR left_at > act.first)
@@ -68,8 +69,8 @@ async def made(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -
         [one.key for one in submitted],
         [one.digest for one in submitted],
         [one.address for one in submitted],
-        [one.accepted_at - REPEATED_WITHIN for one in submitted],
         [one.accepted_at for one in submitted],
+        REPEATED_WITHIN,
     )
     return [Made(*row) for row in rows]
 
