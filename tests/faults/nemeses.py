@@ -18,6 +18,7 @@ from tests.faults.registry import Fire
 SLOW: Final = bool(os.environ.get("SLOW"))
 """SLOW=1 takes the full times of the table where a scenario takes a shorter one."""
 POLL_S: Final = 0.05
+LEDGER: Final = "marathon-all"
 
 _WAITS_AT_LOCK: Final = """
 SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox'::regclass
@@ -51,6 +52,13 @@ async def transaction_held_open(fire: Fire, service: str = "petitions") -> Async
 def must_have_said_so(fire: Fire) -> None:
     """By now the intake must have told somebody that it cannot keep its promise."""
     fire.must(fire.journal.answers[UNAVAILABLE], "H: nobody was answered 503")
+
+
+async def must_show_the_board(fire: Fire, pid: int | None) -> None:
+    """The public pages are still there, and the process `pid` that serves them is the same as before."""
+    board = await asyncio.to_thread(evidence.board, fire.stand, fire.campaign)
+    fire.must(board == "200", f"H: whoever looked at the board got {board}")
+    fire.must(fire.stand.kept[LEDGER].pid == pid, "H: marathon did not outlive what was away")
 
 
 async def counted(fire: Fire, more: int, within: float = 60.0) -> None:

@@ -43,10 +43,16 @@ def no_deadline() -> None:
 
 @sabotage
 def no_bound() -> None:
-    """The intake takes whatever comes into its windows."""
+    """The intake takes whatever comes into its windows, and keeps it although those who waited have been told."""
     from shared.kafka import windows
 
+    def keep_all(_self: Any, lane: Any, now: float) -> None:
+        for window in lane.waiting():
+            if window.waiters and window.opened <= now - windows.DEADLINE_SECONDS:
+                window.fail()
+
     patch(windows, "LEAST_BACKLOG_BYTES", 1 << 40)
+    patch(windows.Windows, "_sweep", keep_all)
 
 
 @sabotage

@@ -11,12 +11,12 @@ import pytest
 
 from tests.faults.journal import Act
 from tests.faults.load import Load, Target
+from tests.faults.nemeses import LEDGER
 from tests.faults.registry import Fire, Without, scenario
 from tests.faults.running import import_campaign
 
 INTAKE: Final = "petitions-intake"
 COUNTER: Final = "petitions-counter"
-LEDGER: Final = "marathon-all"
 DAY_S: Final = 86_400
 PRELOADS: Final = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
 

@@ -8,14 +8,13 @@ from typing import Final
 
 from tests.faults import evidence
 from tests.faults.keeping import Kept
-from tests.faults.nemeses import SLOW, counted, transaction_held_open, until
+from tests.faults.nemeses import LEDGER, SLOW, counted, transaction_held_open, until
 from tests.faults.proxy import Weather
 from tests.faults.registry import Fire, Without, scenario
 
 COUNTER: Final = "petitions-counter"
 SECOND: Final = "petitions-counter-2"
 INTAKE: Final = "petitions-intake"
-LEDGER: Final = "marathon-all"
 SENDER: Final = "notifications-all"
 BROKER: Final = "broker-1"
 FROZEN_S: Final = 60.0 if SLOW else 12.0
