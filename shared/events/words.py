@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 Kind = Literal["signature", "letter", "postcard", "drawing", "solidarity_message", "share", "pledge", "task"]
 MessageKind = Literal["letter", "postcard", "drawing", "solidarity_message"]
@@ -13,5 +13,7 @@ Purpose = Literal["dedupe", "seal", "token"]
 Confirmation = Literal["none", "optional", "required"]
 OnePer = Literal["email", "email_and_name"]
 TotalsState = Literal["live", "catching_up", "frozen"]
+LARGEST_VERSION: Final = 32_767
+"""A petition's version stands in two bytes of each row."""
 Recovered = Literal["records-lost", "tallies-lost"]
 """What was lost of a range that a person declared: the records before they were counted, or what counting them told."""

@@ -44,7 +44,11 @@ STUCK_S: Final = 45.0
 REQUEST_S: Final = 10.0
 
 SURROUNDINGS: Final = (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-RECORDS_FAULT: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+RECORDS_FAULT: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 """What PostgreSQL says to what it cannot hold: it will say so again, to this process and the next."""
 
 P = TypeVar("P")

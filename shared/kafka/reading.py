@@ -42,6 +42,7 @@ class Reader:
         self._reading = Reading(counted.topic)
         self._topic = counted.topic.name.encode()
         self._interned = interned
+        self._limited = counted.daily_limit
         self._usual = None if counted.daily_limit else Usual(self._reading, self._topic)
 
     async def work(self, batches: Sequence[PartitionBatch]) -> Work:
@@ -106,7 +107,8 @@ class Reader:
             state=said.submission.state,
             digest=int.from_bytes(said.digest[:8], "big", signed=True),
         )
-        return Arrived(said.partition, record.offset, first, key, submitted, quota=said.submission.quota, said=said)
+        quota = said.submission.quota if self._limited else None
+        return Arrived(said.partition, record.offset, first, key, submitted, quota=quota, said=said)
 
     def kept(self, said: Said, ids: Ids, *, further: bool) -> bytes:
         """The packed row of `submissions` for `said`, which is a submission."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -17,9 +18,10 @@ from shared.clock import parse_rfc3339
 from shared.database import connected
 from shared.events.actions import ActionReference
 from shared.events.cloudevents import Envelope
+from shared.events.words import LARGEST_VERSION
 from shared.kafka.redriving import Letter, applied, letters, redrive
 from shared.kafka.replaying import replay
-from tests.support.counting import PARTITIONS, World, key_of, signature, world
+from tests.support.counting import PARTITIONS, World, digest_of, key_of, signature, world
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
 ANA = key_of("ana")
@@ -72,6 +74,8 @@ async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_
         ("invalid", ANA, good.replace(b'"FR"', b"7"), submitted_as("1.0")),
         ("invalid", ANA, good.replace(b'"FR"', b'"\\u0000"'), submitted_as("1.0")),
         ("invalid", ANA, good.replace(b'"digest":"', b'"digest":"x'), submitted_as("1.0")),
+        ("invalid", ANA, good.replace(b'"w4r-2026"', b'"%s"' % (b"w" * 101)), submitted_as("1.0")),
+        ("invalid", ANA, good.replace(b'"petition_version":1', b'"petition_version":32768'), submitted_as("1.0")),
         ("unreadable", ANA, b'{"x": ' + b"[" * 5000, submitted_as("1.0")),
         ("no-value", ANA, None, submitted_as("1.0")),
         ("oversize", ANA, b"x" * 900_000, submitted_as("1.0")),
@@ -94,6 +98,22 @@ async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_
     assert Counter(row["reason"] for row in await signatures.pool.fetch("SELECT reason FROM dead_letters")) == Counter(
         reason for reason, *_ in bad
     )
+
+
+async def test_whatever_counts_as_a_word_can_be_stored_and_what_its_topic_does_not_know_is_not_looked_at(
+    signatures: World,
+) -> None:
+    chance = random.Random(7)
+    words = ["".join(chr(chance.randrange(0x20000, 0x2A6D0)) for _ in range(100)) for _ in range(6)]
+    named = dict(zip(("campaign", "case", "subject", "section", "country", "language"), words, strict=True))
+    await signatures.say("submitted", ANA, signature("ana", **named, petition_version=LARGEST_VERSION), partition=1)
+    limited = msgspec.to_builtins(signature("ben")) | {"person": digest_of("ben"), "daily_limit": 0}
+    await signatures.say(
+        "submitted", key_of("ben"), msgspec.json.encode(limited), partition=1, headers=submitted_as("1.7")
+    )
+    await signatures.count()
+    assert await states(signatures) == {ANA: "r", key_of("ben"): "r"}
+    assert await signatures.letters() == []
 
 
 class NotUtf8(str):

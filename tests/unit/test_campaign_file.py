@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, read
 from services.marathon.domain.yaml_lines import parse
+from shared.errors import PermanentError
+from shared.events.words import LARGEST_VERSION
+from shared.kafka.submissions import Reading
+from shared.topics import SIGNATURES
+from tests.support.counting import signature
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLES = [*PROJECT.glob("deploy/examples/*.yaml"), *PROJECT.glob("docs/examples/*.yaml")]
@@ -98,6 +104,21 @@ def test_required_confirmation_alone_makes_only_confirmed_actions_public() -> No
         "{confirmation: required}",
     )
     assert read(policies)[0].campaign.policies.public_evidence is None
+
+
+def test_the_largest_version_that_is_taken_is_the_largest_that_can_be_counted() -> None:
+    def with_version(version: int) -> str:
+        return changed("{slug: free-khaled,", f"{{slug: free-khaled, version: {version},")
+
+    def signed(version: int) -> bytes:
+        return msgspec.json.encode(signature("ana", petition_version=version))
+
+    counted = Reading(SIGNATURES)
+    read(with_version(LARGEST_VERSION))
+    assert counted.submission(signed(LARGEST_VERSION)).petition_version == LARGEST_VERSION
+    assert [fault[1] for fault in faults(with_version(LARGEST_VERSION + 1))] == ["cases.0.petition.version"]
+    with pytest.raises(PermanentError):
+        counted.submission(signed(LARGEST_VERSION + 1))
 
 
 @pytest.mark.parametrize(

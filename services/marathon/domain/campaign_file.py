@@ -17,7 +17,7 @@ from services.marathon.domain import campaign_rules
 from services.marathon.domain.yaml_lines import Complaint, Parsed, Path, parse
 from shared.clock import parse_rfc3339
 from shared.errors import MilleplumesError
-from shared.events.words import Confirmation, Evidence, OnePer
+from shared.events.words import LARGEST_VERSION, Confirmation, Evidence, OnePer
 from shared.intake import fields
 
 SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -171,7 +171,7 @@ class PetitionPart(_Part):
     """A petition; without a `version` it keeps the one it has."""
 
     slug: Slug
-    version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    version: Annotated[int, Field(ge=1, le=LARGEST_VERSION)] | None = None
     title: Lines
     text: Proses
     targets: Annotated[list[TargetPart], Field(max_length=100)] = []
