@@ -236,19 +236,24 @@ async def _services(at: Endpoints) -> list[Finding]:
 async def _service(part: str, metrics: str, logs: str) -> Finding:
     port = int(metrics.rpartition(":")[2].partition("/")[0])
     status, body = await processes.probe(port)
-    if status == processes.READY:
-        return Finding(part, "ready")
     if not status:
         return Finding(part, "does not answer", f"read its log in {logs}")
-    words = _missing(body)
+    return _told(part, body, logs, ready=status == processes.READY)
+
+
+def _told(part: str, body: bytes, logs: str, *, ready: bool) -> Finding:
+    """What the readiness probe of `part` says in `body`."""
+    words = _words(body, "degraded" if ready else "missing")
+    if ready and not words:
+        return Finding(part, "ready")
     mend = HALTED if any(word in words for word in HALTS) else f"read its log in {logs}"
-    return Finding(part, f"not ready: {words}", mend)
+    return Finding(part, f"{'ready, but' if ready else 'not ready:'} {words}", mend)
 
 
-def _missing(body: bytes) -> str:
-    """What a readiness probe says is missing, in words."""
+def _words(body: bytes, member: str) -> str:
+    """What a readiness probe lists as `member`, in words."""
     try:
-        return "; ".join(f"{what}: {why}" for what, why in json.loads(body)["missing"].items())
+        return "; ".join(f"{what}: {why}" for what, why in json.loads(body)[member].items())
     except (ValueError, KeyError, TypeError, AttributeError):
         return "it does not say why"
 

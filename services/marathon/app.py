@@ -54,6 +54,7 @@ def create(settings: MarathonSettings, role: Role) -> FastAPI:
         lifespan=process.lifespan,
         routers=process.routers() if process.serves else (),
         readiness=process.missing,
+        degraded=process.degraded,
     )
 
 
@@ -88,6 +89,9 @@ class _Process:
         if self.counts:
             missing |= self._reader.missing() if self._reader is not None else {"ledger": "not started yet"}
         return missing
+
+    def degraded(self) -> Mapping[str, str]:
+        return self._reader.degraded() if self._reader is not None else {}
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

@@ -15,10 +15,11 @@ from shared.settings import ServiceSettings
 Readiness = Callable[[], Mapping[str, str]]
 
 
-def probes(service: str, settings: ServiceSettings, readiness: Readiness) -> APIRouter:
+def probes(service: str, settings: ServiceSettings, readiness: Readiness, degraded: Readiness) -> APIRouter:
     """Routes that the gateway never lets out.
 
-    `readiness` says what is missing, by part; the process is ready when nothing is.
+    `readiness` says what is missing, by part; the process is ready when nothing is. `degraded` says what a process
+    does without that serves people all the same.
     """
     router = APIRouter(include_in_schema=False)
 
@@ -29,7 +30,12 @@ def probes(service: str, settings: ServiceSettings, readiness: Readiness) -> API
     @router.get("/readyz")
     async def ready() -> JSONResponse:
         missing = dict(readiness())
-        body: dict[str, Any] = {"ready": not missing, "missing": missing, "kafka_flush": settings.kafka_flush}
+        body: dict[str, Any] = {
+            "ready": not missing,
+            "missing": missing,
+            "degraded": dict(degraded()),
+            "kafka_flush": settings.kafka_flush,
+        }
         return JSONResponse(body, status_code=503 if missing else 200)
 
     @router.get("/metrics")

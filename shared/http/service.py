@@ -32,12 +32,14 @@ def create_app(
     lifespan: Lifespan,
     routers: Sequence[APIRouter],
     readiness: Readiness,
+    degraded: Readiness = dict,
 ) -> FastAPI:
     """An application with probes, metrics, documents, problem details, cross-origin rules, bounds and safe headers.
 
-    `readiness` says what is missing, by part; empty means ready. Route paths stand whole in the routers (no prefixes):
-    metrics and logs name a request by its route's path. `app.state.closing` is set when the server begins to shut
-    down, so that endless answers can end; `add_hot_route` gives an intake its fast path.
+    `readiness` says what is missing, by part; empty means ready. `degraded` says what the process goes on without.
+    Route paths stand whole in the routers (no prefixes): metrics and logs name a request by its route's path.
+    `app.state.closing` is set when the server begins to shut down, so that endless answers can end; `add_hot_route`
+    gives an intake its fast path.
     """
     app = FastAPI(
         title=title, lifespan=_explained(lifespan), docs_url=None, redoc_url=None, openapi_url="/openapi.json"
@@ -50,7 +52,7 @@ def create_app(
     app.state.connection_limits = ConnectionLimits()
     add_problem_handlers(app)
     app.add_middleware(Edge)
-    for router in (probes(service, settings, readiness), docs(), *routers):
+    for router in (probes(service, settings, readiness, degraded), docs(), *routers):
         app.include_router(router)
     return app
 

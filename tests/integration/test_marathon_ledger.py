@@ -137,9 +137,10 @@ async def test_a_source_that_contradicts_the_ledger_halts_alone_and_says_so(mara
         await eventually(marathon.halted, ["petitions.signatures.v1/0"])
 
         async def alarmed() -> bool:
-            return "petitions.signatures.v1/0" in reader.missing()
+            return "petitions.signatures.v1/0" in reader.degraded()
 
         await eventually(alarmed, True)
+        assert reader.missing() == {}
 
 
 async def test_a_mended_source_goes_on_after_a_restart(marathon: Marathon) -> None:
@@ -177,6 +178,17 @@ async def test_a_record_that_cannot_be_read_alarms_and_the_others_are_counted(
         await marathon.send.send(chain.batch(delta(change=2)))
         await eventually(marathon.total, 3)
         assert await marathon.halted() == [f"{marathon.topic}/-1"]
+
+
+async def test_a_record_that_cannot_be_read_does_not_keep_a_new_process_from_being_ready(marathon: Marathon) -> None:
+    await marathon.send.send_raw(b"not json", [])
+    for reader in (marathon.reader(), marathon.reader()):
+
+        async def seen(reader: TallyReader = reader) -> tuple[dict[str, str], set[str]]:
+            return dict(reader.missing()), set(reader.degraded())
+
+        async with running(reader):
+            await eventually(seen, ({}, {f"{marathon.topic}/-1"}))
 
 
 async def test_a_restored_source_is_taken_back_to_where_it_was_restored(marathon: Marathon) -> None:

@@ -47,6 +47,17 @@ async def test_without_a_key_nothing_is_said_of_signatures(tmp_path: Path, monke
 
 def test_what_a_process_misses_is_told_in_words() -> None:
     body = b'{"ready": false, "missing": {"petitions.signatures.v1/2": "the log ends at 0, before the position 137"}}'
-    assert diagnosis._missing(body) == "petitions.signatures.v1/2: the log ends at 0, before the position 137"
+    found = diagnosis._told("petitions counter", body, "logs", ready=False)
+    assert found.words == "not ready: petitions.signatures.v1/2: the log ends at 0, before the position 137"
+    assert "halted-partition.md" in found.mend
     for other in (b"<html>", b"[]", b'{"ready": false}', b'{"missing": 1}'):
-        assert diagnosis._missing(other) == "it does not say why"
+        assert "it does not say why" in diagnosis._told("p", other, "logs", ready=False).words
+
+
+def test_a_process_that_is_ready_may_still_have_something_to_mend() -> None:
+    body = b'{"ready": true, "missing": {}, "degraded": {"petitions.signatures.v1/2": "halted: a gap"}}'
+    found = diagnosis._told("marathon all", body, "logs", ready=True)
+    assert found.words == "ready, but petitions.signatures.v1/2: halted: a gap"
+    assert "halted-partition.md" in found.mend
+    well = diagnosis._told("marathon all", b'{"ready": true, "missing": {}, "degraded": {}}', "logs", ready=True)
+    assert (well.words, well.mend) == ("ready", "")

@@ -55,10 +55,7 @@ _batch = msgspec.json.Decoder(ActionsCounted).decode
 
 
 class TallyReader:
-    """Applies the tally batches of `read`, topics of one partition; `run` goes on until cancelled.
-
-    `missing` says what is not as it should be, for the readiness probe.
-    """
+    """Applies the tally batches of `read`, topics of one partition; `run` goes on until cancelled."""
 
     def __init__(
         self, pool: asyncpg.Pool, bootstrap_servers: str, *, read: Sequence[str] = TOPICS, group: str = GROUP
@@ -90,11 +87,16 @@ class TallyReader:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._working = asyncio.Lock()
         self._moved: dict[str, tuple[int, float]] = {}
-        self._missing: dict[str, str] = {"tally batches": "not read yet"}
+        self._looked = False
+        self._degraded: dict[str, str] = {}
 
     def missing(self) -> Mapping[str, str]:
-        """What is missing, by part; empty is well."""
-        return self._missing
+        """What readiness lacks, by part; empty is well."""
+        return {} if self._looked else {"tally batches": "not read yet"}
+
+    def degraded(self) -> Mapping[str, str]:
+        """What the totals go on without, by part: sources that halted, a topic that is another one."""
+        return self._degraded
 
     async def run(self) -> None:
         """Read until cancelled.
@@ -173,17 +175,17 @@ class TallyReader:
                 str(place): head.halted for place, head in (await ledger.heads(connection)).items() if head.halted
             }
         LEDGER_HALTED.set(len(halted))
-        missing = {place: f"halted: {why}" for place, why in halted.items()}
+        degraded = {place: f"halted: {why}" for place, why in halted.items()}
         partitions = [TopicPartition(topic, 0) for topic in self._topics]
         ends = await consumer.end_offsets(partitions)
         for partition in partitions:
             lag = ends[partition] - stored[partition.topic]
             PARTITION_LAG.labels(partition.topic, 0).set(max(0, lag))
             if lag < 0:
-                missing[partition.topic] = "ends before what was read: is this the same Kafka?"
+                degraded[partition.topic] = "ends before what was read: is this the same Kafka?"
             self._note_progress(partition.topic, stored[partition.topic], lag)
             await self._go_back_if_ahead(consumer, partition)
-        self._missing = missing
+        self._degraded, self._looked = degraded, True
 
     def _note_progress(self, topic: str, position: int, lag: int) -> None:
         before, since = self._moved.get(topic, (-1, 0.0))
