@@ -130,12 +130,17 @@ class OutboxRelay:
     """Publishes the outbox of one database and deletes what Kafka has acknowledged.
 
     Every process may run one; an advisory lock lets one work at a time. `pool` must spare it one connection.
+    `give_up_s` is for how long nothing may succeed: a process that also shows pages goes on with them and never gives
+    up, since each turn has a connection and a producer of its own anyway.
     """
 
-    def __init__(self, pool: asyncpg.Pool, bootstrap_servers: str, *, service: str) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, bootstrap_servers: str, *, service: str, give_up_s: float = GIVE_UP_S
+    ) -> None:
         self._pool = pool
         self._bootstrap_servers = bootstrap_servers
         self._service = service
+        self._give_up_s = give_up_s
         self._awake = asyncio.Event()
         self._last_good = time.monotonic()
 
@@ -144,10 +149,10 @@ class OutboxRelay:
         self._awake.set()
 
     async def run(self) -> None:
-        """Relay until cancelled. Outages of Kafka or PostgreSQL are waited out, up to ten minutes.
+        """Relay until cancelled. Outages of Kafka or PostgreSQL are waited out, up to `give_up_s` (ten minutes).
 
         Raises:
-            TransientError: nothing could be done for ten minutes.
+            TransientError: nothing could be done for so long.
         """
         pause = FIRST_PAUSE_S
         self._last_good = time.monotonic()
@@ -158,8 +163,8 @@ class OutboxRelay:
             except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("outbox relay interrupted", failure=type(error).__name__)
             raise_if_cancelled()
-            if time.monotonic() - self._last_good > GIVE_UP_S:
-                raise TransientError("the outbox could not be relayed for ten minutes")
+            if time.monotonic() - self._last_good > self._give_up_s:
+                raise TransientError(f"the outbox could not be relayed for {self._give_up_s:g} s")
             pause = FIRST_PAUSE_S if self._last_good > before else min(pause * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause)
 

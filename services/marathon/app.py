@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ class _Process:
         self._board = LiveBoard(self._documents)
         self._course = Course(self._catalog, self._clock)
         self._reader: TallyReader | None = None
+        self._publisher: Publisher | None = None
 
     def routers(self) -> tuple[APIRouter, ...]:
         return (
@@ -91,7 +93,8 @@ class _Process:
         return missing
 
     def degraded(self) -> Mapping[str, str]:
-        return self._reader.degraded() if self._reader is not None else {}
+        parts = [part for part in (self._reader, self._publisher) if part is not None]
+        return {what: why for part in parts for what, why in part.degraded().items()}
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -129,7 +132,7 @@ class _Process:
             topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
         }
         ends = EndOffsets(servers, self._clock, partitions)
-        publisher = Publisher(pool, ends, self._clock, Announcements())
+        self._publisher = Publisher(pool, ends, self._clock, Announcements())
         tasks.start("tally batches", self._reader.run)
-        tasks.start("totals", publisher.run)
-        tasks.start("outbox", OutboxRelay(pool, servers, service="marathon").run)
+        tasks.start("totals", self._publisher.run)
+        tasks.start("outbox", OutboxRelay(pool, servers, service="marathon", give_up_s=math.inf).run)

@@ -30,13 +30,17 @@ from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, TotalsChanged
 from shared.logging import log
 from shared.metrics import TOTALS_AGE, TOTALS_PUBLISHED
+from shared.tasks import raise_if_cancelled
 
 EVERY_S: Final = 0.95
 """A little under a second, so that what is due every two seconds comes in two rounds."""
 REFRESH_S: Final = 1.4
 """Unchanged totals that are not final are published again after so long, for their `as_of`."""
 ROUND_S: Final = 20.0
+LONGEST_PAUSE_S: Final = 5.0
+"""Between rounds that fail."""
 GIVE_UP_S: Final = 120.0
+"""So long without a round that ends although Kafka and PostgreSQL answer, and a new process does better."""
 
 SURROUNDINGS: Final = (
     TransientError,
@@ -47,6 +51,8 @@ SURROUNDINGS: Final = (
     asyncpg.InterfaceError,
 )
 """What ends a round but not the process: the next one may succeed."""
+_OUR_OWN: Final = (TransientError, TimeoutError, asyncpg.InterfaceError)
+"""Of these, what neither of the two has said."""
 
 
 class Ends(Protocol):
@@ -94,32 +100,49 @@ class Publisher:
         self._published: dict[str, Published] = {}
         self._known: dict[str, _Known] = {}
         self._published_at: dict[str, float] = {}
+        self._both_answered = False
+        self._failure: str | None = None
+        self._age, self._aged_from = 0.0, time.monotonic()
+
+    def degraded(self) -> Mapping[str, str]:
+        """What the public goes without for now, by part."""
+        return {} if self._failure is None else {"totals": f"not published, the last round failed: {self._failure}"}
 
     async def run(self) -> None:
-        """Publish in rounds.
+        """Publish in rounds. While Kafka or PostgreSQL is away they fail, however long it takes.
 
         Raises:
-            TransientError: no round succeeded for two minutes.
+            TransientError: for two minutes no round came to its end although both answered.
         """
-        last_good = time.monotonic()
+        TOTALS_AGE.set_function(lambda: self._age + time.monotonic() - self._aged_from)
+        last_excused = time.monotonic()
+        pause = EVERY_S
         while True:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(ROUND_S):
                     await self.publish()
-                last_good = time.monotonic()
             except SURROUNDINGS as error:
-                log.warning("totals could not be published", failure=type(error).__name__)
-                if time.monotonic() - last_good > GIVE_UP_S:
-                    raise TransientError("no totals could be published for two minutes") from error
-            await asyncio.sleep(max(0.05, began + EVERY_S - time.monotonic()))
+                raise_if_cancelled()
+                self._failure = type(error).__name__
+                log.warning("totals could not be published", failure=self._failure)
+                if not (self._both_answered and isinstance(error, _OUR_OWN)):
+                    last_excused = time.monotonic()
+                elif time.monotonic() - last_excused > GIVE_UP_S:
+                    raise TransientError("no totals for two minutes although Kafka and PostgreSQL answer") from error
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self._failure, pause, last_excused = None, EVERY_S, time.monotonic()
+            await asyncio.sleep(max(0.05, began + pause - time.monotonic()))
 
     async def publish(self) -> None:
         """One round: read the end offsets, then the sums, then put what is due in the outbox."""
+        self._both_answered = False
         reading = await self._ends.read()
         async with connected(self._pool) as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 snapshot = await self._read(connection, reading)
+                self._both_answered = True
                 due = await self._due(connection, snapshot)
             if due:
                 await self._put(connection, due)
@@ -148,7 +171,7 @@ class Publisher:
         now = self._clock.now()
         as_of = self._freshness.as_of(snapshot.reading, snapshot.heads)
         if as_of is not None:
-            TOTALS_AGE.set(now - as_of)
+            self._age, self._aged_from = now - as_of, time.monotonic()
         slugs = [campaign.slug for campaign in snapshot.campaigns]
         recent = await cells.recent_minutes(connection, slugs, int(now) // 60 - 1)
         due = []

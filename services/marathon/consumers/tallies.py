@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, Final
@@ -23,6 +23,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 from faststream.kafka.message import KafkaAckableMessage
+from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from services.marathon.actions.apply_tallies import Applied, Tallies, apply_tallies
 from services.marathon.domain.ledger import Part
@@ -32,8 +33,10 @@ from shared.database import connected
 from shared.errors import PermanentError, TransientError
 from shared.events import cloudevents
 from shared.events.tallies import ActionsCounted
+from shared.kafka.loop import RECORDS_FAULT
 from shared.logging import log
 from shared.metrics import LEDGER_BATCHES, LEDGER_HALTED, PARTITION_LAG
+from shared.tasks import raise_if_cancelled
 
 TOPICS: Final = (topics.PETITIONS_TALLIES.name, topics.LETTERS_TALLIES.name)
 GROUP: Final = "marathon.apply-tallies"
@@ -42,49 +45,42 @@ WAIT_MS: Final = 50
 APART_S: Final = 0.1
 """Tally batches that arrive within this time share a transaction."""
 RETRY_S: Final = 120.0
-"""How long the database may be away; less than the five minutes after which the group would give our place to
-another."""
+"""How long records in hand are tried again; less than the five minutes after which the group would give our place to
+another. After that they are read anew.
+"""
+FIRST_PAUSE_S: Final = 0.3
+LONGEST_PAUSE_S: Final = 5.0
 WATCH_EVERY_S: Final = 5.0
+UNANSWERED: Final = 6
+"""So many looks in a row that Kafka leaves unanswered, and another client takes over: after an outage one may get no
+answer any more while others get theirs.
+"""
 STUCK_S: Final = 45.0
 METADATA_MS: Final = 15_000
 """A topic that went and came back is seen within this time; by default it would be five minutes."""
+REQUEST_MS: Final = 15_000
 START_S: Final = 60.0
+STOP_S: Final = 40.0
 
-_SURROUNDINGS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_DATABASE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_KAFKA: Final = (KafkaError, OSError, TimeoutError)
+_SURROUNDINGS: Final = (KafkaError, *_DATABASE)
 _batch = msgspec.json.Decoder(ActionsCounted).decode
 
 
 class TallyReader:
     """Applies the tally batches of `read`, topics of one partition; `run` goes on until cancelled."""
 
+    _broker: KafkaBroker
+    _subscriber: BatchSubscriber
+
     def __init__(
         self, pool: asyncpg.Pool, bootstrap_servers: str, *, read: Sequence[str] = TOPICS, group: str = GROUP
     ) -> None:
         self._pool = pool
+        self._bootstrap_servers = bootstrap_servers
         self._topics = tuple(read)
-        # FastStream takes a text for one address, however many stand in it.
-        self._broker = KafkaBroker(
-            bootstrap_servers.split(","),
-            consumer_only=True,
-            allow_auto_create_topics=False,
-            logger=None,
-            graceful_timeout=10.0,
-            metadata_max_age_ms=METADATA_MS,
-        )
-        self._subscriber = self._broker.subscriber(
-            *self._topics,
-            group_id=group,
-            batch=True,
-            max_records=RECORDS,
-            batch_timeout_ms=WAIT_MS,
-            auto_offset_reset="earliest",
-            ack_policy=AckPolicy.MANUAL,
-            parser=self._parse,
-            decoder=_undecoded,
-            session_timeout_ms=10_000,
-        )
-        self._subscriber(self._handle)
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._group = group
         self._working = asyncio.Lock()
         self._moved: dict[str, tuple[int, float]] = {}
         self._looked = False
@@ -99,28 +95,76 @@ class TallyReader:
         return self._degraded
 
     async def run(self) -> None:
-        """Read until cancelled.
+        """Read until cancelled. However long Kafka or PostgreSQL is away, reading is taken up again after it.
 
         Raises:
-            TransientError: the database was away for two minutes, or nothing moved for 45 s although there is lag.
+            TransientError: nothing moved for 45 s although there is lag, both answer, and neither refuses anything.
         """
+        await self._wait_out(self._begin)
+        await self._wait_out(self._read)
+
+    async def _wait_out(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Do `attempt`, again and again where Kafka or PostgreSQL is away, the longer apart the longer that lasts."""
+        pause = FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                await attempt()
+            except _SURROUNDINGS as error:
+                self._note_outage("not read: Kafka or PostgreSQL does not answer", error)
+                await asyncio.sleep(pause)
+                lasted = time.monotonic() - began > START_S
+                pause = FIRST_PAUSE_S if lasted else min(pause * 2, LONGEST_PAUSE_S)
+            else:
+                return
+
+    async def _begin(self) -> None:
         async with connected(self._pool) as connection:
             for topic in self._topics:
                 await ledger.ensure_reading(connection, topic)
             await ledger.try_halted_again(connection)
+
+    async def _read(self) -> None:
+        """Read with a client of its own."""
+        self._connect()
         try:
-            async for attempt in stamina.retry_context(on=(KafkaError, OSError), attempts=None, timeout=START_S):
-                with attempt:
-                    await self._broker.start()
+            async with asyncio.timeout(START_S):
+                await self._broker.start()
             await self._watch()
         finally:
-            await self._broker.stop()
+            with suppress(*_KAFKA):
+                async with asyncio.timeout(STOP_S):
+                    await self._broker.stop()
+
+    def _connect(self) -> None:
+        """Take another client, which is not started yet."""
+        # FastStream takes a text for one address, however many stand in it.
+        self._broker = KafkaBroker(
+            self._bootstrap_servers.split(","),
+            consumer_only=True,
+            allow_auto_create_topics=False,
+            logger=None,
+            graceful_timeout=10.0,
+            metadata_max_age_ms=METADATA_MS,
+            request_timeout_ms=REQUEST_MS,
+        )
+        self._subscriber = self._broker.subscriber(
+            *self._topics,
+            group_id=self._group,
+            batch=True,
+            max_records=RECORDS,
+            batch_timeout_ms=WAIT_MS,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            parser=self._parse,
+            decoder=_undecoded,
+            session_timeout_ms=10_000,
+        )
+        self._subscriber(self._handle)
 
     async def _parse(self, records: tuple[ConsumerRecord[bytes, bytes], ...]) -> KafkaAckableMessage:
         # FastStream's own parser reads header values as UTF-8 and fails on others; a bad record must reach the ledger.
-        consumer = self._subscriber.consumer
-        assert consumer is not None  # noqa: S101  it delivered these records
-        return KafkaAckableMessage(body=b"", headers={}, raw_message=records, consumer=consumer)
+        return KafkaAckableMessage(body=b"", headers={}, raw_message=records, consumer=self._consumer())
 
     async def _handle(self, message: KafkaMessage) -> None:
         began = time.monotonic()
@@ -129,9 +173,9 @@ class TallyReader:
             async with self._working:
                 for topic, group in groupby(records, key=lambda record: record.topic):
                     await self._apply(topic, list(group))
-        except _SURROUNDINGS as error:
-            if not self._failed.done():
-                self._failed.set_exception(TransientError(f"tallies not applied: {type(error).__name__}"))
+        except _DATABASE as error:
+            # They are read again: the watch goes back to the stored position once PostgreSQL tells it.
+            self._note_outage("not applied: PostgreSQL does not take them", error)
             return
         with suppress(KafkaError):
             await message.ack()
@@ -144,65 +188,96 @@ class TallyReader:
         LEDGER_BATCHES.labels("repeated").inc(applied.repeats)
         for place, why in applied.halts.items():
             log.error("source halted: what it tells contradicts the ledger", source=str(place), reason=why, topic=topic)
-        consumer = self._subscriber.consumer
-        if applied.next != tallies.next and consumer is not None:
+        if applied.next != tallies.next:
             log.warning("tally batches were skipped, going back", topic=topic, offset=applied.next)
-            consumer.seek(TopicPartition(topic, 0), applied.next)
+            self._consumer().seek(TopicPartition(topic, 0), applied.next)
 
-    @stamina.retry(on=_SURROUNDINGS, attempts=None, timeout=RETRY_S, wait_max=5.0)
+    @stamina.retry(on=_DATABASE, attempts=None, timeout=RETRY_S, wait_max=LONGEST_PAUSE_S)
     async def _apply_stubbornly(self, tallies: Tallies) -> Applied:
-        async with connected(self._pool) as connection:
-            return await apply_tallies(connection, tallies)
+        try:
+            async with connected(self._pool) as connection:
+                return await apply_tallies(connection, tallies)
+        except RECORDS_FAULT:
+            raise
+        except _DATABASE:
+            # Whoever is refused is not stuck.
+            self._moved.clear()
+            raise
 
     async def _watch(self) -> None:
+        """Compare what was read with what there is, and go back to the stored position where we are ahead of it.
+
+        Raises:
+            KafkaError, OSError, TimeoutError: Kafka does not answer this client any more.
+            TransientError: reading is stuck.
+        """
+        unanswered = 0
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._failed), WATCH_EVERY_S)
+            await asyncio.sleep(WATCH_EVERY_S)
+            try:
+                async with asyncio.timeout(WATCH_EVERY_S), connected(self._pool) as connection:
+                    stored, heads = await ledger.readings(connection), await ledger.heads(connection)
+            except _DATABASE as error:
+                self._note_outage("cannot tell how far the ledger is: PostgreSQL does not answer", error)
+                continue
             try:
                 async with asyncio.timeout(WATCH_EVERY_S):
-                    await self._look()
-            except (KafkaError, *_SURROUNDINGS) as error:
-                log.warning("cannot tell how far the ledger is", failure=type(error).__name__)
+                    ends = await self._ends()
+                    await self._go_back_where_ahead()
+            except _SURROUNDINGS as error:
+                unanswered += 1
+                self._note_outage("not read: Kafka does not answer", error)
+                if unanswered >= UNANSWERED:
+                    raise
+                continue
+            unanswered = 0
+            self._tell({str(place): head.halted for place, head in heads.items() if head.halted}, stored, ends)
 
-    async def _look(self) -> None:
-        """Compare what was read with what there is, and go back to the stored position if we are ahead of it."""
-        consumer = self._subscriber.consumer
-        if consumer is None:
-            return
-        async with connected(self._pool) as connection:
-            stored = await ledger.readings(connection)
-            halted = {
-                str(place): head.halted for place, head in (await ledger.heads(connection)).items() if head.halted
-            }
+    def _note_outage(self, what: str, error: Exception) -> None:
+        raise_if_cancelled()
+        log.warning("tally batches wait", reason=what, failure=type(error).__name__)
+        self._degraded = {**self._degraded, "tally batches": what}
+        self._moved.clear()
+
+    async def _ends(self) -> dict[str, int]:
+        """The end of each topic."""
+        ends = await self._consumer().end_offsets([TopicPartition(topic, 0) for topic in self._topics])
+        return {partition.topic: end for partition, end in ends.items()}
+
+    def _tell(self, halted: Mapping[str, str], stored: Mapping[str, int], ends: Mapping[str, int]) -> None:
         LEDGER_HALTED.set(len(halted))
         degraded = {place: f"halted: {why}" for place, why in halted.items()}
-        partitions = [TopicPartition(topic, 0) for topic in self._topics]
-        ends = await consumer.end_offsets(partitions)
-        for partition in partitions:
-            lag = ends[partition] - stored[partition.topic]
-            PARTITION_LAG.labels(partition.topic, 0).set(max(0, lag))
+        for topic, end in ends.items():
+            lag = end - stored[topic]
+            PARTITION_LAG.labels(topic, 0).set(max(0, lag))
             if lag < 0:
-                degraded[partition.topic] = "ends before what was read: is this the same Kafka?"
-            self._note_progress(partition.topic, stored[partition.topic], lag)
-            await self._go_back_if_ahead(consumer, partition)
+                degraded[topic] = "ends before what was read: is this the same Kafka?"
+            self._note_progress(topic, stored[topic], lag)
         self._degraded, self._looked = degraded, True
 
     def _note_progress(self, topic: str, position: int, lag: int) -> None:
         before, since = self._moved.get(topic, (-1, 0.0))
         if position != before or lag <= 0:
             self._moved[topic] = (position, time.monotonic())
-        elif time.monotonic() - since > STUCK_S and not self._failed.done():
-            self._failed.set_exception(TransientError(f"{topic} is not read although there is lag"))
+        elif time.monotonic() - since > STUCK_S:
+            raise TransientError(f"{topic} is not read although there is lag")
 
-    async def _go_back_if_ahead(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        if partition not in consumer.assignment() or self._working.locked():
-            return
-        position = await consumer.position(partition)
-        async with self._working, connected(self._pool) as connection:
-            stored = (await ledger.readings(connection))[partition.topic]
-            # What was delivered meanwhile and waits for the lock is applied or found too early: both are right.
-            if position > stored and await consumer.position(partition) == position:
-                consumer.seek(partition, stored)
+    async def _go_back_where_ahead(self) -> None:
+        consumer = self._consumer()
+        for partition in consumer.assignment():
+            if self._working.locked():
+                return
+            position = await consumer.position(partition)
+            async with self._working, connected(self._pool) as connection:
+                stored = (await ledger.readings(connection))[partition.topic]
+                # What was delivered meanwhile and waits for the lock is applied or found too early: both are right.
+                if position > stored and await consumer.position(partition) == position:
+                    consumer.seek(partition, stored)
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        consumer = self._subscriber.consumer
+        assert consumer is not None  # noqa: S101  it is started
+        return consumer
 
 
 async def _undecoded(message: KafkaMessage) -> None:
