@@ -212,6 +212,21 @@ async def test_a_closed_campaign_freezes_once_the_ledger_has_reached_the_ends(ma
     assert (final.state, final.total, final.lag_seconds) == ("frozen", 3, 0.0)
 
 
+async def test_a_campaign_does_not_freeze_on_a_log_that_lost_what_was_counted(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    await marathon.count(delta(change=5), records=5)
+    # The log is another one: what was counted of it is not there.
+    await marathon.accept(2)
+    marathon.clock.set(CLOSED + 61)
+    publisher = marathon.publisher()
+    assert (await marathon.published(publisher)).state == "catching_up"
+    assert publisher.degraded() == {f"{marathon.chain.source}/0": "the log ends at 2, before the position 5"}
+    await marathon.accept(3)
+    for _ in range(2):
+        assert (await marathon.published(publisher)).state == "catching_up"
+    assert await marathon.pool.fetchval("SELECT count(*) FROM freezes") == 0
+
+
 async def test_a_publisher_that_another_holds_up_while_it_freezes_tries_again(marathon: Marathon) -> None:
     await marathon.import_(campaign_file(policies=EXACT))
     await marathon.accept(1)

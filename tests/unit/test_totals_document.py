@@ -46,22 +46,52 @@ def head(next_: int, accepted_until: float | None = None) -> Head:
 
 def test_totals_with_nothing_missing_are_true_as_of_the_reading() -> None:
     reading = Reading(NOON, {ONE: 5, TWO: 0})
-    assert Freshness().as_of(reading, {ONE: head(5, NOON - 90)}) == NOON
+    assert Freshness({}).as_of(reading, {ONE: head(5, NOON - 90)}) == NOON
 
 
 def test_an_incomplete_partition_is_true_as_of_its_last_counted_record() -> None:
     reading = Reading(NOON, {ONE: 9, TWO: 0})
-    assert Freshness().as_of(reading, {ONE: head(5, NOON - 90)}) == NOON - 90
+    assert Freshness({}).as_of(reading, {ONE: head(5, NOON - 90)}) == NOON - 90
 
 
 def test_an_incomplete_partition_is_true_as_of_its_last_complete_reading_if_that_is_later() -> None:
-    freshness = Freshness()
+    freshness = Freshness({})
     freshness.as_of(Reading(NOON, {ONE: 5}), {ONE: head(5, NOON - 90)})
     assert freshness.as_of(Reading(NOON + 7, {ONE: 6}), {ONE: head(5, NOON - 90)}) == NOON
 
 
+def test_what_is_counted_while_the_ends_are_read_is_complete() -> None:
+    freshness = Freshness({ONE: head(5)})
+    assert freshness.as_of(Reading(NOON, {ONE: 6}), {ONE: head(9, NOON - 1)}) == NOON
+    assert freshness.cut == {}
+
+
+def test_a_log_that_ends_before_what_was_counted_is_never_complete() -> None:
+    freshness = Freshness({ONE: head(7, NOON - 90)})
+    assert freshness.as_of(Reading(NOON, {ONE: 3}), {ONE: head(7, NOON - 90)}) == NOON - 90
+    assert {str(place): str(cut) for place, cut in freshness.cut.items()} == {
+        "petitions.signatures.v1/0": "the log ends at 3, before the position 7"
+    }
+
+
+def test_a_log_that_was_cut_does_not_become_whole_by_what_is_appended_to_it() -> None:
+    freshness = Freshness({})
+    freshness.as_of(Reading(NOON, {ONE: 7}), {ONE: head(7, NOON - 90)})
+    for minutes, end in enumerate((3, 7, 9), start=1):
+        reading = Reading(NOON + 60 * minutes, {ONE: end})
+        assert freshness.as_of(reading, {ONE: head(7, NOON - 90)}) == NOON
+        assert set(freshness.cut) == {ONE}
+
+
+def test_a_log_that_was_mended_is_known_by_what_is_counted_of_it() -> None:
+    freshness = Freshness({ONE: head(7, NOON - 90)})
+    freshness.as_of(Reading(NOON, {ONE: 3}), {ONE: head(7, NOON - 90)})
+    assert freshness.as_of(Reading(NOON + 60, {ONE: 8}), {ONE: head(8, NOON + 50)}) == NOON + 60
+    assert freshness.cut == {}
+
+
 def test_a_partition_of_which_nothing_is_known_leaves_all_unknown() -> None:
-    assert Freshness().as_of(Reading(NOON, {ONE: 1, TWO: 0}), {}) is None
+    assert Freshness({}).as_of(Reading(NOON, {ONE: 1, TWO: 0}), {}) is None
 
 
 @pytest.mark.parametrize(("lag", "state"), [(0.4, "live"), (5.0, "live"), (5.1, "catching_up"), (-3.0, "live")])

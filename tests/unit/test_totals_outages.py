@@ -15,7 +15,6 @@ from services.marathon.actions.announce import Announcements
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.consumers.ends import EndOffsets
 from services.marathon.consumers.tallies import TallyReader
-from services.marathon.domain.freshness import Reading
 from shared.clock import SystemClock
 from shared.database import create_pool
 from shared.metrics import TOTALS_AGE
@@ -23,24 +22,20 @@ from tests.support.serving import until
 
 NOBODY = "127.0.0.1:1"
 """Nothing listens there."""
+ROUNDS = 5
 
 
-class Asked:
-    """End offsets from a broker that is away; says how often they were asked for."""
+class Tireless(Publisher):
+    """A publisher of no campaign's totals, which counts its rounds."""
 
-    def __init__(self, times: int) -> None:
-        self.enough = asyncio.Event()
-        self._ends = EndOffsets(NOBODY, SystemClock(), {"petitions.signatures.v1": 1})
-        self._left = times
+    rounds = 0
 
-    async def read(self) -> Reading:
-        self._left -= 1
-        if self._left <= 0:
-            self.enough.set()
-        return await self._ends.read()
+    async def publish(self) -> None:
+        self.rounds += 1
+        await super().publish()
 
-    async def close(self) -> None:
-        await self._ends.close()
+    def has_tried(self) -> bool:
+        return self.rounds > ROUNDS
 
 
 @pytest.fixture
@@ -62,31 +57,26 @@ async def at_work(run: Callable[[], Awaitable[None]]) -> AsyncIterator[asyncio.T
 
 
 @pytest.fixture
-async def asked() -> AsyncIterator[Asked]:
-    ends = Asked(5)
-    yield ends
+async def publisher(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tireless]:
+    """A publisher without a broker, whose patience is short."""
+    monkeypatch.setattr(publish_totals, "GIVE_UP_S", 0.0)
+    monkeypatch.setattr(publish_totals, "EVERY_S", 0.01)
+    ends = EndOffsets(NOBODY, SystemClock(), {"petitions.signatures.v1": 1})
+    yield Tireless(pool, ends, SystemClock(), Announcements())
     await ends.close()
 
 
-async def test_a_publisher_waits_out_any_outage_and_says_so(
-    pool: asyncpg.Pool, asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish_totals, "GIVE_UP_S", 0.0)
-    monkeypatch.setattr(publish_totals, "EVERY_S", 0.01)
-    publisher = Publisher(pool, asked, SystemClock(), Announcements())
+async def test_a_publisher_waits_out_any_outage_and_says_so(publisher: Tireless) -> None:
     async with at_work(publisher.run) as running:
-        await until(lambda: running.done() or asked.enough.is_set())
+        await until(lambda: running.done() or publisher.has_tried())
         assert not running.done(), running
         assert set(publisher.degraded()) == {"totals"}
 
 
-async def test_the_age_of_the_totals_grows_while_nothing_is_published(
-    pool: asyncpg.Pool, asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish_totals, "EVERY_S", 0.01)
+async def test_the_age_of_the_totals_grows_while_nothing_is_published(publisher: Tireless) -> None:
     TOTALS_AGE.set(0)
-    async with at_work(Publisher(pool, asked, SystemClock(), Announcements()).run):
-        await until(asked.enough.is_set)
+    async with at_work(publisher.run):
+        await until(publisher.has_tried)
         assert (REGISTRY.get_sample_value("marathon_totals_age_seconds") or 0) > 0
 
 

@@ -29,7 +29,7 @@ from shared.database import connected
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, TotalsChanged
 from shared.logging import log
-from shared.metrics import TOTALS_AGE, TOTALS_PUBLISHED
+from shared.metrics import PARTITION_HALTED, TOTALS_AGE, TOTALS_PUBLISHED
 from shared.tasks import raise_if_cancelled
 
 EVERY_S: Final = 0.95
@@ -96,7 +96,7 @@ class Publisher:
         self._ends = ends
         self._clock = clock
         self._announcements = announcements
-        self._freshness = Freshness()
+        self._freshness: Freshness | None = None
         self._published: dict[str, Published] = {}
         self._known: dict[str, _Known] = {}
         self._published_at: dict[str, float] = {}
@@ -106,7 +106,11 @@ class Publisher:
 
     def degraded(self) -> Mapping[str, str]:
         """What the public goes without for now, by part."""
-        return {} if self._failure is None else {"totals": f"not published, the last round failed: {self._failure}"}
+        cut = self._freshness.cut if self._freshness is not None else {}
+        degraded = {str(place): str(what) for place, what in cut.items()}
+        if self._failure is not None:
+            degraded["totals"] = f"not published, the last round failed: {self._failure}"
+        return degraded
 
     async def run(self) -> None:
         """Publish in rounds. While Kafka or PostgreSQL is away they fail, however long it takes.
@@ -138,16 +142,21 @@ class Publisher:
     async def publish(self) -> None:
         """One round: read the end offsets, then the sums, then put what is due in the outbox."""
         self._both_answered = False
+        freshness = self._freshness = self._freshness or await self._begin()
         reading = await self._ends.read()
         async with connected(self._pool) as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 snapshot = await self._read(connection, reading)
                 self._both_answered = True
-                due = await self._due(connection, snapshot)
+                due = await self._due(connection, snapshot, self._as_of(freshness, snapshot))
             if due:
                 await self._put(connection, due)
             for campaign in snapshot.campaigns:
-                await self._close(connection, campaign, snapshot)
+                await self._close(connection, campaign, snapshot, whole=not freshness.cut)
+
+    async def _begin(self) -> Freshness:
+        async with connected(self._pool) as connection:
+            return Freshness(await ledger.heads(connection))
 
     async def _read(self, connection: asyncpg.Connection, reading: Reading) -> _Snapshot:
         snapshot = _Snapshot(
@@ -167,11 +176,20 @@ class Publisher:
         known = self._published.get(slug)
         return known.document.version if known is not None else 0
 
-    async def _due(self, connection: asyncpg.Connection, snapshot: _Snapshot) -> list[Published]:
-        now = self._clock.now()
-        as_of = self._freshness.as_of(snapshot.reading, snapshot.heads)
+    def _as_of(self, freshness: Freshness, snapshot: _Snapshot) -> float | None:
+        """As of when the snapshot is true; tells of it, and of logs that lost what was counted."""
+        before = dict(freshness.cut)
+        as_of = freshness.as_of(snapshot.reading, snapshot.heads)
         if as_of is not None:
-            self._age, self._aged_from = now - as_of, time.monotonic()
+            self._age, self._aged_from = self._clock.now() - as_of, time.monotonic()
+        for place in before.keys() | freshness.cut.keys():
+            PARTITION_HALTED.labels(*place).set(place in freshness.cut)
+        for place in freshness.cut.keys() - before.keys():
+            log.error("a log lost what was counted", source=str(place), reason=str(freshness.cut[place]))
+        return as_of
+
+    async def _due(self, connection: asyncpg.Connection, snapshot: _Snapshot, as_of: float | None) -> list[Published]:
+        now = self._clock.now()
         slugs = [campaign.slug for campaign in snapshot.campaigns]
         recent = await cells.recent_minutes(connection, slugs, int(now) // 60 - 1)
         due = []
@@ -217,8 +235,15 @@ class Publisher:
         self._published_at[put.document.campaign] = time.monotonic()
         TOTALS_PUBLISHED.inc()
 
-    async def _close(self, connection: asyncpg.Connection, campaign: CampaignChanged, snapshot: _Snapshot) -> None:
-        """Freeze a closed campaign once everything that was there a minute after its end is in the ledger."""
+    async def _close(
+        self, connection: asyncpg.Connection, campaign: CampaignChanged, snapshot: _Snapshot, *, whole: bool
+    ) -> None:
+        """Freeze a closed campaign once everything that was there a minute after its end is in the ledger.
+
+        Where a log is not `whole`, what is there cannot be told.
+        """
+        if not whole:
+            return
         freeze = snapshot.freezes.get(campaign.slug)
         if freeze is None:
             if snapshot.reading.at >= parse_rfc3339(campaign.confirmations_close) + FREEZE_AFTER_S:
