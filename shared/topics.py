@@ -98,12 +98,13 @@ MESSAGES: Final = _intake(
 
 
 def _probes(owner: str) -> Topic:
-    """Empty records by which an intake learns the broker's time before it takes anything. Nobody reads them."""
+    """Empty records whose acknowledgement tells `owner` the broker's time. Nobody reads them."""
     return Topic(name=f"{owner}.probes.v1", owner=owner, events=(), key="none", retention_ms=HOUR_MS, broker_time=True)
 
 
 PETITIONS_PROBES: Final = _probes("petitions")
 LETTERS_PROBES: Final = _probes("letters")
+MARATHON_PROBES: Final = _probes("marathon")
 PETITIONS_TALLIES: Final = Topic(
     name="petitions.tallies.v1", owner="petitions", events=("actions-counted",), key="source partition"
 )
@@ -162,6 +163,7 @@ ALL: Final = (
     *(dead_letters_of(topic) for topic in COUNTED),
     PETITIONS_PROBES,
     LETTERS_PROBES,
+    MARATHON_PROBES,
     PETITIONS_TALLIES,
     LETTERS_TALLIES,
     CASES,

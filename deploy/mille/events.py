@@ -67,7 +67,7 @@ def _overview() -> Iterator[str]:
     yield (
         "Partitions are those of a development and of a production platform; a topic's number never changes, because "
         "keys map to partitions by it. A dead-letter topic (`.dlq`) holds records of its source as they came, the "
-        "reason in headers. A topic of probes holds empty records by which an intake learns the broker's time."
+        "reason in headers. A topic of probes holds empty records by which its writer learns the broker's time."
     )
 
 

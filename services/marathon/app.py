@@ -41,6 +41,7 @@ RELIED_ON: Final = (
     topics.KEYS,
     topics.ACCESS,
     topics.TOTALS,
+    topics.MARATHON_PROBES,
 )
 """The topics whose settings marathon relies on."""
 
@@ -131,8 +132,8 @@ class _Process:
         partitions = {
             topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
         }
-        ends = EndOffsets(servers, self._clock, partitions)
-        self._publisher = Publisher(pool, ends, self._clock, Announcements())
+        ends = EndOffsets(servers, partitions)
+        self._publisher = Publisher(pool, ends, Announcements())
         tasks.start("tally batches", self._reader.run)
         tasks.start("totals", self._publisher.run)
         tasks.start("outbox", OutboxRelay(pool, servers, service="marathon", give_up_s=math.inf).run)

@@ -25,6 +25,7 @@ campaign:
   title: {{en: Under fire}}
   opens: {opens}
   closes: {closes}
+  confirmations_close: {closes}
   goal: 100000
   languages: [en]
   policies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import asyncpg
 import msgspec
@@ -18,6 +19,7 @@ from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.ends import EndOffsets
+from services.marathon.domain.freshness import Reading
 from services.marathon.domain.ledger import Part
 from services.marathon.storage import ledger
 from shared import topics
@@ -35,6 +37,18 @@ CLOSED = parse_rfc3339("2027-01-08T00:00:00Z")
 EXACT = {"public_threshold": 1}
 
 
+class Dated:
+    """A real broker's end offsets, dated by a clock that the test sets."""
+
+    def __init__(self, ends: EndOffsets, clock: SetClock) -> None:
+        self._ends = ends
+        self._clock = clock
+
+    async def read(self) -> Reading:
+        at = self._clock.now()
+        return replace(await self._ends.read(), at=at)
+
+
 class Marathon:
     """A campaign, a counted topic of one partition, and who publishes its totals."""
 
@@ -48,9 +62,12 @@ class Marathon:
         self._applied = 0
 
     def publisher(self) -> Publisher:
-        ends = EndOffsets(self._servers, self.clock, {self.chain.source: 1})
+        return Publisher(self.pool, Dated(self.end_offsets(), self.clock), Announcements())
+
+    def end_offsets(self) -> EndOffsets:
+        ends = EndOffsets(self._servers, {self.chain.source: 1})
         self.ends.append(ends)
-        return Publisher(self.pool, ends, self.clock, Announcements())
+        return ends
 
     async def import_(self, text: str) -> None:
         async with connected(self.pool) as connection:
@@ -62,11 +79,12 @@ class Marathon:
                 now=self.clock.now(),
             )
 
-    async def accept(self, records: int) -> None:
-        """Put so many records on the counted topic."""
+    async def accept(self, records: int) -> float:
+        """Put so many records on the counted topic; when the broker took the last, by its clock."""
+        at = 0
         for _ in range(records):
-            await self._producer.send(self.chain.source, b"{}", partition=0)
-        await self._producer.flush()
+            at = (await self._producer.send_and_wait(self.chain.source, b"{}", partition=0)).timestamp or 0
+        return at / 1000
 
     async def count(self, *deltas: Delta, records: int = 1) -> None:
         """Have so many records counted."""
@@ -132,6 +150,12 @@ async def test_totals_by_every_dimension_are_published_with_the_ledgers_heads(ma
     }
     head = await marathon.pool.fetchval("SELECT encode(hash, 'hex') FROM ledger ORDER BY first DESC LIMIT 1")
     assert totals.ledger == {f"{marathon.chain.source}/0": head}
+
+
+async def test_a_reading_bears_the_time_of_the_broker(marathon: Marathon) -> None:
+    before = await marathon.accept(1)
+    reading = await marathon.end_offsets().read()
+    assert before <= reading.at <= await marathon.accept(1)
 
 
 async def test_versions_rise_by_one_and_unchanged_totals_are_not_sent_each_round(marathon: Marathon) -> None:

@@ -15,7 +15,6 @@ from services.marathon.actions.announce import Announcements
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.consumers.ends import EndOffsets
 from services.marathon.consumers.tallies import TallyReader
-from shared.clock import SystemClock
 from shared.database import create_pool
 from shared.metrics import TOTALS_AGE
 from tests.support.serving import until
@@ -61,8 +60,8 @@ async def publisher(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> Asyn
     """A publisher without a broker, whose patience is short."""
     monkeypatch.setattr(publish_totals, "GIVE_UP_S", 0.0)
     monkeypatch.setattr(publish_totals, "EVERY_S", 0.01)
-    ends = EndOffsets(NOBODY, SystemClock(), {"petitions.signatures.v1": 1})
-    yield Tireless(pool, ends, SystemClock(), Announcements())
+    ends = EndOffsets(NOBODY, {"petitions.signatures.v1": 1})
+    yield Tireless(pool, ends, Announcements())
     await ends.close()
 
 

@@ -24,7 +24,7 @@ from services.marathon.domain.ledger import Head, SourcePartition
 from services.marathon.storage import campaigns, cells, ledger, published
 from services.marathon.storage.published import Freeze, Published
 from shared import outbox
-from shared.clock import Clock, parse_rfc3339
+from shared.clock import parse_rfc3339
 from shared.database import connected
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, TotalsChanged
@@ -89,12 +89,11 @@ class _Snapshot:
 
 
 class Publisher:
-    """Publishes totals documents; `run` goes on until cancelled."""
+    """Publishes totals documents; `run` goes on until cancelled. What time it is says the reading of `ends`."""
 
-    def __init__(self, pool: asyncpg.Pool, ends: Ends, clock: Clock, announcements: Announcements) -> None:
+    def __init__(self, pool: asyncpg.Pool, ends: Ends, announcements: Announcements) -> None:
         self._pool = pool
         self._ends = ends
-        self._clock = clock
         self._announcements = announcements
         self._freshness: Freshness | None = None
         self._published: dict[str, Published] = {}
@@ -150,7 +149,7 @@ class Publisher:
                 self._both_answered = True
                 due = await self._due(connection, snapshot, self._as_of(freshness, snapshot))
             if due:
-                await self._put(connection, due)
+                await self._put(connection, due, reading.at)
             for campaign in snapshot.campaigns:
                 await self._close(connection, campaign, snapshot, whole=not freshness.cut)
 
@@ -181,7 +180,7 @@ class Publisher:
         before = dict(freshness.cut)
         as_of = freshness.as_of(snapshot.reading, snapshot.heads)
         if as_of is not None:
-            self._age, self._aged_from = self._clock.now() - as_of, time.monotonic()
+            self._age, self._aged_from = snapshot.reading.at - as_of, time.monotonic()
         for place in before.keys() | freshness.cut.keys():
             PARTITION_HALTED.labels(*place).set(place in freshness.cut)
         for place in freshness.cut.keys() - before.keys():
@@ -189,7 +188,7 @@ class Publisher:
         return as_of
 
     async def _due(self, connection: asyncpg.Connection, snapshot: _Snapshot, as_of: float | None) -> list[Published]:
-        now = self._clock.now()
+        now = snapshot.reading.at
         slugs = [campaign.slug for campaign in snapshot.campaigns]
         recent = await cells.recent_minutes(connection, slugs, int(now) // 60 - 1)
         due = []
@@ -222,8 +221,7 @@ class Publisher:
         age = time.monotonic() - self._published_at.get(after.campaign, 0.0)
         return after.state != "frozen" and age >= REFRESH_S
 
-    async def _put(self, connection: asyncpg.Connection, due: list[Published]) -> None:
-        now = self._clock.now()
+    async def _put(self, connection: asyncpg.Connection, due: list[Published], now: float) -> None:
         async with connection.transaction():
             put = [each for each in due if await published.put(connection, each, now)]
             await outbox.put(connection, [self._announcements.totals(each.document, now) for each in put])
@@ -249,10 +247,11 @@ class Publisher:
             if snapshot.reading.at >= parse_rfc3339(campaign.confirmations_close) + FREEZE_AFTER_S:
                 await published.put_ends(connection, campaign.slug, snapshot.reading.ends, snapshot.reading.at)
         elif not freeze.done and reached(freeze.ends, snapshot.heads) and campaign.slug in self._published:
-            await self._freeze(connection, campaign, self._published[campaign.slug])
+            await self._freeze(connection, campaign, self._published[campaign.slug], snapshot.reading.at)
 
-    async def _freeze(self, connection: asyncpg.Connection, campaign: CampaignChanged, before: Published) -> None:
-        now = self._clock.now()
+    async def _freeze(
+        self, connection: asyncpg.Connection, campaign: CampaignChanged, before: Published, now: float
+    ) -> None:
         async with connection.transaction():
             if not await published.freeze(connection, campaign.slug, now):
                 return

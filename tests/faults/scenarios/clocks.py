@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.faults import evidence
 from tests.faults.journal import Act
 from tests.faults.load import Load, Target
 from tests.faults.nemeses import LEDGER
@@ -18,6 +19,9 @@ from tests.faults.running import import_campaign
 INTAKE: Final = "petitions-intake"
 COUNTER: Final = "petitions-counter"
 DAY_S: Final = 86_400
+PUBLISHED_S: Final = 3.0
+"""Totals are published every second."""
+_FREEZES: Final = "SELECT count(*) FROM freezes WHERE campaign = $1"
 PRELOADS: Final = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
 
 
@@ -37,6 +41,10 @@ async def wrong_clock(fire: Fire) -> None:
         await fire.stand.restart(name, CLOCK_OFFSET_SECONDS=str(offset))
         await fire.load.reach(100)
         await _campaigns_keep_their_hours(fire)
+    await fire.last(PUBLISHED_S)
+    async with evidence.database(fire.stand.databases["marathon"]) as connection:
+        frozen = await connection.fetchval(_FREEZES, f"open-{fire.campaign}")
+    fire.must(not frozen, "H: a campaign that is open is about to be frozen by a wrong clock")
     for name in (INTAKE, COUNTER, LEDGER):
         await fire.stand.restart(name)
     fire.heal()
