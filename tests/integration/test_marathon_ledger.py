@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -189,6 +191,24 @@ async def test_a_record_that_cannot_be_read_does_not_keep_a_new_process_from_bei
 
         async with running(reader):
             await eventually(seen, ({}, {f"{marathon.topic}/-1"}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"accepted_until": ""}, {"accepted_until": "", "deltas": []}, {"deltas": [delta(minute=2**31)]}],
+    ids=["no time", "no time and no change", "a minute too large"],
+)
+async def test_a_batch_that_nobody_could_add_halts_its_source_alone(marathon: Marathon, wrong: dict[str, Any]) -> None:
+    bad, good = Chain(0), Chain(1)
+    await marathon.send.send(
+        bad.batch(delta(change=1)),
+        msgspec.structs.replace(bad.batch(delta(change=100)), **wrong),
+        good.batch(delta(change=7)),
+    )
+    async with running(marathon.reader()):
+        await eventually(marathon.position, 3)
+    assert await marathon.total() == 8
+    assert await marathon.halted() == ["petitions.signatures.v1/0"]
 
 
 async def test_a_restored_source_is_taken_back_to_where_it_was_restored(marathon: Marathon) -> None:

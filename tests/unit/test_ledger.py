@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from services.marathon.domain.ledger import (
     RowKey,
     SourcePartition,
     fold,
+    is_place,
     row_hash,
 )
 from shared.events.tallies import ActionsCounted, Delta
@@ -136,6 +139,46 @@ def test_a_gap_an_overlap_and_a_range_that_is_none_halt_their_source() -> None:
         outcome = ledger.take([Part.of(7, wrong, msgspec.json.encode(wrong))])
         assert outcome.halts == {PLACE: 7}, wrong
         assert ledger.total == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"accepted_until": ""},
+        {"accepted_until": "2026-12-01T12:00:00"},
+        {"accepted_until": "9999-12-31T23:59:59Z"},
+        {"accepted_until": "0001-01-01T00:00:00+23:00"},
+        {"counted_at": "noon"},
+        {"epoch": 2**31},
+        {"next": 2**63},
+        {"parts": 2**31},
+        {"deltas": [msgspec.structs.replace(delta(), minute=2**31)]},
+        {"deltas": [msgspec.structs.replace(delta(), minute=-1)]},
+        {"deltas": [delta(), delta(2**63)]},
+        {"deltas": [msgspec.structs.replace(delta(), campaign="c\0")]},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_batch_that_nobody_could_add_halts_its_source_alone(wrong: dict[str, Any]) -> None:
+    bad = msgspec.structs.replace(batch(0, 3), **wrong)
+    good = batch(0, 5, change=7, place=PLACE._replace(partition=1))
+    ledger = Ledger()
+    assert ledger.take(topic(bad, good)).halts == {PLACE: 0}
+    assert ledger.total == 7
+
+
+def test_a_restore_that_nobody_could_carry_out_halts_its_source() -> None:
+    for epoch, first in ((2**31, 0), (1, -1)):
+        ledger = Ledger()
+        ledger.take(topic(batch(0, 3)))
+        assert ledger.take(topic(batch(first, 3, epoch=epoch))).halts == {PLACE: 0}
+
+
+def test_what_names_no_source_partition_is_none() -> None:
+    assert is_place(batch(0, 3))
+    for partition in (-1, 2**31):
+        assert not is_place(batch(0, 3, place=PLACE._replace(partition=partition)))
+    assert not is_place(batch(0, 3, place=PLACE._replace(source="petitions\0")))
 
 
 def test_a_halted_source_takes_nothing_and_the_others_go_on() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 from services.marathon.domain.cells import Changes
-from services.marathon.domain.ledger import Head, Outcome, Part, Restore, SourcePartition, fold
+from services.marathon.domain.ledger import Head, Outcome, Part, Restore, SourcePartition, fold, nonsense
 from services.marathon.storage import cells, ledger
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted
@@ -77,7 +77,8 @@ async def _apply_until_restore(
     earlier = {
         (part.place, part.batch.first)
         for part in parts
-        if part.batch.next <= (head := heads.get(part.place, Head())).next or part.batch.epoch < head.epoch
+        if nonsense(part.batch) is None
+        and (part.batch.next <= (head := heads.get(part.place, Head())).next or part.batch.epoch < head.epoch)
     }
     outcome = fold(heads, await ledger.known_rows(connection, earlier), parts)
     await ledger.put_rows(connection, outcome.rows)

@@ -26,7 +26,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from services.marathon.actions.apply_tallies import Applied, Tallies, apply_tallies
-from services.marathon.domain.ledger import Part
+from services.marathon.domain.ledger import Part, is_place
 from services.marathon.storage import ledger
 from shared import topics
 from shared.database import connected
@@ -291,7 +291,10 @@ def _tallies(topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> Tal
             event_type = cloudevents.event_type(record.headers)
             if event_type != ("actions-counted", 1) or record.value is None:
                 raise PermanentError("unknown-event")
-            parts.append(Part.of(record.offset, _batch(record.value), record.value))
+            batch = _batch(record.value)
+            if not is_place(batch):
+                raise PermanentError("no-source-partition")
+            parts.append(Part.of(record.offset, batch, record.value))
         except (PermanentError, msgspec.MsgspecError):
             unreadable.append(record.offset)
     return Tallies(topic, records[0].offset, records[-1].offset + 1, parts, unreadable)

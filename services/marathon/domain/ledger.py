@@ -20,10 +20,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from shared.events.tallies import ActionsCounted
+from shared.clock import parse_rfc3339
+from shared.events.tallies import ActionsCounted, Delta
 
 GENESIS: Final = bytes(32)
 """What the first row of a source partition holds as the hash of the row before it."""
+LARGEST_INTEGER: Final = 2**31 - 1
+"""The largest partition, minute and change that the tables hold."""
+LARGEST_OFFSET: Final = 2**63 - 1
 
 
 class SourcePartition(NamedTuple):
@@ -149,19 +153,20 @@ def fold(heads: Mapping[SourcePartition, Head], known: Mapping[RowKey, KnownRow]
     for part in parts:
         head = outcome.heads.get(part.place, Head())
         if head.halted is None:
-            if _asks_for_restore(head, part.batch):
+            if (problem := nonsense(part.batch)) is not None:
+                _halt(outcome, head, part, problem)
+            elif _asks_for_restore(head, part.batch):
                 outcome.restore = Restore(part.place, part.batch.epoch, part.batch.first)
                 return outcome
-            _take(outcome, seen, head, part)
+            else:
+                _take(outcome, seen, head, part)
         outcome.taken += 1
     return outcome
 
 
 def _take(outcome: Outcome, seen: dict[RowKey, KnownRow], head: Head, part: Part) -> None:
     batch = part.batch
-    if problem := _nonsense(batch):
-        _halt(outcome, head, part, problem)
-    elif batch.epoch < head.epoch or batch.next <= head.next:
+    if batch.epoch < head.epoch or batch.next <= head.next:
         dropped = batch.epoch < head.epoch and part.offset <= head.read
         if dropped or _is_repeat(seen.get((part.place, batch.epoch, batch.first)), part):
             outcome.repeats += 1
@@ -224,12 +229,39 @@ def _asks_for_restore(head: Head, batch: ActionsCounted) -> bool:
     return batch.epoch > head.epoch and drops
 
 
-def _nonsense(batch: ActionsCounted) -> str | None:
-    if not 0 <= batch.first < batch.next:
+def is_place(batch: ActionsCounted) -> bool:
+    """Whether a source partition can have the name by which `batch` calls its own."""
+    return 0 <= batch.partition <= LARGEST_INTEGER and "\0" not in batch.source
+
+
+def nonsense(batch: ActionsCounted) -> str | None:
+    """What of `batch` nobody could add or store, whoever tried again."""
+    if not 0 <= batch.first < batch.next <= LARGEST_OFFSET:
         return "a range that is none"
-    if not 0 <= batch.part < batch.parts:
+    if not 0 <= batch.part < batch.parts <= LARGEST_INTEGER or not 0 <= batch.epoch <= LARGEST_INTEGER:
         return "a part that is none"
+    if not (_is_time(batch.counted_at) and _is_time(batch.accepted_until)):
+        return "a time that is none"
+    if not all(map(_is_change, batch.deltas)):
+        return "a change that is none"
     return None
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return 0 <= parse_rfc3339(text) // 60 <= LARGEST_INTEGER
+    except (ValueError, OverflowError):
+        return False
+
+
+def _is_change(delta: Delta) -> bool:
+    numbers = (delta.change, delta.withdrawn, delta.invalidated, delta.reinstated)
+    texts = (delta.campaign, delta.case, delta.section or "", delta.country, delta.language)
+    return (
+        0 <= delta.minute <= LARGEST_INTEGER
+        and all(abs(number) <= LARGEST_INTEGER for number in numbers)
+        and not any("\0" in text for text in texts)
+    )
 
 
 def _belong_together(one: ActionsCounted, other: ActionsCounted) -> bool:
