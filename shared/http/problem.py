@@ -19,13 +19,14 @@ from shared.refusals import FieldError, Refusal, invalid
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
-_OUTAGES: Final[tuple[type[Exception], ...]] = (
+OUTAGES: Final[tuple[type[Exception], ...]] = (
     TransientError,
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InterfaceError,
 )
+"""What a database says, or does not say, that is away: it may answer later."""
 _TYPES: Final = "urn:problem-type:milleplumes:"
 
 
@@ -86,7 +87,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    for unreachable in _OUTAGES:
+    for unreachable in OUTAGES:
         app.add_exception_handler(unreachable, _outage)
 
 

@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from deploy.local.endpoints import Endpoints
 from services.marathon.actions.announce import Announcements
 from services.marathon.domain.document import first_document
-from services.marathon.http import campaigns, totals
+from services.marathon.http import campaigns, course, totals
 from services.marathon.http.course import Course
 from services.marathon.http.documents import Documents
 from services.marathon.http.live import LiveBoard
@@ -137,12 +137,12 @@ async def served(platform: Endpoints, database: str, protocol: type[asyncio.Prot
     clock = SystemClock()
     catalog = Catalog(platform["kafka"], read=(topics.CASES, topics.TOTALS))
     documents = Documents(catalog, clock)
-    board, course = LiveBoard(documents), Course(catalog, clock)
+    board, history = LiveBoard(documents), Course(catalog, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with pool_on(database) as pool:
-            app.state.pool = course.pool = pool
+            app.state.pool = history.pool = pool
             tasks = [asyncio.create_task(catalog.run()), asyncio.create_task(board.run(app.state.closing))]
             await catalog.wait_ready(30)
             yield
@@ -158,7 +158,7 @@ async def served(platform: Endpoints, database: str, protocol: type[asyncio.Prot
         title="marathon",
         settings=MarathonSettings(database_url=database, port=port),
         lifespan=lifespan,
-        routers=[campaigns.router(catalog, documents, clock), totals.router(catalog, documents, board, course)],
+        routers=[campaigns.router(catalog, documents, clock), totals.router(catalog, documents, board, history)],
         readiness=dict,
     )
     config = uvicorn.Config(app, http=protocol, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
@@ -329,3 +329,19 @@ async def test_history_adds_up_by_minute_hour_and_day(marathon: Marathon) -> Non
         by_day = (await client.get(path, params={"step": "day", "case": marathon.campaign.cases[0]})).json()
         assert sum(point["count"] for point in by_day["points"]) == 7
         assert by_day["points"][-1]["total"] == 8
+
+
+async def test_the_last_history_holds_while_the_database_is_silent(
+    marathon: Marathon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "FRESH_S", 0.0)
+    monkeypatch.setattr(course, "ANSWER_S", 0.2)
+    path = f"/v1/campaigns/{marathon.slug}/history"
+    async with marathon.client() as client, marathon.app.state.pool.acquire() as connection:
+        known = await client.get(path)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE minutes IN ACCESS EXCLUSIVE MODE")
+            for _ in range(3):
+                assert (await client.get(path)).content == known.content
+            new = await client.get(path, params={"last": 3})
+            assert (new.status_code, "retry-after" in new.headers) == (503, True)
