@@ -36,7 +36,10 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        method = scope["method"]
+        if method == "HEAD":
+            scope, send = _as_get(scope), _without_body(send)
+        exchange = _Exchange(scope, receive, send, method)
         if exchange.is_preflight():
             await exchange.answer_preflight()
             return
@@ -49,7 +52,7 @@ class Edge:
         except ClientDisconnect:
             pass  # nobody is left to answer
         except Exception:
-            log.exception("request failed", route=exchange.route(), method=scope["method"])
+            log.exception("request failed", route=exchange.route(), method=method)
             if exchange.started:
                 raise  # the server cuts the connection, so that no half answer passes for a whole one
             await exchange.answer(Problem(500, detail="An error on our side. Nothing is known to be stored."))
@@ -57,13 +60,33 @@ class Edge:
             exchange.observe()
 
 
-class _Exchange:
-    """One request and its answer."""
+def _as_get(scope: Scope) -> Scope:
+    """A HEAD request as the GET that it asks the headers of (RFC 9110, section 9.3.2).
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    It is a copy: the server goes by its own. No extension by which an answer could get past us is left.
+    """
+    return {**scope, "method": "GET", "extensions": {}}
+
+
+def _without_body(send: Send) -> Send:
+    """A `send` that ends the answer with its headers: an endless one, too, sees its client gone then."""
+
+    async def send_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+
+    return send_headers
+
+
+class _Exchange:
+    """One request and its answer. `method` is the one that was asked by."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, method: str) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._method = method
         self._path: str = scope["path"]
         self._limit = body_limit(self._path)
         self._received = 0
@@ -82,7 +105,7 @@ class _Exchange:
 
     def is_preflight(self) -> bool:
         return (
-            self._scope["method"] == "OPTIONS"
+            self._method == "OPTIONS"
             and self._header(b"access-control-request-method") is not None
             and cors.is_public(self._path)
         )
@@ -111,8 +134,8 @@ class _Exchange:
         await self._send(message)
 
     def observe(self) -> None:
-        route, method = self.route(), self._scope["method"]
-        metrics.HTTP_ANSWERED.labels(route=route, method=method, status=str(self._status)).inc()
+        route = self.route()
+        metrics.HTTP_ANSWERED.labels(route=route, method=self._method, status=str(self._status)).inc()
         metrics.HTTP_SECONDS.labels(route=route).observe(time.perf_counter() - self._began)
 
     def _header(self, wanted: bytes) -> bytes | None:

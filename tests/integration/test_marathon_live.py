@@ -309,6 +309,21 @@ async def test_hundreds_of_streams_get_the_same_and_leave_nothing_behind(maratho
     await eventually(streams_open, 0.0)
 
 
+@PROTOCOLS
+async def test_head_has_the_headers_of_get_and_opens_no_stream(
+    platform: Endpoints, make_database: MakeDatabase, protocol: type[asyncio.Protocol]
+) -> None:
+    async with served(platform, await make_database("marathon"), protocol) as marathon, marathon.client() as client:
+        path = f"/v1/campaigns/{marathon.slug}"
+        wanted, found = await client.get(path), await client.head(path)
+        assert (found.status_code, found.content) == (200, b"")
+        assert {**found.headers, "date": ""} == {**wanted.headers, "date": ""}
+        stream = await client.head(f"{path}/totals/live")
+        assert (stream.status_code, stream.content) == (200, b"")
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert REGISTRY.get_sample_value("marathon_streams_open") == 0
+
+
 async def test_history_adds_up_by_minute_hour_and_day(marathon: Marathon) -> None:
     minute = int(time.time()) // 60
     rows = [

@@ -529,3 +529,32 @@ async def test_an_upgrade_is_not_followed(line: Line) -> None:
 async def test_a_streamed_answer_is_left_alone(line: Line) -> None:
     await line.send(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert b"0\n" in await line.ended()
+
+
+def head(path: str) -> bytes:
+    return b"HEAD %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()
+
+
+async def test_head_is_answered_as_get_without_a_body_and_the_connection_goes_on(line: Line) -> None:
+    for path in ("/livez", "/openapi.json", "/docs/style.css", "/nothing", "/v1/signatures"):
+        await line.send(GET.replace(b"/livez", path.encode()))
+        status, wanted, _ = await line.answer()
+        await line.send(head(path))
+        async with asyncio.timeout(10):
+            found = (await line.reader.readuntil(b"\r\n\r\n")).lower()
+        assert found == wanted, path
+        assert int(found.split()[1]) == status
+
+
+async def test_head_of_an_endless_answer_ends_with_its_headers(line: Line) -> None:
+    for path in ("/endless", "/slow"):
+        await line.send(head(path) + GET)
+        async with asyncio.timeout(10):
+            headers = await line.reader.readuntil(b"\r\n\r\n")
+        assert headers.startswith(b"HTTP/1.1 200 ")
+        assert await line.answer() == await _answer_to(line, GET)
+
+
+async def _answer_to(line: Line, request: bytes) -> tuple[int, bytes, bytes]:
+    await line.send(request)
+    return await line.answer()
