@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import asyncpg
+from aiokafka.errors import KafkaError
 from fastapi import APIRouter, FastAPI
 
 from services.marathon.actions.announce import Announcements
@@ -25,10 +27,12 @@ from shared import migrations, topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
+from shared.errors import SetupError, TransientError
 from shared.http.service import create_app
 from shared.kafka import declared
+from shared.logging import log
 from shared.outbox import OutboxRelay
-from shared.tasks import Tasks
+from shared.tasks import Tasks, raise_if_cancelled
 from shared.web.pages import Pages
 
 Role = Literal["all", "web", "ledger"]
@@ -44,6 +48,18 @@ RELIED_ON: Final = (
     topics.MARATHON_PROBES,
 )
 """The topics whose settings marathon relies on."""
+
+AWAY: Final = (
+    TransientError,
+    KafkaError,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+)
+FIRST_PAUSE_S: Final = 0.3
+LONGEST_PAUSE_S: Final = 5.0
 
 
 def create(settings: MarathonSettings, role: Role) -> FastAPI:
@@ -70,6 +86,7 @@ class _Process:
         self._documents = Documents(self._catalog, self._clock)
         self._board = LiveBoard(self._documents)
         self._course = Course(self._catalog, self._clock)
+        self._checked = False
         self._reader: TallyReader | None = None
         self._publisher: Publisher | None = None
 
@@ -87,6 +104,8 @@ class _Process:
 
     def missing(self) -> Mapping[str, str]:
         missing: dict[str, str] = {}
+        if not self._checked:
+            missing["start"] = "Kafka or PostgreSQL is not there yet"
         if self.serves and not self._catalog.ready:
             missing["catalog"] = "campaigns and totals are not read yet"
         if self.counts:
@@ -99,6 +118,41 @@ class _Process:
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        # Neither Kafka nor the database need be there: pages come from memory, or ask for patience.
+        pool = await create_pool(self._settings.database_url, application_name="marathon", min_size=0, max_size=8)
+        try:
+            async with Tasks() as tasks:
+                if self.serves:
+                    self._serve(app, pool, tasks)
+                tasks.start("start", lambda: self._start(pool, tasks))
+                yield
+        finally:
+            await pool.close()
+
+    def _serve(self, app: FastAPI, pool: asyncpg.Pool, tasks: Tasks) -> None:
+        self._course.pool = pool
+        tasks.start("catalog", self._catalog.run)
+        tasks.start("live board", lambda: self._board.run(app.state.closing))
+
+    async def _start(self, pool: asyncpg.Pool, tasks: Tasks) -> None:
+        """Count once Kafka and the database are found as they must be, however long they are away."""
+        pause = FIRST_PAUSE_S
+        while not self._checked:
+            try:
+                await self._check(pool)
+            except AWAY as error:
+                raise_if_cancelled()
+                log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+            except SetupError as error:
+                log.error("refused to start", reason=str(error))
+                raise
+        if self.counts:
+            self._count(pool, tasks)
+        await asyncio.Event().wait()
+
+    async def _check(self, pool: asyncpg.Pool) -> None:
         settings = self._settings
         await declared.check(
             settings.kafka_bootstrap_servers,
@@ -106,23 +160,9 @@ class _Process:
             flush=settings.kafka_flush == "on",
             production=settings.environment == "production",
         )
-        pool = await create_pool(settings.database_url, application_name="marathon", max_size=8)
-        try:
-            async with connected(pool) as connection:
-                await migrations.check(connection, "marathon")
-            async with Tasks() as tasks:
-                if self.serves:
-                    await self._serve(app, pool, tasks)
-                if self.counts:
-                    self._count(pool, tasks)
-                yield
-        finally:
-            await pool.close()
-
-    async def _serve(self, app: FastAPI, pool: asyncpg.Pool, tasks: Tasks) -> None:
-        self._course.pool = pool
-        tasks.start("catalog", self._catalog.run)
-        tasks.start("live board", lambda: self._board.run(app.state.closing))
+        async with connected(pool) as connection:
+            await migrations.check(connection, "marathon")
+        self._checked = True
 
     def _count(self, pool: asyncpg.Pool, tasks: Tasks) -> None:
         settings = self._settings

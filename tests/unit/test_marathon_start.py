@@ -1,0 +1,31 @@
+"""How marathon starts while Kafka and PostgreSQL are away: it is there, asks for patience, and waits for them."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from services.marathon.app import Role, create
+from services.marathon.settings import MarathonSettings
+
+NOBODY = "127.0.0.1:1"
+"""Nothing listens there."""
+AWAY = MarathonSettings(
+    database_url=f"postgresql://nobody@{NOBODY}/none", kafka_bootstrap_servers=NOBODY, port=1, kafka_flush="on"
+)
+
+
+@pytest.mark.parametrize("role", ["all", "web"])
+async def test_people_are_asked_for_patience_while_nothing_is_known_yet(role: Role) -> None:
+    app = create(AWAY, role)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://marathon") as client,
+    ):
+        assert (await client.get("/livez")).status_code == 200
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503
+        assert {"start", "catalog"} <= ready.json()["missing"].keys()
+        for path in ("/", "/v1/campaigns"):
+            answer = await client.get(path, headers={"Accept": "text/html"})
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True), path
