@@ -277,19 +277,6 @@ def measured(stand: Stand, name: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^([a-z_]+(?:\{.*\})?) (\S+)$", text, re.MULTILINE)}
 
 
-def board(stand: Stand, campaign: str) -> str:
-    """What becomes of whoever looks at the public board."""
-    try:
-        with urllib.request.urlopen(  # noqa: S310  our own loopback address
-            f"{stand.origin('marathon')}/campaigns/{campaign}/board", timeout=WITHIN_S
-        ) as answer:
-            return str(answer.status)
-    except urllib.error.HTTPError as error:
-        return str(error.code)
-    except OSError:
-        return "silence"
-
-
 def resident(pid: int) -> int:
     """The memory of a process in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

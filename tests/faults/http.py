@@ -42,6 +42,17 @@ class Client:
         Raises:
             TimeoutError: it was connected and no answer came within so many seconds.
         """
+        return await self._ask(self._request("POST", path, body, headers), within)
+
+    async def get(self, path: str, within: float) -> Answer:
+        """Get what is at `path`.
+
+        Raises:
+            TimeoutError: it was connected and no answer came within so many seconds.
+        """
+        return await self._ask(self._request("GET", path, b"", {}), within)
+
+    async def _ask(self, request: bytes, within: float) -> Answer:
         new = not self._idle
         try:
             line = await self._connected() if new else self._idle.pop()
@@ -49,7 +60,7 @@ class Client:
             return SILENCE
         try:
             async with asyncio.timeout(within):
-                answer = await _exchange(line, self._request(path, body, headers))
+                answer = await _exchange(line, request)
         except (OSError, asyncio.IncompleteReadError):
             line[1].transport.abort()
             return CUT if new else SILENCE
@@ -72,9 +83,9 @@ class Client:
         async with asyncio.timeout(CONNECT_S):
             return await asyncio.open_connection(self._host, self._port, limit=LIMIT)
 
-    def _request(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
         lines = [
-            f"POST {path} HTTP/1.1",
+            f"{method} {path} HTTP/1.1",
             f"Host: {self._host}:{self._port}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,13 +13,17 @@ from typing import Final
 import asyncpg
 
 from tests.faults import evidence
+from tests.faults.http import Client
 from tests.faults.load import UNAVAILABLE
 from tests.faults.registry import Fire
 
+MARATHON: Final = "marathon-all"
+SHOWN: Final = 200
+PAGE_WITHIN_S: Final = 15.0
+"""More than anybody waits for a database that is silent."""
 SLOW: Final = bool(os.environ.get("SLOW"))
 """SLOW=1 takes the full times of the table where a scenario takes a shorter one."""
 POLL_S: Final = 0.05
-LEDGER: Final = "marathon-all"
 
 _WAITS_AT_LOCK: Final = """
 SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox'::regclass
@@ -54,11 +59,16 @@ def must_have_said_so(fire: Fire) -> None:
     fire.must(fire.journal.answers[UNAVAILABLE], "H: nobody was answered 503")
 
 
-async def must_show_the_board(fire: Fire, pid: int | None) -> None:
-    """The public pages are still there, and the process `pid` that serves them is the same as before."""
-    board = await asyncio.to_thread(evidence.board, fire.stand, fire.campaign)
-    fire.must(board == "200", f"H: whoever looked at the board got {board}")
-    fire.must(fire.stand.kept[LEDGER].pid == pid, "H: marathon did not outlive what was away")
+async def must_show_its_pages(fire: Fire, pid: int) -> None:
+    """marathon, whose process was `pid`, must be the same still, show what it holds and say that this is old."""
+    marathon, client = fire.stand.kept[MARATHON], Client(fire.stand.origin("marathon"))
+    fire.must(marathon.pid == pid, "H: marathon did not outlive what it depends on")
+    for path in ("/", f"/campaigns/{fire.campaign}", f"/campaigns/{fire.campaign}/board"):
+        answer = await client.get(path, PAGE_WITHIN_S)
+        fire.must(answer.status == SHOWN, f"H: marathon answers {answer.status} for a page that it could show")
+    totals = json.loads((await client.get(f"/v1/campaigns/{fire.campaign}/totals", PAGE_WITHIN_S)).body)
+    fire.must(totals["state"] == "catching_up", f"H: totals that nobody renews are called {totals['state']}")
+    client.close()
 
 
 async def counted(fire: Fire, more: int, within: float = 60.0) -> None:

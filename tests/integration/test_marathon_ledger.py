@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition, conn
 
 from deploy.local.endpoints import Endpoints
+from services.marathon.consumers import tallies
 from services.marathon.consumers.tallies import TallyReader
 from shared import topics
 from shared.events.tallies import Delta
+from tests.faults.proxy import Proxy, Weather
 from tests.support.tallies import Chain, Sender, delta, eventually, pool_on, running, sender
 
 MakeDatabase = Callable[[str], Awaitable[str]]
@@ -266,3 +271,83 @@ async def test_readers_that_come_and_go_count_everything_once(marathon: Marathon
     for before, after in itertools.pairwise(rows):
         if before["partition"] == after["partition"]:
             assert (after["first"], after["previous_hash"]) == (before["next"], before["hash"])
+
+
+@asynccontextmanager
+async def proxied(port: int) -> AsyncIterator[Proxy]:
+    """A proxy before `port` of the loopback."""
+    proxy = Proxy(0, port)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times so short that an outage of two seconds is a long one."""
+    for name, value in (
+        ("RETRY_S", 0.3),
+        ("WATCH_EVERY_S", 0.2),
+        ("STUCK_S", 1.0),
+        ("START_S", 1.0),
+        ("UNANSWERED", 4),
+    ):
+        monkeypatch.setattr(tallies, name, value)
+
+
+async def outlives(reader: TallyReader, marathon: Marathon, proxy: Proxy, weather: Weather) -> None:
+    """Whether `reader` goes on by itself after bad `weather`, in which a tally batch arrives."""
+    chain = Chain()
+
+    async def waits() -> bool:
+        return "tally batches" in reader.degraded()
+
+    async def is_well() -> tuple[int, dict[str, str]]:
+        return await marathon.total(), dict(reader.degraded())
+
+    async with running(reader) as task:
+        await marathon.send.send(chain.batch(delta(change=3)))
+        await eventually(is_well, (3, {}))
+        proxy.set(Weather(cut=True))
+        proxy.set(weather)
+        await marathon.send.send(chain.batch(delta(change=4)))
+        await eventually(waits, True)
+        await asyncio.wait({task}, timeout=2 * tallies.STUCK_S)
+        assert not task.done(), task
+        proxy.clear()
+        await eventually(is_well, (7, {}), within=60)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("weather", [Weather(cut=True), Weather(silent=True)], ids=["cut off", "silent"])
+async def test_a_reader_goes_on_after_kafka_was_away_for_long(
+    marathon: Marathon, weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with proxied(int(marathon._servers.rpartition(":")[2])) as proxy:
+
+        async def create_conn(host: str, _port: int, **settings: Any) -> Any:
+            return await conn.create_conn(host, proxy.port, **settings)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("aiokafka.client.create_conn", create_conn)
+            await outlives(marathon.reader(), marathon, proxy, weather)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("weather", [Weather(cut=True), Weather(silent=True)], ids=["cut off", "silent"])
+async def test_a_reader_goes_on_after_postgresql_was_away_for_long(
+    platform: Endpoints, make_database: MakeDatabase, make_topic: MakeTopic, weather: Weather
+) -> None:
+    topic, url = await make_topic(topics.PETITIONS_TALLIES), await make_database("marathon")
+    port = urlsplit(url).port
+    assert port is not None
+    async with (
+        proxied(port) as proxy,
+        pool_on(url) as pool,
+        pool_on(url.replace(f":{port}/", f":{proxy.port}/")) as through,
+        sender(platform["kafka"], topic) as send,
+    ):
+        reader = TallyReader(through, platform["kafka"], read=[topic], group=f"group-{topic}")
+        await outlives(reader, Marathon(pool, platform["kafka"], send), proxy, weather)

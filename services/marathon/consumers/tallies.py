@@ -192,8 +192,14 @@ class TallyReader:
             log.warning("tally batches were skipped, going back", topic=topic, offset=applied.next)
             self._consumer().seek(TopicPartition(topic, 0), applied.next)
 
-    @stamina.retry(on=_DATABASE, attempts=None, timeout=RETRY_S, wait_max=LONGEST_PAUSE_S)
     async def _apply_stubbornly(self, tallies: Tallies) -> Applied:
+        retried = stamina.retry_context(on=_DATABASE, attempts=None, timeout=RETRY_S, wait_max=LONGEST_PAUSE_S)
+        async for attempt in retried:
+            with attempt:
+                return await self._apply_once(tallies)
+        raise AssertionError("it returns or raises")
+
+    async def _apply_once(self, tallies: Tallies) -> Applied:
         try:
             async with connected(self._pool) as connection:
                 return await apply_tallies(connection, tallies)

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.faults import evidence
 from tests.faults.http import Client
-from tests.faults.nemeses import LEDGER, SLOW, counted, must_have_said_so, must_show_the_board, until
+from tests.faults.nemeses import MARATHON, SLOW, counted, must_have_said_so, must_show_its_pages, until
 from tests.faults.registry import Fire, Without, scenario
 from tests.faults.running import import_campaign
 from tests.faults.stand import CLUSTER, DISKS
@@ -52,16 +52,16 @@ async def stopped_broker(fire: Fire) -> None:
     without=(Without("no-deadline", (INTAKE,), "H"), Without("no-bound", (INTAKE,), "H")),
 )
 async def brokers_away(fire: Fire) -> None:
-    """Every broker is gone, and a partner brings 120,000 signatures: 503 in time, bounded memory, the board stands."""
+    """Every broker is gone, and a partner brings 120,000 signatures: 503 in time, bounded memory, pages as before."""
     broker, intake = fire.stand.kept[BROKER], fire.stand.kept[INTAKE]
+    marathon = fire.stand.kept[MARATHON].pid
     flood = await _flood(fire)
     pid, before = intake.pid, evidence.resident(intake.pid)
-    marathon = fire.stand.kept[LEDGER].pid
     await broker.down()
     await flood()
     await fire.last(AWAY_S)
     must_have_said_so(fire)
-    await must_show_the_board(fire, marathon)
+    await must_show_its_pages(fire, marathon)
     fire.must(intake.pid == pid, "H: the intake did not outlive its broker")
     grown = evidence.resident(intake.pid) - before if intake.pid == pid else 0
     fire.must(grown < GROWN_BYTES, f"H: the intake grew by {grown >> 20} MB while its broker was away")

@@ -12,7 +12,7 @@ import pytest
 from tests.faults import evidence
 from tests.faults.journal import Act
 from tests.faults.load import Load, Target
-from tests.faults.nemeses import LEDGER
+from tests.faults.nemeses import MARATHON
 from tests.faults.registry import Fire, Without, scenario
 from tests.faults.running import import_campaign
 
@@ -37,7 +37,7 @@ async def wrong_clock(fire: Fire) -> None:
     hour = timedelta(hours=1)
     for name, opens, closes in (("open", now - hour, now + hour), ("later", now + hour, now + 3 * hour)):
         await import_campaign(fire.stand, f"{name}-{fire.campaign}", opens=_zulu(opens), closes=_zulu(closes))
-    for name, offset in ((INTAKE, DAY_S), (COUNTER, -DAY_S), (LEDGER, DAY_S)):
+    for name, offset in ((INTAKE, DAY_S), (COUNTER, -DAY_S), (MARATHON, DAY_S)):
         await fire.stand.restart(name, CLOCK_OFFSET_SECONDS=str(offset))
         await fire.load.reach(100)
         await _campaigns_keep_their_hours(fire)
@@ -45,7 +45,7 @@ async def wrong_clock(fire: Fire) -> None:
     async with evidence.database(fire.stand.databases["marathon"]) as connection:
         frozen = await connection.fetchval(_FREEZES, f"open-{fire.campaign}")
     fire.must(not frozen, "H: a campaign that is open is about to be frozen by a wrong clock")
-    for name in (INTAKE, COUNTER, LEDGER):
+    for name in (INTAKE, COUNTER, MARATHON):
         await fire.stand.restart(name)
     fire.heal()
 

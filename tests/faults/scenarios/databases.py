@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from tests.faults import evidence
-from tests.faults.nemeses import LEDGER, SLOW, must_show_the_board
+from tests.faults.nemeses import MARATHON, SLOW, must_show_its_pages
 from tests.faults.registry import Fire, Without, scenario
 from tests.faults.stand import DISKS
 
@@ -70,13 +70,13 @@ async def read_only_postgres(fire: Fire) -> None:
 
 @scenario("postgres-away", rows="15", patience_s=AWAY_S + 120, without=(Without("places-once", (COUNTER,), "AG"),))
 async def postgres_away(fire: Fire) -> None:
-    """PostgreSQL is gone; actions are taken all the same and counted afterwards, and the board stands."""
-    postgres, marathon = fire.stand.kept["postgres"], fire.stand.kept[LEDGER].pid
+    """PostgreSQL is gone; actions are taken all the same and counted afterwards, and pages are shown as before."""
+    postgres, marathon = fire.stand.kept["postgres"], fire.stand.kept[MARATHON].pid
     await postgres.down()
     before = len(fire.journal.acknowledged)
     await fire.last(AWAY_S)
-    await must_show_the_board(fire, marathon)
     fire.must(len(fire.journal.acknowledged) > before + 500, "H: hardly anything was taken while PostgreSQL was away")
+    await must_show_its_pages(fire, marathon)
     await postgres.start()
     fire.heal()
 

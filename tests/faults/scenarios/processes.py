@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.faults import evidence
 from tests.faults.keeping import Kept
-from tests.faults.nemeses import LEDGER, SLOW, counted, transaction_held_open, until
+from tests.faults.nemeses import MARATHON, SLOW, counted, transaction_held_open, until
 from tests.faults.proxy import Weather
 from tests.faults.registry import Fire, Without, scenario
 
@@ -175,7 +175,7 @@ async def killed_everything(fire: Fire) -> None:
     """kill -9 of intake, counter, ledger, sender, broker and PostgreSQL at random moments."""
     fire.expected.cut_off = True
     fire.expected.copies = 3
-    victims = [COUNTER, INTAKE, LEDGER, SENDER, BROKER, "postgres"]
+    victims = [COUNTER, INTAKE, MARATHON, SENDER, BROKER, "postgres"]
     fire.chance.shuffle(victims)
     for name in victims:
         await fire.load.reach(fire.chance.randint(5, 120))
