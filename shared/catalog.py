@@ -7,9 +7,9 @@ Read without a group, from the start. Ready once everything that stood there whe
 from __future__ import annotations
 
 import asyncio
+import time
 from base64 import b64decode
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Literal
 
 import msgspec
@@ -26,6 +26,7 @@ from shared.events.marathon import (
     CaseChanged,
     TotalsChanged,
 )
+from shared.kafka.leaving import leave
 from shared.logging import log
 from shared.privacy.keys import CampaignKeys, KeyOpener
 from shared.privacy.sealing import Sealer
@@ -35,6 +36,9 @@ Listener = Callable[[What, str], None]
 
 POLL_MS: Final = 500
 RECONNECT_S: Final = 1.0
+REQUEST_MS: Final = 10_000
+LOOK_S: Final = 15.0
+"""How often a client is tried: after an outage one may get no answer any more while others get theirs."""
 
 _Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
 _EVENTS: Final[dict[str, msgspec.json.Decoder[_Event]]] = {
@@ -99,14 +103,19 @@ class Catalog:
             await asyncio.sleep(RECONNECT_S)
 
     async def _follow(self, positions: dict[TopicPartition, int]) -> None:
+        """Read with a client of its own.
+
+        Raises:
+            KafkaError, OSError: the broker does not answer this client.
+        """
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap_servers,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            request_timeout_ms=10_000,
+            request_timeout_ms=REQUEST_MS,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign(list(self._partitions))
             ends = await consumer.end_offsets(list(self._partitions))
             for partition in self._partitions:
@@ -114,7 +123,11 @@ class Catalog:
                     consumer.seek(partition, positions[partition])
                 else:
                     await consumer.seek_to_beginning(partition)
+            looked_at = time.monotonic()
             while True:
+                if time.monotonic() - looked_at > LOOK_S:
+                    await consumer.end_offsets(list(self._partitions))
+                    looked_at = time.monotonic()
                 fetched = await consumer.getmany(timeout_ms=POLL_MS if self.ready else 50, max_records=5_000)
                 for partition, records in fetched.items():
                     for record in records:
@@ -123,8 +136,7 @@ class Catalog:
                 if not self.ready:
                     await self._note_ready(consumer, ends)
         finally:
-            with suppress(KafkaError, asyncio.TimeoutError):
-                await consumer.stop()
+            await leave(consumer, consumer.stop())
 
     async def _note_ready(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> None:
         for partition, end in ends.items():

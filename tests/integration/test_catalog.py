@@ -11,7 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import RequestTimedOutError
 
+from shared import catalog as catalog_module
 from shared import topics
 from shared.catalog import Catalog
 from shared.events.cloudevents import Envelope
@@ -194,3 +197,27 @@ async def test_a_record_that_cannot_be_read_is_passed_by(publisher: Publisher) -
         later = msgspec.structs.replace(CASE, slug="catalog-later", petition=None)
         await publisher.publish(topics.CASES, "case/catalog-later", "case-changed", later)
         await _until(catalog, lambda: "catalog-later" in catalog.cases)
+
+
+async def test_a_client_that_is_answered_no_more_is_replaced(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "LOOK_S", 0.1)
+    monkeypatch.setattr(catalog_module, "REQUEST_MS", 1_000)
+    send: Any = AIOKafkaClient.send
+    seen: set[AIOKafkaClient] = set()
+    deaf: set[AIOKafkaClient] = set()
+
+    async def send_or_not(client: AIOKafkaClient, *request: Any, **how: Any) -> Any:
+        seen.add(client)
+        if client in deaf:
+            raise RequestTimedOutError
+        return await send(client, *request, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AIOKafkaClient, "send", send_or_not)
+        async with _following(publisher) as catalog:
+            deaf |= seen
+            other = msgspec.structs.replace(TOTALS, campaign="catalog-heard")
+            await publisher.publish(topics.TOTALS, "catalog-heard", "totals-changed", other)
+            await _until(catalog, lambda: "catalog-heard" in catalog.totals)

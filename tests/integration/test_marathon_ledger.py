@@ -19,8 +19,10 @@ from deploy.local.endpoints import Endpoints
 from services.marathon.consumers import tallies
 from services.marathon.consumers.tallies import TallyReader
 from shared import topics
+from shared.errors import TransientError
 from shared.events.tallies import Delta
 from tests.faults.proxy import Proxy, Weather
+from tests.support.serving import until
 from tests.support.tallies import Chain, Sender, delta, eventually, pool_on, running, sender
 
 MakeDatabase = Callable[[str], Awaitable[str]]
@@ -351,3 +353,20 @@ async def test_a_reader_goes_on_after_postgresql_was_away_for_long(
     ):
         reader = TallyReader(through, platform["kafka"], read=[topic], group=f"group-{topic}")
         await outlives(reader, Marathon(pool, platform["kafka"], send), proxy, weather)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_reader_that_stands_still_although_all_answer_ends(marathon: Marathon) -> None:
+    reader = marathon.reader()
+    async with marathon.pool.acquire() as other, other.transaction():
+        await other.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+        async def block() -> None:
+            await until(lambda: not reader.missing())
+            await other.execute("LOCK TABLE sources IN EXCLUSIVE MODE")
+            await marathon.send.send(Chain().batch(delta(change=3)))
+
+        blocking = asyncio.create_task(block())
+        with pytest.raises(TransientError, match="although there is lag"):
+            await asyncio.wait_for(reader.run(), 60)
+        await blocking

@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.endpoints import Endpoints
+from services.marathon.actions import publish_totals
 from services.marathon.actions.announce import Announcements
 from services.marathon.actions.apply_tallies import Tallies, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
@@ -25,6 +26,7 @@ from services.marathon.storage import ledger
 from shared import topics
 from shared.clock import SetClock, parse_rfc3339, rfc3339
 from shared.database import connected
+from shared.errors import TransientError
 from shared.events.marathon import Correction, TotalsChanged
 from shared.events.tallies import ActionsCounted, Delta
 from tests.support.campaign_files import Wrapper, campaign_file
@@ -271,6 +273,21 @@ async def test_a_publisher_that_another_holds_up_while_it_freezes_tries_again(ma
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def test_a_publisher_that_stands_still_although_both_answer_ends(
+    marathon: Marathon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_totals, "GIVE_UP_S", 1.0)
+    await marathon.import_(campaign_file(policies=EXACT))
+    marathon.clock.set(CLOSED + 61)
+    publisher = marathon.publisher()
+    await publisher.publish()
+    async with connected(marathon.pool) as other:
+        await other.execute("SELECT pg_advisory_lock(hashtext('marathon totals'), hashtext('c'))")
+        with pytest.raises(TransientError, match="although"):
+            await asyncio.wait_for(publisher.run(), 30)
+        await other.execute("SELECT pg_advisory_unlock_all()")
 
 
 async def test_after_the_freeze_only_corrections_move(marathon: Marathon) -> None:

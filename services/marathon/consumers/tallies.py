@@ -33,6 +33,7 @@ from shared.database import connected
 from shared.errors import PermanentError, TransientError
 from shared.events import cloudevents
 from shared.events.tallies import ActionsCounted
+from shared.kafka.leaving import leave
 from shared.kafka.loop import RECORDS_FAULT
 from shared.logging import log
 from shared.metrics import LEDGER_BATCHES, LEDGER_HALTED, PARTITION_LAG
@@ -51,6 +52,7 @@ another. After that they are read anew.
 FIRST_PAUSE_S: Final = 0.3
 LONGEST_PAUSE_S: Final = 5.0
 WATCH_EVERY_S: Final = 5.0
+ANSWER_S: Final = 5.0
 UNANSWERED: Final = 6
 """So many looks in a row that Kafka leaves unanswered, and another client takes over: after an outage one may get no
 answer any more while others get theirs.
@@ -60,7 +62,6 @@ METADATA_MS: Final = 15_000
 """A topic that went and came back is seen within this time; by default it would be five minutes."""
 REQUEST_MS: Final = 15_000
 START_S: Final = 60.0
-STOP_S: Final = 40.0
 
 _DATABASE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _KAFKA: Final = (KafkaError, OSError, TimeoutError)
@@ -132,9 +133,8 @@ class TallyReader:
                 await self._broker.start()
             await self._watch()
         finally:
-            with suppress(*_KAFKA):
-                async with asyncio.timeout(STOP_S):
-                    await self._broker.stop()
+            if (consumer := self._subscriber.consumer) is not None:
+                await leave(consumer, self._broker.stop())
 
     def _connect(self) -> None:
         """Take another client, which is not started yet."""
@@ -221,13 +221,13 @@ class TallyReader:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             try:
-                async with asyncio.timeout(WATCH_EVERY_S), connected(self._pool) as connection:
+                async with asyncio.timeout(ANSWER_S), connected(self._pool) as connection:
                     stored, heads = await ledger.readings(connection), await ledger.heads(connection)
             except _DATABASE as error:
                 self._note_outage("cannot tell how far the ledger is: PostgreSQL does not answer", error)
                 continue
             try:
-                async with asyncio.timeout(WATCH_EVERY_S):
+                async with asyncio.timeout(ANSWER_S):
                     ends = await self._ends()
                     await self._go_back_where_ahead()
             except _SURROUNDINGS as error:
