@@ -28,7 +28,7 @@ from shared.events.marathon import (
 )
 from shared.kafka.leaving import leave
 from shared.logging import log
-from shared.privacy.keys import CampaignKeys, KeyOpener
+from shared.privacy.keys import DATA_KEY_BYTES, CampaignKeys, KeyOpener
 from shared.privacy.sealing import Sealer
 
 What = Literal["campaign", "case", "keys", "access", "totals"]
@@ -146,15 +146,15 @@ class Catalog:
         self._became_ready.set()
 
     def _take(self, record: ConsumerRecord[bytes, bytes]) -> None:
-        if record.value is None:
-            self._forget(record.topic, (record.key or b"").decode())
-            return
         try:
+            if record.value is None:
+                self._forget(record.topic, (record.key or b"").decode())
+                return
             event_type = cloudevents.event_type(record.headers)
             if event_type.major != 1 or event_type.name not in _EVENTS:
                 raise PermanentError("unknown-event")
             event = _EVENTS[event_type.name].decode(record.value)
-        except (PermanentError, msgspec.MsgspecError):
+        except (PermanentError, *cloudevents.UNREADABLE):
             log.error("catalog cannot read a record", topic=record.topic, offset=record.offset)
             return
         self._apply(event)
@@ -202,10 +202,13 @@ class Catalog:
         if (event.purpose, event.version) in opened:
             return
         try:
-            opened[event.purpose, event.version] = self._opener.open(b64decode(event.wrapped))
+            key = self._opener.open(b64decode(event.wrapped))
+            if len(key) != DATA_KEY_BYTES:
+                raise ValueError("a key of another length")
         except ValueError:
             log.error("cannot open a campaign key: was it wrapped for this wrapping key?", campaign=event.campaign)
             return
+        opened[event.purpose, event.version] = key
         self._complete(event.campaign, opened)
 
     def _complete(self, campaign: str, opened: dict[tuple[str, int], bytes]) -> None:

@@ -68,7 +68,7 @@ async def read_topics(bootstrap_servers: str) -> Known:
 def _take(known: Known, headers: cloudevents.Headers, value: bytes) -> None:
     try:
         event = _DECODERS[cloudevents.event_type(headers).name].decode(value)
-    except (KeyError, PermanentError, msgspec.MsgspecError):
+    except (KeyError, PermanentError, *cloudevents.UNREADABLE):
         return
     match event:
         case CampaignChanged():

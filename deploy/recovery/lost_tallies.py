@@ -23,6 +23,7 @@ from services.marathon.actions.fill_gaps import fill_gaps
 from services.marathon.domain.ledger import Head, Part, SourcePartition
 from services.marathon.storage import ledger
 from shared.clock import SystemClock, rfc3339
+from shared.events.cloudevents import UNREADABLE
 from shared.events.tallies import ActionsCounted, Delta
 from shared.kafka.counted import CountedTopic
 from shared.kafka.records import PartitionBatch
@@ -125,7 +126,7 @@ async def _there(kafka: str, counted: CountedTopic, heads: Mapping[SourcePartiti
 def _parts_in(batch: PartitionBatch) -> Iterator[Part]:
     """What can be read of `batch`; what cannot halts marathon, which tells of it."""
     for record in batch.records:
-        with suppress(msgspec.MsgspecError):
+        with suppress(*UNREADABLE):
             yield Part.of(record.offset, _batch(record.value or b""), record.value or b"")
 
 

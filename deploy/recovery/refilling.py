@@ -15,6 +15,7 @@ from aiokafka.admin import RecordsToDelete
 from deploy.local.endpoints import Endpoints
 from shared.clock import rfc3339
 from shared.errors import SetupError
+from shared.events.cloudevents import UNREADABLE
 from shared.kafka.counted import CountedTopic
 from shared.kafka.declared import administrator
 from shared.kafka.records import PartitionBatch, Record
@@ -98,7 +99,7 @@ async def _refuse_old(connection: asyncpg.Connection, batch: PartitionBatch) -> 
 def _sealed_in(record: Record) -> bytes:
     try:
         return _sealed(record.value or b"").sealed
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return b""
 
 

@@ -73,7 +73,7 @@ def _take(found: Found, record: Record) -> None:
             found.addresses.pop(recipient, None)
         elif name == "delivery-bounced" and (address := _bounced(value).address) is not None:
             found.addresses.setdefault(recipient, set()).add(keyed_hash(address))
-    except (PermanentError, msgspec.MsgspecError):
+    except (PermanentError, *cloudevents.UNREADABLE):
         return
 
 

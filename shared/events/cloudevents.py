@@ -10,9 +10,14 @@ import secrets
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from shared.errors import PermanentError
 
 Headers = list[tuple[str, bytes]]
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for a value that is no event of ours: no JSON, no UTF-8, of another shape, nested too deeply."""
 
 ORIGIN_HEADER: Final = "ce_origin"
 """Where a redriven record stood first, `topic/partition/offset`. An extension attribute."""

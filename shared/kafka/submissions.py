@@ -10,8 +10,8 @@ import msgspec
 
 from shared.clock import parse_rfc3339
 from shared.errors import PermanentError
-from shared.events.cloudevents import ORIGIN_HEADER, event_type
-from shared.events.words import LARGEST_VERSION, Channel, Kind
+from shared.events.cloudevents import ORIGIN_HEADER, UNREADABLE, event_type
+from shared.events.words import LARGEST_VERSION, LONGEST_WORD, Channel, Kind
 from shared.kafka.fold import Quota
 from shared.kafka.records import Record
 from shared.kafka.transitions import State, Then
@@ -31,10 +31,7 @@ USUAL: Final = 256
 ORIGIN_TIME_HEADER: Final = "ce_origintime"
 """When a redriven record was first accepted, RFC 3339. An extension attribute."""
 
-Word = Annotated[str, msgspec.Meta(max_length=100)]
-"""Longer than any of ours, and short enough that one of each dimension fits into a row of an index: 2,704 bytes in
-PostgreSQL, at up to four a character.
-"""
+Word = Annotated[str, msgspec.Meta(max_length=LONGEST_WORD)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_VERSION)]
 Read = TypeVar("Read")
 What = Literal["submitted"] | Then
@@ -214,7 +211,7 @@ def _decode(decoder: Callable[[bytes], Read], value: bytes) -> Read:
         return decoder(value)
     except msgspec.ValidationError:
         raise PermanentError("invalid") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise PermanentError("unreadable") from None
 
 

@@ -100,7 +100,11 @@ class Publisher:
         await self._producer.send_and_wait(topic.name, key=key.encode(), value=None)
 
     async def spoil(self, topic: topics.Topic) -> None:
+        headers = Envelope("case-changed", source="/marathon").headers(b"2026-12-01T12:00:00.000Z")
+        for value in (b"{", b'{"slug":"\xff"}', b'{"x":' + b"[" * 200_000):
+            await self._producer.send_and_wait(topic.name, key=b"spoiled", value=value, headers=headers)
         await self._producer.send_and_wait(topic.name, key=b"spoiled", value=b"{", headers=[])
+        await self._producer.send_and_wait(topic.name, key=b"spoiled \xff", value=None)
 
 
 @pytest.fixture

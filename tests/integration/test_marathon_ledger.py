@@ -28,6 +28,7 @@ from tests.support.tallies import Chain, Sender, delta, eventually, pool_on, run
 MakeDatabase = Callable[[str], Awaitable[str]]
 MakeTopic = Callable[..., Awaitable[str]]
 
+HEADERS = [("ce_specversion", b"1.0"), ("ce_type", b"actions-counted"), ("ce_dataversion", b"1.0")]
 SUM = "SELECT coalesce(sum(count), 0)::int FROM cells"
 
 
@@ -171,11 +172,14 @@ async def test_a_mended_source_goes_on_after_a_restart(marathon: Marathon) -> No
 @pytest.mark.parametrize(
     ("value", "headers"),
     [
-        (b"not json", [("ce_specversion", b"1.0"), ("ce_type", b"actions-counted"), ("ce_dataversion", b"1.0")]),
-        (None, [("ce_specversion", b"1.0"), ("ce_type", b"actions-counted"), ("ce_dataversion", b"1.0")]),
+        (b"not json", HEADERS),
+        (None, HEADERS),
         (b"{}", [("ce_specversion", b"1.0"), ("ce_type", b"actions-counted"), ("ce_dataversion", b"2.0")]),
         (b"{}", [("garbage", b"\xff\xfe")]),
+        (b'{"source":"\xff"}', HEADERS),
+        (b'{"x":' + b"[" * 200_000, HEADERS),
     ],
+    ids=["no JSON", "no value", "another major", "no CloudEvent", "no UTF-8", "nested deeply"],
 )
 async def test_a_record_that_cannot_be_read_alarms_and_the_others_are_counted(
     marathon: Marathon, value: bytes | None, headers: list[tuple[str, bytes]]
@@ -202,8 +206,13 @@ async def test_a_record_that_cannot_be_read_does_not_keep_a_new_process_from_bei
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"accepted_until": ""}, {"accepted_until": "", "deltas": []}, {"deltas": [delta(minute=2**31)]}],
-    ids=["no time", "no time and no change", "a minute too large"],
+    [
+        {"accepted_until": ""},
+        {"accepted_until": "", "deltas": []},
+        {"deltas": [delta(minute=2**31)]},
+        {"deltas": [delta(country="\U00020000" * 3000)]},
+    ],
+    ids=["no time", "no time and no change", "a minute too large", "a word that no index holds"],
 )
 async def test_a_batch_that_nobody_could_add_halts_its_source_alone(marathon: Marathon, wrong: dict[str, Any]) -> None:
     bad, good = Chain(0), Chain(1)

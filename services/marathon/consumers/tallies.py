@@ -301,6 +301,6 @@ def _tallies(topic: str, records: Sequence[ConsumerRecord[bytes, bytes]]) -> Tal
             if not is_place(batch):
                 raise PermanentError("no-source-partition")
             parts.append(Part.of(record.offset, batch, record.value))
-        except (PermanentError, msgspec.MsgspecError):
+        except (PermanentError, *cloudevents.UNREADABLE):
             unreadable.append(record.offset)
     return Tallies(topic, records[0].offset, records[-1].offset + 1, parts, unreadable)

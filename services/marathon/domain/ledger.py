@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
+from shared.events.words import LONGEST_WORD
 
 GENESIS: Final = bytes(32)
 """What the first row of a source partition holds as the hash of the row before it."""
@@ -260,7 +261,7 @@ def _is_change(delta: Delta) -> bool:
     return (
         0 <= delta.minute <= LARGEST_INTEGER
         and all(abs(number) <= LARGEST_INTEGER for number in numbers)
-        and not any("\0" in text for text in texts)
+        and not any("\0" in text or len(text) > LONGEST_WORD for text in texts)
     )
 
 

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import msgspec
-
 from services.notifications.domain.recipients import Recipients, written_address
 from services.notifications.domain.submissions import Submitted, Withdrawn
 from services.notifications.storage.deliveries import NewDelivery
 from shared.catalog import Catalog
 from shared.clock import utc
 from shared.errors import PermanentError, TransientError
+from shared.events.cloudevents import UNREADABLE
 from shared.kafka.records import PartitionBatch, Record
 from shared.kafka.submissions import Reading, Submission, check_shape, keyed_hash
 from shared.logging import log
@@ -131,7 +130,7 @@ class Reader:
         try:
             person = sealer.open(submission.sealed, topic=place.topic, subject=submission.subject, key=place.key)
             return self._recipients.key(person.email), self._recipients.address(written_address(person.email))
-        except (ValueError, msgspec.MsgspecError):
+        except (ValueError, *UNREADABLE):
             raise PermanentError("cannot-be-opened") from None
 
     async def _keys(self, submission: Submission) -> CampaignKeys | None:
