@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from services.marathon.domain.campaign_changes import Import, Stored, conflicts, plan
 from services.marathon.domain.campaign_file import CampaignFile, read
 from shared.events.marathon import CaseChanged, Contact
@@ -165,10 +167,26 @@ def test_who_counts_as_one_cannot_change_once_people_have_acted() -> None:
     assert [path for path, _ in paths(text, replace(STORED, acted={"ana"}))] == ["campaign.policies.one_per"]
 
 
-def test_the_window_of_a_frozen_campaign_cannot_change() -> None:
-    frozen = replace(STORED, frozen=True)
-    assert paths(TEXT.replace("2027-01-01", "2027-02-01"), frozen) != []
-    assert paths(TEXT.replace("en: Write", "en: Wrote"), frozen) == []
+def test_the_window_of_a_closed_campaign_cannot_change() -> None:
+    closed = replace(STORED, closed=True)
+    extended = dict(paths(TEXT.replace("2027-01-01", "2027-02-01"), closed))
+    assert extended.keys() == {"campaign.closes", "campaign.confirmations_close"}
+    assert 'put "2027-01-01T00:00:00.000Z" back' in extended["campaign.closes"]
+    assert paths(TEXT.replace("en: Write", "en: Wrote"), closed) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("public_evidence", "[confirmed]", 'put ["confirmed","recorded","offline"] back'),
+        ("public_threshold", "20", "put 10 back"),
+        ("safety_mode", "true, confirmation: required, public_evidence: [confirmed]", "put false back"),
+    ],
+)
+def test_what_a_closed_campaign_counts_and_shows_cannot_change(name: str, value: str, advice: str) -> None:
+    text = TEXT.replace("languages: [en]", f"languages: [en]\n  policies: {{{name}: {value}}}")
+    assert paths(text, STORED) == []
+    assert advice in dict(paths(text, replace(STORED, closed=True)))[f"campaign.policies.{name}"]
 
 
 def test_required_confirmation_makes_only_confirmed_and_offline_public_by_default() -> None:

@@ -56,7 +56,7 @@ async def import_campaign(
             document = first_document(changes.campaign, now)
             await published.put_first(connection, document, now)
             records.append(announcements.totals(document, now))
-        elif not stored.frozen:
+        elif not stored.closed:
             await _record_policy_change(connection, stored.campaign, changes.campaign, now)
         await outbox.put(connection, records)
     return changes

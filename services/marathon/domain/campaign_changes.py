@@ -50,15 +50,15 @@ class Stored:
     """What is stored before the import.
 
     `cases` are those of this campaign and any other whose slug the file names; `petitions` says which case each
-    petition of the file belongs to. `acted` are the cases that have counted actions. `frozen` says that the totals are
-    final.
+    petition of the file belongs to. `acted` are the cases that have counted actions. `closed` says that the ends of the
+    source partitions were read for the final tally, whether it is made yet or not.
     """
 
     campaign: CampaignChanged | None = None
     cases: Mapping[str, CaseChanged] = field(default_factory=dict)
     petitions: Mapping[str, str] = field(default_factory=dict)
     acted: Collection[str] = ()
-    frozen: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,30 @@ def _campaign_conflicts(part: CampaignPart, before: CampaignChanged, stored: Sto
             ("campaign", "policies", "one_per"),
             f"cannot change once people have acted: put {before.policies.one_per} back",
         )
-    if stored.frozen:
-        window = (_time(part.opens), _time(part.closes), _confirmations_close(part))
-        if window != (before.opens, before.closes, before.confirmations_close):
-            yield ("campaign", "closes"), "cannot change: the final tally of this campaign is made"
+    if stored.closed:
+        yield from _closed_conflicts(part, before)
+
+
+def _closed_conflicts(part: CampaignPart, before: CampaignChanged) -> Iterator[tuple[Path, str]]:
+    """What the final tally rests on stays: what is counted in it, and how it is shown from then on."""
+    dates = {
+        "opens": (_time(part.opens), before.opens),
+        "closes": (_time(part.closes), before.closes),
+        "confirmations_close": (_confirmations_close(part), before.confirmations_close),
+    }
+    for name, (after, there) in dates.items():
+        if after != there:
+            yield ("campaign", name), _put_back(there)
+    policies = _policies(part.policies, before)
+    for name in ("public_evidence", "public_threshold", "safety_mode"):
+        chosen = getattr(before.policies, name)
+        if getattr(policies, name) != chosen:
+            yield ("campaign", "policies", name), _put_back(chosen)
+
+
+def _put_back(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return f"cannot change once the end was read for the final tally, which rests on it: put {text} back"
 
 
 def _case_conflicts(part: CasePart, at: Path, campaign: str, stored: Stored) -> Iterator[tuple[Path, str]]:

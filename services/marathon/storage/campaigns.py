@@ -52,7 +52,7 @@ _CAMPAIGN = "SELECT document FROM campaigns WHERE slug = $1"
 _CASES = "SELECT document FROM cases WHERE campaign = $1 OR slug = ANY($2)"
 _PETITIONS = "SELECT petition, slug FROM cases WHERE petition = ANY($1)"
 _SIGNED = """SELECT DISTINCT "case" FROM cells WHERE campaign = $1 AND kind = 'signature'"""
-_FROZEN = "SELECT EXISTS (SELECT FROM freezes WHERE campaign = $1)"
+_CLOSED = "SELECT EXISTS (SELECT FROM freezes WHERE campaign = $1)"
 
 
 async def stored(
@@ -66,7 +66,7 @@ async def stored(
         cases={case.slug: case for case in found},
         petitions=dict(map(tuple, await connection.fetch(_PETITIONS, list(petitions)))),
         acted={row["case"] for row in await connection.fetch(_SIGNED, campaign)},
-        frozen=await connection.fetchval(_FROZEN, campaign),
+        closed=await connection.fetchval(_CLOSED, campaign),
     )
 
 
