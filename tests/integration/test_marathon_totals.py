@@ -20,6 +20,7 @@ from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.ends import EndOffsets
+from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.freshness import Reading
 from services.marathon.domain.ledger import Part
 from services.marathon.storage import ledger
@@ -352,3 +353,39 @@ async def test_a_frozen_campaign_keeps_its_window(marathon: Marathon) -> None:
     await publisher.publish()
     with pytest.raises(Exception, match="to mend"):
         await marathon.import_(campaign_file(closes="2027-06-01T00:00:00Z"))
+
+
+async def test_a_choice_of_evidence_cannot_change_between_the_reading_of_the_ends_and_the_final_tally(
+    marathon: Marathon,
+) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    await marathon.accept(1)
+    marathon.clock.set(CLOSED + 61)
+    publisher = marathon.publisher()
+    assert (await marathon.published(publisher)).state != "frozen"
+    with pytest.raises(CampaignFileError) as caught:
+        await marathon.import_(campaign_file(policies={**EXACT, "public_evidence": ["confirmed"]}))
+    assert [complaint.path for complaint in caught.value.complaints] == [("campaign", "policies", "public_evidence")]
+    await marathon.count(delta(change=4))
+    await publisher.publish()
+    final = await marathon.published(publisher)
+    assert (final.state, final.public_total, final.corrections) == ("frozen", 4, [])
+
+
+async def test_a_campaign_that_is_extended_while_its_end_is_read_stays_open(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file())
+    marathon.clock.set(CLOSED + 61)
+    publisher = marathon.publisher()
+    async with connected(marathon.pool) as importing:
+        transaction = importing.transaction()
+        await transaction.start()
+        extended = campaign_file(closes="2027-06-01T00:00:00Z")
+        await import_campaign(
+            importing, extended, wrapper=Wrapper(), announcements=Announcements(), now=marathon.clock.now()
+        )
+        reading = asyncio.create_task(publisher.publish())
+        # It has read the campaign as it was before, or would soon; it ends only once the import has.
+        await asyncio.wait({reading}, timeout=1)
+        await transaction.commit()
+    await asyncio.wait_for(reading, 10)
+    assert await marathon.pool.fetchval("SELECT count(*) FROM freezes") == 0

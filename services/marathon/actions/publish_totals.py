@@ -245,9 +245,15 @@ class Publisher:
         freeze = snapshot.freezes.get(campaign.slug)
         if freeze is None:
             if snapshot.reading.at >= parse_rfc3339(campaign.confirmations_close) + FREEZE_AFTER_S:
-                await published.put_ends(connection, campaign.slug, snapshot.reading.ends, snapshot.reading.at)
+                await self._put_ends(connection, campaign, snapshot.reading)
         elif not freeze.done and reached(freeze.ends, snapshot.heads) and campaign.slug in self._published:
             await self._freeze(connection, campaign, self._published[campaign.slug], snapshot.reading.at)
+
+    async def _put_ends(self, connection: asyncpg.Connection, campaign: CampaignChanged, reading: Reading) -> None:
+        # An import that extends the campaign comes wholly before, and then it is not closed, or is refused.
+        async with connection.transaction():
+            await campaigns.lock(connection)
+            await published.put_ends(connection, campaign, reading.ends, reading.at)
 
     async def _freeze(
         self, connection: asyncpg.Connection, campaign: CampaignChanged, before: Published, now: float

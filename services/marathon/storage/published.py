@@ -11,7 +11,7 @@ import msgspec
 from services.marathon.domain.disclosure import Memory, Shown
 from services.marathon.domain.ledger import SourcePartition
 from shared.clock import utc
-from shared.events.marathon import TotalsChanged
+from shared.events.marathon import CampaignChanged, TotalsChanged
 
 _document = msgspec.json.Decoder(TotalsChanged).decode
 _memory = msgspec.json.Decoder(dict[str, Shown]).decode
@@ -118,15 +118,21 @@ async def freezes(connection: asyncpg.Connection) -> dict[str, Freeze]:
     }
 
 
-_PUT_ENDS = "INSERT INTO freezes (campaign, ends, read_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_PUT_ENDS = """
+INSERT INTO freezes (campaign, ends, read_at) SELECT slug, $3, $4 FROM campaigns WHERE slug = $1 AND version = $2
+ON CONFLICT DO NOTHING
+"""
 
 
 async def put_ends(
-    connection: asyncpg.Connection, campaign: str, ends: Mapping[SourcePartition, int], at: float
+    connection: asyncpg.Connection, campaign: CampaignChanged, ends: Mapping[SourcePartition, int], at: float
 ) -> None:
-    """Remember the ends that a campaign's final tally waits for. Only the first call for a campaign counts."""
+    """Remember the ends that the final tally of `campaign` waits for; nothing where it is another by now.
+
+    Only the first call for a campaign counts. Comes after `campaigns.lock`, in its transaction.
+    """
     listed = [(*place, end) for place, end in sorted(ends.items())]
-    await connection.execute(_PUT_ENDS, campaign, msgspec.json.encode(listed).decode(), utc(at))
+    await connection.execute(_PUT_ENDS, campaign.slug, campaign.version, msgspec.json.encode(listed).decode(), utc(at))
 
 
 _LOCK_FREEZE = "SELECT pg_advisory_xact_lock(hashtext('marathon freeze'))"
