@@ -26,6 +26,7 @@ from tests.support.tallies import Chain, delta
 
 MakeDatabase = Callable[[str], Awaitable[str]]
 NOW = 1_795_000_000.0
+LATER = "2026-12-01T00:00:00Z"
 
 
 class Marathon:
@@ -116,14 +117,22 @@ async def test_importing_a_changed_file_raises_the_version_and_keeps_the_keys(ma
 
 
 async def test_a_signed_text_changes_only_with_a_new_version(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file())
+    await marathon.bring(campaign_file(opens=LATER))
     await marathon.sign("ana")
-    # Both cases have the same text: only that of the signed one may not change.
-    changed = campaign_file().replace("We ask for their freedom.", "We demand it.")
+    # Both cases have the same text: only that of the signed one may not change before the campaign opens.
+    changed = campaign_file(opens=LATER).replace("We ask for their freedom.", "We demand it.")
     assert await marathon.refusals(changed) == ["cases.0.petition.text"]
     versioned = changed.replace("slug: free-ana", "slug: free-ana\n    version: 2")
     changes = await marathon.bring(versioned)
-    assert [case.petition.version for case in changes.cases if case.petition] == [2, 1]
+    assert [case.petition.version for case in changes.cases if case.petition] == [2, 2]
+
+
+async def test_a_text_of_an_open_campaign_changes_only_with_a_new_version_though_nothing_is_counted_yet(
+    marathon: Marathon,
+) -> None:
+    await marathon.bring(campaign_file())
+    changed = campaign_file().replace("We ask for their freedom.", "We demand it.")
+    assert await marathon.refusals(changed) == ["cases.0.petition.text", "cases.1.petition.text"]
 
 
 async def test_slugs_are_unique_across_campaigns(marathon: Marathon) -> None:

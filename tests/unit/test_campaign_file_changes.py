@@ -87,16 +87,25 @@ def test_a_changed_campaign_leaves_its_cases_alone() -> None:
     assert (changes.campaign.version, changes.cases) == (2, ())
 
 
-def test_a_text_may_change_as_long_as_nobody_has_signed_it() -> None:
+def test_another_text_before_the_campaign_opens_is_the_next_version_by_itself() -> None:
     text = TEXT.replace("We ask", "We demand")
     assert paths(text, STORED) == []
-    (case,) = plan(file_of(text), STORED).cases
+    changes = plan(file_of(text), STORED)
+    (case,) = changes.cases
     assert case.petition is not None
-    assert case.petition.version == 1
+    assert (case.petition.version, case.petition.text) == (2, {"en": "We demand"})
+    assert not plan(file_of(text), stored_after(changes, STORED)).changed
 
 
-def test_a_text_that_people_have_signed_needs_a_new_version() -> None:
-    signed = replace(STORED, acted={"ana"})
+def test_no_file_gives_a_version_another_text() -> None:
+    text = TEXT.replace("{slug: free-ana,", "{slug: free-ana, version: 1,")
+    assert paths(text, STORED) == []
+    changed = text.replace("We ask", "We demand")
+    assert [path for path, _ in paths(changed, STORED)] == ["cases.0.petition.text"]
+
+
+@pytest.mark.parametrize("signed", [replace(STORED, acted={"ana"}), replace(STORED, opened=True)])
+def test_a_text_that_people_can_have_signed_needs_a_new_version(signed: Stored) -> None:
     text = TEXT.replace("We ask", "We demand")
     assert [path for path, _ in paths(text, signed)] == ["cases.0.petition.text"]
     assert "version: 2" in paths(text, signed)[0][1]
@@ -111,8 +120,8 @@ def test_a_file_without_a_version_keeps_the_one_there_is() -> None:
     assert [path for path, _ in paths(lower, stored)] == ["cases.0.petition.version"]
 
 
-def test_a_signed_petition_cannot_be_taken_away_or_renamed() -> None:
-    signed = replace(STORED, acted={"ana"})
+@pytest.mark.parametrize("signed", [replace(STORED, acted={"ana"}), replace(STORED, opened=True)])
+def test_a_petition_that_people_can_have_signed_cannot_be_taken_away_or_renamed(signed: Stored) -> None:
     assert [path for path, _ in paths(TEXT.replace("free-ana", "free-her"), signed)] == ["cases.0.petition"]
     assert paths(TEXT.replace("free-ana", "free-her"), STORED) == []
 
@@ -161,10 +170,11 @@ def test_a_case_that_was_imported_cannot_be_left_out() -> None:
     assert [path for path, _ in paths(TEXT[: TEXT.index("  - slug: bo")], STORED)] == ["cases"]
 
 
-def test_who_counts_as_one_cannot_change_once_people_have_acted() -> None:
+@pytest.mark.parametrize("acted", [replace(STORED, acted={"ana"}), replace(STORED, opened=True)])
+def test_who_counts_as_one_cannot_change_once_people_can_have_acted(acted: Stored) -> None:
     text = TEXT.replace("languages: [en]", "languages: [en]\n  policies: {one_per: email_and_name}")
     assert paths(text, STORED) == []
-    assert [path for path, _ in paths(text, replace(STORED, acted={"ana"}))] == ["campaign.policies.one_per"]
+    assert [path for path, _ in paths(text, acted)] == ["campaign.policies.one_per"]
 
 
 def test_the_window_of_a_closed_campaign_cannot_change() -> None:

@@ -38,7 +38,7 @@ async def import_campaign(
     petitions = [case.petition.slug for case in file.cases if case.petition is not None]
     async with connection.transaction():
         await campaigns.lock(connection)
-        stored = await campaigns.stored(connection, slug, [case.slug for case in file.cases], petitions)
+        stored = await campaigns.stored(connection, slug, [case.slug for case in file.cases], petitions, now)
         if found := list(conflicts(file, stored)):
             raise CampaignFileError([Complaint(parsed.line(path), path, advice) for path, advice in found])
         changes = plan(file, stored)

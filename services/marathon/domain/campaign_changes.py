@@ -51,13 +51,15 @@ class Stored:
 
     `cases` are those of this campaign and any other whose slug the file names; `petitions` says which case each
     petition of the file belongs to. `acted` are the cases that have counted actions. `closed` says that the ends of the
-    source partitions were read for the final tally, whether it is made yet or not.
+    source partitions were read for the final tally, whether it is made yet or not. `opened` says that it takes
+    actions or has taken them: some may be accepted and not counted yet.
     """
 
     campaign: CampaignChanged | None = None
     cases: Mapping[str, CaseChanged] = field(default_factory=dict)
     petitions: Mapping[str, str] = field(default_factory=dict)
     acted: Collection[str] = ()
+    opened: bool = False
     closed: bool = False
 
 
@@ -103,10 +105,10 @@ def conflicts(file: CampaignFile, stored: Stored) -> Iterator[tuple[Path, str]]:
 
 
 def _campaign_conflicts(part: CampaignPart, before: CampaignChanged, stored: Stored) -> Iterator[tuple[Path, str]]:
-    if stored.acted and part.policies.one_per != before.policies.one_per:
+    if (stored.opened or stored.acted) and part.policies.one_per != before.policies.one_per:
         yield (
             ("campaign", "policies", "one_per"),
-            f"cannot change once people have acted: put {before.policies.one_per} back",
+            f"cannot change once people can act: put {before.policies.one_per} back",
         )
     if stored.closed:
         yield from _closed_conflicts(part, before)
@@ -143,27 +145,27 @@ def _case_conflicts(part: CasePart, at: Path, campaign: str, stored: Stored) -> 
         owner = stored.petitions.get(part.petition.slug, part.slug)
         if owner != part.slug:
             yield (*at, "petition", "slug"), f"is the slug of the petition for {owner}: choose another"
+            return
     if before is not None and before.petition is not None:
         yield from _petition_conflicts(
-            part.petition, before.petition, (*at, "petition"), acted=part.slug in stored.acted
+            part.petition, before.petition, (*at, "petition"), signable=stored.opened or part.slug in stored.acted
         )
 
 
 def _petition_conflicts(
-    part: PetitionPart | None, before: Petition, at: Path, *, acted: bool
+    part: PetitionPart | None, before: Petition, at: Path, *, signable: bool
 ) -> Iterator[tuple[Path, str]]:
     if part is None or part.slug != before.slug:
-        if acted:
-            yield at, f"cannot be taken away once people have signed: put {before.slug} back"
+        if signable:
+            yield at, f"cannot be taken away once people can sign it: put {before.slug} back"
         return
     if part.version is not None and part.version < before.version:
         yield (*at, "version"), f"is lower than the stored one: it is {before.version} now"
         return
-    after = _petition(part, before)
-    if acted and after.version == before.version and after != before:
+    if _differs(part, before) and (part.version == before.version or (part.version is None and signable)):
         yield (
             (*at, "text"),
-            f"has changed, and people have signed it: put it back, or set `version: {before.version + 1}`",
+            f"has changed, and a version has one text for ever: put it back, or set `version: {before.version + 1}`",
         )
 
 
@@ -252,11 +254,25 @@ def _writing(part: WritingPart) -> Writing:
 
 
 def _petition(part: PetitionPart, before: Petition | None) -> Petition:
-    same = before is not None and before.slug == part.slug
-    kept = before.version if same and before is not None else 1
+    """The petition; another text than `before` is another version, whether anybody has signed yet or not.
+
+    Nobody can tell here which text an intake shows at this moment: a signature names the version that it was under.
+    """
+    if before is None or before.slug != part.slug:
+        return _petition_as(part, part.version or 1)
+    if part.version is not None:
+        return _petition_as(part, part.version)
+    return _petition_as(part, before.version + 1) if _differs(part, before) else before
+
+
+def _differs(part: PetitionPart, before: Petition) -> bool:
+    return _petition_as(part, before.version) != before
+
+
+def _petition_as(part: PetitionPart, version: int) -> Petition:
     return Petition(
         slug=part.slug,
-        version=part.version if part.version is not None else kept,
+        version=version,
         title=part.title,
         text=part.text,
         targets=tuple(Target(name=target.name, role=target.role) for target in part.targets),

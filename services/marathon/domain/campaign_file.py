@@ -168,7 +168,7 @@ class TargetPart(_Part):
 
 
 class PetitionPart(_Part):
-    """A petition; without a `version` it keeps the one it has."""
+    """A petition; without a `version` it keeps the one it has, or gets the next with another text."""
 
     slug: Slug
     version: Annotated[int, Field(ge=1, le=LARGEST_VERSION)] | None = None

@@ -56,16 +56,18 @@ _CLOSED = "SELECT EXISTS (SELECT FROM freezes WHERE campaign = $1)"
 
 
 async def stored(
-    connection: asyncpg.Connection, campaign: str, cases: Collection[str], petitions: Collection[str]
+    connection: asyncpg.Connection, campaign: str, cases: Collection[str], petitions: Collection[str], now: float
 ) -> Stored:
-    """What an import of `campaign` with these cases and petitions meets."""
+    """What an import of `campaign` with these cases and petitions meets at `now`, in seconds since 1970."""
     document = await connection.fetchval(_CAMPAIGN, campaign)
+    before = None if document is None else _campaign(document)
     found = [_case(row["document"]) for row in await connection.fetch(_CASES, campaign, list(cases))]
     return Stored(
-        campaign=None if document is None else _campaign(document),
+        campaign=before,
         cases={case.slug: case for case in found},
         petitions=dict(map(tuple, await connection.fetch(_PETITIONS, list(petitions)))),
         acted={row["case"] for row in await connection.fetch(_SIGNED, campaign)},
+        opened=before is not None and parse_rfc3339(before.opens) <= now,
         closed=await connection.fetchval(_CLOSED, campaign),
     )
 
