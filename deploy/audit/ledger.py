@@ -135,10 +135,25 @@ FROM stored FULL JOIN summed USING (campaign, "case", section, kind, channel, co
 WHERE coalesce(stored.count, 0) <> coalesce(summed.count, 0)
     OR coalesce(stored.withdrawn, 0) <> coalesce(summed.withdrawn, 0)
 """
+# The course of a frozen campaign ends with its final tally.
 _COURSES = """
-SELECT campaign, coalesce(course.count, 0) AS course, coalesce(summed.count, 0) AS summed
+WITH frozen AS (SELECT campaign, document -> 'ledger' AS heads FROM published WHERE document ->> 'state' = 'frozen'),
+ends AS (
+    SELECT frozen.campaign, ledger.source, ledger.partition, ledger.next
+    FROM frozen CROSS JOIN jsonb_each_text(heads) AS head (place, hash)
+    JOIN ledger ON source || '/' || partition = head.place AND ledger.hash = decode(head.hash, 'hex')
+), summed AS (
+    SELECT audited.campaign, sum(change) AS count,
+        coalesce(sum(change) FILTER (WHERE frozen.campaign IS NULL OR audited.next <= ends.next), 0) AS expected
+    FROM audited LEFT JOIN frozen ON frozen.campaign = audited.campaign
+    LEFT JOIN ends ON (ends.campaign, ends.source, ends.partition)
+        = (audited.campaign, audited.source, audited.partition)
+    GROUP BY 1
+)
+SELECT campaign, coalesce(course.count, 0) AS course, coalesce(expected, 0) AS expected,
+    coalesce(summed.count, 0) AS summed
 FROM (SELECT campaign, sum(change) AS count FROM minutes GROUP BY 1) AS course
-FULL JOIN (SELECT campaign, sum(change) AS count FROM audited GROUP BY 1) AS summed USING (campaign)
+FULL JOIN summed USING (campaign)
 """
 
 
@@ -147,10 +162,10 @@ async def verify_sums(connection: asyncpg.Connection, differences: list[str]) ->
     for cell, stored, summed in await connection.fetch(_UNEQUAL):
         differences.append(f"totals of {cell}: {stored} are stored, the ledger adds up to {summed}")
     totals = {}
-    for campaign, course, summed in await connection.fetch(_COURSES):
+    for campaign, course, expected, summed in await connection.fetch(_COURSES):
         totals[campaign] = int(summed)
-        if course != summed:
-            differences.append(f"course of {campaign}: {course} are stored, the ledger adds up to {summed}")
+        if course != expected:
+            differences.append(f"course of {campaign}: {course} are stored, the ledger adds up to {expected}")
     return totals
 
 

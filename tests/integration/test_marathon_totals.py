@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from deploy.audit import ledger as audited
 from deploy.local.endpoints import Endpoints
 from services.marathon.actions import publish_totals
 from services.marathon.actions.announce import Announcements
@@ -22,13 +23,14 @@ from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.ends import EndOffsets
 from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.freshness import Reading
+from services.marathon.domain.history import points
 from services.marathon.domain.ledger import Part
-from services.marathon.storage import ledger
+from services.marathon.storage import cells, ledger
 from shared import topics
 from shared.clock import SetClock, parse_rfc3339, rfc3339
 from shared.database import connected
 from shared.errors import TransientError
-from shared.events.marathon import Correction, TotalsChanged
+from shared.events.marathon import Correction, Policies, TotalsChanged
 from shared.events.tallies import ActionsCounted, Delta
 from tests.support.campaign_files import Wrapper, campaign_file
 from tests.support.tallies import Chain, delta, pool_on
@@ -99,6 +101,12 @@ class Marathon:
             await ledger.ensure_reading(connection, "tallies")
             await apply_tallies(connection, Tallies("tallies", self._applied, self._applied + 1, [part]))
         self._applied += 1
+
+    async def course(self) -> int:
+        """The total at the end of the public history."""
+        async with connected(self.pool) as connection:
+            changes = await cells.course(connection, "c", 1, Policies().public_evidence, case=None, since=0)
+        return points(changes, Policies(), 0)[-1].total
 
     async def sent(self) -> list[TotalsChanged]:
         """The totals documents in the outbox, oldest first; they are taken out."""
@@ -309,6 +317,12 @@ async def test_after_the_freeze_only_corrections_move(marathon: Marathon) -> Non
     lines = {(line.change, line.reason) for line in after.corrections}
     assert lines == {(-1, "withdrawn-after-close"), (5, "counted-after-close")}
     assert (await marathon.published(publisher)).version == after.version
+    assert await marathon.course() == final.public_total
+    async with connected(marathon.pool) as connection, connection.transaction():
+        differences: list[str] = []
+        assert await audited.expand(connection)
+        assert await audited.verify_sums(connection, differences) == {"c": 5}
+        assert differences == []
 
 
 async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(marathon: Marathon) -> None:
@@ -329,16 +343,19 @@ async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(mar
     )
     # As a backup from before the end has it, once everything that was counted is in the ledger again.
     await marathon.pool.execute("DELETE FROM freezes")
+    await marathon.accept(1)
+    await marathon.count(delta(change=-1, withdrawn=1))
     async with connected(marathon.pool) as connection:
         await put_back(
             connection, campaigns_=(), cases=(), keys=(), accesses=(), totals=[corrected], now=marathon.clock.now()
         )
         await freeze_again(connection, corrected)
     assert await marathon.published(marathon.publisher()) == corrected
+    assert await marathon.course() == 6
     await marathon.accept(1)
     await marathon.count(delta(change=2))
     after = await marathon.published(marathon.publisher())
-    assert (after.state, after.total) == ("frozen", 6)
+    assert (after.state, after.total, await marathon.course()) == ("frozen", 6, 6)
     assert {(line.change, line.reason) for line in after.corrections} == {
         (-1, "withdrawn-after-close"),
         (2, "counted-after-close"),

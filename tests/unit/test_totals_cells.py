@@ -73,6 +73,13 @@ def test_after_the_freeze_everything_goes_on_public_record() -> None:
     assert all(key.after_freeze for key in changes.corrections)
 
 
+def test_after_the_freeze_the_course_stays_as_it_is() -> None:
+    batches = [counted(delta("confirmed", -2, withdrawn=2))]
+    assert not Changes.of(batches, {"c"}).minutes
+    assert not Changes.undoing(batches, {"c"}, MINUTE).minutes
+    assert Changes.of(batches, {"another"}).minutes
+
+
 def test_undoing_takes_back_exactly_what_was_added() -> None:
     batches = [counted(delta("recorded", 3), delta("confirmed", -1, withdrawn=1))]
     added, undone = Changes.of(batches, set()), Changes.undoing(batches, set(), MINUTE)

@@ -44,7 +44,7 @@ async def put_back(
 
 
 async def freeze_again(connection: asyncpg.Connection, document: TotalsChanged) -> None:
-    """Keep a final tally that was published, with its public record; in the caller's transaction.
+    """Keep a final tally that was published, with its course and public record; in the caller's transaction.
 
     Comes after everything that was counted is in the ledger again: what comes later is a correction.
     """
@@ -53,4 +53,5 @@ async def freeze_again(connection: asyncpg.Connection, document: TotalsChanged) 
         minute = int(parse_rfc3339(one.at)) // MINUTE_S
         record.correct(document.campaign, minute, "", one.reason, one.change, after_freeze=True)
     await cells.replace_corrections(connection, document.campaign, record)
-    await published.frozen_before(connection, document.campaign, parse_rfc3339(document.as_of))
+    if await published.frozen_before(connection, document.campaign, parse_rfc3339(document.as_of)):
+        await cells.end_course(connection, document.campaign, document.ledger)

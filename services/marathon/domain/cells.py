@@ -80,16 +80,16 @@ class Changes:
     def of(cls, batches: Iterable[ActionsCounted], frozen: Collection[str]) -> Self:
         """The sum of all deltas in `batches`.
 
-        In campaigns that are `frozen` every change is a correction, because the published total no longer moves; so is
-        everywhere what was told only when a person recovered it.
+        In campaigns that are `frozen` every change is a correction, because neither the published total nor its course
+        moves any more; so is everywhere what was told only when a person recovered it.
         """
         changes = cls()
         for batch in batches:
             told = batch.counted_at if batch.recovered else batch.accepted_until
             minute = int(parse_rfc3339(told)) // MINUTE_S
             for delta in batch.deltas:
-                changes._move(delta, 1)
                 after_freeze = delta.campaign in frozen
+                changes._move(delta, 1, after_freeze=after_freeze)
                 if batch.recovered:
                     changes.correct(
                         delta.campaign, minute, delta.evidence, batch.recovered, delta.change, after_freeze=after_freeze
@@ -104,8 +104,8 @@ class Changes:
         changes = cls()
         for batch in batches:
             for delta in batch.deltas:
-                changes._move(delta, -1)
                 after_freeze = delta.campaign in frozen
+                changes._move(delta, -1, after_freeze=after_freeze)
                 changes.correct(
                     delta.campaign, minute, delta.evidence, "source-restored", -delta.change, after_freeze=after_freeze
                 )
@@ -119,7 +119,7 @@ class Changes:
         for reason, change in corrections.items():
             self.correct(delta.campaign, minute, delta.evidence, reason, change, after_freeze=after_freeze)
 
-    def _move(self, delta: Delta, sign: int) -> None:
+    def _move(self, delta: Delta, sign: int, *, after_freeze: bool) -> None:
         cell = self.cells[
             Cell(
                 delta.campaign,
@@ -134,7 +134,8 @@ class Changes:
         ]
         cell.count += sign * delta.change
         cell.withdrawn += sign * delta.withdrawn
-        self.minutes[Minute(delta.campaign, delta.minute, delta.case, delta.evidence)] += sign * delta.change
+        if not after_freeze:
+            self.minutes[Minute(delta.campaign, delta.minute, delta.case, delta.evidence)] += sign * delta.change
 
     def correct(
         self, campaign: str, minute: int, evidence: str, reason: str, change: int, *, after_freeze: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
 
@@ -73,6 +73,33 @@ async def add_corrections(connection: asyncpg.Connection, changes: Changes) -> N
             [entry.change for _, entry in corrections],
             [entry.minute for _, entry in corrections],
         )
+
+
+_END_COURSE = """
+WITH final AS (
+    SELECT place, next FROM unnest($2::text[], $3::text[]) AS published (place, head)
+    LEFT JOIN ledger ON source || '/' || partition = place AND hash = decode(head, 'hex')
+), later AS (
+    SELECT delta.minute, delta."case", delta.evidence, sum(delta.change) AS change
+    FROM ledger LEFT JOIN final ON source || '/' || partition = place
+    CROSS JOIN unnest(ledger."values") AS part
+    CROSS JOIN jsonb_to_recordset(convert_from(part, 'UTF8')::jsonb -> 'deltas')
+        AS delta (campaign text, minute integer, "case" text, evidence text, change bigint)
+    WHERE delta.campaign = $1 AND (place IS NULL OR ledger.next > final.next)
+    GROUP BY 1, 2, 3
+)
+UPDATE minutes SET change = minutes.change - later.change
+FROM later WHERE campaign = $1 AND (minutes.minute, minutes."case", minutes.evidence)
+    = (later.minute, later."case", later.evidence)
+"""
+
+
+async def end_course(connection: asyncpg.Connection, campaign: str, heads: Mapping[str, str]) -> None:
+    """Take out of the course of `campaign` what the ledger has behind `heads`, the hash of a row by source partition.
+
+    A place that is not in `heads` had nothing yet. Where a head is no row, its place stays in the course as it is.
+    """
+    await connection.execute(_END_COURSE, campaign, list(heads), list(heads.values()))
 
 
 _FORGET_CORRECTIONS = "DELETE FROM corrections WHERE campaign = $1"

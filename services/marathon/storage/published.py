@@ -147,10 +147,12 @@ async def freeze(connection: asyncpg.Connection, campaign: str, now: float) -> b
 
 _FROZEN_BEFORE = """
 INSERT INTO freezes (campaign, ends, read_at, frozen_at) VALUES ($1, '[]', $2, $2) ON CONFLICT (campaign) DO UPDATE
-SET frozen_at = coalesce(freezes.frozen_at, excluded.frozen_at)
+SET frozen_at = excluded.frozen_at WHERE freezes.frozen_at IS NULL
 """
 
 
-async def frozen_before(connection: asyncpg.Connection, campaign: str, at: float) -> None:
-    """Mark `campaign` as one whose final tally was made, as of `at`, by a database that is no more."""
-    await connection.execute(_FROZEN_BEFORE, campaign, utc(at))
+async def frozen_before(connection: asyncpg.Connection, campaign: str, at: float) -> bool:
+    """Mark `campaign` as one whose final tally was made, as of `at`, by a database that is no more; False where it was
+    marked.
+    """
+    return bool(await connection.execute(_FROZEN_BEFORE, campaign, utc(at)) == "INSERT 0 1")
