@@ -362,6 +362,23 @@ async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(mar
     }
 
 
+async def test_what_another_choice_of_evidence_did_after_the_backup_stays_on_public_record(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    await marathon.count(delta(change=40), delta(change=-5, evidence="confirmed", invalidated=5))
+    await marathon.import_(campaign_file(policies={**EXACT, "public_evidence": ["confirmed", "offline"]}))
+    before = await marathon.published(marathon.publisher())
+    assert {(line.change, line.reason) for line in before.corrections} == {(-40, "policy-changed"), (-5, "invalidated")}
+    # As a backup from before that import has it: the cells come again from the tally batches.
+    await marathon.pool.execute("DELETE FROM corrections WHERE reason = 'policy-changed'")
+    for _ in range(2):
+        async with connected(marathon.pool) as connection:
+            await put_back(
+                connection, campaigns_=(), cases=(), keys=(), accesses=(), totals=[before], now=marathon.clock.now()
+            )
+    after = await marathon.published(marathon.publisher())
+    assert after.corrections == before.corrections
+
+
 async def test_a_frozen_campaign_keeps_its_window(marathon: Marathon) -> None:
     await marathon.import_(campaign_file())
     marathon.clock.set(CLOSED + 61)

@@ -9,7 +9,7 @@ import asyncpg
 from services.marathon.actions.announce import Announcements
 from services.marathon.domain.campaign_changes import Import, conflicts, plan
 from services.marathon.domain.campaign_file import CampaignFileError, read
-from services.marathon.domain.cells import Changes
+from services.marathon.domain.cells import POLICY_CHANGED, Changes
 from services.marathon.domain.disclosure import public_total
 from services.marathon.domain.document import first_document
 from services.marathon.domain.yaml_lines import Complaint
@@ -70,5 +70,5 @@ async def _record_policy_change(
     change = public_total(counts, after.policies) - public_total(counts, before.policies)
     if change:
         corrections = Changes()
-        corrections.correct(after.slug, int(now) // 60, "", "policy-changed", change, after_freeze=False)
+        corrections.correct(after.slug, int(now) // 60, "", POLICY_CHANGED, change, after_freeze=False)
         await cells.add_corrections(connection, corrections)

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import asyncpg
 
-from services.marathon.domain.cells import MINUTE_S, Changes
+from services.marathon.domain.cells import MINUTE_S, POLICY_CHANGED, Changes
 from services.marathon.domain.disclosure import shown_in
 from services.marathon.storage import access, campaigns, cells, published
 from services.marathon.storage.campaigns import StoredKey
 from services.marathon.storage.published import Published
 from shared.clock import parse_rfc3339
-from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, TotalsChanged
+from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, Correction, TotalsChanged
 
 
 async def put_back(
@@ -41,6 +41,14 @@ async def put_back(
     for document in totals:
         memory = shown_in(document, before.get(document.campaign, {}))
         await published.put_back(connection, Published(document, memory), now)
+        await _put_back_policy_changes(connection, document)
+
+
+async def _put_back_policy_changes(connection: asyncpg.Connection, document: TotalsChanged) -> None:
+    """Put on record what only imports knew; all other corrections come again with the tally batches."""
+    lines = [one for one in document.corrections if one.reason == POLICY_CHANGED]
+    record = _record(document.campaign, lines, after_freeze=False)
+    await cells.replace_corrections(connection, document.campaign, record, POLICY_CHANGED)
 
 
 async def freeze_again(connection: asyncpg.Connection, document: TotalsChanged) -> None:
@@ -48,10 +56,15 @@ async def freeze_again(connection: asyncpg.Connection, document: TotalsChanged) 
 
     Comes after everything that was counted is in the ledger again: what comes later is a correction.
     """
-    record = Changes()
-    for one in document.corrections:
-        minute = int(parse_rfc3339(one.at)) // MINUTE_S
-        record.correct(document.campaign, minute, "", one.reason, one.change, after_freeze=True)
+    record = _record(document.campaign, document.corrections, after_freeze=True)
     await cells.replace_corrections(connection, document.campaign, record)
     if await published.frozen_before(connection, document.campaign, parse_rfc3339(document.as_of)):
         await cells.end_course(connection, document.campaign, document.ledger)
+
+
+def _record(campaign: str, lines: Iterable[Correction], *, after_freeze: bool) -> Changes:
+    record = Changes()
+    for one in lines:
+        minute = int(parse_rfc3339(one.at)) // MINUTE_S
+        record.correct(campaign, minute, "", one.reason, one.change, after_freeze=after_freeze)
+    return record

@@ -12,6 +12,8 @@ from shared.events.tallies import ActionsCounted, Delta
 
 MINUTE_S: Final = 60
 MINUTES_A_DAY: Final = 1440
+POLICY_CHANGED: Final = "policy-changed"
+"""The reason of corrections that an import made, not a tally batch."""
 
 
 class Cell(NamedTuple):

@@ -102,12 +102,14 @@ async def end_course(connection: asyncpg.Connection, campaign: str, heads: Mappi
     await connection.execute(_END_COURSE, campaign, list(heads), list(heads.values()))
 
 
-_FORGET_CORRECTIONS = "DELETE FROM corrections WHERE campaign = $1"
+_FORGET_CORRECTIONS = "DELETE FROM corrections WHERE campaign = $1 AND ($2::text IS NULL OR reason = $2)"
 
 
-async def replace_corrections(connection: asyncpg.Connection, campaign: str, changes: Changes) -> None:
-    """Put the corrections of `changes` on record in place of all others of `campaign`."""
-    await connection.execute(_FORGET_CORRECTIONS, campaign)
+async def replace_corrections(
+    connection: asyncpg.Connection, campaign: str, changes: Changes, reason: str | None = None
+) -> None:
+    """Put the corrections of `changes` on record in place of all others of `campaign`, or of those with `reason`."""
+    await connection.execute(_FORGET_CORRECTIONS, campaign, reason)
     await add_corrections(connection, changes)
 
 
