@@ -13,7 +13,7 @@ from deploy.local.endpoints import Endpoints
 from deploy.recovery.compacted import Known, read_database, read_topics
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.tallies import TOPICS, TallyReader
-from services.marathon.storage import ledger
+from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
@@ -134,9 +134,10 @@ async def mend_marathon(at: Endpoints, newer: Known, reason: str) -> None:
             await note(connection, Recovery("database", "marathon", "restored from a backup", done, reason), now)
         await _catch_up(pool, at["kafka"])
         async with connected(pool) as connection, connection.transaction():
-            for document in newer.totals.values():
-                if document.state == "frozen":
-                    await freeze_again(connection, document)
+            # Not only of what is newer: all was put back already where this is repeated.
+            for one in await published.documents(connection, await published.versions(connection)):
+                if one.document.state == "frozen":
+                    await freeze_again(connection, one.document)
     finally:
         await pool.close()
 

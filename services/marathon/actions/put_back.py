@@ -54,12 +54,14 @@ async def _put_back_policy_changes(connection: asyncpg.Connection, document: Tot
 async def freeze_again(connection: asyncpg.Connection, document: TotalsChanged) -> None:
     """Keep a final tally that was published, with its course and public record; in the caller's transaction.
 
-    Comes after everything that was counted is in the ledger again: what comes later is a correction.
+    Comes after everything that was counted is in the ledger again: what comes later is a correction. Does nothing where
+    the campaign is frozen, and its record and course therefore kept.
     """
+    if not await published.frozen_before(connection, document.campaign, parse_rfc3339(document.as_of)):
+        return
     record = _record(document.campaign, document.corrections, after_freeze=True)
     await cells.replace_corrections(connection, document.campaign, record)
-    if await published.frozen_before(connection, document.campaign, parse_rfc3339(document.as_of)):
-        await cells.end_course(connection, document.campaign, document.ledger)
+    await cells.end_course(connection, document.campaign, document.ledger)
 
 
 def _record(campaign: str, lines: Iterable[Correction], *, after_freeze: bool) -> Changes:
