@@ -131,10 +131,12 @@ def database(
 
 def _source(at: Endpoints, service: str, *, yes: bool, reason: str) -> None:
     found = _run(restored.examine_source(at, service))
-    table = Table("partition", "counted up to", "epoch", "marathon knows up to", "taken back", "", box=box.SIMPLE)
+    table = Table(
+        "partition", "counted up to", "epoch", "marathon knows up to", "epoch", "taken back", "", box=box.SIMPLE
+    )
     for one in found:
         place, fits = f"{one.topic}/{one.partition}", "" if one.fits else "no tally batch ends here"
-        table.add_row(place, str(one.next), str(one.epoch), str(one.known), str(-one.change), fits)
+        table.add_row(place, str(one.next), str(one.epoch), str(one.known), str(one.heard), str(-one.change), fits)
     Console(width=max(WIDTH, Console().width)).print(table)
     if not all(one.fits for one in found):
         raise SetupError(
@@ -143,8 +145,9 @@ def _source(at: Endpoints, service: str, *, yes: bool, reason: str) -> None:
         )
     if not yes:
         _leave(DRY)
-    _run(restored.mend_source(at, service, reason))
-    print("the epochs rose by one; start the counters")
+    epoch = restored.next_epoch(found)
+    _run(restored.mend_source(at, service, epoch, reason))
+    print(f"epoch {epoch} was begun; start the counters")
 
 
 def _marathon(at: Endpoints, *, yes: bool, reason: str) -> None:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import asyncpg
+import msgspec
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.compacted import Known, read_database, read_topics
+from deploy.recovery.tally_sums import moment
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.tallies import TOPICS, TallyReader
+from services.marathon.domain.ledger import SourcePartition
 from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
+from shared.events.tallies import ActionsCounted
 from shared.kafka.positions import raise_epochs
-from shared.kafka.scanning import scanning
+from shared.kafka.scanning import Scan, scanning
 from shared.recoveries import Recovery, note
 from shared.tasks import Tasks
 
@@ -32,13 +38,15 @@ class Restored:
     """One partition of a restored counting service: its position, and what marathon takes back from there on.
 
     `known` is how far marathon has heard of it, `change` what its rows behind the position add to the totals.
-    `fits` says that a tally batch ends at the position, as it must.
+    `fits` says that a tally batch ends at the position, as it must. `heard` is the highest epoch that it ever told:
+    higher than its own, where it was restored before from a backup as old.
     """
 
     topic: str
     partition: int
     next: int
     epoch: int
+    heard: int
     known: int
     change: int
     fits: bool
@@ -51,6 +59,8 @@ SELECT coalesce(max(next), 0) AS known, coalesce(sum(change) FILTER (WHERE first
 FROM ledger WHERE source = $1 AND partition = $2
 """
 
+_batch = msgspec.json.Decoder(ActionsCounted).decode
+
 
 async def examine_source(at: Endpoints, service: str) -> list[Restored]:
     """What raising the epochs of `service` (petitions, letters) leads to. Changes nothing."""
@@ -59,25 +69,54 @@ async def examine_source(at: Endpoints, service: str) -> list[Restored]:
         positions = await source.fetch(_POSITIONS)
     finally:
         await source.close(timeout=CONNECT_S)
-    marathon = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
-    try:
+    async with moment(at["databases"]["marathon"]) as marathon:
+        heard = await _epochs(marathon, at["kafka"])
         found = []
         for topic, partition, next_, epoch in positions:
             row = await marathon.fetchrow(_BEHIND, topic, partition, next_)
             assert row is not None  # noqa: S101  an aggregate always has one row
-            found.append(Restored(topic, partition, next_, epoch, *row))
+            place = SourcePartition(topic, partition)
+            found.append(Restored(topic, partition, next_, epoch, heard.get(place, 0), *row))
         return found
-    finally:
-        await marathon.close(timeout=CONNECT_S)
 
 
-async def mend_source(at: Endpoints, service: str, reason: str) -> None:
-    """Raise the epochs of `service`: with its next tally batch marathon takes back what it holds from there on."""
+async def _epochs(marathon: asyncpg.Connection, bootstrap_servers: str) -> dict[SourcePartition, int]:
+    """The highest epoch of each source partition: marathon's, or that of a tally batch which it has yet to read."""
+    found = {place: head.epoch for place, head in (await ledger.heads(marathon)).items()}
+    read = await ledger.readings(marathon)
+    for topic in TOPICS:
+        async with scanning(bootstrap_servers, topic) as scan, aclosing(_from(scan, read.get(topic, 0))) as unread:
+            async for batch in unread:
+                place = SourcePartition(batch.source, batch.partition)
+                found[place] = max(found.get(place, 0), batch.epoch)
+    return found
+
+
+async def _from(scan: Scan, read: int) -> AsyncGenerator[ActionsCounted, None]:
+    """The tally batches from `read` on; all, where the topic ends before that: then it is another one."""
+    start = read if read <= scan.ranges[0].end else 0
+    async with aclosing(scan.batches(0, start=start)) as batches:
+        async for batch in batches:
+            for record in batch.records:
+                with suppress(msgspec.MsgspecError):
+                    yield _batch(record.value or b"")
+
+
+def next_epoch(found: Iterable[Restored]) -> int:
+    """The epoch in which a restored service goes on: higher than any that one of its partitions ever told.
+
+    Its own are not enough to go by: a backup does not know of the epochs that followed an earlier restore from it.
+    """
+    return max((max(one.epoch, one.heard) for one in found), default=0) + 1
+
+
+async def mend_source(at: Endpoints, service: str, epoch: int, reason: str) -> None:
+    """Begin `epoch` of `service`: with its next tally batch marathon takes back what it holds from there on."""
     connection = await asyncpg.connect(at["databases"][service], timeout=CONNECT_S)
     try:
         async with connection.transaction():
-            await raise_epochs(connection)
-            recovery = Recovery("database", service, "restored from a backup", "the epochs rose by one", reason)
+            await raise_epochs(connection, epoch)
+            recovery = Recovery("database", service, "restored from a backup", f"epoch {epoch} was begun", reason)
             await note(connection, recovery, SystemClock().now())
     finally:
         await connection.close(timeout=CONNECT_S)

@@ -157,9 +157,12 @@ async def skip(connection: asyncpg.Connection, topic: str, partition: int, move:
         raise PositionLostError
 
 
-_RAISE_EPOCHS = "UPDATE positions SET epoch = epoch + 1"
+_RAISE_EPOCHS = "UPDATE positions SET epoch = $1"
 
 
-async def raise_epochs(connection: asyncpg.Connection) -> None:
-    """Begin a new epoch of every partition: this database was restored, what it told after its positions is void."""
-    await connection.execute(_RAISE_EPOCHS)
+async def raise_epochs(connection: asyncpg.Connection, epoch: int) -> None:
+    """Begin `epoch` in every partition: this database was restored, what it told after its positions is void.
+
+    It must be higher than any that was ever told, also by what this database was before other restores.
+    """
+    await connection.execute(_RAISE_EPOCHS, epoch)

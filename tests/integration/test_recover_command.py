@@ -19,12 +19,14 @@ import pytest
 from deploy.local import postgres
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import Home
+from shared import topics
 from tests.support.campaign_files import campaign_file
 from tests.support.commands import Done, mille, wait_for
 from tests.support.running import Running, mille_run, temporary_home
 from tests.support.tallies import eventually
 
 pytestmark = pytest.mark.timeout(600)
+SIGNATURES = topics.SIGNATURES.name
 REASON = ("--yes", "--reason", "the disk of the broker died")
 
 
@@ -134,6 +136,20 @@ def restore(at: Endpoints, service: str, file: Path) -> None:
     subprocess.run([str(program), f"--dbname={address}", f"--role={service}", str(file)], check=True, timeout=60)
 
 
+def heard_epochs(at: Endpoints) -> set[int]:
+    """The epochs of the partitions from which marathon has heard of signatures."""
+    return asyncio.run(_heard_epochs(at))
+
+
+async def _heard_epochs(at: Endpoints) -> set[int]:
+    connection = await asyncpg.connect(at["databases"]["marathon"])
+    try:
+        rows = await connection.fetch("SELECT DISTINCT epoch FROM sources WHERE source = $1 AND next > 0", SIGNATURES)
+        return {row["epoch"] for row in rows}
+    finally:
+        await connection.close()
+
+
 async def _empty(at: Endpoints, service: str) -> None:
     connection = await asyncpg.connect(at["administrator"])
     try:
@@ -157,11 +173,21 @@ def test_restored_databases_catch_up_with_what_was_counted_and_published_since(h
         sign(at, early, range(20, 30))
         sign(at, late, range(5))
         wait_for(lambda: (document(at, early)["total"], document(at, late)["total"]) == (30, 5), "the count")
+        # A first loss: petitions alone is restored, and counted into a new epoch.
+        counter = running.pid("petitions", "counter")
+        os.kill(counter, signal.SIGSTOP)
+        restore(at, "petitions", tmp_path / "petitions")
+        recover(home, "database", "petitions")
+        os.kill(counter, signal.SIGKILL)
+        wait_for(lambda: 1 in heard_epochs(at), "the new epoch")
+        wait_for(lambda: (document(at, early)["total"], document(at, late)["total"]) == (30, 5), "the same count")
         version = int(str(document(at, early)["version"]))
+    # A second one: both are restored from the backups that know nothing of the first.
     with mille_run(home, "--platform-only") as platform:
         at = platform.wait_until_up()
         for service in ("petitions", "marathon"):
             restore(at, service, tmp_path / service)
+        for service in ("petitions", "marathon"):
             recover(home, "database", service)
     with mille_run(home) as again:
         at = again.wait_until_up()

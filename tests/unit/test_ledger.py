@@ -218,6 +218,14 @@ def test_a_higher_epoch_asks_for_the_rows_from_its_first_offset_to_be_dropped() 
     assert outcome.taken == 0
 
 
+def test_a_database_restored_again_is_heard_in_a_still_higher_epoch_alone() -> None:
+    before = (batch(0, 5), batch(5, 12, epoch=1))
+    assert PLACE in Ledger().take(topic(*before, batch(5, 8, epoch=1))).halts
+    outcome = Ledger().take(topic(*before, batch(5, 8, epoch=2)))
+    assert outcome.restore is not None
+    assert (outcome.restore.epoch, outcome.restore.first, outcome.halts) == (2, 5, {})
+
+
 def test_a_higher_epoch_at_the_end_goes_on_there() -> None:
     ledger = Ledger()
     ledger.take(topic(batch(0, 3), batch(3, 6, epoch=1)))
