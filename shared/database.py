@@ -41,6 +41,12 @@ async def create_pool(url: str, *, application_name: str, min_size: int = 1, max
             # A process that was stopped in a transaction gives its locks back before those who wait for them give up.
             "idle_in_transaction_session_timeout": "10000",
             "lock_timeout": "20000",
+            # A session whose other end is gone without a word, or takes nothing, ends within half a minute, and what it
+            # held with it. The server ignores these on sockets that are not TCP.
+            "tcp_keepalives_idle": "10",
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
+            "tcp_user_timeout": "25000",
         },
     )
 

@@ -48,6 +48,12 @@ BYTES: Final = 4 * 1024 * 1024
 POLL_S: Final = 1.0
 """How long a relay waits for a notification before it looks by itself."""
 SEND_S: Final = 30.0
+IDLE_S: Final = 45.0
+"""A session that holds the lock and asks nothing for so long is ended by the server, and another relay takes over: its
+process stands still or is out of reach. Longer than a relay lets anything last between two statements.
+"""
+OLD_S: Final = 30.0
+"""From this age of the oldest row on, a relay that waits for the lock says so."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 GIVE_UP_S: Final = 600.0
@@ -113,7 +119,10 @@ def _largest(topic: str) -> int:
     return declared.max_message_bytes if declared else topics.MESSAGE_BYTES
 
 
-_LOCK = "SELECT pg_try_advisory_lock($1)"
+_BEGIN = """
+SELECT set_config('idle_session_timeout', $2, false), pg_try_advisory_lock($1) AS ours,
+    coalesce((SELECT extract(epoch FROM clock_timestamp() - put_at) FROM outbox ORDER BY id LIMIT 1), 0)::float8 AS age
+"""
 _NEXT = """
 SELECT id, topic, partition, key, headers, value, extract(epoch FROM clock_timestamp() - put_at)::float8 AS age
 FROM (
@@ -143,6 +152,7 @@ class OutboxRelay:
         self._give_up_s = give_up_s
         self._awake = asyncio.Event()
         self._last_good = time.monotonic()
+        self._told = False
 
     def wake(self) -> None:
         """Look at once: something was put."""
@@ -171,10 +181,15 @@ class OutboxRelay:
     async def _turn(self) -> None:
         """Relay for as long as the lock is ours and both sides answer."""
         async with connected(self._pool) as connection:
-            if not await connection.fetchval(_LOCK, LOCK):
+            begun = await connection.fetchrow(_BEGIN, LOCK, f"{IDLE_S * 1000:.0f}")
+            assert begun is not None  # noqa: S101  a select without a table has one row
+            OUTBOX_AGE.labels(self._service).set(begun["age"])
+            if not begun["ours"]:
+                self._tell_once(begun["age"])
                 self._last_good = time.monotonic()
                 await asyncio.sleep(POLL_S)
                 return
+            self._told = False
             async with _listening(connection, self._awake), _producer(self._bootstrap_servers) as producer:
                 while True:
                     self._awake.clear()
@@ -183,6 +198,12 @@ class OutboxRelay:
                             async with asyncio.timeout(POLL_S):
                                 await self._awake.wait()
                     self._last_good = time.monotonic()
+
+    def _tell_once(self, age: float) -> None:
+        """Say that the relay that works does not get on, once until it does."""
+        if age > OLD_S and not self._told:
+            log.warning("outbox waits for another relay, which holds the lock", oldest_s=round(age))
+        self._told = age > OLD_S
 
     async def _relay_some(self, connection: asyncpg.Connection, producer: AIOKafkaProducer) -> bool:
         """Publish and delete the oldest rows; returns whether there were any."""

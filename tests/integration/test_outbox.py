@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 from aiokafka import conn
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
 from shared.database import connected, create_pool
 from shared.errors import PermanentError
-from shared.outbox import OutboxRecord, OutboxRelay, put
+from shared.outbox import LOCK, OutboxRecord, OutboxRelay, put
 from tests.faults.proxy import Proxy, Weather
 from tests.support.counting import PARTITIONS, World, world
 
@@ -45,8 +48,8 @@ async def said(made: World) -> list[bytes]:
 
 
 @asynccontextmanager
-async def relaying(made: World, kafka: str | None = None) -> AsyncIterator[asyncpg.Pool]:
-    pool = await create_pool(made.database, application_name="relay", max_size=2)
+async def relaying(made: World, kafka: str | None = None, database: str | None = None) -> AsyncIterator[asyncpg.Pool]:
+    pool = await create_pool(database or made.database, application_name="relay", max_size=2)
     relay = asyncio.create_task(OutboxRelay(pool, kafka or made.kafka, service="petitions").run())
     try:
         yield pool
@@ -112,6 +115,56 @@ async def test_what_stands_in_the_outbox_twice_over_a_crash_leaves_at_least_once
         await pool.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}")
         await made.until(made.told)
     assert (await said(made))[-2:] == [b"a", b"b"]
+
+
+async def test_a_relay_that_is_out_of_reach_loses_the_lock_to_another(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.outbox.IDLE_S", 2.0)
+    address = urlsplit(made.database)
+    proxy = Proxy(0, address.port or 0)
+    await proxy.start()
+    way = address.netloc.replace(f":{address.port}", f":{proxy.port}")
+    async with relaying(made, database=urlunsplit(address._replace(netloc=way))):
+        await say(made, b"before")
+        await made.until(made.told)
+        proxy.set(Weather(silent=True))
+        await say(made, b"after")
+        async with relaying(made):
+            await made.until(made.told)
+        proxy.clear()
+        await say(made, b"together")
+        await made.until(made.told)
+    await proxy.close()
+    assert await said(made) == [b"before", b"after", b"together"]
+
+
+async def test_a_relay_that_waits_for_the_lock_shows_how_long_the_oldest_row_has_waited_and_says_so_once(
+    made: World,
+) -> None:
+    ages: set[float] = set()
+
+    async def looked_three_times() -> bool:
+        age = REGISTRY.get_sample_value("outbox_age_seconds", {"service": "petitions"}) or 0.0
+        if age > 300:
+            ages.add(age)
+        return len(ages) >= 3
+
+    async with connected(made.pool) as holder:
+        await holder.execute("SELECT pg_advisory_lock($1)", LOCK)
+        await say(made, b"late")
+        await made.pool.execute("UPDATE outbox SET put_at = put_at - interval '5 minutes'")
+        with capture_logs() as lines:
+            async with relaying(made):
+                await made.until(looked_three_times)
+    assert [line["event"] for line in lines] == ["outbox waits for another relay, which holds the lock"]
+
+
+async def test_the_server_ends_sessions_whose_other_end_is_gone_within_half_a_minute(made: World) -> None:
+    settings = [f"tcp_keepalives_{name}" for name in ("idle", "interval", "count")]
+    idle, interval, count = [int(await made.pool.fetchval(f"SHOW {name}")) for name in settings]
+    assert idle + interval * count <= 30
+    assert await made.pool.fetchval("SELECT setting::int FROM pg_settings WHERE name = 'tcp_user_timeout'") <= 30_000
 
 
 async def test_while_the_broker_is_away_nothing_is_lost(made: World) -> None:
