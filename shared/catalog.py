@@ -76,6 +76,7 @@ class Catalog:
         self._partitions = tuple(TopicPartition(topic.name, 0) for topic in read)
         self._opened: dict[str, dict[tuple[str, int], bytes]] = {}
         self._access_ids: dict[str, str] = {}
+        self._revoked: set[str] = set()
         self._listeners: list[Listener] = []
         self._became_ready = asyncio.Event()
 
@@ -160,19 +161,23 @@ class Catalog:
         self._apply(event)
 
     def _apply(self, event: _Event) -> None:
+        """Hold what `event` says, unless something newer is known: a relay that stood still may repeat an old one."""
         match event:
             case CampaignChanged():
-                self.campaigns[event.slug] = event
-                self._tell("campaign", event.slug)
+                if not _older(event, self.campaigns.get(event.slug)):
+                    self.campaigns[event.slug] = event
+                    self._tell("campaign", event.slug)
             case CaseChanged():
-                self._replace_case(event)
-                self._tell("case", event.slug)
+                if not _older(event, self.cases.get(event.slug)):
+                    self._replace_case(event)
+                    self._tell("case", event.slug)
             case CampaignKeysCreated():
                 self._open(event)
                 self._tell("keys", event.campaign)
             case AccessChanged():
-                self._replace_access(event)
-                self._tell("access", event.id)
+                if event.id not in self._revoked:
+                    self._replace_access(event)
+                    self._tell("access", event.id)
             case TotalsChanged():
                 known = self.totals.get(event.campaign)
                 if known is None or event.version > known.version:
@@ -191,7 +196,9 @@ class Catalog:
         before = self._access_ids.pop(access.id, None)
         if before is not None:
             self.access.pop(before, None)
-        if not access.revoked:
+        if access.revoked:
+            self._revoked.add(access.id)
+        else:
             self.access[access.hash] = access
             self._access_ids[access.id] = access.hash
 
@@ -227,3 +234,7 @@ class Catalog:
     def _tell(self, what: What, slug: str) -> None:
         for listener in self._listeners:
             listener(what, slug)
+
+
+def _older(event: CampaignChanged | CaseChanged, known: CampaignChanged | CaseChanged | None) -> bool:
+    return known is not None and event.version < known.version

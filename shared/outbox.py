@@ -1,7 +1,9 @@
 """The outbox: what a transaction tells others is a row of that transaction, and leaves for Kafka after it.
 
 Rows that one transaction after another writes for one source (a partition counted, a table row held locked) leave in
-that order. A row may leave twice after a crash, never out of order and never not at all; readers know repeats.
+that order. A row may leave twice after a crash, and never not at all; readers know repeats. Only a process that stood
+still in the middle of sending, so long that another took over, may repeat a row after later ones: readers keep the
+newest they know.
 """
 
 from __future__ import annotations
@@ -132,6 +134,7 @@ FROM (
 WHERE size <= $2 OR id = (SELECT min(id) FROM outbox)
 ORDER BY id
 """
+_STILL_THERE = "SELECT 1"
 _DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
 
 
@@ -211,26 +214,38 @@ class OutboxRelay:
         OUTBOX_AGE.labels(self._service).set(rows[0]["age"] if rows else 0.0)
         if not rows:
             return False
-        sent = await _publish(producer, rows)
+        batches = _batches(producer, rows)
+        # The lock lives as long as its session. Where this process stood still, another relay may have sent these rows
+        # and later ones.
+        await connection.fetchval(_STILL_THERE)
+        sent = await _publish(producer, batches)
         await connection.execute(_DELETE, sent)
         OUTBOX_SENT.labels(self._service).inc(len(sent))
         return True
 
 
-async def _publish(producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]) -> list[int]:
-    """Publish of `rows` one batch for each partition, and return the ids of what it held.
+_Batches = dict[tuple[str, int], "_Batch"]
+
+
+def _batches(producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]) -> _Batches:
+    """Of `rows` one batch for each topic and partition."""
+    batches: _Batches = {}
+    for row in rows:
+        place = (row["topic"], row["partition"])
+        if place not in batches:
+            batches[place] = _Batch(producer.create_batch(), _largest(row["topic"]))
+        batches[place].append(row)
+    return batches
+
+
+async def _publish(producer: AIOKafkaProducer, batches: _Batches) -> list[int]:
+    """Publish `batches`, and return the ids of the rows in them.
 
     One batch a partition, and none after it before it is acknowledged: a row never overtakes one that failed.
 
     Raises:
         KafkaError, TimeoutError: not everything was acknowledged; nothing may be taken as sent.
     """
-    batches: dict[tuple[str, int], _Batch] = {}
-    for row in rows:
-        place = (row["topic"], row["partition"])
-        if place not in batches:
-            batches[place] = _Batch(producer.create_batch(), _largest(row["topic"]))
-        batches[place].append(row)
     acknowledged: list[asyncio.Future[RecordMetadata]] = []
     try:
         async with asyncio.timeout(SEND_S):

@@ -144,14 +144,31 @@ async def test_a_ready_catalog_knows_all_that_stood_in_the_topics(publisher: Pub
 
 
 async def test_a_changed_petition_slug_no_longer_answers_to_the_old_one(publisher: Publisher) -> None:
-    await publisher.publish(topics.CASES, f"case/{CASE.slug}", "case-changed", CASE)
+    before = Petition(slug="catalog-azat-then", version=1, title={}, text={})
+    case = msgspec.structs.replace(CASE, slug="catalog-renamed", petition=before)
+    await publisher.publish(topics.CASES, f"case/{case.slug}", "case-changed", case)
     renamed = msgspec.structs.replace(
-        CASE, version=2, petition=Petition(slug="catalog-azat-now", version=1, title={}, text={})
+        case, version=2, petition=Petition(slug="catalog-azat-now", version=1, title={}, text={})
     )
     async with _following(publisher) as catalog:
-        await publisher.publish(topics.CASES, f"case/{CASE.slug}", "case-changed", renamed)
+        await publisher.publish(topics.CASES, f"case/{case.slug}", "case-changed", renamed)
         await _until(catalog, lambda: "catalog-azat-now" in catalog.petitions)
-        assert "catalog-free-azat" not in catalog.petitions
+        assert "catalog-azat-then" not in catalog.petitions
+
+
+async def test_an_older_campaign_or_case_never_replaces_a_newer_one(publisher: Publisher) -> None:
+    campaign = msgspec.structs.replace(CAMPAIGN, slug="catalog-repeated", version=2)
+    case = msgspec.structs.replace(CASE, slug="catalog-repeated", version=2, status="released", petition=None)
+    later = msgspec.structs.replace(case, slug="catalog-after")
+    async with _following(publisher) as catalog:
+        for version in (2, 1):
+            one = msgspec.structs.replace(campaign, version=version, goal=version)
+            await publisher.publish(topics.CASES, f"campaign/{one.slug}", "campaign-changed", one)
+            two = msgspec.structs.replace(case, version=version, status="released" if version == 2 else "detained")
+            await publisher.publish(topics.CASES, f"case/{two.slug}", "case-changed", two)
+        await publisher.publish(topics.CASES, f"case/{later.slug}", "case-changed", later)
+        await _until(catalog, lambda: later.slug in catalog.cases)
+        assert (catalog.campaigns[campaign.slug].goal, catalog.cases[case.slug].status) == (2, "released")
 
 
 async def test_older_totals_never_replace_newer_ones(publisher: Publisher) -> None:
@@ -193,6 +210,16 @@ async def test_a_revoked_or_forgotten_api_key_is_unknown(publisher: Publisher) -
         await publisher.publish(topics.ACCESS, one.id, "access-changed", msgspec.structs.replace(one, revoked=True))
         await publisher.forget(topics.ACCESS, two.id)
         await _until(catalog, lambda: not {"aa", "bb"} & catalog.access.keys())
+
+
+async def test_a_revoked_api_key_stays_so_whatever_is_told_of_it_afterwards(publisher: Publisher) -> None:
+    made = AccessChanged(id="catalog-3", hash="cc", campaign=CAMPAIGN.slug, scopes=("signatures:batch",))
+    other = msgspec.structs.replace(made, id="catalog-4", hash="dd")
+    async with _following(publisher) as catalog:
+        for access in (made, msgspec.structs.replace(made, revoked=True), made, other):
+            await publisher.publish(topics.ACCESS, access.id, "access-changed", access)
+        await _until(catalog, lambda: "dd" in catalog.access)
+        assert "cc" not in catalog.access
 
 
 async def test_a_record_that_cannot_be_read_is_passed_by(publisher: Publisher) -> None:

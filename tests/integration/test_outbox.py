@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from aiokafka import conn
+from aiokafka import AIOKafkaProducer, conn
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -21,6 +22,7 @@ from shared.errors import PermanentError
 from shared.outbox import LOCK, OutboxRecord, OutboxRelay, put
 from tests.faults.proxy import Proxy, Weather
 from tests.support.counting import PARTITIONS, World, world
+from tests.support.tallies import eventually
 
 LOCKS = """
 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
@@ -137,6 +139,40 @@ async def test_a_relay_that_is_out_of_reach_loses_the_lock_to_another(
         await made.until(made.told)
     await proxy.close()
     assert await said(made) == [b"before", b"after", b"together"]
+
+
+async def test_a_relay_that_stood_still_before_it_sent_repeats_nothing_after_what_another_sent_since(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stood_still = False
+
+    async def another_takes_over() -> None:
+        connection = await asyncpg.connect(made.database)
+        try:
+            await connection.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}")
+            await put(connection, [record(made, b"newer")])
+            async with relaying(made):
+                await eventually(lambda: connection.fetchval("SELECT count(*) FROM outbox"), 0)
+        finally:
+            await connection.close()
+
+    create_batch: Any = AIOKafkaProducer.create_batch
+
+    def create(producer: AIOKafkaProducer) -> Any:
+        nonlocal stood_still
+        if not stood_still:
+            stood_still = True
+            with ThreadPoolExecutor() as elsewhere:
+                elsewhere.submit(asyncio.run, another_takes_over()).result(30)
+        return create_batch(producer)
+
+    monkeypatch.setattr(AIOKafkaProducer, "create_batch", create)
+    await say(made, b"old")
+    async with relaying(made):
+        await made.until(made.told)
+        await say(made, b"last")
+        await made.until(made.told)
+    assert await said(made) == [b"old", b"newer", b"last"]
 
 
 async def test_a_relay_that_waits_for_the_lock_shows_how_long_the_oldest_row_has_waited_and_says_so_once(

@@ -204,7 +204,7 @@ def deletes_before_sending() -> None:
         await connection.execute(outbox._DELETE, [row["id"] for row in rows])
         await asyncio.sleep(0.3)
         if rows:
-            await outbox._publish(producer, rows)
+            await outbox._publish(producer, outbox._batches(producer, rows))
         return bool(rows)
 
     patch(outbox.OutboxRelay, "_relay_some", hasty)
