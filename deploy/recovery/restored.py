@@ -22,6 +22,7 @@ from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
+from shared.events.cloudevents import UNREADABLE
 from shared.events.tallies import ActionsCounted
 from shared.kafka.positions import raise_epochs
 from shared.kafka.scanning import Scan, scanning
@@ -98,7 +99,7 @@ async def _from(scan: Scan, read: int) -> AsyncGenerator[ActionsCounted, None]:
     async with aclosing(scan.batches(0, start=start)) as batches:
         async for batch in batches:
             for record in batch.records:
-                with suppress(msgspec.MsgspecError):
+                with suppress(*UNREADABLE):
                     yield _batch(record.value or b"")
 
 
