@@ -6,17 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import httpx
+import msgspec
 import pytest
+from fastapi import FastAPI
 
 from services.marathon.domain.document import first_document
 from services.marathon.http import course as module
+from services.marathon.http import totals
 from services.marathon.http.course import Course
+from services.marathon.http.documents import Documents
+from services.marathon.http.live import LiveBoard
 from services.marathon.http.pages import last_hour
 from shared.catalog import Catalog
 from shared.clock import SetClock, parse_rfc3339
 from shared.database import create_pool
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, Policies
+from shared.http.problem import add_problem_handlers
 
 NOON = parse_rfc3339("2026-12-01T12:00:00Z")
 CAMPAIGN = CampaignChanged(
@@ -82,3 +89,18 @@ async def test_a_silent_database_is_left_alone_for_a_while_and_boards_stand_with
     minutes = last_hour(silence.catalog, silence.course)
     assert [await minutes("c") for _ in range(50)] == [()] * 50
     assert silence.connections == 1
+
+
+async def test_in_safety_mode_neither_the_history_nor_the_board_tells_a_minute(silence: Silence) -> None:
+    policies = Policies(confirmation="required", public_evidence=("confirmed",), safety_mode=True)
+    silence.catalog.campaigns["c"] = msgspec.structs.replace(CAMPAIGN, policies=policies)
+    silence.catalog.ready = True
+    documents = Documents(silence.catalog, SetClock(NOON))
+    app = FastAPI()
+    app.include_router(totals.router(silence.catalog, documents, LiveBoard(documents), silence.course))
+    add_problem_handlers(app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://m") as client:
+        for query in ("", "?step=minute", "?step=minute&case=ana", "?step=day&last=1"):
+            assert (await client.get(f"/v1/campaigns/c/history{query}")).status_code == 404
+    assert await last_hour(silence.catalog, silence.course)("c") == ()
+    assert silence.connections == 0

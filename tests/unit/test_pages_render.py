@@ -13,6 +13,7 @@ import pytest
 from starlette.applications import Starlette
 
 from shared.clock import parse_rfc3339
+from shared.events.marathon import Policies
 from shared.web.formats import formats
 from shared.web.languages import Language, direction, offered
 from shared.web.pages import Pages, content_security_policy, paragraphs
@@ -461,3 +462,14 @@ async def test_static_files_are_kept_for_ever_under_the_hash_of_their_content() 
 
 def test_blank_lines_part_paragraphs() -> None:
     assert paragraphs("One\nline.\r\n\r\n\n Two. \n\n") == ["One line.", "Two."]
+
+
+def test_in_safety_mode_the_board_shows_neither_a_rate_nor_minutes() -> None:
+    known = samples()
+    policies = Policies(confirmation="required", public_evidence=("confirmed",), safety_mode=True)
+    for chosen, hidden in ((Policies(), False), (policies, True)):
+        known.campaigns[SLUG] = campaign(policies=chosen)
+        view = board_view(known, SLUG, now=NOW, language="en")
+        page = rendered("board.html", LANGUAGES[0], view=view, refresh=True)
+        assert ('<div hidden><dt id="rate-label">' in page) is hidden
+        assert ('id="minutes" aria-labelledby="rate-h" hidden' in page) is hidden

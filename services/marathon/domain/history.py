@@ -35,11 +35,20 @@ class Point(msgspec.Struct, frozen=True):
     total: int
 
 
+def is_told(policies: Policies) -> bool:
+    """Whether the public may see the course of a campaign.
+
+    Not in safety mode: an action is in the minute in which it was accepted, however late it was confirmed or withdrawn,
+    so the moment at which a step moved would tell whose it was. Steps of the threshold do not help: one action more
+    moves every point behind it.
+    """
+    return not policies.safety_mode
+
+
 def points(changes: Iterable[StepChange], policies: Policies, since: int) -> list[Point]:
     """The public course of a campaign from minute `since` on; steps that brought nothing are left out.
 
-    What lies before `since` is in the first total. In safety mode the course moves in steps of the threshold, as the
-    total.
+    What lies before `since` is in the first total. Not for campaigns in safety mode: see `is_told`.
     """
     by_step: defaultdict[int, list[StepChange]] = defaultdict(list)
     for change in changes:

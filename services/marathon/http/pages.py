@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.marathon.domain.history import is_told
 from services.marathon.http.course import Course, History
 from shared.clock import Clock, parse_rfc3339
 from shared.errors import TransientError
@@ -73,11 +74,17 @@ def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Min
 
 
 def last_hour(catalog: Known, course: Course) -> Minutes:
-    """The minutes from `course`. Where the database does not answer there are none: the board stands without them."""
+    """The minutes from `course`.
+
+    There are none where the database does not answer, and in safety mode: the board stands without them.
+    """
 
     async def minutes(slug: str) -> Sequence[tuple[float, int]]:
+        campaign = catalog.campaigns[slug]
+        if not is_told(campaign.policies):
+            return ()
         try:
-            body = await course.read(catalog.campaigns[slug], "minute", case=None, last=MINUTES)
+            body = await course.read(campaign, "minute", case=None, last=MINUTES)
         except (TransientError, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("the board has no minutes", campaign=slug, error=type(error).__name__)
             return ()

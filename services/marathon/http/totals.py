@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from services.marathon.domain.history import LONGEST, Step
+from services.marathon.domain.history import LONGEST, Step, is_told
 from services.marathon.http.campaigns import known
 from services.marathon.http.course import Course, History
 from services.marathon.http.documents import Documents
@@ -71,10 +71,15 @@ def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Cou
         case: Annotated[str | None, Query(max_length=80)] = None,
         last: Annotated[int | None, Query(ge=1, le=LONGEST)] = None,
     ) -> Response:
-        """Public counts by the time of acceptance: the `last` so many steps, those that brought nothing left out."""
+        """Public counts by the time of acceptance: the `last` so many steps, those that brought nothing left out.
+
+        A campaign in safety mode tells none: 404.
+        """
         campaign = known(catalog, slug)
         if case is not None and case not in campaign.cases:
             raise Problem(404, detail="The campaign has no such case.")
+        if not is_told(campaign.policies):
+            raise Problem(404, detail="A campaign in safety mode tells no counts over time.")
         body = await course.read(campaign, step, case=case, last=last)
         return Response(body, headers={"Cache-Control": CACHE_HISTORY}, media_type=JSON)
 

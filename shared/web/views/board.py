@@ -49,7 +49,7 @@ class EvidencePart(Part):
 
 @dataclass(frozen=True, slots=True)
 class BoardView:
-    """The board at one moment."""
+    """The board at one moment. In safety mode there is neither rate nor minutes."""
 
     campaign: CampaignView
     condition: Condition
@@ -69,6 +69,7 @@ class BoardView:
     corrections: tuple[Correction, ...]
     threshold: int
     public_evidence: tuple[str, ...]
+    safety_mode: bool
 
 
 def board_view(
@@ -105,6 +106,7 @@ def board_view(
         corrections=tuple(totals.corrections),
         threshold=campaign.policies.public_threshold,
         public_evidence=public,
+        safety_mode=campaign.policies.safety_mode,
     )
 
 
