@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.marathon.domain.disclosure import OTHER, Disclosed, Exact, Memory, disclose, in_steps, public_total
-from shared.events.marathon import Policies
+from services.marathon.domain.disclosure import (
+    OTHER,
+    Disclosed,
+    Exact,
+    Memory,
+    disclose,
+    in_steps,
+    lowered_by,
+    public_total,
+    shown_in,
+)
+from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record
+from shared.events.marathon import CampaignChanged, Policies
 
 CASES = ("ana", "bo")
 COUNTRIES = ("AD", "BE", "CH", "FR", "GB", "LI")
@@ -17,21 +28,48 @@ SAFE = Policies(
     confirmation="required", public_evidence=("confirmed", "offline"), public_threshold=10, safety_mode=True
 )
 
+CAMPAIGN = CampaignChanged(
+    slug="safe",
+    version=1,
+    title={"en": "Safe"},
+    opens="2026-11-20T00:00:00.000Z",
+    closes="2027-01-01T00:00:00.000Z",
+    confirmations_close="2027-01-08T00:00:00.000Z",
+    goal=None,
+    languages=("en",),
+    policies=SAFE,
+    cases=CASES,
+)
+
 Action = tuple[str, str, str, str]
 """Evidence, case, country, language."""
 
 
-def exact_of(actions: dict[Action, int], public: tuple[str, ...]) -> Exact:
+def exact_of(actions: dict[Action, int], public: tuple[str, ...], withdrawn: int = 0) -> Exact:
     maps: list[dict[str, int]] = [{}, {}, {}]
     by_evidence: dict[str, int] = {}
-    for (evidence, *cells), count in actions.items():
+    for (evidence, *places), count in actions.items():
         by_evidence[evidence] = by_evidence.get(evidence, 0) + count
         if evidence in public:
-            for counts, cell in zip(maps, cells, strict=True):
+            for counts, cell in zip(maps, places, strict=True):
                 counts[cell] = counts.get(cell, 0) + count
     total = sum(count for (evidence, *_), count in actions.items() if evidence in public)
     kinds = {"signature": total} if total else {}
-    return Exact(by_evidence, maps[0], maps[1], kinds, {"web": total} if total else {}, maps[2], withdrawn=3)
+    cells: dict[tuple[str, str], int] = {}
+    for (evidence, case, *_), count in actions.items():
+        if evidence in public:
+            cells[case, evidence] = cells.get((case, evidence), 0) + count
+    return Exact(
+        by_evidence,
+        maps[0],
+        maps[1],
+        kinds,
+        {"web": total} if total else {},
+        maps[2],
+        withdrawn=withdrawn + 3,
+        by_case_and_evidence=cells,
+        withdrawn_public=withdrawn,
+    )
 
 
 def countries(**counts: int) -> Exact:
@@ -99,8 +137,9 @@ def test_safety_mode_moves_everything_in_steps_and_shows_no_recorded() -> None:
         ("recorded", "bo", "BE", "fr"): 99,
     }
     shown = disclose(exact_of(actions, SAFE.public_evidence), SAFE, CASES, {})
-    assert shown.total == shown.public_total == 40
-    assert shown.by_evidence == {"confirmed": 40, "offline": 0}
+    assert shown.total == shown.public_total == 30
+    assert shown.by_evidence == {"confirmed": 30, "offline": 0}
+    assert shown.by_case == {"ana": 20, "bo": 10}
     assert shown.withdrawn == 0
 
 
@@ -131,7 +170,8 @@ def test_whatever_happened_the_sums_hold(course: list[dict[Action, int]], chosen
         for public in (shown.by_case, shown.by_country, shown.by_kind, shown.by_channel, shown.by_language):
             assert sum(public.values()) == shown.public_total
             assert all(value >= 0 for value in public.values())
-        assert shown.public_total == public_total(exact.by_evidence, chosen) <= sum(exact.by_evidence.values())
+        if not chosen.safety_mode:
+            assert shown.public_total == public_total(exact.by_evidence, chosen) <= sum(exact.by_evidence.values())
         memory = msgspec.json.decode(msgspec.json.encode(shown.memory), type=Memory)
 
 
@@ -185,6 +225,98 @@ def test_in_safety_mode_every_figure_is_a_multiple_of_the_step(course: list[dict
         assert all(figure % SAFE.public_threshold == 0 for figure in figures)
 
 
+def test_in_safety_mode_every_case_shows_a_figure_of_its_own() -> None:
+    actions = {("confirmed", "ana", "FR", "fr"): 507, ("confirmed", "bo", "BE", "fr"): 12}
+    shown = disclose(exact_of(actions, SAFE.public_evidence), SAFE, CASES, {})
+    assert shown.by_case == {"ana": 500, "bo": 10}
+
+
+def confirmed(count: int, withdrawn: int = 0) -> Exact:
+    return exact_of({("confirmed", "ana", "FR", "fr"): count}, SAFE.public_evidence, withdrawn)
+
+
+def test_in_safety_mode_one_person_who_withdraws_and_signs_again_moves_nothing() -> None:
+    shown = disclose(confirmed(30), SAFE, CASES, {})
+    for withdrawn, count in ((1, 29), (1, 30), (2, 29), (2, 30)):
+        shown = disclose(confirmed(count, withdrawn), SAFE, CASES, shown.memory)
+        assert (shown.total, shown.withdrawn) == (30, 0)
+
+
+def test_in_safety_mode_a_total_falls_only_with_the_record_that_says_why() -> None:
+    shown = disclose(confirmed(30), SAFE, CASES, {})
+    shown = disclose(confirmed(20, withdrawn=5), SAFE, CASES, shown.memory, corrected=0)
+    assert (shown.total, shown.withdrawn) == (30, 0)
+    by_withdrawal = disclose(confirmed(15, withdrawn=10), SAFE, CASES, shown.memory, corrected=0)
+    assert (by_withdrawal.total, by_withdrawal.withdrawn) == (20, 10)
+    by_correction = disclose(confirmed(15, withdrawn=5), SAFE, CASES, shown.memory, corrected=10)
+    assert (by_correction.total, by_correction.withdrawn) == (20, 0)
+
+
+safe_events = st.lists(
+    st.tuples(
+        st.sampled_from(("counted", "withdrawn", "invalidated", "reinstated")),
+        st.sampled_from(CASES),
+        st.sampled_from(SAFE.public_evidence),
+        st.integers(1, 25),
+        st.integers(0, 2),
+    ),
+    max_size=40,
+)
+
+
+@given(safe_events)
+def test_in_safety_mode_what_is_shown_falls_only_as_far_as_the_shown_record_and_never_by_less_than_a_step(
+    events: list[tuple[str, str, str, int, int]],
+) -> None:
+    true: dict[Action, int] = {}
+    taken_out: dict[Action, int] = {}
+    corrections: list[RecordedCorrection] = []
+    memory: Memory = {}
+    last: dict[str, int] = {}
+    withdrawn = fallen = day = 0
+    for what, case, evidence, many, later in events:
+        cell, day = (evidence, case, "FR", "fr"), day + later
+        room = taken_out.get(cell, 0) if what == "reinstated" else true.get(cell, 0)
+        count = many if what == "counted" else min(many, room)
+        sign = 1 if what in {"counted", "reinstated"} else -1
+        true[cell] = true.get(cell, 0) + sign * count
+        if what == "withdrawn":
+            withdrawn += count
+        elif what != "counted":
+            taken_out[cell] = taken_out.get(cell, 0) - sign * count
+            corrections.append(RecordedCorrection(what, evidence, False, sign * count, day * 1440 + 7))
+        record = public_record(corrections, SAFE)
+        shown = disclose(
+            exact_of(true, SAFE.public_evidence, withdrawn), SAFE, CASES, memory, corrected=lowered_by(record)
+        )
+        memory = msgspec.json.decode(msgspec.json.encode(shown.memory), type=Memory)
+        figures = {**shown.by_case, "total": shown.total}
+        moved = [figures[name] - last.get(name, 0) for name in figures]
+        assert all(move % SAFE.public_threshold == 0 for move in moved)
+        fallen += max(0, last.get("total", 0) - shown.total)
+        assert fallen <= shown.withdrawn + lowered_by(record)
+        assert sum(shown.by_case.values()) == sum(shown.by_evidence.values()) == shown.total == shown.public_total
+        for held in CASES:
+            cells = sum(count for (_, of_case, *_), count in true.items() if of_case == held)
+            assert shown.by_case[held] > cells - 2 * SAFE.public_threshold
+        last = figures
+
+
+@given(st.lists(counts, min_size=1, max_size=3))
+def test_a_published_document_alone_is_enough_to_go_on_with_the_same_figures(course: list[dict[Action, int]]) -> None:
+    memory: Memory = {}
+    for actions in course:
+        exact = exact_of(actions, SAFE.public_evidence)
+        shown = disclose(exact, SAFE, CASES, memory)
+        memory = shown.memory
+    document = compose(CAMPAIGN, Sums(shown), version=1, as_of=0.0, now=0.0)
+    figures = shown_in(document, memory)["figures"].anchors
+    for case in CASES:
+        assert sum(value for name, value in figures.items() if name.startswith(f"{case}/")) == shown.by_case[case]
+    for evidence in SAFE.public_evidence:
+        assert sum(value for name, value in figures.items() if name.endswith(evidence)) == shown.by_evidence[evidence]
+
+
 @pytest.mark.parametrize(("value", "cut"), [(0, 0), (9, 0), (10, 10), (-9, 0), (-25, -20)])
 def test_steps_are_cut_towards_zero(value: int, cut: int) -> None:
     assert in_steps(value, 10) == cut
@@ -210,6 +342,10 @@ def test_a_campaign_without_sections_has_no_map_of_them() -> None:
 
 
 def test_in_safety_mode_sections_move_in_steps() -> None:
-    exact = Exact({"confirmed": 87}, by_section={"ngo": 47, "none": 20, "small": 12, "tiny": 8})
+    exact = Exact(
+        {"confirmed": 87},
+        by_section={"ngo": 47, "none": 20, "small": 12, "tiny": 8},
+        by_case_and_evidence={("ana", "confirmed"): 87},
+    )
     shown = disclose(exact, SAFE, CASES, {}, sections=True)
     assert shown.by_section == {"ngo": 40, "none": 20, OTHER: 20}

@@ -145,6 +145,15 @@ def test_in_safety_mode_the_record_shows_steps_of_public_evidence_only() -> None
     assert [line.change for line in public_record(corrections, SAFE)] == [-20]
 
 
+def test_in_safety_mode_the_record_loses_nothing_from_day_to_day_and_names_days_alone() -> None:
+    corrections = [
+        RecordedCorrection("invalidated", "confirmed", after_freeze=False, change=-6, minute=MINUTE + 1440 * day)
+        for day in range(4)
+    ]
+    lines = [(line.at, line.change) for line in public_record(corrections, SAFE)]
+    assert lines == [("2026-12-02T00:00:00.000Z", -10), ("2026-12-04T00:00:00.000Z", -10)]
+
+
 def test_the_rate_is_that_of_the_last_sixty_seconds() -> None:
     recent = [
         MinuteChange("recorded", MINUTE - 1, 60),
@@ -154,7 +163,10 @@ def test_the_rate_is_that_of_the_last_sixty_seconds() -> None:
     assert rate_per_minute(recent, Policies(), NOON) == 90
     assert rate_per_minute(recent, Policies(), NOON + 30) == 60
     assert rate_per_minute([MinuteChange("recorded", MINUTE, -4)], Policies(), NOON) == 0
-    assert rate_per_minute([MinuteChange("confirmed", MINUTE, 19)], SAFE, NOON) == 10
+
+
+def test_in_safety_mode_no_rate_is_told() -> None:
+    assert rate_per_minute([MinuteChange("confirmed", MINUTE, 19)], SAFE, NOON) == 0
 
 
 def test_the_course_adds_up_to_the_total_and_leaves_quiet_steps_out() -> None:
@@ -169,9 +181,3 @@ def test_the_course_adds_up_to_the_total_and_leaves_quiet_steps_out() -> None:
     course = points(changes, Policies(), MINUTE)
     assert [(point.count, point.total) for point in course] == [(7, 107), (3, 110)]
     assert course[0].at == rfc3339(NOON)
-
-
-def test_in_safety_mode_the_course_moves_in_steps() -> None:
-    changes = [StepChange(MINUTE + place, "confirmed", 4) for place in range(8)]
-    course = points(changes, SAFE, MINUTE)
-    assert [point.total for point in course] == [10, 20, 30]

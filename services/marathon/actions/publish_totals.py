@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,7 +17,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from services.marathon.actions.announce import Announcements
-from services.marathon.domain.disclosure import Disclosed, Exact, disclose
+from services.marathon.domain.disclosure import Disclosed, Exact, disclose, lowered_by
 from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record, says_the_same
 from services.marathon.domain.freshness import FREEZE_AFTER_S, Freshness, Reading, reached
 from services.marathon.domain.ledger import Head, SourcePartition
@@ -200,7 +200,7 @@ class Publisher:
             if before.document.state == "frozen":
                 after = _with_corrections(before, known)
             else:
-                disclosed = _disclosed(known.exact, campaign, before)
+                disclosed = _disclosed(known.exact, known.corrections, campaign, before)
                 sums = Sums(disclosed, known.corrections, recent.get(campaign.slug, ()), snapshot.heads)
                 after = Published(_next(before.document, campaign, sums, as_of, now), disclosed.memory)
             if self._is_due(before.document, after.document):
@@ -262,8 +262,8 @@ class Publisher:
             if not await published.freeze(connection, campaign.slug, now):
                 return
             exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
-            disclosed = _disclosed(exact, campaign, before)
             corrections = await cells.corrections(connection, campaign.slug)
+            disclosed = _disclosed(exact, corrections, campaign, before)
             sums = Sums(disclosed, corrections, (), await ledger.heads(connection))
             document = msgspec.structs.replace(
                 _next(before.document, campaign, sums, None, now), state="frozen", lag_seconds=0.0
@@ -276,9 +276,18 @@ class Publisher:
         log.info("final tally made", campaign=campaign.slug, total=document.total)
 
 
-def _disclosed(exact: Exact, campaign: CampaignChanged, before: Published) -> Disclosed:
-    """What may be shown of `exact` after the document `before`."""
-    return disclose(exact, campaign.policies, campaign.cases, before.memory, sections=bool(campaign.sections))
+def _disclosed(
+    exact: Exact, corrections: Sequence[RecordedCorrection], campaign: CampaignChanged, before: Published
+) -> Disclosed:
+    """What may be shown of `exact` and `corrections` after the document `before`."""
+    return disclose(
+        exact,
+        campaign.policies,
+        campaign.cases,
+        before.memory,
+        corrected=lowered_by(public_record(corrections, campaign.policies)),
+        sections=bool(campaign.sections),
+    )
 
 
 def _next(

@@ -5,19 +5,23 @@ Source: "What the public and coordinators may see" in the design of counting.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from shared.events.marathon import Policies, TotalsChanged
+from shared.events.marathon import Correction, Policies, TotalsChanged
 
 OTHER: Final = "other"
 NO_SECTION: Final = "none"
 """The cell of actions that no section of the campaign stands for."""
 OTHER_HOLDS: Final = 2
 """So many cells at least stand behind `other`: one alone would be the difference of two published numbers."""
+FIGURES: Final = "figures"
+RECORD: Final = "record"
+WITHDRAWN: Final = "withdrawn"
+FALLEN: Final = "fallen"
 
 Counts = Mapping[str, int]
 
@@ -26,7 +30,8 @@ Counts = Mapping[str, int]
 class Exact:
     """The true totals of a campaign.
 
-    The maps but `by_evidence` hold public evidence only, and each sums to its total.
+    The maps but `by_evidence` hold public evidence only, and each sums to its total. `withdrawn_public` is what of
+    `withdrawn` had public evidence.
     """
 
     by_evidence: Counts = field(default_factory=dict)
@@ -37,6 +42,8 @@ class Exact:
     by_language: Counts = field(default_factory=dict)
     by_section: Counts = field(default_factory=dict)
     withdrawn: int = 0
+    by_case_and_evidence: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    withdrawn_public: int = 0
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -75,14 +82,21 @@ class Disclosed:
 
 
 def disclose(
-    exact: Exact, policies: Policies, cases: Sequence[str], memory: Memory, *, sections: bool = False
+    exact: Exact,
+    policies: Policies,
+    cases: Sequence[str],
+    memory: Memory,
+    *,
+    corrected: int = 0,
+    sections: bool = False,
 ) -> Disclosed:
     """What may be shown of `exact` in a campaign of `cases`, given what was shown before.
 
-    `sections` says whether the campaign has any; without, there is no map of them.
+    `corrected` is by how much the corrections that are shown lower the total (not negative). `sections` says whether
+    the campaign has any; without, there is no map of them.
     """
     if policies.safety_mode:
-        return _in_steps(exact, policies, cases, memory, sections=sections)
+        return _in_steps(exact, policies, cases, memory, corrected=corrected, sections=sections)
     public, threshold = public_total(exact.by_evidence, policies), policies.public_threshold
     by_country, country = _guarded(exact.by_country, public, threshold, 1, memory.get("country"))
     by_language, language = _guarded(exact.by_language, public, threshold, 1, memory.get("language"))
@@ -103,9 +117,8 @@ def disclose(
 
 
 def public_total(by_evidence: Counts, policies: Policies) -> int:
-    """The total that the public sees of exact counts."""
-    step = policies.public_threshold if policies.safety_mode else 1
-    return sum(in_steps(by_evidence.get(evidence, 0), step) for evidence in policies.public_evidence)
+    """The exact total of public evidence."""
+    return sum(by_evidence.get(evidence, 0) for evidence in policies.public_evidence)
 
 
 def in_steps(value: int, step: int) -> int:
@@ -113,17 +126,24 @@ def in_steps(value: int, step: int) -> int:
     return (abs(value) // step * step) * (1 if value >= 0 else -1)
 
 
-def _in_steps(exact: Exact, policies: Policies, cases: Sequence[str], memory: Memory, *, sections: bool) -> Disclosed:
+def _in_steps(
+    exact: Exact, policies: Policies, cases: Sequence[str], memory: Memory, *, corrected: int, sections: bool
+) -> Disclosed:
     """Safety mode: every figure moves in steps of the threshold, and no map shows a cell that could stand for a
     person.
+
+    Cases and evidence share their figures, so that the total is the sum of both.
     """
     step = policies.public_threshold
-    by_evidence: dict[str, int] = {
-        name: in_steps(exact.by_evidence.get(name, 0), step) for name in policies.public_evidence
-    }
-    total = public_total(exact.by_evidence, policies)
+    figures, record = _figures(exact, policies, memory, corrected)
+    by_case = dict.fromkeys(sorted(cases), 0)
+    by_evidence: dict[str, int] = dict.fromkeys(sorted(policies.public_evidence), 0)
+    for name, value in figures.items():
+        case, evidence = name.split("/")
+        by_case[case] = by_case.get(case, 0) + value
+        by_evidence[evidence] = by_evidence.get(evidence, 0) + value
+    total = sum(figures.values())
     maps = {
-        "case": exact.by_case,
         "country": exact.by_country,
         "kind": exact.by_kind,
         "channel": exact.by_channel,
@@ -136,15 +156,45 @@ def _in_steps(exact: Exact, policies: Policies, cases: Sequence[str], memory: Me
         total=total,
         public_total=total,
         by_evidence=by_evidence,
-        by_case={cases[0]: total} if len(cases) == 1 else shown["case"],
+        by_case=by_case,
         by_country=shown["country"],
         by_kind=shown["kind"],
         by_channel=shown["channel"],
         by_language=shown["language"],
-        withdrawn=in_steps(exact.withdrawn, step),
-        memory={name: remembered for name, (_, remembered) in guarded.items()},
+        withdrawn=record.get(WITHDRAWN, 0),
+        memory={
+            FIGURES: Shown(figures),
+            RECORD: Shown(record),
+            **{name: remembered for name, (_, remembered) in guarded.items()},
+        },
         by_section=shown.get("section", {}),
     )
+
+
+def _figures(exact: Exact, policies: Policies, memory: Memory, corrected: int) -> tuple[dict[str, int], dict[str, int]]:
+    """What is shown of each case and class of evidence, named `case/evidence`, and of the record of decreases.
+
+    A figure takes a new value once its true value has moved by the threshold, and goes down no further than the shown
+    record explains: all that ever went down is at most what was shown as withdrawn or corrected.
+    """
+    step = policies.public_threshold
+    before = memory.get(FIGURES, Shown()).anchors
+    record = memory.get(RECORD, Shown()).anchors
+    withdrawn = _moved({WITHDRAWN: record.get(WITHDRAWN, 0)}, {WITHDRAWN: exact.withdrawn_public}, step, step)
+    fallen = record.get(FALLEN, 0)
+    true = {
+        f"{case}/{evidence}": count
+        for (case, evidence), count in exact.by_case_and_evidence.items()
+        if evidence in policies.public_evidence
+    }
+    figures = _moved(before, true, step, step)
+    for name, value in before.items():
+        explained = max(0, in_steps(withdrawn.get(WITHDRAWN, 0) + corrected - fallen, step))
+        fall = min(value - figures.get(name, 0), explained)
+        if value > figures.get(name, 0):
+            figures[name] = value - fall
+            fallen += fall
+    return figures, {**withdrawn, FALLEN: fallen}
 
 
 def _listed(counts: Counts, always: Collection[str] = ()) -> dict[str, int]:
@@ -196,10 +246,36 @@ def _without_the_smallest(
 
 
 def shown_in(document: TotalsChanged, before: Memory) -> Memory:
-    """What to remember of a published `document`, given what was remembered of an earlier one."""
+    """What to remember of a published `document`, given what was remembered of an earlier one.
+
+    Where it was of safety mode, all of its record counts as used up by what went down before.
+    """
     memory = dict(before)
-    for name in before.keys() | {"country", "language", "section"}:
+    for name in {*before, "country", "language", "section"} - {FIGURES, RECORD}:
         cells = {cell: value for cell, value in getattr(document, f"by_{name}").items() if cell != OTHER}
         anchors = memory[name].anchors if name in memory else {}
         memory[name] = Shown({**anchors, **cells}, tuple(sorted(cells)))
+    memory[FIGURES] = Shown(_figures_in(document))
+    memory[RECORD] = Shown(
+        {WITHDRAWN: document.withdrawn, FALLEN: document.withdrawn + lowered_by(document.corrections)}
+    )
     return memory
+
+
+def lowered_by(corrections: Iterable[Correction]) -> int:
+    """By how much `corrections` lower a total; those that raise it do not make up for it."""
+    return -sum(min(0, correction.change) for correction in corrections)
+
+
+def _figures_in(document: TotalsChanged) -> dict[str, int]:
+    """Figures by case and evidence that give the sums of `document`, which does not tell them one by one."""
+    figures: dict[str, int] = {}
+    of_cases = {case: shown for case, shown in document.by_case.items() if case != OTHER}
+    for evidence, shown in document.by_evidence.items():
+        left = shown
+        for case, open_ in of_cases.items():
+            if part := min(left, open_):
+                figures[f"{case}/{evidence}"] = part
+                left -= part
+                of_cases[case] -= part
+    return figures

@@ -16,6 +16,7 @@ from shared.clock import rfc3339
 from shared.events.marathon import CampaignChanged, Correction, Policies, TotalsChanged
 
 MINUTE_S: Final = 60
+MINUTES_A_DAY: Final = 24 * 60
 
 
 class RecordedCorrection(NamedTuple):
@@ -92,18 +93,22 @@ def says_the_same(one: TotalsChanged, other: TotalsChanged) -> bool:
 def public_record(corrections: Iterable[RecordedCorrection], policies: Policies) -> list[Correction]:
     """The corrections as the public sees them: a line for each reason and day, oldest first.
 
-    In safety mode only public evidence is in the totals, and lines are cut to steps like them.
+    In safety mode only public evidence is in the totals. There a reason gets a line of whole steps on the day that
+    completes them, so that what the days before left over is not lost, and lines are dated by that day alone: a time
+    would move with every single one.
     """
     changes: defaultdict[tuple[int, str], int] = defaultdict(int)
     minutes: dict[tuple[int, str], int] = {}
     for correction in corrections:
         if policies.safety_mode and correction.evidence not in {"", *policies.public_evidence}:
             continue
-        key = (correction.minute // (24 * 60), correction.reason)
+        day = correction.minute // MINUTES_A_DAY
+        key = (day, correction.reason)
         changes[key] += correction.change
-        minutes[key] = max(minutes.get(key, 0), correction.minute)
-    step = policies.public_threshold if policies.safety_mode else 1
-    lines = [(minutes[key], reason, in_steps(change, step)) for key, change in changes.items() for _, reason in [key]]
+        minutes[key] = day * MINUTES_A_DAY if policies.safety_mode else max(minutes.get(key, 0), correction.minute)
+    if policies.safety_mode:
+        changes = _in_whole_steps(changes, policies.public_threshold)
+    lines = [(minutes[key], reason, change) for key, change in changes.items() for _, reason in [key]]
     return [
         Correction(at=rfc3339(minute * MINUTE_S), change=change, reason=reason)
         for minute, reason, change in sorted(lines)
@@ -111,11 +116,25 @@ def public_record(corrections: Iterable[RecordedCorrection], policies: Policies)
     ]
 
 
+def _in_whole_steps(changes: Mapping[tuple[int, str], int], step: int) -> defaultdict[tuple[int, str], int]:
+    """Changes by day and reason, each with what the days before left over of its reason, cut to `step`."""
+    sums: defaultdict[str, int] = defaultdict(int)
+    cut: defaultdict[tuple[int, str], int] = defaultdict(int)
+    for day, reason in sorted(changes):
+        before = in_steps(sums[reason], step)
+        sums[reason] += changes[day, reason]
+        cut[day, reason] = in_steps(sums[reason], step) - before
+    return cut
+
+
 def rate_per_minute(recent: Iterable[MinuteChange], policies: Policies, now: float) -> int:
     """How many public actions the last sixty seconds brought, never less than none.
 
-    This minute's count and as much of the last minute's as lies in those sixty seconds.
+    This minute's count and as much of the last minute's as lies in those sixty seconds. In safety mode it is not told:
+    from the moment at which it falls the count of one minute could be worked out.
     """
+    if policies.safety_mode:
+        return 0
     this_minute, elapsed = divmod(now, MINUTE_S)
     rate = 0.0
     for change in recent:
@@ -125,5 +144,4 @@ def rate_per_minute(recent: Iterable[MinuteChange], policies: Policies, now: flo
             rate += change.change
         elif change.minute == this_minute - 1:
             rate += change.change * (1 - elapsed / MINUTE_S)
-    step = policies.public_threshold if policies.safety_mode else 1
-    return in_steps(max(0, round(rate)), step)
+    return max(0, round(rate))

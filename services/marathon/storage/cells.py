@@ -140,13 +140,17 @@ async def exact(connection: asyncpg.Connection, campaign: str, public: Collectio
     """The true totals of `campaign`; the maps but `by_evidence` hold the evidence in `public`."""
     maps: dict[str, defaultdict[str, int]] = {name: defaultdict(int) for name in _DIMENSIONS}
     by_evidence: defaultdict[str, int] = defaultdict(int)
-    withdrawn = 0
+    by_case_and_evidence: dict[tuple[str, str], int] = {}
+    withdrawn = withdrawn_public = 0
     for row in await connection.fetch(_SUMS, campaign, NO_SECTION):
         name = next(name for name in _DIMENSIONS if row[name] is not None)
         count = int(row["count"])
         if name == "case":
             by_evidence[row["evidence"]] += count
             withdrawn += int(row["withdrawn"])
+            if row["evidence"] in public:
+                by_case_and_evidence[row["case"], row["evidence"]] = count
+                withdrawn_public += int(row["withdrawn"])
         if row["evidence"] in public and count:
             maps[name][row[name]] += count
     return Exact(
@@ -158,6 +162,8 @@ async def exact(connection: asyncpg.Connection, campaign: str, public: Collectio
         by_language=maps["language"],
         by_section=maps["section"],
         withdrawn=withdrawn,
+        by_case_and_evidence=by_case_and_evidence,
+        withdrawn_public=withdrawn_public,
     )
 
 
