@@ -230,6 +230,21 @@ async def test_safety_mode_moves_in_steps_and_shows_no_recorded(marathon: Marath
     assert totals.by_evidence == {"confirmed": 20, "offline": 0}
 
 
+async def test_in_safety_mode_a_total_goes_down_with_the_withdrawals_that_say_why(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies={"safety_mode": True, "confirmation": "required"}))
+    publisher = marathon.publisher()
+    shown = []
+    await marathon.count(delta(change=30, evidence="confirmed"))
+    await marathon.published(publisher)
+    for withdrawn in (1, 8, 6):
+        await marathon.count(
+            delta(change=-withdrawn, evidence="confirmed", withdrawn=withdrawn), delta(change=-3, withdrawn=3)
+        )
+        totals = await marathon.published(publisher)
+        shown.append((totals.total, totals.withdrawn, sum(totals.by_case.values()), "other" in totals.by_case))
+    assert shown == [(30, 0, 30, False), (30, 0, 30, False), (20, 10, 20, False)]
+
+
 async def test_a_closed_campaign_freezes_once_the_ledger_has_reached_the_ends(marathon: Marathon) -> None:
     await marathon.import_(campaign_file(policies=EXACT))
     publisher = marathon.publisher()
