@@ -7,6 +7,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
+import stamina.instrumentation
 import structlog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -42,7 +43,19 @@ def configure(service: str, role: str, log_format: Literal["json", "console"]) -
     root.setLevel(logging.INFO)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.access").disabled = True
+    stamina.instrumentation.set_on_retry_hooks([_tell_of_retry])
     structlog.contextvars.bind_contextvars(service=service, role=role)
+
+
+def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    """Log one line. stamina's own would hold the arguments of what is tried: an address with its password, a person."""
+    log.warning(
+        "trying again",
+        what=details.name,
+        attempt=details.retry_num,
+        failure=type(details.caused_by).__name__,
+        wait_s=round(details.wait_for, 2),
+    )
 
 
 def _first_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -51,3 +51,18 @@ def test_an_unretrieved_task_does_not_tell_what_its_exception_quotes() -> None:
         "asyncio.run(main())\n"
     )
     assert [line["message"] for line in lines] == ["Task exception was never retrieved"]
+
+
+def test_what_is_tried_again_is_named_without_its_arguments() -> None:
+    (line,) = _logged(
+        "import stamina\n"
+        "tried = []\n"
+        "@stamina.retry(on=OSError, attempts=2, wait_initial=0, wait_jitter=0)\n"
+        "def connect(address, *, password):\n"
+        "    tried.append(address)\n"
+        "    if len(tried) == 1:\n"
+        f"        raise OSError('{PLANTED}')\n"
+        f"connect('postgresql://x:{PLANTED}@db/x', password='{PLANTED}')\n"
+    )
+    assert (line["message"], line["what"], line["attempt"]) == ("trying again", "__main__.connect", 1)
+    assert line["failure"] == "OSError"
