@@ -127,6 +127,7 @@ def test_the_largest_version_that_is_taken_is_the_largest_that_can_be_counted() 
         ("{safety_mode: true}", "campaign.policies.safety_mode"),
         ("{safety_mode: true, confirmation: required, public_threshold: 5}", "campaign.policies.public_threshold"),
         ("{public_evidence: []}", "campaign.policies.public_evidence"),
+        ("{public_evidence: [recorded, offline]}", "campaign.policies.public_evidence"),
         ("{public_evidence: [confirmed, confirmed]}", "campaign.policies.public_evidence.1"),
         ("{public_evidence: [assumed]}", "campaign.policies.public_evidence.0"),
         ("{public_threshold: 0}", "campaign.policies.public_threshold"),

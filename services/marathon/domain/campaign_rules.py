@@ -47,6 +47,11 @@ def _policies(policies: dict[str, Value]) -> Iterator[Fault]:
             (*at, "public_evidence"),
             "must not hold recorded where confirmation is required: only confirmed actions are public then",
         )
+    elif "recorded" in evidence and "confirmed" not in evidence:
+        yield (
+            (*at, "public_evidence"),
+            "must hold confirmed where it holds recorded: whoever confirms would leave the public total. Add confirmed",
+        )
     yield from _twice(evidence, (*at, "public_evidence"))
     if policies.get("safety_mode") is not True:
         return
