@@ -163,6 +163,15 @@ async def test_another_choice_of_public_evidence_goes_on_public_record(marathon:
     assert [tuple(row) for row in record] == [("policy-changed", -40)]
 
 
+async def test_what_safety_mode_cuts_off_a_total_goes_on_public_record(marathon: Marathon) -> None:
+    required = {"confirmation": "required"}
+    await marathon.bring(campaign_file(policies=required))
+    await marathon.sign("ana", evidence="confirmed", change=45)
+    await marathon.bring(campaign_file(policies={**required, "safety_mode": True}))
+    record = await marathon.connection.fetch("SELECT reason, change FROM corrections")
+    assert [tuple(row) for row in record] == [("policy-changed", -5)]
+
+
 async def test_imports_at_the_same_time_come_one_after_the_other(make_database: MakeDatabase) -> None:
     url = await make_database("marathon")
 

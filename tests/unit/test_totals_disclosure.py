@@ -17,6 +17,7 @@ from services.marathon.domain.disclosure import (
     lowered_by,
     public_total,
     shown_in,
+    total_under,
 )
 from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record
 from shared.events.marathon import CampaignChanged, Policies
@@ -300,6 +301,35 @@ def test_in_safety_mode_what_is_shown_falls_only_as_far_as_the_shown_record_and_
             cells = sum(count for (_, of_case, *_), count in true.items() if of_case == held)
             assert shown.by_case[held] > cells - 2 * SAFE.public_threshold
         last = figures
+
+
+@given(st.lists(st.tuples(counts, st.booleans()), min_size=2, max_size=6))
+def test_a_total_that_goes_down_with_a_change_of_safety_mode_has_a_line_in_the_record(
+    course: list[tuple[dict[Action, int], bool]],
+) -> None:
+    plain = msgspec.structs.replace(SAFE, safety_mode=False)
+    corrections: list[RecordedCorrection] = []
+    memory: Memory = {}
+    grown: dict[Action, int] = {}
+    policies, total, explained = SAFE, 0, 0
+    for day, (actions, safe) in enumerate(course):
+        before, policies = policies, SAFE if safe else plain
+        exact = exact_of(grown, SAFE.public_evidence)
+        change = total_under(exact, policies, memory) - total_under(exact, before, memory)
+        corrections.append(RecordedCorrection("policy-changed", "", False, change, day * 1440))
+        record = lowered_by(public_record(corrections, policies))
+        for added in ({}, actions):
+            for cell, count in added.items():
+                grown[cell] = grown.get(cell, 0) + count
+            shown = disclose(exact_of(grown, SAFE.public_evidence), policies, CASES, memory, corrected=record)
+            assert shown.public_total >= total - (record - explained)
+            memory, total, explained = shown.memory, shown.public_total, record
+
+
+def test_what_went_down_before_safety_mode_explains_nothing_in_it() -> None:
+    shown = disclose(confirmed(30, withdrawn=20), SAFE, CASES, {}, corrected=10)
+    shown = disclose(confirmed(20, withdrawn=25), SAFE, CASES, shown.memory, corrected=15)
+    assert (shown.total, shown.withdrawn) == (30, 20)
 
 
 @given(st.lists(counts, min_size=1, max_size=3))

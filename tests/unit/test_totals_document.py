@@ -145,6 +145,11 @@ def test_in_safety_mode_the_record_shows_steps_of_public_evidence_only() -> None
     assert [line.change for line in public_record(corrections, SAFE)] == [-20]
 
 
+def test_what_a_change_of_policies_did_to_a_total_is_told_whole_in_safety_mode_too() -> None:
+    change = RecordedCorrection("policy-changed", "", after_freeze=False, change=-5, minute=MINUTE)
+    assert [line.change for line in public_record([change], SAFE)] == [-5]
+
+
 def test_in_safety_mode_the_record_loses_nothing_from_day_to_day_and_names_days_alone() -> None:
     corrections = [
         RecordedCorrection("invalidated", "confirmed", after_freeze=False, change=-6, minute=MINUTE + 1440 * day)

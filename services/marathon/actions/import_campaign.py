@@ -10,7 +10,7 @@ from services.marathon.actions.announce import Announcements
 from services.marathon.domain.campaign_changes import Import, conflicts, plan
 from services.marathon.domain.campaign_file import CampaignFileError, read
 from services.marathon.domain.cells import POLICY_CHANGED, Changes
-from services.marathon.domain.disclosure import public_total
+from services.marathon.domain.disclosure import total_under
 from services.marathon.domain.document import first_document
 from services.marathon.domain.yaml_lines import Complaint
 from services.marathon.storage import campaigns, cells, published
@@ -65,10 +65,13 @@ async def import_campaign(
 async def _record_policy_change(
     connection: asyncpg.Connection, before: CampaignChanged, after: CampaignChanged, now: float
 ) -> None:
-    """Put on public record what another choice of public evidence does to the total."""
-    counts = (await cells.exact(connection, after.slug, ())).by_evidence
-    change = public_total(counts, after.policies) - public_total(counts, before.policies)
-    if change:
+    """Put on public record what another choice of public evidence or safety mode does to the total."""
+    (known,) = await published.documents(connection, [after.slug])
+    totals = []
+    for policies in (before.policies, after.policies):
+        exact = await cells.exact(connection, after.slug, policies.public_evidence)
+        totals.append(total_under(exact, policies, known.memory))
+    if change := totals[1] - totals[0]:
         corrections = Changes()
         corrections.correct(after.slug, int(now) // 60, "", POLICY_CHANGED, change, after_freeze=False)
         await cells.add_corrections(connection, corrections)

@@ -121,6 +121,16 @@ def public_total(by_evidence: Counts, policies: Policies) -> int:
     return sum(by_evidence.get(evidence, 0) for evidence in policies.public_evidence)
 
 
+def total_under(exact: Exact, policies: Policies, memory: Memory) -> int:
+    """The public total that `policies` show of `exact`, given what was shown before and a record that explains it.
+
+    `exact` is of the evidence that is public under `policies`.
+    """
+    if policies.safety_mode:
+        return sum(_true_figures(exact, policies, memory).values())
+    return public_total(exact.by_evidence, policies)
+
+
 def in_steps(value: int, step: int) -> int:
     """`value` cut to a multiple of `step`, towards zero."""
     return (abs(value) // step * step) * (1 if value >= 0 else -1)
@@ -175,19 +185,15 @@ def _figures(exact: Exact, policies: Policies, memory: Memory, corrected: int) -
     """What is shown of each case and class of evidence, named `case/evidence`, and of the record of decreases.
 
     A figure takes a new value once its true value has moved by the threshold, and goes down no further than the shown
-    record explains: all that ever went down is at most what was shown as withdrawn or corrected.
+    record explains: all that ever went down is at most what was shown as withdrawn or corrected. What the record holds
+    when a campaign begins with safety mode explains what went down before.
     """
     step = policies.public_threshold
     before = memory.get(FIGURES, Shown()).anchors
     record = memory.get(RECORD, Shown()).anchors
     withdrawn = _moved({WITHDRAWN: record.get(WITHDRAWN, 0)}, {WITHDRAWN: exact.withdrawn_public}, step, step)
-    fallen = record.get(FALLEN, 0)
-    true = {
-        f"{case}/{evidence}": count
-        for (case, evidence), count in exact.by_case_and_evidence.items()
-        if evidence in policies.public_evidence
-    }
-    figures = _moved(before, true, step, step)
+    fallen = record.get(FALLEN, withdrawn.get(WITHDRAWN, 0) + corrected)
+    figures = _true_figures(exact, policies, memory)
     for name, value in before.items():
         explained = max(0, in_steps(withdrawn.get(WITHDRAWN, 0) + corrected - fallen, step))
         fall = min(value - figures.get(name, 0), explained)
@@ -195,6 +201,16 @@ def _figures(exact: Exact, policies: Policies, memory: Memory, corrected: int) -
             figures[name] = value - fall
             fallen += fall
     return figures, {**withdrawn, FALLEN: fallen}
+
+
+def _true_figures(exact: Exact, policies: Policies, memory: Memory) -> dict[str, int]:
+    """The figures as far as their true values have moved them, whatever the record says."""
+    true = {
+        f"{case}/{evidence}": count
+        for (case, evidence), count in exact.by_case_and_evidence.items()
+        if evidence in policies.public_evidence
+    }
+    return _moved(memory.get(FIGURES, Shown()).anchors, true, policies.public_threshold, policies.public_threshold)
 
 
 def _listed(counts: Counts, always: Collection[str] = ()) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from services.marathon.domain.cells import POLICY_CHANGED
 from services.marathon.domain.disclosure import Disclosed, in_steps
 from services.marathon.domain.freshness import state_at
 from services.marathon.domain.ledger import Head, SourcePartition
@@ -95,7 +96,8 @@ def public_record(corrections: Iterable[RecordedCorrection], policies: Policies)
 
     In safety mode only public evidence is in the totals. There a reason gets a line of whole steps on the day that
     completes them, so that what the days before left over is not lost, and lines are dated by that day alone: a time
-    would move with every single one.
+    would move with every single one. What another choice of policies did is told whole: it is the difference of two
+    totals that were shown.
     """
     changes: defaultdict[tuple[int, str], int] = defaultdict(int)
     minutes: dict[tuple[int, str], int] = {}
@@ -117,13 +119,17 @@ def public_record(corrections: Iterable[RecordedCorrection], policies: Policies)
 
 
 def _in_whole_steps(changes: Mapping[tuple[int, str], int], step: int) -> defaultdict[tuple[int, str], int]:
-    """Changes by day and reason, each with what the days before left over of its reason, cut to `step`."""
+    """Changes by day and reason, each with what the days before left over of its reason, cut to `step`.
+
+    Those of policies stay as they are.
+    """
     sums: defaultdict[str, int] = defaultdict(int)
     cut: defaultdict[tuple[int, str], int] = defaultdict(int)
     for day, reason in sorted(changes):
-        before = in_steps(sums[reason], step)
+        of_reason = 1 if reason == POLICY_CHANGED else step
+        before = in_steps(sums[reason], of_reason)
         sums[reason] += changes[day, reason]
-        cut[day, reason] = in_steps(sums[reason], step) - before
+        cut[day, reason] = in_steps(sums[reason], of_reason) - before
     return cut
 
 
