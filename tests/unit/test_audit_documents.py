@@ -12,24 +12,14 @@ from deploy.audit.documents import faults
 from services.marathon.domain.disclosure import Exact, Memory, disclose
 from services.marathon.domain.document import Sums, compose
 from shared.events.marathon import CampaignChanged, Policies
+from tests.support.page_samples import campaign
 
 EXACT = Policies(public_threshold=1)
 SAFE = Policies(confirmation="required", public_evidence=("confirmed",), safety_mode=True)
 
 
-def campaign(policies: Policies) -> CampaignChanged:
-    return CampaignChanged(
-        slug="c",
-        version=1,
-        title={"en": "Write"},
-        opens="2026-11-20T00:00:00.000Z",
-        closes="2027-01-01T00:00:00.000Z",
-        confirmations_close="2027-01-08T00:00:00.000Z",
-        goal=None,
-        languages=("en",),
-        policies=policies,
-        cases=("ana", "bo"),
-    )
+def acting(policies: Policies) -> CampaignChanged:
+    return campaign(slug="c", policies=policies, cases=("ana", "bo"))
 
 
 def document(policies: Policies, *course: tuple[int, int]) -> Mapping[str, Any]:
@@ -48,7 +38,7 @@ def document(policies: Policies, *course: tuple[int, int]) -> Mapping[str, Any]:
         disclosed = disclose(exact, policies, ("ana", "bo"), memory)
         memory = disclosed.memory
     made: Mapping[str, Any] = msgspec.to_builtins(
-        compose(campaign(policies), Sums(disclosed), version=1, as_of=0.0, now=0.0)
+        compose(acting(policies), Sums(disclosed), version=1, as_of=0.0, now=0.0)
     )
     return made
 
@@ -58,7 +48,7 @@ def found(shown: Mapping[str, Any], policies: Policies, ana: int, bo: int) -> li
         {"evidence": "confirmed", "case": case, "country": "FR", "change": change}
         for case, change in (("ana", ana), ("bo", bo))
     ]
-    return faults(shown, msgspec.to_builtins(campaign(policies)), sums)
+    return faults(shown, msgspec.to_builtins(acting(policies)), sums)
 
 
 @pytest.mark.parametrize("policies", [EXACT, SAFE], ids=["exact", "safe"])

@@ -22,22 +22,12 @@ from shared.catalog import Catalog
 from shared.clock import SetClock, parse_rfc3339
 from shared.database import create_pool
 from shared.errors import TransientError
-from shared.events.marathon import CampaignChanged, Policies
+from shared.events.marathon import Policies
 from shared.http.problem import add_problem_handlers
+from tests.support.page_samples import campaign
 
 NOON = parse_rfc3339("2026-12-01T12:00:00Z")
-CAMPAIGN = CampaignChanged(
-    slug="c",
-    version=1,
-    title={"en": "Write"},
-    opens="2026-11-20T00:00:00.000Z",
-    closes="2027-01-01T00:00:00.000Z",
-    confirmations_close="2027-01-08T00:00:00.000Z",
-    goal=None,
-    languages=("en",),
-    policies=Policies(),
-    cases=("ana",),
-)
+CAMPAIGN = campaign(slug="c", cases=("ana",))
 
 
 @dataclass

@@ -20,7 +20,8 @@ from services.marathon.domain.disclosure import (
     total_under,
 )
 from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record
-from shared.events.marathon import CampaignChanged, Policies
+from shared.events.marathon import Policies
+from tests.support.page_samples import campaign
 
 CASES = ("ana", "bo")
 COUNTRIES = ("AD", "BE", "CH", "FR", "GB", "LI")
@@ -29,18 +30,7 @@ SAFE = Policies(
     confirmation="required", public_evidence=("confirmed", "offline"), public_threshold=10, safety_mode=True
 )
 
-CAMPAIGN = CampaignChanged(
-    slug="safe",
-    version=1,
-    title={"en": "Safe"},
-    opens="2026-11-20T00:00:00.000Z",
-    closes="2027-01-01T00:00:00.000Z",
-    confirmations_close="2027-01-08T00:00:00.000Z",
-    goal=None,
-    languages=("en",),
-    policies=SAFE,
-    cases=CASES,
-)
+CAMPAIGN = campaign(slug="safe", policies=SAFE, cases=CASES)
 
 Action = tuple[str, str, str, str]
 """Evidence, case, country, language."""

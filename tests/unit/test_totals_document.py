@@ -20,24 +20,14 @@ from services.marathon.domain.freshness import Freshness, Reading, reached, stat
 from services.marathon.domain.history import StepChange, points
 from services.marathon.domain.ledger import Head, SourcePartition
 from shared.clock import parse_rfc3339, rfc3339
-from shared.events.marathon import CampaignChanged, Correction, Policies
+from shared.events.marathon import Correction, Policies
+from tests.support.page_samples import campaign
 
 NOON = parse_rfc3339("2026-12-01T12:00:00Z")
 MINUTE = int(NOON) // 60
 ONE, TWO = SourcePartition("petitions.signatures.v1", 0), SourcePartition("petitions.signatures.v1", 1)
 SAFE = Policies(confirmation="required", public_evidence=("confirmed",), safety_mode=True)
-CAMPAIGN = CampaignChanged(
-    slug="w4r",
-    version=1,
-    title={"en": "Write"},
-    opens="2026-11-20T00:00:00.000Z",
-    closes="2027-01-01T00:00:00.000Z",
-    confirmations_close="2027-01-08T00:00:00.000Z",
-    goal=100,
-    languages=("en",),
-    policies=Policies(public_threshold=1),
-    cases=("ana",),
-)
+CAMPAIGN = campaign(slug="w4r", policies=Policies(public_threshold=1), cases=("ana",))
 
 
 def head(next_: int, accepted_until: float | None = None) -> Head:

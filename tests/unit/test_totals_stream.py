@@ -14,21 +14,10 @@ from services.marathon.http.documents import Document, Documents, as_chunk
 from services.marathon.http.live import APART_S, HEARTBEAT_S, SLOW_S, Stream, TransportSink
 from shared.catalog import Catalog
 from shared.clock import SetClock
-from shared.events.marathon import CampaignChanged, Policies
+from tests.support.page_samples import campaign
 
 NOON = 1_796_126_400.0
-CAMPAIGN = CampaignChanged(
-    slug="c",
-    version=1,
-    title={"en": "Write"},
-    opens="2026-11-20T00:00:00.000Z",
-    closes="2027-01-01T00:00:00.000Z",
-    confirmations_close="2027-01-08T00:00:00.000Z",
-    goal=None,
-    languages=("en",),
-    policies=Policies(),
-    cases=("ana",),
-)
+CAMPAIGN = campaign(slug="c", cases=("ana",))
 
 
 @dataclass
