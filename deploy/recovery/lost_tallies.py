@@ -8,7 +8,7 @@ their action back in it does not, so `withdrawn` of a filled gap stays 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -18,20 +18,17 @@ import msgspec
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.draining import drain
-from deploy.recovery.tally_sums import CONNECT_S, STATEMENT_S, Cell, moment, rows, sum_of, told
+from deploy.recovery.tally_sums import CONNECT_S, STATEMENT_S, Cell, moment, parts_in, rows, sum_of, told
 from services.marathon.actions.fill_gaps import fill_gaps
 from services.marathon.domain.ledger import Head, Part, SourcePartition
 from services.marathon.storage import ledger
 from shared.clock import SystemClock, rfc3339
-from shared.events.cloudevents import UNREADABLE
 from shared.events.tallies import ActionsCounted, Delta
 from shared.kafka.counted import CountedTopic
-from shared.kafka.records import PartitionBatch
 from shared.kafka.scanning import scanning
 from shared.kafka.tallying import CELLS
 from shared.recoveries import Recovery, note
 
-_batch = msgspec.json.Decoder(ActionsCounted).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -113,7 +110,7 @@ async def _there(kafka: str, counted: CountedTopic, heads: Mapping[SourcePartiti
     async with scanning(kafka, counted.tallies.name) as scan:
         async with aclosing(scan.batches(0)) as batches:
             async for batch in batches:
-                for part in _parts_in(batch):
+                for part in parts_in(batch):
                     head = heads.get(part.place, Head())
                     if part.batch.epoch > head.epoch:
                         restored.add(part.place)
@@ -121,13 +118,6 @@ async def _there(kafka: str, counted: CountedTopic, heads: Mapping[SourcePartiti
                         found.setdefault(part.place, {}).setdefault((part.batch.first, part.batch.part), part)
         end = scan.ranges[0].end
     return _There({place: [parts[each] for each in sorted(parts)] for place, parts in found.items()}, end, restored)
-
-
-def _parts_in(batch: PartitionBatch) -> Iterator[Part]:
-    """What can be read of `batch`; what cannot halts marathon, which tells of it."""
-    for record in batch.records:
-        with suppress(*UNREADABLE):
-            yield Part.of(record.offset, _batch(record.value or b""), record.value or b"")
 
 
 def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:

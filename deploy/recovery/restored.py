@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import asyncpg
-import msgspec
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.compacted import Known, read_database, read_topics
-from deploy.recovery.tally_sums import moment
+from deploy.recovery.tally_sums import moment, parts_in
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.tallies import TOPICS, TallyReader
-from services.marathon.domain.ledger import SourcePartition
+from services.marathon.domain.ledger import Part, SourcePartition
 from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
-from shared.events.cloudevents import UNREADABLE
-from shared.events.tallies import ActionsCounted
 from shared.kafka.positions import raise_epochs
 from shared.kafka.scanning import Scan, scanning
 from shared.recoveries import Recovery, note
@@ -60,8 +57,6 @@ SELECT coalesce(max(next), 0) AS known, coalesce(sum(change) FILTER (WHERE first
 FROM ledger WHERE source = $1 AND partition = $2
 """
 
-_batch = msgspec.json.Decoder(ActionsCounted).decode
-
 
 async def examine_source(at: Endpoints, service: str) -> list[Restored]:
     """What raising the epochs of `service` (petitions, letters) leads to. Changes nothing."""
@@ -87,20 +82,18 @@ async def _epochs(marathon: asyncpg.Connection, bootstrap_servers: str) -> dict[
     read = await ledger.readings(marathon)
     for topic in TOPICS:
         async with scanning(bootstrap_servers, topic) as scan, aclosing(_from(scan, read.get(topic, 0))) as unread:
-            async for batch in unread:
-                place = SourcePartition(batch.source, batch.partition)
-                found[place] = max(found.get(place, 0), batch.epoch)
+            async for part in unread:
+                found[part.place] = max(found.get(part.place, 0), part.batch.epoch)
     return found
 
 
-async def _from(scan: Scan, read: int) -> AsyncGenerator[ActionsCounted, None]:
-    """The tally batches from `read` on; all, where the topic ends before that: then it is another one."""
+async def _from(scan: Scan, read: int) -> AsyncGenerator[Part, None]:
+    """The parts of tally batches from `read` on; all, where the topic ends before that: then it is another one."""
     start = read if read <= scan.ranges[0].end else 0
     async with aclosing(scan.batches(0, start=start)) as batches:
         async for batch in batches:
-            for record in batch.records:
-                with suppress(*UNREADABLE):
-                    yield _batch(record.value or b"")
+            for part in parts_in(batch):
+                yield part
 
 
 def next_epoch(found: Iterable[Restored]) -> int:

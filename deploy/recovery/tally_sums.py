@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
 
-from services.marathon.domain.ledger import SourcePartition
+from services.marathon.domain.ledger import Part, SourcePartition
+from shared.events.cloudevents import UNREADABLE
 from shared.events.tallies import ActionsCounted, Delta
 from shared.kafka.counted import CountedTopic
+from shared.kafka.records import PartitionBatch
 
 CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 600.0
@@ -41,6 +43,13 @@ class Counted(NamedTuple):
     next: int
     moved_at: datetime
     cells: Counter[Cell]
+
+
+def parts_in(batch: PartitionBatch) -> Iterator[Part]:
+    """What can be read of `batch`; what cannot halts marathon, which tells of it."""
+    for record in batch.records:
+        with suppress(*UNREADABLE):
+            yield Part.of(record.offset, _batch(record.value or b""), record.value or b"")
 
 
 @asynccontextmanager
