@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from services.marathon.actions.announce import Announcements
 from services.marathon.domain.disclosure import Disclosed, Exact, disclose, lowered_by
-from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record, says_the_same
+from services.marathon.domain.document import Sums, compose, public_record, says_the_same
 from services.marathon.domain.freshness import FREEZE_AFTER_S, Freshness, Reading, reached
 from services.marathon.domain.ledger import Head, SourcePartition
 from services.marathon.storage import campaigns, cells, ledger, published
@@ -27,7 +27,7 @@ from shared import outbox
 from shared.clock import parse_rfc3339
 from shared.database import connected
 from shared.errors import TransientError
-from shared.events.marathon import CampaignChanged, TotalsChanged
+from shared.events.marathon import CampaignChanged, Correction, TotalsChanged
 from shared.logging import log
 from shared.metrics import PARTITION_HALTED, TOTALS_AGE, TOTALS_PUBLISHED
 from shared.tasks import raise_if_cancelled
@@ -69,12 +69,12 @@ class Ends(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The exact totals of a campaign as of `mark`, under `campaign`'s policies."""
+    """The exact totals of a campaign as of `mark` and its public record, under `campaign`'s policies."""
 
     mark: int
     campaign: CampaignChanged
     exact: Exact
-    corrections: list[RecordedCorrection]
+    corrections: list[Correction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class Publisher:
         known = self._known.get(campaign.slug)
         if known is None or (known.mark, known.campaign) != (mark, campaign):
             exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
-            corrections = await cells.corrections(connection, campaign.slug)
+            corrections = public_record(await cells.corrections(connection, campaign.slug), campaign.policies)
             known = self._known[campaign.slug] = _Known(mark, campaign, exact, corrections)
         return known
 
@@ -262,7 +262,7 @@ class Publisher:
             if not await published.freeze(connection, campaign.slug, now):
                 return
             exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
-            corrections = await cells.corrections(connection, campaign.slug)
+            corrections = public_record(await cells.corrections(connection, campaign.slug), campaign.policies)
             disclosed = _disclosed(exact, corrections, campaign, before)
             sums = Sums(disclosed, corrections, (), await ledger.heads(connection))
             document = msgspec.structs.replace(
@@ -277,7 +277,7 @@ class Publisher:
 
 
 def _disclosed(
-    exact: Exact, corrections: Sequence[RecordedCorrection], campaign: CampaignChanged, before: Published
+    exact: Exact, corrections: Sequence[Correction], campaign: CampaignChanged, before: Published
 ) -> Disclosed:
     """What may be shown of `exact` and `corrections` after the document `before`."""
     return disclose(
@@ -285,7 +285,7 @@ def _disclosed(
         campaign.policies,
         campaign.cases,
         before.memory,
-        corrected=lowered_by(public_record(corrections, campaign.policies)),
+        corrected=lowered_by(corrections),
         sections=bool(campaign.sections),
     )
 
@@ -304,6 +304,6 @@ def _with_corrections(before: Published, known: _Known) -> Published:
     document = msgspec.structs.replace(
         before.document,
         version=before.document.version + 1,
-        corrections=public_record(known.corrections, known.campaign.policies),
+        corrections=known.corrections,
     )
     return Published(document, before.memory)

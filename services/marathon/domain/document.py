@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from services.marathon.domain.cells import POLICY_CHANGED
+from services.marathon.domain.cells import MINUTE_S, MINUTES_A_DAY, POLICY_CHANGED
 from services.marathon.domain.disclosure import Disclosed, in_steps
 from services.marathon.domain.freshness import state_at
 from services.marathon.domain.ledger import Head, SourcePartition
 from shared.clock import rfc3339
 from shared.events.marathon import CampaignChanged, Correction, Policies, TotalsChanged
-
-MINUTE_S: Final = 60
-MINUTES_A_DAY: Final = 24 * 60
 
 
 class RecordedCorrection(NamedTuple):
@@ -43,7 +40,8 @@ class Sums:
     """All that the document says about numbers, as of one state of the ledger."""
 
     disclosed: Disclosed
-    corrections: Sequence[RecordedCorrection] = ()
+    corrections: Sequence[Correction] = ()
+    """The public record."""
     recent: Sequence[MinuteChange] = ()
     heads: Mapping[SourcePartition, Head] = field(default_factory=dict)
 
@@ -74,7 +72,7 @@ def compose(campaign: CampaignChanged, sums: Sums, *, version: int, as_of: float
         by_language=shown.by_language,
         by_evidence=shown.by_evidence,
         withdrawn=shown.withdrawn,
-        corrections=public_record(sums.corrections, campaign.policies),
+        corrections=list(sums.corrections),
         ledger={str(place): head.hash.hex() for place, head in sorted(sums.heads.items()) if head.next},
         rate_per_minute=rate_per_minute(sums.recent, campaign.policies, now),
         by_section=shown.by_section,
