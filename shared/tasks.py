@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
@@ -12,6 +13,11 @@ from shared.logging import log
 
 FAILED_TASK_EXIT: Final = 70
 """Exit status after a background task died: EX_SOFTWARE of sysexits.h. The supervisor starts the process again."""
+
+FIRST_PAUSE_S: Final = 0.3
+LONGEST_PAUSE_S: Final = 5.0
+LASTED_S: Final = 60.0
+"""An attempt that lasted so long had got somewhere."""
 
 
 def _end_process(_name: str) -> None:
@@ -30,6 +36,30 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def wait_out(
+    attempt: Callable[[], Awaitable[None]], outages: tuple[type[Exception], ...], note: Callable[[Exception], None]
+) -> None:
+    """Do `attempt` until it returns, however long it fails with one of `outages`, of which `note` is told.
+
+    The longer that lasts the longer apart, up to five seconds; after an attempt that lasted a minute as at first.
+
+    Raises:
+        Exception: what `attempt` raises beside `outages`.
+    """
+    pause = FIRST_PAUSE_S
+    while True:
+        began = time.monotonic()
+        try:
+            await attempt()
+        except outages as error:
+            raise_if_cancelled()
+            note(error)
+            await asyncio.sleep(pause)
+            pause = FIRST_PAUSE_S if time.monotonic() - began > LASTED_S else min(pause * 2, LONGEST_PAUSE_S)
+        else:
+            return
 
 
 class Tasks:

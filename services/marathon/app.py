@@ -27,12 +27,13 @@ from shared import migrations, topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
-from shared.errors import SetupError, TransientError
+from shared.errors import SetupError
+from shared.http.problem import OUTAGES
 from shared.http.service import create_app
 from shared.kafka import declared
 from shared.logging import log
 from shared.outbox import OutboxRelay
-from shared.tasks import Tasks, raise_if_cancelled
+from shared.tasks import Tasks, wait_out
 from shared.web.pages import Pages
 
 Role = Literal["all", "web", "ledger"]
@@ -49,17 +50,7 @@ RELIED_ON: Final = (
 )
 """The topics whose settings marathon relies on."""
 
-AWAY: Final = (
-    TransientError,
-    KafkaError,
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-)
-FIRST_PAUSE_S: Final = 0.3
-LONGEST_PAUSE_S: Final = 5.0
+AWAY: Final[tuple[type[Exception], ...]] = (KafkaError, *OUTAGES)
 
 
 def create(settings: MarathonSettings, role: Role) -> FastAPI:
@@ -136,18 +127,15 @@ class _Process:
 
     async def _start(self, pool: asyncpg.Pool, tasks: Tasks) -> None:
         """Count once Kafka and the database are found as they must be, however long they are away."""
-        pause = FIRST_PAUSE_S
-        while not self._checked:
-            try:
-                await self._check(pool)
-            except AWAY as error:
-                raise_if_cancelled()
-                log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
-            except SetupError as error:
-                log.error("refused to start", reason=str(error))
-                raise
+
+        def note(error: Exception) -> None:
+            log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
+
+        try:
+            await wait_out(lambda: self._check(pool), AWAY, note)
+        except SetupError as error:
+            log.error("refused to start", reason=str(error))
+            raise
         if self.counts:
             self._count(pool, tasks)
         await asyncio.Event().wait()

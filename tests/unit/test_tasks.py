@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from shared.tasks import Tasks
+import pytest
+
+from shared import tasks as module
+from shared.tasks import Tasks, wait_out
 
 
 async def _fail() -> None:
@@ -48,3 +51,19 @@ async def test_tasks_that_run_on_are_cancelled_in_peace() -> None:
         tasks.start("wait", _wait)
         await asyncio.sleep(0)
     assert failed == []
+
+
+async def test_an_outage_is_waited_out_and_told_of_and_anything_else_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.0)
+    outcomes: list[Exception | None] = [TimeoutError(), OSError(), None]
+    told: list[Exception] = []
+
+    async def attempt() -> None:
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+
+    await wait_out(attempt, (OSError,), told.append)
+    assert (outcomes, [type(error) for error in told]) == ([], [TimeoutError, OSError])
+    outcomes.append(KeyError())
+    with pytest.raises(KeyError):
+        await wait_out(attempt, (OSError,), told.append)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ from shared.kafka.leaving import leave
 from shared.kafka.loop import RECORDS_FAULT
 from shared.logging import log
 from shared.metrics import LEDGER_BATCHES, LEDGER_HALTED, PARTITION_LAG
-from shared.tasks import raise_if_cancelled
+from shared.tasks import raise_if_cancelled, wait_out
 
 TOPICS: Final = (topics.PETITIONS_TALLIES.name, topics.LETTERS_TALLIES.name)
 GROUP: Final = "marathon.apply-tallies"
@@ -49,7 +50,6 @@ RETRY_S: Final = 120.0
 """How long records in hand are tried again; less than the five minutes after which the group would give our place to
 another. After that they are read anew.
 """
-FIRST_PAUSE_S: Final = 0.3
 LONGEST_PAUSE_S: Final = 5.0
 WATCH_EVERY_S: Final = 5.0
 ANSWER_S: Final = 5.0
@@ -64,8 +64,8 @@ REQUEST_MS: Final = 15_000
 START_S: Final = 60.0
 
 _DATABASE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-_KAFKA: Final = (KafkaError, OSError, TimeoutError)
 _SURROUNDINGS: Final = (KafkaError, *_DATABASE)
+_SILENT: Final = "not read: Kafka or PostgreSQL does not answer"
 _batch = msgspec.json.Decoder(ActionsCounted).decode
 
 
@@ -101,23 +101,8 @@ class TallyReader:
         Raises:
             TransientError: nothing moved for 45 s although there is lag, both answer, and neither refuses anything.
         """
-        await self._wait_out(self._begin)
-        await self._wait_out(self._read)
-
-    async def _wait_out(self, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Do `attempt`, again and again where Kafka or PostgreSQL is away, the longer apart the longer that lasts."""
-        pause = FIRST_PAUSE_S
-        while True:
-            began = time.monotonic()
-            try:
-                await attempt()
-            except _SURROUNDINGS as error:
-                self._note_outage("not read: Kafka or PostgreSQL does not answer", error)
-                await asyncio.sleep(pause)
-                lasted = time.monotonic() - began > START_S
-                pause = FIRST_PAUSE_S if lasted else min(pause * 2, LONGEST_PAUSE_S)
-            else:
-                return
+        for attempt in (self._begin, self._read):
+            await wait_out(attempt, _SURROUNDINGS, partial(self._note_outage, _SILENT))
 
     async def _begin(self) -> None:
         async with connected(self._pool) as connection:
