@@ -233,7 +233,10 @@ async def redriven_twice(fire: Fire) -> None:
     """Dead letters redriven twice at once, then taken back by some people, then redriven by hand once more."""
     fire.expected.cut_off = True
     await _redriven(fire)
-    dead = {record.key: record for record in await dead_letters(fire) if record.key}
+    # What earlier scenarios left was redriven with them, and refused again.
+    dead = {
+        record.key: record for record in await dead_letters(fire) if record.key and record.key in fire.expected.redriven
+    }
     back = sorted(dead)[:20]
     # Whoever signs again after taking it back is counted again, and rightly.
     fire.load.repeat_share = 0.0
