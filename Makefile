@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/stamps
 WEB := shared/web/frontend
+# Two at a time, since they wait more than they work, each on a platform of its own; the longest come first. What breaks
+# things on purpose comes afterwards, alone.
+SIDE_BY_SIDE := tests/integration tests/e2e tests/contract tests/unit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,7 +36,12 @@ run: setup ## start everything and keep it running until Ctrl-C
 	$(BIN)/mille run
 
 test: setup ## run the tests: unit, integration, contract, end to end
+ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest tests/faults
+endif
 
 lint: setup ## check style, types and who may import whom
 	$(BIN)/ruff check .

@@ -29,8 +29,12 @@ POLL_SECONDS: Final = 0.05
 OURSELVES: Final = Ordinary(None, sys.executable, PROJECT, {})
 EXTRAS: Final = range(4)
 """The numbers of a role's processes, the first counted as 0: no test starts more."""
-OFFSETS: Final = range(10_000, 22_000, EXTRA_PORTS * (len(EXTRAS) + 1))
-"""Offsets that keep every port below those that the system hands out by itself."""
+WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS: Final = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+OFFSETS: Final = range(10_000, 22_000, EXTRA_PORTS * (len(EXTRAS) + 1))[WORKER::WORKERS]
+"""Offsets that keep every port below those that the system hands out by itself. Tests that run side by side have none
+in common.
+"""
 _untried: Final = iter(random.sample(OFFSETS, len(OFFSETS)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64decode
 from ipaddress import ip_address
 from pathlib import Path
@@ -171,7 +170,7 @@ def test_a_wrapped_key_opens_only_with_the_private_half(tmp_path: Path) -> None:
         stranger.open(wrapped)
 
 
-@pytest.mark.parametrize("content", [b"", b"zz", os.urandom(8).hex().encode()])
+@pytest.mark.parametrize("content", [b"", b"zz", b"0123456789abcdef"])
 def test_a_broken_secret_file_is_named_but_not_shown(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "receipt.key"
     path.write_bytes(content)
