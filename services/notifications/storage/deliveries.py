@@ -95,58 +95,38 @@ async def insert(connection: asyncpg.Connection, rows: Sequence[NewDelivery], no
         await connection.execute(_INSERT, CONFIRMATION, *map(list, zip(*rows, strict=True)), now)
 
 
+# Here and below one act or place at a time, by an index: joined with many, all that wait would be read where the server
+# knows nothing of the table yet.
 _CONFIRM = """
-WITH pressed AS (
-    SELECT one.* FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS pressed (key, digest, "offset")
-    CROSS JOIN LATERAL (
-        SELECT template, topic, partition, "offset" FROM deliveries
-        WHERE key = pressed.key AND digest = pressed.digest AND "offset" < pressed."offset" LIMIT 1000
-    ) AS one
-)
-UPDATE deliveries SET state = 'confirmed', sealed = NULL, network = NULL FROM pressed
-WHERE deliveries.template = pressed.template AND deliveries.topic = pressed.topic
-    AND deliveries.partition = pressed.partition AND deliveries."offset" = pressed."offset"
-    AND deliveries.state IN ('pending', 'mailed')
+UPDATE deliveries SET state = 'confirmed', sealed = NULL, network = NULL
+WHERE key = $1 AND digest = $2 AND "offset" < $3 AND state IN ('pending', 'mailed')
 """
 
 
 async def confirm(connection: asyncpg.Connection, confirmed: Sequence[tuple[bytes, bytes, int]]) -> None:
     """End the deliveries made before each confirmation, given as (key, digest, offset)."""
     if confirmed:
-        await connection.execute(_CONFIRM, *map(list, zip(*confirmed, strict=True)))
+        await connection.executemany(_CONFIRM, confirmed)
 
 
 _WITHDRAW = """
-WITH ended AS (
-    SELECT template, topic, partition, one."offset", min(withdrawn."offset") AS at
-    FROM unnest($1::bytea[], $2::bigint[]) AS withdrawn (key, "offset")
-    CROSS JOIN LATERAL (
-        SELECT template, topic, partition, "offset" FROM deliveries
-        WHERE key = withdrawn.key AND "offset" < withdrawn."offset" LIMIT 100000
-    ) AS one
-    GROUP BY template, topic, partition, one."offset"
-)
 UPDATE deliveries SET
-    withdrawn_offset = least(withdrawn_offset, ended.at),
+    withdrawn_offset = least(withdrawn_offset, $2),
     state = CASE WHEN state IN ('pending', 'mailed', 'confirmed') THEN 'withdrawn' ELSE state END,
     sealed = NULL, network = NULL
-FROM ended
-WHERE deliveries.template = ended.template AND deliveries.topic = ended.topic
-    AND deliveries.partition = ended.partition AND deliveries."offset" = ended."offset"
+WHERE key = $1 AND "offset" < $2
 """
 
 
 async def withdraw(connection: asyncpg.Connection, withdrawn: Sequence[tuple[bytes, int]]) -> None:
     """End the deliveries made before each withdrawal, given as (key, offset), and remember the first one after each."""
     if withdrawn:
-        await connection.execute(_WITHDRAW, *map(list, zip(*withdrawn, strict=True)))
+        await connection.executemany(_WITHDRAW, withdrawn)
 
 
 _LEAVE = """
 UPDATE deliveries SET state = $5, sealed = NULL, network = NULL, left_at = $6
-FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS one (topic, partition, "offset")
-WHERE deliveries.template = $4 AND deliveries.topic = one.topic AND deliveries.partition = one.partition
-    AND deliveries."offset" = one."offset" AND deliveries.state IN ('pending', 'mailed')
+WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state IN ('pending', 'mailed')
 """
 
 
@@ -155,4 +135,4 @@ async def leave(
 ) -> None:
     """End the deliveries at `places`: no mail will bring them."""
     if places:
-        await connection.execute(_LEAVE, *map(list, zip(*places, strict=True)), CONFIRMATION, state, now)
+        await connection.executemany(_LEAVE, [(CONFIRMATION, *place, state, now) for place in places])

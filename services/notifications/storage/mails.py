@@ -34,13 +34,14 @@ SELECT id, $4, recipient, address, $5, $5
 FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS mail (id, recipient, address)
 """
 _COVER = """
-WITH covered AS (
-    INSERT INTO mail_deliveries (mail, topic, partition, "offset")
-    SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::bigint[]) RETURNING topic, partition, "offset"
-)
-UPDATE deliveries SET state = 'mailed', mails = mails + 1 FROM covered
-WHERE deliveries.template = $5 AND deliveries.topic = covered.topic AND deliveries.partition = covered.partition
-    AND deliveries."offset" = covered."offset" AND deliveries.state IN ('pending', 'mailed')
+INSERT INTO mail_deliveries (mail, topic, partition, "offset")
+SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::bigint[])
+"""
+# One row at a time, by its key: joined with many, all that wait would be read where the server knows nothing of the
+# table yet.
+_MARK = """
+UPDATE deliveries SET state = 'mailed', mails = mails + 1
+WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state IN ('pending', 'mailed')
 """
 
 
@@ -51,7 +52,8 @@ async def insert(connection: asyncpg.Connection, mails: Sequence[NewMail], now: 
     named = [mail[:3] for mail in mails]
     await connection.execute(_INSERT, *map(list, zip(*named, strict=True)), CONFIRMATION, now)
     covers = [(mail.id, *place) for mail in mails for place in mail.places]
-    await connection.execute(_COVER, *map(list, zip(*covers, strict=True)), CONFIRMATION)
+    await connection.execute(_COVER, *map(list, zip(*covers, strict=True)))
+    await connection.executemany(_MARK, [(CONFIRMATION, *place) for _, *place in covers])
 
 
 class Covered(NamedTuple):
@@ -143,23 +145,21 @@ FROM unnest($1::bytea[], $2::text[], $3::integer[]) AS ended (id, ending, answer
 WHERE mails.id = ended.id AND mails.state = 'open'
 RETURNING mails.id
 """
+_BROUGHT_BY = """
+SELECT topic, partition, "offset", count(*) AS mails, max(ending) AS ending
+FROM unnest($1::bytea[], $2::text[]) AS ended (id, ending)
+CROSS JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = ended.id LIMIT 1000) AS covered
+GROUP BY topic, partition, "offset"
+"""
 # What another mail has brought, or will, still waits for its button to be pressed.
 _LEAVE = """
-WITH ended AS (
-    SELECT topic, partition, "offset", count(*) AS mails, max(ending) AS ending
-    FROM unnest($1::bytea[], $2::text[]) AS ended (id, ending)
-    CROSS JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = ended.id LIMIT 1000) AS covered
-    GROUP BY topic, partition, "offset"
-)
 UPDATE deliveries SET
-    mails = deliveries.mails - ended.mails,
-    state = CASE WHEN deliveries.mails > ended.mails THEN state ELSE ended.ending END,
-    sealed = CASE WHEN deliveries.mails > ended.mails THEN sealed END,
-    network = CASE WHEN deliveries.mails > ended.mails THEN network END,
-    left_at = CASE WHEN deliveries.mails > ended.mails THEN left_at ELSE $4 END
-FROM ended
-WHERE deliveries.template = $3 AND deliveries.topic = ended.topic AND deliveries.partition = ended.partition
-    AND deliveries."offset" = ended."offset" AND deliveries.state = 'mailed'
+    mails = mails - $5,
+    state = CASE WHEN mails > $5 THEN state ELSE $6 END,
+    sealed = CASE WHEN mails > $5 THEN sealed END,
+    network = CASE WHEN mails > $5 THEN network END,
+    left_at = CASE WHEN mails > $5 THEN left_at ELSE $7 END
+WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state = 'mailed'
 """
 
 
@@ -173,7 +173,8 @@ async def end(connection: asyncpg.Connection, endings: Sequence[Ended], now: dat
     ended = {row[0] for row in await connection.fetch(_END, *map(list, zip(*endings, strict=True)), now)}
     left = [(one.id, _LEFT[one.ending]) for one in endings if one.id in ended and one.ending != "sent"]
     if left:
-        await connection.execute(_LEAVE, *map(list, zip(*left, strict=True)), CONFIRMATION, now)
+        brought = await connection.fetch(_BROUGHT_BY, *map(list, zip(*left, strict=True)))
+        await connection.executemany(_LEAVE, [(CONFIRMATION, *row, now) for row in brought])
     return ended
 
 
