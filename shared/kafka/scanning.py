@@ -67,8 +67,8 @@ async def scanning(bootstrap_servers: str, topic: str) -> AsyncIterator[Scan]:
         SetupError: there is no such topic.
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="none", enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  a consumer without a topic knows none
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         if not tps:
