@@ -100,7 +100,8 @@ def write(figures: Mapping[str, float | bool], about: About) -> list[Path]:
     """
     again: list[Again] = []
     if about.rows and not about.quick and (last := _last_full()) is not None:
-        again = [*last.again, Again(about.command, about.measured_at)]
+        again = [one for one in last.again if one.command != about.command]
+        again.append(Again(about.command, about.measured_at))
         figures, about = {**last.figures, **figures}, last.about
         figures |= sketch.figures_of(sketch.parts(figures))
         figures["exact"] = all_exact(figures)
