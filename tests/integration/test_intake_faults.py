@@ -112,7 +112,7 @@ async def test_a_broker_that_stands_still_is_a_503_in_time_and_then_it_goes_on(s
                 assert poster.slowest < BOUND
                 began = time.monotonic()
                 assert await poster.post(client) == 503
-                assert time.monotonic() - began < BOUND / 2, "a partition known to be stuck refuses at once"
+                assert time.monotonic() - began < 1, "a partition known to be stuck refuses at once"
                 for _ in range(3):
                     assert (await client.get("/livez")).status_code == 200
         finally:

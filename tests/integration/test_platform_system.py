@@ -20,8 +20,8 @@ from deploy.local.processes import ready
 from deploy.local.settings import DEFAULT_PORTS
 from tests.support.running import Running, mille_run, temporary_home
 
-START_SECONDS = 30.0
-"""What a start after the first one may take on two cores, beside other tests: over twice what it takes alone."""
+START_SECONDS = 15.0
+"""What a start after the first one may take on two cores that do nothing else."""
 ROLES = {
     ("marathon", "all"),
     ("petitions", "intake"),
