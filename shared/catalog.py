@@ -26,7 +26,7 @@ from shared.events.marathon import (
     CaseChanged,
     TotalsChanged,
 )
-from shared.kafka.leaving import leave
+from shared.kafka.consumer_shutdown import leave
 from shared.logging import log
 from shared.privacy.keys import DATA_KEY_BYTES, CampaignKeys, KeyOpener
 from shared.privacy.sealing import Sealer

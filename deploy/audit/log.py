@@ -13,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.record.memory_records import MemoryRecords
 
 from shared.errors import SetupError, TransientError
-from shared.kafka.fetching import Fetches
+from shared.kafka.fetches import Fetches
 
 EMPTY_FETCHES: Final = 60
 """So many fetches in a row that bring nothing, of up to a second each, and the audit gives up."""

@@ -23,7 +23,7 @@ from deploy.local.home import Home
 from deploy.local.program import Program
 from deploy.local.settings import LocalSettings
 from shared.errors import SetupError
-from shared.kafka.declared import administrator
+from shared.kafka.topic_check import administrator
 
 HEAP: Final = ("-Xms512m", "-Xmx1g")
 COLLECTOR: Final = ("-XX:+UseSerialGC", "-Xmn96m")

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from shared import topics
 from shared.errors import SetupError, TransientError
-from shared.kafka.declared import Difference, Surroundings, administrator, brokers, differences
+from shared.kafka.topic_check import Difference, Surroundings, administrator, brokers, differences
 
 TOPIC_EXISTS: Final = 36
 

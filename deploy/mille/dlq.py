@@ -20,10 +20,10 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from services.letters import consumers as letters_consumers
 from services.petitions import consumers as petitions_consumers
+from shared.counting.counted_topic import CountedTopic
 from shared.errors import SetupError
-from shared.kafka.counted import CountedTopic
 from shared.kafka.records import Record
-from shared.kafka.redriving import Letter, applied, letters, redrive
+from shared.kafka.redrive import Letter, applied, letters, redrive
 
 COUNTED: Final = (*petitions_consumers.COUNTED, *letters_consumers.COUNTED)
 WIDTH: Final = 110

@@ -18,10 +18,10 @@ from deploy.local.settings import LocalSettings
 from deploy.mille.dlq import counted_topics
 from shared import migrations
 from shared.clock import SystemClock
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.replay import Report, refill, replay
 from shared.database import create_pool
 from shared.errors import SetupError
-from shared.kafka.counted import CountedTopic
-from shared.kafka.replaying import Report, refill, replay
 
 SHOWN = 20
 WIDTH = 110

@@ -16,13 +16,14 @@ from deploy.recovery.draining import drain
 from services.marathon.actions.announce import Announcements
 from services.marathon.storage import access, campaigns, published
 from services.marathon.storage.campaigns import StoredKey
-from shared import outbox, topics
+from shared import topics
 from shared.clock import SystemClock
 from shared.errors import PermanentError, SetupError
 from shared.events import cloudevents
 from shared.events.marathon import AccessChanged, CampaignChanged, CampaignKeysCreated, CaseChanged, TotalsChanged
-from shared.kafka.scanning import scanning
-from shared.outbox import OutboxRecord
+from shared.kafka import outbox
+from shared.kafka.outbox import OutboxRecord
+from shared.kafka.topic_scan import scanning
 from shared.recoveries import Recovery, note
 
 CONNECT_S: Final = 10.0

@@ -10,7 +10,7 @@ import asyncpg
 
 from shared.database import connected, create_pool
 from shared.errors import TransientError
-from shared.outbox import OutboxRelay
+from shared.kafka.outbox import OutboxRelay
 from shared.tasks import Tasks
 
 WITHIN_S: Final = 60.0

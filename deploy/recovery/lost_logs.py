@@ -17,15 +17,15 @@ import asyncpg
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import refilling
-from shared import outbox
 from shared.clock import SystemClock, rfc3339
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.tally_batches import Tallies
 from shared.errors import SetupError
 from shared.events.tallies import ActionsCounted
-from shared.kafka.counted import CountedTopic
+from shared.kafka import outbox
 from shared.kafka.positions import digest, skip
 from shared.kafka.records import Record
-from shared.kafka.scanning import Scan, scanning
-from shared.kafka.tallying import Tallies
+from shared.kafka.topic_scan import Scan, scanning
 from shared.recoveries import Recovery, note
 
 CONNECT_S: Final = 10.0

@@ -23,10 +23,10 @@ from services.marathon.actions.fill_gaps import fill_gaps
 from services.marathon.domain.ledger import Head, Part, SourcePartition
 from services.marathon.storage import ledger
 from shared.clock import SystemClock, rfc3339
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.tally_batches import CELLS
 from shared.events.tallies import ActionsCounted, Delta
-from shared.kafka.counted import CountedTopic
-from shared.kafka.scanning import scanning
-from shared.kafka.tallying import CELLS
+from shared.kafka.topic_scan import scanning
 from shared.recoveries import Recovery, note
 
 _encode = msgspec.json.Encoder().encode

@@ -14,12 +14,12 @@ from aiokafka.admin import RecordsToDelete
 
 from deploy.local.endpoints import Endpoints
 from shared.clock import rfc3339
+from shared.counting.counted_topic import CountedTopic
 from shared.errors import SetupError
 from shared.events.cloudevents import UNREADABLE
-from shared.kafka.counted import CountedTopic
-from shared.kafka.declared import administrator
 from shared.kafka.records import PartitionBatch, Record
-from shared.kafka.scanning import scanning
+from shared.kafka.topic_check import administrator
+from shared.kafka.topic_scan import scanning
 from shared.topics import MESSAGE_BYTES
 
 CONNECT_S: Final = 10.0

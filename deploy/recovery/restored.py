@@ -22,7 +22,7 @@ from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
 from shared.kafka.positions import raise_epochs
-from shared.kafka.scanning import Scan, scanning
+from shared.kafka.topic_scan import Scan, scanning
 from shared.recoveries import Recovery, note
 from shared.tasks import Tasks
 

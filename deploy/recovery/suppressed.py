@@ -13,12 +13,12 @@ from deploy.local.endpoints import Endpoints
 from services.notifications.storage import recipients
 from shared import topics
 from shared.clock import SystemClock, utc
+from shared.counting.event_decoder import keyed_hash
 from shared.errors import PermanentError
 from shared.events import cloudevents
 from shared.events.notifications import DeliveryBounced
 from shared.kafka.records import Record
-from shared.kafka.scanning import scanning
-from shared.kafka.submissions import keyed_hash
+from shared.kafka.topic_scan import scanning
 from shared.recoveries import Recovery, note
 
 CONNECT_S: Final = 10.0

@@ -12,9 +12,9 @@ import asyncpg
 import msgspec
 
 from services.marathon.domain.ledger import Part, SourcePartition
+from shared.counting.counted_topic import CountedTopic
 from shared.events.cloudevents import UNREADABLE
 from shared.events.tallies import ActionsCounted, Delta
-from shared.kafka.counted import CountedTopic
 from shared.kafka.records import PartitionBatch
 
 CONNECT_S: Final = 10.0

@@ -9,9 +9,9 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from services.letters.actions.post import Posting
-from services.letters.actions.record import Recording
-from services.letters.actions.write import Writing
+from services.letters.actions.record_message import Recording
+from services.letters.actions.report_posted import Posting
+from services.letters.actions.write_message import Writing
 from services.letters.http.messages import messages
 from services.letters.http.parts import Parts
 from services.letters.http.posted import PAGE as POSTED_PAGE
@@ -22,13 +22,13 @@ from shared import topics
 from shared.errors import TransientError
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageConfirmed, MessageWithdrawn
-from shared.http.hot import HotRoute
+from shared.http.fast_routes import HotRoute
 from shared.http.limits import BODY_BYTES
 from shared.http.service import add_hot_route, create_app
 from shared.intake.links import Deeds, Links, Said, link_routes
 from shared.intake.pages import IntakePages
 from shared.intake.process import IntakeProcess
-from shared.intake.taking import Taking
+from shared.intake.submit import Taking
 from shared.web.pages import Pages
 
 SOURCE: Final = "/letters/intake"

@@ -30,9 +30,9 @@ from shared.database import connected, create_pool
 from shared.errors import SetupError
 from shared.http.problem import OUTAGES
 from shared.http.service import create_app
-from shared.kafka import declared
+from shared.kafka import topic_check
+from shared.kafka.outbox import OutboxRelay
 from shared.logging import log
-from shared.outbox import OutboxRelay
 from shared.tasks import Tasks, wait_out
 from shared.web.pages import Pages
 
@@ -142,7 +142,7 @@ class _Process:
 
     async def _check(self, pool: asyncpg.Pool) -> None:
         settings = self._settings
-        await declared.check(
+        await topic_check.check(
             settings.kafka_bootstrap_servers,
             RELIED_ON,
             flush=settings.kafka_flush == "on",

@@ -11,9 +11,9 @@ from typing import Literal
 import asyncpg
 from fastapi import APIRouter, FastAPI
 
-from services.notifications.consumers.reading import Read, Reader
+from services.notifications.consumers.submission_decoder import Read, Reader
 from services.notifications.consumers.submissions import Submissions
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipient_keys import Recipients
 from services.notifications.http.mailbox import mailbox
 from services.notifications.http.preferences import Preferences
 from services.notifications.sender.attempts import Attempts
@@ -21,8 +21,8 @@ from services.notifications.sender.composing import Composer
 from services.notifications.sender.housekeeping import MEASURE_S, Housekeeping
 from services.notifications.sender.outages import again_and_again
 from services.notifications.sender.planning import Planner
-from services.notifications.sender.relay import Relay
 from services.notifications.sender.sending import Sender
+from services.notifications.sender.smtp_connection import Relay
 from services.notifications.settings import Settings
 from services.notifications.storage.clock import DatabaseClock
 from shared import migrations, topics
@@ -31,9 +31,9 @@ from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
 from shared.http.service import create_app
-from shared.kafka import declared
+from shared.kafka import topic_check
 from shared.kafka.loop import PositionedLoop
-from shared.outbox import OutboxRelay
+from shared.kafka.outbox import OutboxRelay
 from shared.privacy.keys import PrivateKeyOpener, read_secret
 from shared.tasks import Tasks
 from shared.web.pages import Pages
@@ -119,7 +119,7 @@ class Notifications:
                 await migrations.check(connection, SERVICE)
                 await self._clock.read(connection)
             if self._role != "web":
-                await declared.check(
+                await topic_check.check(
                     settings.kafka_bootstrap_servers,
                     OURS,
                     flush=settings.kafka_flush == "on",

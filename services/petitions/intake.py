@@ -9,8 +9,8 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from services.petitions.actions.act import Acting
-from services.petitions.actions.sign import Signing
+from services.petitions.actions.record_act import Acting
+from services.petitions.actions.sign_petition import Signing
 from services.petitions.http.acts import acts
 from services.petitions.http.batches import batches
 from services.petitions.http.declarations import declarations
@@ -22,13 +22,13 @@ from shared import topics
 from shared.errors import TransientError
 from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
-from shared.http.hot import HotRoute
+from shared.http.fast_routes import HotRoute
 from shared.http.limits import BODY_BYTES
 from shared.http.service import add_hot_route, create_app
 from shared.intake.links import Deeds, Links, Said, link_routes
 from shared.intake.pages import IntakePages
 from shared.intake.process import IntakeProcess
-from shared.intake.taking import Taking
+from shared.intake.submit import Taking
 from shared.web.pages import Pages
 
 SOURCE: Final = "/petitions/intake"

@@ -15,10 +15,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from shared.http import edge
-from shared.http.answering import GentleTransport, HotAnswer
+from shared.http import middleware
 from shared.http.client import Client, Clients
-from shared.http.hot import JSON_TYPES, Heads, HotRoute, lines
+from shared.http.fast_response import GentleTransport, HotAnswer
+from shared.http.fast_routes import JSON_TYPES, Heads, HotRoute, lines
 from shared.http.limits import ConnectionLimits
 from shared.http.problem import Problem, unavailable
 from shared.logging import log
@@ -297,7 +297,7 @@ class HotProtocol(HttpToolsProtocol):
                 self._end()
                 return
         response = problem.response()
-        headers = [*self.server_state.default_headers, *response.raw_headers, *edge.SECURITY]
+        headers = [*self.server_state.default_headers, *response.raw_headers, *middleware.SECURITY]
         head = [STATUS_LINE[problem.status_code], lines(headers), CLOSE, b"\r\n"]
         self._raw.write(b"".join([*head, bytes(response.body)]))
         self.linger()

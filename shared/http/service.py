@@ -12,9 +12,9 @@ from starlette.requests import Request
 from shared.errors import SetupError
 from shared.http.client import Client, Clients
 from shared.http.docs import docs
-from shared.http.edge import Edge
-from shared.http.hot import Heads, HotRoute
+from shared.http.fast_routes import Heads, HotRoute
 from shared.http.limits import ConnectionLimits
+from shared.http.middleware import Edge
 from shared.http.probes import Readiness, probes
 from shared.http.problem import add_problem_handlers
 from shared.logging import log

@@ -19,10 +19,10 @@ from shared.errors import TransientError
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.words import Kind
+from shared.intake.campaign_terms import Known, check_confirmable, check_ready, prepare
 from shared.intake.openapi import responses
-from shared.intake.openings import Known, check_confirmable, check_ready, prepare
 from shared.intake.pages import NO_STORE, IntakePages, wants_json
-from shared.kafka.windows import Windows
+from shared.kafka.producer_batches import Windows
 from shared.privacy import tokens
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose
 from shared.refusals import Refusal

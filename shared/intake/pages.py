@@ -13,8 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from shared.clock import rfc3339
 from shared.events.words import Kind
 from shared.http.problem import RETRY_AFTER_SECONDS
-from shared.intake.counted import Status
-from shared.intake.openings import Known
+from shared.intake.campaign_terms import Known
+from shared.intake.receipt_status import Status
 from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
 from shared.web.languages import Language

@@ -16,14 +16,14 @@ from shared import topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import create_pool
-from shared.intake.counted import Counted
-from shared.intake.openings import Openings
+from shared.intake.campaign_terms import Openings
+from shared.intake.receipt_status import Counted
 from shared.intake.settings import IntakeSettings
-from shared.kafka import declared
-from shared.kafka.brokertime import BrokerTime
-from shared.kafka.probing import probe
+from shared.kafka import topic_check
+from shared.kafka.broker_time import BrokerTime
+from shared.kafka.clock_probe import probe
 from shared.kafka.producer import ReplaceableProducer
-from shared.kafka.windows import Windows
+from shared.kafka.producer_batches import Windows
 from shared.privacy.keys import PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipts
 from shared.tasks import Tasks
@@ -86,7 +86,7 @@ class IntakeProcess:
             SetupError: Kafka's topics are not as declared.
         """
         settings = self._settings
-        await declared.check(
+        await topic_check.check(
             settings.kafka_bootstrap_servers,
             (*self._taken, self._probes, *_CATALOG),
             flush=settings.kafka_flush == "on",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.kafka.counted import CountedTopic
+from shared.counting.counted_topic import CountedTopic
+from shared.kafka.outbox import OutboxRecord, fits
 from shared.kafka.records import Record
-from shared.outbox import OutboxRecord, fits
 
 PREFIX: Final = "dlq_"
 REASON: Final = "dlq_reason"

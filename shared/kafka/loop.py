@@ -20,8 +20,8 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, NoOffsetForPartitionE
 
 from shared.database import connected
 from shared.errors import HaltError, SetupError, TransientError
-from shared.kafka.fetching import Fetches
-from shared.kafka.places import Places
+from shared.kafka.assignments import Places
+from shared.kafka.fetches import Fetches
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, note_attempts
 from shared.kafka.records import PartitionBatch
 from shared.logging import log

@@ -18,14 +18,15 @@ from aiokafka.admin import RecordsToDelete
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
 from services.petitions.consumers import SIGNATURES
+from shared.counting import dimension_ids
+from shared.counting.dimension_ids import Combination, Interned
 from shared.database import connected
 from shared.errors import TransientError
-from shared.kafka import interning, places
-from shared.kafka.declared import administrator
-from shared.kafka.interning import Combination, Interned
+from shared.kafka import assignments
 from shared.kafka.partitions import partition_of
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, read_position
 from shared.kafka.records import PartitionBatch, Record
+from shared.kafka.topic_check import administrator
 from shared.metrics import LOOP_FAILURES
 from tests.support.counting import PARTITIONS, World, create_topics, key_of, signature, world
 
@@ -317,7 +318,7 @@ async def test_two_counters_that_meet_the_same_new_combinations_do_not_wait_for_
 async def test_a_transaction_that_waits_does_not_hold_up_the_other_share_of_the_partitions(
     signatures: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "MUCH", 1)
+    monkeypatch.setattr(assignments, "MUCH", 1)
     await sign(signatures, range(200))
     ends = await signatures.ends()
     await signatures.pool.execute(
@@ -345,7 +346,7 @@ async def test_a_transaction_that_waits_does_not_hold_up_the_other_share_of_the_
 async def test_a_share_that_fails_three_times_ends_the_process_although_the_other_is_counted(
     signatures: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "MUCH", 1)
+    monkeypatch.setattr(assignments, "MUCH", 1)
     await sign(signatures, range(200))
     await signatures.pool.execute("ALTER TABLE signatures ADD CHECK (partition <> 0)")
     failures = LOOP_FAILURES.labels("CheckViolationError")
@@ -365,7 +366,7 @@ async def test_combinations_that_are_forgotten_while_others_are_asked_for_are_st
     interned = Interned(signatures.pool)
     await interned.intern([first])
     asked = {row["id"] for row in await signatures.pool.fetch("SELECT id FROM dimensions")}
-    monkeypatch.setattr(interning, "MOST", 0)
+    monkeypatch.setattr(dimension_ids, "MOST", 0)
     async with connected(signatures.pool) as connection:
         telling = asyncio.create_task(interned.combinations(connection, asked))
         await asyncio.sleep(0)

@@ -9,8 +9,8 @@ import pytest
 
 from deploy.local.endpoints import Endpoints
 from services.letters.consumers import MESSAGES
+from shared.counting.replay import replay
 from shared.events.actions import ActionConfirmed, ActionReference
-from shared.kafka.replaying import replay
 from tests.support.counting import World, digest_of, key_of, message, world
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="azat")

@@ -12,12 +12,12 @@ from aiokafka.admin import RecordsToDelete
 from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
 from shared.clock import SystemClock
+from shared.counting.replay import Report, refill, replay
+from shared.counting.submission_store import erase
 from shared.database import connected, create_pool
 from shared.errors import SetupError
 from shared.events.actions import ActionReference
-from shared.kafka.declared import administrator
-from shared.kafka.kept import erase
-from shared.kafka.replaying import Report, refill, replay
+from shared.kafka.topic_check import administrator
 from tests.support.counting import World, key_of, signature, world
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")

@@ -15,12 +15,12 @@ from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
 from shared import topics
 from shared.clock import parse_rfc3339
+from shared.counting.replay import replay
 from shared.database import connected
 from shared.events.actions import ActionReference
 from shared.events.cloudevents import Envelope
 from shared.events.words import LARGEST_VERSION
-from shared.kafka.redriving import Letter, applied, letters, redrive
-from shared.kafka.replaying import replay
+from shared.kafka.redrive import Letter, applied, letters, redrive
 from tests.support.counting import PARTITIONS, World, digest_of, key_of, signature, world
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")

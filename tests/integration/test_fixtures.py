@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from deploy.local.endpoints import Endpoints
 from shared import topics
-from shared.kafka.declared import administrator
+from shared.kafka.topic_check import administrator
 
 
 async def test_a_fresh_topic_has_the_partitions_asked_for(

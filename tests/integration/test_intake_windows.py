@@ -15,9 +15,9 @@ from deploy.local.endpoints import Endpoints
 from shared import topics
 from shared.clock import SetClock, SystemClock
 from shared.events.cloudevents import Envelope
-from shared.kafka.brokertime import BrokerTime
+from shared.kafka.broker_time import BrokerTime
 from shared.kafka.producer import ReplaceableProducer
-from shared.kafka.windows import Pace, Windows
+from shared.kafka.producer_batches import Pace, Windows
 from tests.support.intakes import records
 
 HEADERS = Envelope("test-happened", source="/tests").headers(b"2026-12-01T12:00:00Z")

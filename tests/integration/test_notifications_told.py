@@ -13,7 +13,7 @@ from deploy.local.endpoints import Endpoints
 from deploy.recovery import suppressed
 from services.notifications.sender.signing import Signer
 from shared import topics
-from shared.kafka.submissions import keyed_hash
+from shared.counting.event_decoder import keyed_hash
 from shared.privacy.sealing import Person
 from tests.support.dkim_keys import verified, write_key
 from tests.support.intakes import records

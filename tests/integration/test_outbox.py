@@ -19,7 +19,7 @@ from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
 from shared.database import connected, create_pool
 from shared.errors import PermanentError
-from shared.outbox import LOCK, OutboxRecord, OutboxRelay, put
+from shared.kafka.outbox import LOCK, OutboxRecord, OutboxRelay, put
 from tests.faults.proxy import Proxy, Weather
 from tests.support.counting import PARTITIONS, World, world
 from tests.support.tallies import eventually
@@ -122,7 +122,7 @@ async def test_what_stands_in_the_outbox_twice_over_a_crash_leaves_at_least_once
 async def test_a_relay_that_is_out_of_reach_loses_the_lock_to_another(
     made: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.outbox.IDLE_S", 2.0)
+    monkeypatch.setattr("shared.kafka.outbox.IDLE_S", 2.0)
     address = urlsplit(made.database)
     proxy = Proxy(0, address.port or 0)
     await proxy.start()

@@ -10,7 +10,7 @@ from deploy.local import topics as creation
 from deploy.local.endpoints import Endpoints
 from shared import topics
 from shared.errors import SetupError
-from shared.kafka.declared import Difference, Surroundings, administrator, check, differences
+from shared.kafka.topic_check import Difference, Surroundings, administrator, check, differences
 
 ONE_BROKER = Surroundings(brokers=1, flush=True)
 

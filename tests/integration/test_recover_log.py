@@ -15,8 +15,8 @@ from services.petitions.consumers import SIGNATURES
 from shared.database import create_pool
 from shared.errors import SetupError
 from shared.events.actions import ActionReference
-from shared.kafka.declared import administrator
 from shared.kafka.positions import PositionLostError
+from shared.kafka.topic_check import administrator
 from tests.support.counting import PARTITIONS, World, create_topics, key_of, signature, world
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")

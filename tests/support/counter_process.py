@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from services.petitions.consumers import SIGNATURES
 from shared.clock import SystemClock
+from shared.counting import batch_decoder
+from shared.counting.batch_plan import Work
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.process import counting_loop
 from shared.database import create_pool
-from shared.kafka import reading
-from shared.kafka.counted import CountedTopic
-from shared.kafka.counter import counting_loop
+from shared.kafka.outbox import OutboxRelay
 from shared.kafka.records import PartitionBatch
-from shared.kafka.work import Work
-from shared.outbox import OutboxRelay
 from shared.tasks import Tasks
 
 
@@ -31,14 +31,14 @@ def counted(topic: str) -> CountedTopic:
 
 def die_of(key: bytes) -> None:
     """Make this process die as soon as it reads a record of `key`."""
-    work = reading.Reader.work
+    work = batch_decoder.Reader.work
 
-    async def deadly(self: reading.Reader, batches: Sequence[PartitionBatch]) -> Work:
+    async def deadly(self: batch_decoder.Reader, batches: Sequence[PartitionBatch]) -> Work:
         if any(record.key == key for batch in batches for record in batch.records):
             os._exit(1)
         return await work(self, batches)
 
-    reading.Reader.work = deadly  # type: ignore[method-assign]
+    batch_decoder.Reader.work = deadly  # type: ignore[method-assign]
 
 
 async def main() -> None:

@@ -17,19 +17,19 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from shared.clock import SystemClock
+from shared.counting.batch_plan import Work
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.process import counting_loop
 from shared.database import create_pool
 from shared.events.actions import ActionSubmitted
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageSubmitted
 from shared.events.petitions import SignatureSubmitted
 from shared.events.tallies import ActionsCounted
-from shared.kafka.counted import CountedTopic
-from shared.kafka.counter import counting_loop
-from shared.kafka.declared import administrator
 from shared.kafka.loop import PositionedLoop
+from shared.kafka.outbox import OutboxRelay
 from shared.kafka.partitions import partition_of
-from shared.kafka.work import Work
-from shared.outbox import OutboxRelay
+from shared.kafka.topic_check import administrator
 from shared.topics import Topic
 
 Event = TypeVar("Event", bound=ActionSubmitted)

@@ -24,7 +24,7 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
 from shared import topics
 from shared.errors import SetupError
-from shared.kafka.declared import check
+from shared.kafka.topic_check import check
 from shared.privacy.keys import CampaignKeys, PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipt, Receipts
 from shared.privacy.sealing import Sealer

@@ -20,14 +20,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from services.notifications.consumers.reading import Read, Reader
+from services.notifications.consumers.submission_decoder import Read, Reader
 from services.notifications.consumers.submissions import Submissions
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipient_keys import Recipients
 from services.notifications.sender.attempts import Attempts
 from services.notifications.sender.composing import Composer
 from services.notifications.sender.planning import Planner
-from services.notifications.sender.relay import Relay
 from services.notifications.sender.sending import LEASE, Sender
+from services.notifications.sender.smtp_connection import Relay
 from services.notifications.settings import Settings
 from shared import topics
 from shared.catalog import Catalog
@@ -47,8 +47,8 @@ from shared.events.marathon import (
 from shared.events.petitions import SignatureSubmitted
 from shared.events.words import Confirmation, Evidence, MessageKind
 from shared.kafka.loop import PositionedLoop
+from shared.kafka.outbox import OutboxRelay
 from shared.kafka.partitions import partition_of
-from shared.outbox import OutboxRelay
 from shared.privacy import dedupe
 from shared.privacy.addresses import canonical_address
 from shared.privacy.keys import CampaignKeys, PrivateKeyOpener, PublicKeyWrapper

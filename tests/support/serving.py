@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from shared.http.client import Client
-from shared.http.hot import Answer, HotRoute
+from shared.http.fast_routes import Answer, HotRoute
 from shared.http.limits import ConnectionLimits
 from shared.http.protocol import RAW_TRANSPORT, HotProtocol
 from shared.http.server import _Server

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka.admin import NewTopic
 
-from shared.kafka.declared import administrator
+from shared.kafka.topic_check import administrator
 from shared.topics import Topic
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, read
 from services.marathon.domain.yaml_lines import parse
+from shared.counting.event_decoder import Reading
 from shared.errors import PermanentError
 from shared.events.words import LARGEST_VERSION
-from shared.kafka.submissions import Reading
 from shared.topics import SIGNATURES
 from tests.support.counting import signature
 

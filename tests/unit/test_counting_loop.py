@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from shared.errors import TransientError
 from shared.kafka import loop
-from shared.kafka.places import FULL_BATCH, Place
+from shared.kafka.assignments import FULL_BATCH, Place
 from shared.kafka.positions import Position
 from shared.kafka.records import PartitionBatch, Record
 

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kafka.places import FULL_BATCH, MUCH, Place, Places
+from shared.kafka.assignments import FULL_BATCH, MUCH, Place, Places
 from shared.kafka.positions import Position
 from shared.kafka.records import PartitionBatch, Record
 

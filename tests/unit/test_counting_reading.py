@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.petitions.consumers import SIGNATURES
+from shared.counting.batch_decoder import Reader
+from shared.counting.batch_plan import Work
+from shared.counting.copy_format import cell_part, new_row
+from shared.counting.dimension_ids import Combination, Ids
+from shared.counting.transitions import Submitted
 from shared.events.cloudevents import Envelope
-from shared.kafka.interning import Combination, Ids
-from shared.kafka.packing import cell_part, new_row
-from shared.kafka.reading import Reader
 from shared.kafka.records import PartitionBatch, Record
-from shared.kafka.transitions import Submitted
-from shared.kafka.work import Work
 from tests.support.counting import digest_of, key_of, signature
 
 NOW = 1_795_168_800_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.mille import dlq
-from shared.kafka.redriving import Letter
+from shared.kafka.redrive import Letter
 
 
 def test_a_reason_that_looks_like_markup_is_printed_as_it_is(

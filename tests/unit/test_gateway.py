@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from shared.http.cors import is_public
-from shared.http.edge import too_large
 from shared.http.limits import body_limit
+from shared.http.middleware import too_large
 from shared.http.problem import Problem, unavailable
 from tests.support import gateway
 

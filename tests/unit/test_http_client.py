@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from shared.http.client import Client, Clients
-from shared.intake import marks
+from shared.intake import abuse_hashes
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 KEY = b"k" * 32
@@ -58,10 +58,10 @@ def test_without_trusted_proxies_nothing_forwarded_is_believed() -> None:
     [("192.0.2.1", "192.0.2.250"), ("2001:db8::1", "2001:db8::ffff:1"), ("::ffff:192.0.2.1", "192.0.2.9")],
 )
 def test_neighbours_share_a_mark(one: str, other: str) -> None:
-    assert marks.network(KEY, one) == marks.network(KEY, other) != ""
+    assert abuse_hashes.network(KEY, one) == abuse_hashes.network(KEY, other) != ""
 
 
 def test_strangers_do_not_share_a_mark() -> None:
-    assert marks.network(KEY, "192.0.2.1") != marks.network(KEY, "192.0.3.1")
-    assert marks.network(KEY, "192.0.2.1") != marks.network(b"o" * 32, "192.0.2.1")
-    assert marks.network(KEY, "not an address") == ""
+    assert abuse_hashes.network(KEY, "192.0.2.1") != abuse_hashes.network(KEY, "192.0.3.1")
+    assert abuse_hashes.network(KEY, "192.0.2.1") != abuse_hashes.network(b"o" * 32, "192.0.2.1")
+    assert abuse_hashes.network(KEY, "not an address") == ""

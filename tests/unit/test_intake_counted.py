@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.intake.counted import Counted
+from shared.intake.receipt_status import Counted
 
 
 class CutOff:

@@ -9,19 +9,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.letters.actions.post import Posting
-from services.letters.actions.record import Recording
-from services.letters.actions.write import Writing
-from services.petitions.actions.act import Acting
-from services.petitions.actions.sign import Signing
+from services.letters.actions.record_message import Recording
+from services.letters.actions.report_posted import Posting
+from services.letters.actions.write_message import Writing
+from services.petitions.actions.record_act import Acting
+from services.petitions.actions.sign_petition import Signing
 from shared import codes
 from shared.catalog import Catalog
 from shared.clock import SetClock
 from shared.errors import TransientError
 from shared.http.client import Client
-from shared.intake.openings import Openings
-from shared.intake.taking import Decide, Submission
-from shared.kafka.brokertime import BrokerTime
+from shared.intake.campaign_terms import Openings
+from shared.intake.submit import Decide, Submission
+from shared.kafka.broker_time import BrokerTime
 from shared.refusals import Refusal
 from tests.support.intakes import message, posted, signature
 from tests.support.seeding import Seed

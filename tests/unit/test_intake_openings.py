@@ -10,8 +10,8 @@ from shared.clock import rfc3339
 from shared.errors import TransientError
 from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, Policies, Section, TotalsChanged
 from shared.intake.access import partner
+from shared.intake.campaign_terms import Opening, Openings, check_confirmable, check_open, country_of
 from shared.intake.idempotency import IdempotencyMemory
-from shared.intake.openings import Opening, Openings, check_confirmable, check_open, country_of
 from shared.privacy.keys import CampaignKeys
 from shared.privacy.sealing import Sealer
 from shared.refusals import Refusal

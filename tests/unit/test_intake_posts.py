@@ -9,9 +9,9 @@ import pytest
 from starlette.requests import Request
 
 from shared.http.client import Client
-from shared.http.hot import Answer
-from shared.intake.posts import submit_json
-from shared.intake.taking import Submission, Taking
+from shared.http.fast_routes import Answer
+from shared.intake.submit import Submission, Taking
+from shared.intake.submit_routes import submit_json
 from shared.refusals import Refusal
 
 Headers = Sequence[tuple[bytes, bytes]]

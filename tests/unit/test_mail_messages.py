@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.notifications.domain.plan import Place
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipient_keys import Recipients
 from services.notifications.sender.composing import Composer
 from services.notifications.sender.mime import clean, mailbox, message, words
 from services.notifications.sender.wording import TRANSLATIONS, language_of, localized, shown_name, written

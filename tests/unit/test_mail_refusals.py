@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.notifications.domain.plan import Place
-from services.notifications.domain.recipients import Recipients, written_address
+from services.notifications.domain.recipient_keys import Recipients, written_address
 from services.notifications.domain.refusals import LONGEST_RETRY, Failure, Stage, failure, retry_after, status_of
 from services.notifications.domain.slow_domains import LONGEST_HOLD, SlowDomains
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shared.clock import parse_rfc3339
 from shared.web.views import FormState, board_view, campaign_view, case_view, home_view, thanks_view, token_view
 from shared.web.views.board import evidence_parts
-from shared.web.views.known import say
+from shared.web.views.catalog_view import say
 from tests.support.page_samples import CASE, NOW, PLACES, SLUG, Samples, campaign, case, correction, samples, totals
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shared.counting.transitions import EVIDENCE, Change, Event, Happened, Row, State, Submitted, Then, transition
 from shared.errors import PermanentError
-from shared.kafka.transitions import EVIDENCE, Change, Event, Happened, Row, State, Submitted, Then, transition
 
 FRANCE, PERU = 1, 2
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from shared.kafka.fold import Arrived, DeadLetter, Held, Outcome, Place, Quota, fold
-from shared.kafka.transitions import Happened, State, Submitted, Then
+from shared.counting.fold import DeadLetter, Held, InputRecord, Outcome, Place, Quota, fold
+from shared.counting.transitions import Happened, State, Submitted, Then
 
 ANA, BEA = b"ana", b"bea"
 DAY = 24 * 60
 
 
-def submission(offset: int, key: bytes = ANA, *, digest: int = 1, state: State = "r", minute: int = 0) -> Arrived:
+def submission(offset: int, key: bytes = ANA, *, digest: int = 1, state: State = "r", minute: int = 0) -> InputRecord:
     event = Submitted(offset, offset, 0, 1, minute, state, digest)
-    return Arrived(0, offset, offset, key, event, quota=Quota(b"person", 2))
+    return InputRecord(0, offset, offset, key, event, quota=Quota(b"person", 2))
 
 
-def later(what: Then, offset: int, *, origin: int | None = None, key: bytes = ANA) -> Arrived:
+def later(what: Then, offset: int, *, origin: int | None = None, key: bytes = ANA) -> InputRecord:
     first = offset if origin is None else origin
-    return Arrived(0, offset, first, key, Happened(offset, first, what))
+    return InputRecord(0, offset, first, key, Happened(offset, first, what))
 
 
-def unreadable(offset: int, key: bytes = ANA) -> Arrived:
-    return Arrived(0, offset, offset, key, None, refusal="unreadable")
+def unreadable(offset: int, key: bytes = ANA) -> InputRecord:
+    return InputRecord(0, offset, offset, key, None, refusal="unreadable")
 
 
-def folded(*arrived: Arrived) -> tuple[Held, Outcome]:
+def folded(*arrived: InputRecord) -> tuple[Held, Outcome]:
     held = Held()
     return held, fold(arrived, held)
 

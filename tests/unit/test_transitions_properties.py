@@ -11,8 +11,8 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.kafka.fold import Arrived, Held, Outcome, Quota, fold
-from shared.kafka.transitions import EVIDENCE, Happened, Row, State, Submitted, Then, worth
+from shared.counting.fold import Held, InputRecord, Outcome, Quota, fold
+from shared.counting.transitions import EVIDENCE, Happened, Row, State, Submitted, Then, worth
 
 KEYS = (b"ana", b"bea")
 LIMIT = 2
@@ -48,7 +48,7 @@ class Store:
     held: Held = field(default_factory=Held)
     totals: Counter[Cell] = field(default_factory=Counter)
 
-    def apply(self, arrived: Sequence[Arrived]) -> Outcome:
+    def apply(self, arrived: Sequence[InputRecord]) -> Outcome:
         outcome = fold(arrived, self.held)
         for changes in outcome.changes.values():
             for change in changes:
@@ -62,25 +62,25 @@ class Store:
         return self.held.rows
 
 
-def arrived(offset: int, told: Told, *, origin: int | None = None, limited: bool = False) -> Arrived:
+def arrived(offset: int, told: Told, *, origin: int | None = None, limited: bool = False) -> InputRecord:
     first = offset if origin is None else origin
     if told.spoilt and origin is None:
-        return Arrived(0, offset, first, told.key, None, refusal="unreadable")
+        return InputRecord(0, offset, first, told.key, None, refusal="unreadable")
     if told.what == "submitted":
         event = Submitted(offset, first, 0, first % 3, first // 4, told.state, first)
-        return Arrived(0, offset, first, told.key, event, quota=Quota(b"person", LIMIT) if limited else None)
-    return Arrived(0, offset, first, told.key, Happened(offset, first, then(told)))
+        return InputRecord(0, offset, first, told.key, event, quota=Quota(b"person", LIMIT) if limited else None)
+    return InputRecord(0, offset, first, told.key, Happened(offset, first, then(told)))
 
 
 def then(told: Told) -> Then:
     return told.what  # type: ignore[return-value]
 
 
-def log(history: Sequence[Told], *, limited: bool = False) -> list[Arrived]:
+def log(history: Sequence[Told], *, limited: bool = False) -> list[InputRecord]:
     return [arrived(offset, told, limited=limited) for offset, told in enumerate(history)]
 
 
-def redriven(store: Store, history: Sequence[Told], start: int) -> list[Arrived]:
+def redriven(store: Store, history: Sequence[Told], start: int) -> list[InputRecord]:
     """Every dead letter again, in the order of their origins, from offset `start` on."""
     places = sorted(store.held.dead)
     return [
@@ -89,7 +89,7 @@ def redriven(store: Store, history: Sequence[Told], start: int) -> list[Arrived]
     ]
 
 
-def one_pass(events: Sequence[Arrived]) -> Store:
+def one_pass(events: Sequence[InputRecord]) -> Store:
     store = Store()
     store.apply(events)
     return store

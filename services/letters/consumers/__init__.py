@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 from services.letters.settings import LettersSettings
 from shared import topics
-from shared.kafka.counted import CountedTopic
-from shared.kafka.counter import create_counter_app
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.process import create_counter_app
 
 MESSAGES: Final = CountedTopic(
     topic=topics.MESSAGES, table="messages", tallies=topics.LETTERS_TALLIES, daily_limit=True

@@ -10,7 +10,7 @@ from shared import codes
 from shared.events.words import MessageKind
 from shared.intake import fields
 from shared.intake.fields import Word
-from shared.intake.person import PERSON_CHECKS, PersonFields, Slug
+from shared.intake.person_fields import PERSON_CHECKS, PersonFields, Slug
 from shared.intake.requests import Reader
 
 TEXT_LENGTH: Final = 10_000

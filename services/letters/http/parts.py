@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.letters.actions.post import Posting
-from services.letters.actions.write import Writing
+from services.letters.actions.report_posted import Posting
+from services.letters.actions.write_message import Writing
 from services.letters.settings import LettersSettings
 from shared.catalog import Catalog
-from shared.intake.counted import Counted
 from shared.intake.pages import IntakePages
-from shared.intake.taking import Taking
+from shared.intake.receipt_status import Counted
+from shared.intake.submit import Taking
 from shared.privacy.receipts import Receipts
 
 

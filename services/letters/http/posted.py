@@ -17,8 +17,8 @@ from shared import codes
 from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT, body, responses
-from shared.intake.posts import is_form, submit_form, submit_json
-from shared.intake.taking import Submission
+from shared.intake.submit import Submission
+from shared.intake.submit_routes import is_form, submit_form, submit_json
 
 PAGE: Final = "/letters/posted"
 CODE_SHOWN: Final = 40

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from services.letters.http.parts import Parts
 from services.letters.http.posted import PAGE, fresh_code
 from shared.intake import forms
-from shared.intake.posts import is_form
+from shared.intake.submit_routes import is_form
 from shared.refusals import Refusal
 from shared.web.views import FormState, sheet_view
 

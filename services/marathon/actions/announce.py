@@ -18,7 +18,7 @@ from shared.events.marathon import (
     CaseChanged,
     TotalsChanged,
 )
-from shared.outbox import OutboxRecord
+from shared.kafka.outbox import OutboxRecord
 
 _SOURCE: Final = "/marathon"
 

@@ -15,9 +15,9 @@ from services.marathon.domain.document import first_document
 from services.marathon.domain.yaml_lines import Complaint
 from services.marathon.storage import campaigns, cells, published
 from services.marathon.storage.campaigns import WrappedKey
-from shared import outbox
 from shared.events.marathon import CampaignChanged
 from shared.events.words import Purpose
+from shared.kafka import outbox
 from shared.privacy.keys import KeyWrapper
 
 PURPOSES: Final[tuple[Purpose, ...]] = ("dedupe", "seal", "token")

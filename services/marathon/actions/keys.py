@@ -12,9 +12,9 @@ import asyncpg
 
 from services.marathon.actions.announce import Announcements
 from services.marathon.storage import access, campaigns
-from shared import outbox
 from shared.errors import SetupError
 from shared.events.marathon import AccessChanged
+from shared.kafka import outbox
 
 SCOPES: Final = ("signatures:batch",)
 PREFIX: Final = "mille_"

@@ -23,11 +23,11 @@ from services.marathon.domain.freshness import FREEZE_AFTER_S, Freshness, Readin
 from services.marathon.domain.ledger import Head, SourcePartition
 from services.marathon.storage import campaigns, cells, ledger, published
 from services.marathon.storage.published import Freeze, Published
-from shared import outbox
 from shared.clock import parse_rfc3339
 from shared.database import connected
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, Correction, TotalsChanged
+from shared.kafka import outbox
 from shared.logging import log
 from shared.metrics import PARTITION_HALTED, TOTALS_AGE, TOTALS_PUBLISHED
 from shared.tasks import raise_if_cancelled

@@ -15,7 +15,7 @@ from services.marathon.domain.ledger import SourcePartition
 from shared import topics
 from shared.errors import TransientError
 from shared.kafka.producer import stop
-from shared.kafka.windows import BROKERS_TIME
+from shared.kafka.producer_batches import BROKERS_TIME
 
 ANSWER_S: Final = 5.0
 REQUEST_MS: Final = 10_000

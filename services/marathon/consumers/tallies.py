@@ -34,7 +34,7 @@ from shared.database import connected
 from shared.errors import PermanentError, TransientError
 from shared.events import cloudevents
 from shared.events.tallies import ActionsCounted
-from shared.kafka.leaving import leave
+from shared.kafka.consumer_shutdown import leave
 from shared.kafka.loop import RECORDS_FAULT
 from shared.logging import log
 from shared.metrics import LEDGER_BATCHES, LEDGER_HALTED, PARTITION_LAG

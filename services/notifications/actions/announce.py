@@ -13,8 +13,8 @@ from shared import topics
 from shared.clock import rfc3339
 from shared.events.cloudevents import Envelope
 from shared.events.notifications import DeliveryBounced, DeliveryResubscribed, DeliverySent, DeliveryUnsubscribed
+from shared.kafka.outbox import OutboxRecord
 from shared.kafka.partitions import partition_of
-from shared.outbox import OutboxRecord
 
 _SOURCE: Final = "/notifications"
 _encode = msgspec.json.Encoder().encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from services.notifications.consumers.reading import Read, skip
+from services.notifications.consumers.submission_decoder import Read, skip
 from services.notifications.domain.submissions import Submitted, decide
 from services.notifications.storage import deliveries
 from shared.clock import Clock, utc

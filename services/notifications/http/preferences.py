@@ -10,11 +10,11 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from services.notifications.actions.announce import Announcements
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipient_keys import Recipients
 from services.notifications.storage import recipients
 from shared.clock import Clock, utc
 from shared.database import connected
-from shared.outbox import put
+from shared.kafka.outbox import put
 from shared.web.pages import Pages
 from shared.web.views import problem_view
 

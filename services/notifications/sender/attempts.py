@@ -9,7 +9,7 @@ from typing import Final
 from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, failure, retry_after
 from services.notifications.domain.slow_domains import SlowDomains
 from services.notifications.sender.composing import Composer
-from services.notifications.sender.relay import CLOSING, SENDING_S, Outgoing, RefusedError, Relay
+from services.notifications.sender.smtp_connection import CLOSING, SENDING_S, Outgoing, RefusedError, Relay
 from services.notifications.storage.mails import Again, Ended, Leased
 from shared.clock import Clock, utc
 from shared.errors import PermanentError, TransientError

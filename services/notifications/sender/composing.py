@@ -7,10 +7,10 @@ from email.utils import format_datetime
 from typing import Final
 
 from services.notifications.domain.buttons import Act
-from services.notifications.domain.recipients import Recipients, written_address
+from services.notifications.domain.recipient_keys import Recipients, written_address
 from services.notifications.sender.mime import mailbox, message, words
-from services.notifications.sender.relay import Outgoing
 from services.notifications.sender.signing import Signer
+from services.notifications.sender.smtp_connection import Outgoing
 from services.notifications.sender.templates import templates
 from services.notifications.sender.view import View, Views
 from services.notifications.sender.wording import shown_name, written

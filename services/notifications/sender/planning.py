@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from services.notifications.domain.plan import History, Pending, Place, plan
-from services.notifications.domain.recipients import Recipients
+from services.notifications.domain.recipient_keys import Recipients
 from services.notifications.sender.outages import again_and_again
 from services.notifications.storage import deliveries, mails, recipients
 from services.notifications.storage.recipients import CONSIDERED, Waiting

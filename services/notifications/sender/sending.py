@@ -15,13 +15,13 @@ import asyncpg
 from services.notifications.actions.announce import Announcements
 from services.notifications.sender.attempts import Attempts, Result
 from services.notifications.sender.outages import again_and_again
-from services.notifications.sender.relay import Relay
+from services.notifications.sender.smtp_connection import Relay
 from services.notifications.storage import mails, recipients
 from services.notifications.storage.mails import Again, Ended
 from shared.clock import Clock, utc
 from shared.database import connected
+from shared.kafka.outbox import OutboxRecord, put
 from shared.metrics import MAIL_SECONDS, MAILS
-from shared.outbox import OutboxRecord, put
 
 LEASE: Final = timedelta(seconds=90)
 """How long others leave a mail to the sender that took it; so much later go the mails of one that was killed."""

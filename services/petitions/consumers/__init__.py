@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 from services.petitions.settings import PetitionsSettings
 from shared import topics
-from shared.kafka.counted import CountedTopic
-from shared.kafka.counter import create_counter_app
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.process import create_counter_app
 
 SIGNATURES: Final = CountedTopic(
     topic=topics.SIGNATURES, table="signatures", tallies=topics.PETITIONS_TALLIES, names=True

@@ -14,7 +14,17 @@ from shared.clock import parse_rfc3339
 from shared.events.words import ActKind
 from shared.intake import documents, fields
 from shared.intake.fields import Word
-from shared.intake.person import PERSON_CHECKS, Consent, Email, Name, PersonFields, Postcode, Slug, Source, is_plain
+from shared.intake.person_fields import (
+    PERSON_CHECKS,
+    Consent,
+    Email,
+    Name,
+    PersonFields,
+    Postcode,
+    Slug,
+    Source,
+    is_plain,
+)
 from shared.intake.requests import UNREADABLE, Reader
 from shared.refusals import FieldError, Refusal, invalid
 

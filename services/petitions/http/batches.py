@@ -22,10 +22,10 @@ from services.petitions.http.parts import Parts
 from shared import topics
 from shared.events.marathon import AccessChanged
 from shared.intake.access import partner
+from shared.intake.campaign_terms import check_ready
 from shared.intake.openapi import responses, schema_of
-from shared.intake.openings import check_ready
-from shared.intake.posts import JSON, check_json
-from shared.intake.taking import Submission, note_refusal
+from shared.intake.submit import Submission, note_refusal
+from shared.intake.submit_routes import JSON, check_json
 from shared.refusals import FieldError, Refusal
 
 Item = PartnerSignature | msgspec.Raw

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.petitions.actions.act import Acting
-from services.petitions.actions.sign import Signing
+from services.petitions.actions.record_act import Acting
+from services.petitions.actions.sign_petition import Signing
 from services.petitions.settings import PetitionsSettings
 from shared.catalog import Catalog
-from shared.intake.counted import Counted
 from shared.intake.pages import IntakePages
-from shared.intake.taking import Taking
-from shared.kafka.brokertime import BrokerTime
+from shared.intake.receipt_status import Counted
+from shared.intake.submit import Taking
+from shared.kafka.broker_time import BrokerTime
 from shared.privacy.receipts import Receipts
 
 

@@ -16,9 +16,9 @@ from shared.events.words import Kind
 from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT, STATUS, body, responses
-from shared.intake.posts import is_form, submit_form, submit_json
-from shared.intake.statuses import read_receipt, state_for_page, status_answer, unknown_receipt
-from shared.intake.taking import Submission
+from shared.intake.receipt_routes import read_receipt, state_for_page, status_answer, unknown_receipt
+from shared.intake.submit import Submission
+from shared.intake.submit_routes import is_form, submit_form, submit_json
 from shared.privacy.receipts import Receipt
 from shared.refusals import Refusal
 

@@ -6,9 +6,9 @@ from shared.web.views.acts import ThanksView, TokenView, thanks_view, token_view
 from shared.web.views.board import BoardView, board_view
 from shared.web.views.campaigns import CampaignView, HomeView, campaign_view, home_view
 from shared.web.views.cases import CaseView, case_view, write_view
+from shared.web.views.catalog_view import Known
 from shared.web.views.contacts import ContactView, contact_view
 from shared.web.views.forms import FormState
-from shared.web.views.known import Known
 from shared.web.views.problems import ProblemView, problem_view
 from shared.web.views.sheets import SheetView, sheet_view
 

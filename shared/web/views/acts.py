@@ -9,7 +9,7 @@ from typing import Literal
 from shared.events.words import Kind
 from shared.web.views.campaigns import CaseCard, case_cards
 from shared.web.views.cases import CaseView, case_view
-from shared.web.views.known import Known
+from shared.web.views.catalog_view import Known
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared.events.marathon import CampaignChanged
 from shared.web.formats import alphabetical
 from shared.web.strokes import milestone
-from shared.web.views.known import CountView, Known, Window, Words, count_of, goal_of, say, window_of
+from shared.web.views.catalog_view import CountView, Known, Window, Words, count_of, goal_of, say, window_of
 
 
 @dataclass(frozen=True, slots=True)

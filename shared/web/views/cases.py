@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.events.marathon import Address, Petition, Target
-from shared.web.views.forms import FormState
-from shared.web.views.known import (
+from shared.web.views.catalog_view import (
     CountView,
     Known,
     Window,
@@ -18,6 +17,7 @@ from shared.web.views.known import (
     say_list,
     window_of,
 )
+from shared.web.views.forms import FormState
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.events.marathon import CampaignChanged, Contact, Texts
-from shared.web.views.known import Known, Words, say, window_of
+from shared.web.views.catalog_view import Known, Words, say, window_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from shared.web.formats import Formats, formats
 from shared.web.languages import direction
 from shared.web.qr import Qr, qr
 from shared.web.views.cases import CaseView, case_view
+from shared.web.views.catalog_view import Known
 from shared.web.views.forms import FormState
-from shared.web.views.known import Known
 
 
 @dataclass(frozen=True, slots=True)

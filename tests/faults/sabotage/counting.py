@@ -44,7 +44,7 @@ def compare_and_set() -> None:
 @sabotage
 def starts_at_the_end() -> None:
     """The counter places a partition at the end of its log, as a group without offsets would."""
-    from shared.kafka.places import Places
+    from shared.kafka.assignments import Places
 
     place = Places.place
 
@@ -65,7 +65,7 @@ def starts_at_the_end() -> None:
 @sabotage
 def trusts_kafka_offsets() -> None:
     """The counter begins where Kafka says that its group is."""
-    from shared.kafka.places import Places
+    from shared.kafka.assignments import Places
 
     compare_and_set()
     place = Places.place
@@ -86,7 +86,7 @@ def trusts_kafka_offsets() -> None:
 @sabotage
 def trusts_any_log() -> None:
     """The counter goes on with whatever log it finds, from its start if need be."""
-    from shared.kafka.places import Places
+    from shared.kafka.assignments import Places
 
     place = Places.place
 
@@ -111,7 +111,7 @@ def trusts_any_log() -> None:
 def gives_up_in_silence() -> None:
     """The counter's loop stops at the first error and nobody watches over it; its process lives on."""
     from shared.kafka import loop
-    from shared.kafka.fetching import Fetches
+    from shared.kafka.fetches import Fetches
 
     async def forever(*_: object) -> None:
         await asyncio.Event().wait()
@@ -152,7 +152,7 @@ async def _once(attempt: Callable[[], Any]) -> None:
 @sabotage
 def places_once() -> None:
     """The counter places a partition once in its life, and reads no further once that place is forgotten."""
-    from shared.kafka.places import Places
+    from shared.kafka.assignments import Places
 
     unplaced = Places.unplaced
     known: set[Any] = set()
@@ -168,7 +168,7 @@ def places_once() -> None:
 @sabotage
 def hot_row() -> None:
     """The counter adds to two rows that every counter adds to, now the one first, now the other."""
-    from shared.kafka.counting import Counting
+    from shared.counting.counter import Counting
 
     apply = Counting.apply
     make = (
@@ -197,7 +197,7 @@ def no_watchdog() -> None:
 @sabotage
 def deletes_before_sending() -> None:
     """The relay of the outbox deletes what it is about to send."""
-    from shared import outbox
+    from shared.kafka import outbox
 
     async def hasty(_self: Any, connection: Any, producer: Any) -> bool:
         rows = await connection.fetch(outbox._NEXT, outbox.ROWS, outbox.BYTES)

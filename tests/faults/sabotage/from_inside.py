@@ -15,7 +15,7 @@ from tests.faults.sabotage.registry import patch, sabotage
 @sabotage
 def dies_of_a_key() -> None:
     """A fault from inside: the counter dies as soon as it reads a record of the key DEADLY_KEY."""
-    from shared.kafka.reading import Reader
+    from shared.counting.batch_decoder import Reader
 
     key = bytes.fromhex(os.environ["DEADLY_KEY"])
     work = Reader.work
@@ -55,7 +55,7 @@ def given_up_soon() -> None:
 
 
 def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:
-    from shared.kafka.windows import Windows
+    from shared.kafka.producer_batches import Windows
 
     append = Windows.append
 
@@ -107,7 +107,7 @@ def speaks_the_next_major() -> None:
 @sabotage
 def reads_the_next_major() -> None:
     """Another version: the counter reads the next major version too."""
-    from shared.kafka import submissions
+    from shared.counting import event_decoder
 
     class _Either(int):
         def __eq__(self, other: object) -> bool:
@@ -118,4 +118,4 @@ def reads_the_next_major() -> None:
 
         __hash__ = int.__hash__
 
-    patch(submissions, "MAJOR", _Either(1))
+    patch(event_decoder, "MAJOR", _Either(1))

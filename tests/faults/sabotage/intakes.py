@@ -12,7 +12,7 @@ from tests.faults.sabotage.registry import patch, sabotage
 @sabotage
 def answer_before_storing() -> None:
     """The intake says 202 as soon as it has a record in hand."""
-    from shared.kafka.windows import Windows
+    from shared.kafka.producer_batches import Windows
 
     append = Windows.append
 
@@ -34,7 +34,7 @@ def answer_before_storing() -> None:
 @sabotage
 def no_deadline() -> None:
     """The intake waits for its broker for ever."""
-    from shared.kafka.windows import Windows
+    from shared.kafka.producer_batches import Windows
 
     def patient(_self: Any, _lane: Any, _now: float) -> None: ...
 
@@ -44,15 +44,15 @@ def no_deadline() -> None:
 @sabotage
 def no_bound() -> None:
     """The intake takes whatever comes into its windows, and keeps it although those who waited have been told."""
-    from shared.kafka import windows
+    from shared.kafka import producer_batches
 
     def keep_all(_self: Any, lane: Any, now: float) -> None:
         for window in lane.waiting():
-            if window.waiters and window.opened <= now - windows.DEADLINE_SECONDS:
+            if window.waiters and window.opened <= now - producer_batches.DEADLINE_SECONDS:
                 window.fail()
 
-    patch(windows, "LEAST_BACKLOG_BYTES", 1 << 40)
-    patch(windows.Windows, "_sweep", keep_all)
+    patch(producer_batches, "LEAST_BACKLOG_BYTES", 1 << 40)
+    patch(producer_batches.Windows, "_sweep", keep_all)
 
 
 @sabotage
@@ -70,7 +70,7 @@ def careless_keys() -> None:
 @sabotage
 def own_clock() -> None:
     """The intake goes by its own clock."""
-    from shared.kafka.brokertime import BrokerTime
+    from shared.kafka.broker_time import BrokerTime
 
     def learn_nothing(self: Any, *, sent: float, acknowledged: float, appended: float) -> None:
         del sent, appended

@@ -10,21 +10,21 @@ from tests.faults.sabotage.registry import patch, sabotage
 @sabotage
 def drops_dead_letters() -> None:
     """The counter skips what it cannot read and tells nobody."""
-    from shared.kafka import counting
-    from shared.outbox import put
+    from shared.counting import counter
+    from shared.kafka.outbox import put
 
     async def forgetful(connection: Any, records: Any) -> None:
         await put(connection, [record for record in records if not record.topic.endswith(".dlq")])
 
-    patch(counting, "put", forgetful)
+    patch(counter, "put", forgetful)
 
 
 @sabotage
 def never_sets_aside() -> None:
     """The counter tries again whatever it died of."""
-    from shared.kafka import places
+    from shared.kafka import assignments
 
-    patch(places, "POISON_AFTER", 1 << 30)
+    patch(assignments, "POISON_AFTER", 1 << 30)
 
 
 @sabotage
@@ -32,13 +32,13 @@ def refuses_unknown_fields() -> None:
     """The counter takes no event with a field that it does not know."""
     import msgspec
 
-    from shared.kafka import submissions, usual
+    from shared.counting import event_decoder, fast_path
 
-    class Strict(submissions.Submission, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    class Strict(event_decoder.Submission, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
         """A submission and nothing else."""
 
     decoder = msgspec.json.Decoder(Strict).decode
-    reading, quick = submissions.Reading.__init__, usual.Usual.__init__
+    reading, quick = event_decoder.Reading.__init__, fast_path.Usual.__init__
 
     def strict_reading(self: Any, topic: Any) -> None:
         reading(self, topic)
@@ -48,14 +48,14 @@ def refuses_unknown_fields() -> None:
         quick(self, *arguments)
         self._decode = decoder
 
-    patch(submissions.Reading, "__init__", strict_reading)
-    patch(usual.Usual, "__init__", strict_quick)
+    patch(event_decoder.Reading, "__init__", strict_reading)
+    patch(fast_path.Usual, "__init__", strict_quick)
 
 
 @sabotage
 def forgets_origins() -> None:
     """The counter takes a redriven record for a new one."""
-    from shared.kafka.submissions import Reading
+    from shared.counting.event_decoder import Reading
 
     headers = Reading.headers
 

@@ -1,9 +1,9 @@
 """Messages, their sealed data, how many a person sent on a day, dead letters, positions, and the outbox."""
 
-from shared.kafka.counted import PERSON_DAYS_SCHEMA, SHARED_SCHEMA, table_schema
+from shared.counting.counted_topic import PERSON_DAYS_SCHEMA, SHARED_SCHEMA, table_schema
+from shared.kafka.outbox import OUTBOX_SCHEMA
 from shared.kafka.positions import POSITIONS_SCHEMA
 from shared.migrations import execute
-from shared.outbox import OUTBOX_SCHEMA
 
 revision = "0001"
 down_revision = None

@@ -1,7 +1,7 @@
 """Campaigns, keys, access, the ledger of tally batches, the totals, and the outbox."""
 
+from shared.kafka.outbox import OUTBOX_SCHEMA
 from shared.migrations import execute
-from shared.outbox import OUTBOX_SCHEMA
 
 revision = "0001"
 down_revision = None

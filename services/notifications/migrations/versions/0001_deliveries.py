@@ -6,9 +6,9 @@ Revises:
 
 from __future__ import annotations
 
+from shared.kafka.outbox import OUTBOX_SCHEMA
 from shared.kafka.positions import POSITIONS_SCHEMA
 from shared.migrations import execute
-from shared.outbox import OUTBOX_SCHEMA
 
 revision = "0001"
 down_revision = None

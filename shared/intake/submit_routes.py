@@ -13,7 +13,7 @@ from shared.errors import TransientError
 from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.pages import IntakePages, to_thanks
-from shared.intake.taking import Submission, Taking, accepted, note_refusal
+from shared.intake.submit import Submission, Taking, accepted, note_refusal
 from shared.refusals import Refusal
 
 JSON: Final = "application/json"

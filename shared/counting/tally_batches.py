@@ -9,14 +9,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from shared.clock import rfc3339
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.dimension_ids import Combination
+from shared.counting.transitions import Change
 from shared.events.cloudevents import Envelope
 from shared.events.tallies import ActionsCounted, Delta
 from shared.events.words import Channel, Evidence, Kind
-from shared.kafka.counted import CountedTopic
-from shared.kafka.interning import Combination
+from shared.kafka.outbox import OutboxRecord
 from shared.kafka.records import PartitionBatch
-from shared.kafka.transitions import Change
-from shared.outbox import OutboxRecord
 
 CELLS: Final = 2_000
 """So many deltas leave in one part, far below what a record may hold."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.http import cors, edge
+from shared.http import cors, middleware
 from shared.http.client import Client
 from shared.http.problem import unavailable
 
@@ -78,7 +78,7 @@ class Heads:
 
     def _renew(self, common: list[Header]) -> None:
         self._common = common
-        after = [*edge.SECURITY, cors.ALLOW_ORIGIN, cors.EXPOSE]
+        after = [*middleware.SECURITY, cors.ALLOW_ORIGIN, cors.EXPOSE]
         accepted = [*common, (b"content-length", b"%d"), (b"content-type", b"application/json"), *after]
         self._accepted = b"HTTP/1.1 202 Accepted\r\n" + lines(accepted)
         refused = [*common, *self._problem.raw_headers, *after]

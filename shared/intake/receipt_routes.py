@@ -6,7 +6,7 @@ import asyncpg
 from starlette.responses import JSONResponse
 
 from shared.clock import rfc3339
-from shared.intake.counted import Counted, Status
+from shared.intake.receipt_status import Counted, Status
 from shared.privacy.receipts import Receipt, Receipts
 from shared.refusals import Refusal
 

@@ -105,7 +105,7 @@ CREATE INDEX signatories_in_order ON signatories (subject, accepted_ms, key);
 def table_schema(table: str) -> str:
     """The table of one counted topic: a row for each key.
 
-    `state` and the rest are those of `shared.kafka.transitions.Row`. `dimensions` refers to the table of that name
+    `state` and the rest are those of `shared.counting.transitions.Row`. `dimensions` refers to the table of that name
     without a constraint: it would be checked for each of millions of rows, and only the counter writes here.
     """
     return f"""

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from shared.kafka.packing import cell_part, new_row, own_part, place_part, sort_part
-from shared.kafka.records import Record
-from shared.kafka.submissions import (
+from shared.counting.batch_plan import Cell, Work
+from shared.counting.copy_format import cell_part, new_row, own_part, place_part, sort_part
+from shared.counting.event_decoder import (
     DIGEST_BYTES,
     KEY_BYTES,
     LARGEST_VALUE,
@@ -23,7 +23,7 @@ from shared.kafka.submissions import (
     Reading,
     Submission,
 )
-from shared.kafka.work import Cell, Work
+from shared.kafka.records import Record
 
 MOST: Final = 20_000
 """So many packed parts are remembered at most."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from services.letters.actions.record import Message, Recording
+from services.letters.actions.record_message import Message, Recording
 from services.letters.domain.requests import POSTED, PostedRequest
 from shared import codes
 from shared.http.client import Client
 from shared.intake.idempotency import IdempotencyMemory
-from shared.intake.taking import Submission
+from shared.intake.submit import Submission
 from shared.privacy import dedupe
 
 

@@ -12,13 +12,13 @@ from shared import topics
 from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActSubmitted
 from shared.http.client import Client
-from shared.intake import marks
+from shared.intake import abuse_hashes
+from shared.intake.campaign_terms import Known, Openings, canonical, check_open, check_ready, country_of, encoded
 from shared.intake.idempotency import IdempotencyMemory
 from shared.intake.languages import language_of
-from shared.intake.openings import Known, Openings, canonical, check_open, check_ready, country_of, encoded
-from shared.intake.stamps import Stamps
-from shared.intake.taking import Submission
-from shared.kafka.brokertime import BrokerTime
+from shared.intake.submit import Submission
+from shared.intake.timestamps import Stamps
+from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partitions import partition_of
 from shared.privacy import dedupe
 from shared.privacy.sealing import Person
@@ -92,8 +92,8 @@ class Acting:
             evidence="self_reported",
             public_name=request.consent.public_name,
             updates=request.consent.updates,
-            network=marks.network(keys.dedupe, client.address),
-            domain=marks.domain(keys.dedupe, address.rpartition("@")[2]),
+            network=abuse_hashes.network(keys.dedupe, client.address),
+            domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
         )
         headers = self._envelope.headers(self._stamps.text(now))
         return Submission(case.slug, key, partition_of(key, self._partitions), _encode(event), headers)

@@ -11,8 +11,8 @@ from typing import Final
 from prometheus_client import Counter
 
 from shared import metrics
-from shared.kafka.brokertime import BrokerTime
-from shared.kafka.lanes import Lane, Waiter, Window
+from shared.kafka.broker_time import BrokerTime
+from shared.kafka.partition_queue import Lane, Waiter, Window
 from shared.kafka.producer import MAX_BATCH_BYTES, RecordMetadata, ReplaceableProducer
 from shared.logging import log
 from shared.topics import Topic

@@ -10,16 +10,16 @@ from typing import Final
 import asyncpg
 
 from shared.clock import Clock
+from shared.counting.batch_decoder import Reader
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.counter import ENDS_THE_PROCESS, Counting
+from shared.counting.dimension_ids import Combination, Ids
+from shared.counting.fold import MINUTES_A_DAY, Held, InputRecord, fold
+from shared.counting.transitions import NO_SUBMISSION, Row
 from shared.database import connected
 from shared.errors import SetupError
-from shared.kafka.counted import CountedTopic
-from shared.kafka.counting import ENDS_THE_PROCESS, Counting
-from shared.kafka.fold import MINUTES_A_DAY, Arrived, Held, fold
-from shared.kafka.interning import Combination, Ids
 from shared.kafka.positions import advance, ensure_positions
-from shared.kafka.reading import Reader
-from shared.kafka.scanning import Range, Scan, scanning
-from shared.kafka.transitions import NO_SUBMISSION, Row
+from shared.kafka.topic_scan import Range, Scan, scanning
 
 
 class LocalCombinations:
@@ -158,7 +158,7 @@ class _Replay:
             report.differences.append(f"{report.topic}/{self._partition}: a dead letter on one side only, at {offset}")
 
 
-def _set_aside(one: Arrived) -> Arrived:
+def _set_aside(one: InputRecord) -> InputRecord:
     return one._replace(event=None, refusal=ENDS_THE_PROCESS)
 
 

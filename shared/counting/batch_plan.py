@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shared.kafka.fold import Arrived, Outcome
-from shared.kafka.interning import Ids
+from shared.counting.dimension_ids import Ids
+from shared.counting.event_decoder import KEY_BYTES, Origin, Submission
+from shared.counting.fold import InputRecord, Outcome
+from shared.counting.transitions import State, Then
 from shared.kafka.records import PartitionBatch, Record
-from shared.kafka.submissions import KEY_BYTES, Origin, Submission
-from shared.kafka.transitions import State, Then
 
 Cell = tuple[int, int, State, int]
 """Where something counts: partition, dimensions, state and minute of acceptance."""
@@ -78,7 +78,7 @@ class Work:
         return self.records[place]
 
 
-def said_by(one: Arrived) -> Said:
+def said_by(one: InputRecord) -> Said:
     """What a record said that came through `Reader.arrived`."""
     assert one.said is not None  # noqa: S101  it set it
     return one.said

@@ -12,14 +12,14 @@ from fastapi import FastAPI
 
 from shared import migrations
 from shared.clock import Clock, SystemClock
+from shared.counting.batch_plan import Work
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.counter import Counting
 from shared.database import connected, create_pool
 from shared.http.service import create_app
-from shared.kafka import declared
-from shared.kafka.counted import CountedTopic
-from shared.kafka.counting import Counting
+from shared.kafka import topic_check
 from shared.kafka.loop import PositionedLoop
-from shared.kafka.work import Work
-from shared.outbox import OutboxRelay
+from shared.kafka.outbox import OutboxRelay
 from shared.settings import ServiceSettings
 from shared.tasks import Tasks
 
@@ -76,7 +76,7 @@ class _CounterProcess:
         settings = self._settings
         servers = settings.kafka_bootstrap_servers
         topics = [topic for one in self._counted for topic in (one.topic, one.dead_letters, one.tallies)]
-        await declared.check(
+        await topic_check.check(
             servers, topics, flush=settings.kafka_flush == "on", production=settings.environment == "production"
         )
         pool = await create_pool(

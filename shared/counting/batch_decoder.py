@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
+from shared.counting.batch_plan import Said, Work
+from shared.counting.copy_format import own_part, place_part, sort_part
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.dimension_ids import Combination, Ids, combination
+from shared.counting.event_decoder import Reading, check_shape, keyed_hash
+from shared.counting.fast_path import Usual
+from shared.counting.fold import InputRecord
+from shared.counting.transitions import Happened, Submitted
 from shared.errors import PermanentError
-from shared.kafka.counted import CountedTopic
-from shared.kafka.fold import Arrived
-from shared.kafka.interning import Combination, Ids, combination
-from shared.kafka.packing import own_part, place_part, sort_part
 from shared.kafka.records import PartitionBatch, Record
-from shared.kafka.submissions import Reading, check_shape, keyed_hash
-from shared.kafka.transitions import Happened, Submitted
-from shared.kafka.usual import Usual
-from shared.kafka.work import Said, Work
 
 Item = TypeVar("Item")
 
@@ -88,16 +88,16 @@ class Reader:
             return Said(partition, record, origin=origin, refusal=error.reason)
         return Said(partition, record, digest=digest, then=what, origin=origin)
 
-    def arrived(self, said: Said, ids: Ids) -> Arrived:
+    def arrived(self, said: Said, ids: Ids) -> InputRecord:
         """What the fold sees of `said`."""
         record, origin, key = said.record, said.origin, said.key
         first = origin.offset if origin else record.offset
         if said.refusal:
-            return Arrived(said.partition, record.offset, first, key, None, refusal=said.refusal, said=said)
+            return InputRecord(said.partition, record.offset, first, key, None, refusal=said.refusal, said=said)
         if said.submission is None:
             assert said.then is not None  # noqa: S101  what is neither refused nor a submission happened later
             happened = Happened(record.offset, first, said.then)
-            return Arrived(said.partition, record.offset, first, key, happened, said=said)
+            return InputRecord(said.partition, record.offset, first, key, happened, said=said)
         submitted = Submitted(
             offset=record.offset,
             origin=first,
@@ -108,7 +108,7 @@ class Reader:
             digest=int.from_bytes(said.digest[:8], "big", signed=True),
         )
         quota = said.submission.quota if self._limited else None
-        return Arrived(said.partition, record.offset, first, key, submitted, quota=quota, said=said)
+        return InputRecord(said.partition, record.offset, first, key, submitted, quota=quota, said=said)
 
     def kept(self, said: Said, ids: Ids, *, further: bool) -> bytes:
         """The packed row of `submissions` for `said`, which is a submission."""

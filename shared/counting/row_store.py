@@ -11,11 +11,11 @@ from typing import Final
 
 import asyncpg
 
-from shared.kafka.counted import CountedTopic
-from shared.kafka.fold import MINUTES_A_DAY, Arrived, DeadLetter, Held, Outcome, Place
-from shared.kafka.packing import ROW_COLUMNS, SUBMISSION_COLUMNS, copy_rows
+from shared.counting.copy_format import ROW_COLUMNS, SUBMISSION_COLUMNS, copy_rows
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.fold import MINUTES_A_DAY, DeadLetter, Held, InputRecord, Outcome, Place
+from shared.counting.transitions import Row, Submitted
 from shared.kafka.positions import PositionLostError
-from shared.kafka.transitions import Row, Submitted
 
 
 def _select(table: str) -> str:
@@ -61,7 +61,7 @@ JOIN unnest($1::bytea[], $2::integer[]) AS wanted (person, day) USING (person, d
 
 
 async def load(
-    connection: asyncpg.Connection, counted: CountedTopic, arrived: Sequence[Arrived], rows: dict[bytes, Row]
+    connection: asyncpg.Connection, counted: CountedTopic, arrived: Sequence[InputRecord], rows: dict[bytes, Row]
 ) -> Held:
     """Everything that a fold of `arrived` has to know; `rows` is what `find` has found of their keys."""
     held = Held(rows)

@@ -15,13 +15,22 @@ from shared.events.marathon import AccessChanged
 from shared.events.petitions import SignatureSubmitted
 from shared.events.words import Channel
 from shared.http.client import Client
-from shared.intake import marks
+from shared.intake import abuse_hashes
+from shared.intake.campaign_terms import (
+    Known,
+    Opening,
+    canonical,
+    check_open,
+    check_ready,
+    country_of,
+    encoded,
+    prepare,
+)
 from shared.intake.idempotency import IdempotencyMemory
 from shared.intake.languages import language_of
-from shared.intake.openings import Known, Opening, canonical, check_open, check_ready, country_of, encoded, prepare
-from shared.intake.stamps import Stamps
-from shared.intake.taking import Submission
-from shared.kafka.brokertime import BrokerTime
+from shared.intake.submit import Submission
+from shared.intake.timestamps import Stamps
+from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partitions import partition_of
 from shared.privacy import dedupe
 from shared.privacy.sealing import Person
@@ -157,8 +166,8 @@ class Signing:
             confirmed_at=confirmed_at,
             public_name=consent.public_name,
             updates=consent.updates,
-            network=marks.network(keys.dedupe, client.address),
-            domain=marks.domain(keys.dedupe, address.rpartition("@")[2]),
+            network=abuse_hashes.network(keys.dedupe, client.address),
+            domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
         )
         headers = self._envelope.headers(self._stamps.text(now))
         return Submission(petition.slug, key, partition_of(key, self._partitions), _encode(event), headers)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from shared import metrics
 from shared.errors import TransientError
 from shared.http.client import Client
-from shared.http.hot import Answer
-from shared.kafka.windows import Headers, Windows
+from shared.http.fast_routes import Answer
+from shared.kafka.producer_batches import Headers, Windows
 from shared.privacy.receipts import Receipts
 from shared.refusals import Refusal
 

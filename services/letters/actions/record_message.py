@@ -13,12 +13,21 @@ from shared.events.letters import MessageSubmitted
 from shared.events.marathon import CaseChanged
 from shared.events.words import Channel, Evidence, MessageKind
 from shared.http.client import Client
-from shared.intake import marks
-from shared.intake.openings import Known, Opening, Openings, canonical, check_open, check_ready, country_of, encoded
-from shared.intake.person import PersonFields
-from shared.intake.stamps import Stamps
-from shared.intake.taking import Submission
-from shared.kafka.brokertime import BrokerTime
+from shared.intake import abuse_hashes
+from shared.intake.campaign_terms import (
+    Known,
+    Opening,
+    Openings,
+    canonical,
+    check_open,
+    check_ready,
+    country_of,
+    encoded,
+)
+from shared.intake.person_fields import PersonFields
+from shared.intake.submit import Submission
+from shared.intake.timestamps import Stamps
+from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partitions import partition_of
 from shared.privacy import dedupe
 from shared.privacy.sealing import Person
@@ -116,8 +125,8 @@ class Recording:
             evidence=message.evidence,
             public_name=consent.public_name,
             updates=consent.updates,
-            network=marks.network(keys.dedupe, client.address),
-            domain=marks.domain(keys.dedupe, address.rpartition("@")[2]),
+            network=abuse_hashes.network(keys.dedupe, client.address),
+            domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
             person=encoded(writer),
             daily_limit=opening.policies.letters_per_person,
             handwritten=message.handwritten,

@@ -9,12 +9,12 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from shared.clock import parse_rfc3339
+from shared.counting.fold import Quota
+from shared.counting.transitions import State, Then
 from shared.errors import PermanentError
 from shared.events.cloudevents import ORIGIN_HEADER, UNREADABLE, event_type
 from shared.events.words import LARGEST_VERSION, LONGEST_WORD, Channel, Kind
-from shared.kafka.fold import Quota
 from shared.kafka.records import Record
-from shared.kafka.transitions import State, Then
 from shared.topics import Topic
 
 KEY_BYTES: Final = 16

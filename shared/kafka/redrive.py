@@ -11,15 +11,15 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from shared.clock import rfc3339
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.event_decoder import ORIGIN_TIME_HEADER, Origin, read_origin
 from shared.errors import PermanentError
 from shared.events.cloudevents import ORIGIN_HEADER
-from shared.kafka.counted import CountedTopic
 from shared.kafka.dead_letters import LEFT_OUT, OFFSET, PREFIX, REASON, TIMESTAMP
+from shared.kafka.outbox import OutboxRecord, fits
 from shared.kafka.records import Record
-from shared.kafka.scanning import scanning
-from shared.kafka.submissions import ORIGIN_TIME_HEADER, Origin, read_origin
+from shared.kafka.topic_scan import scanning
 from shared.logging import log
-from shared.outbox import OutboxRecord, fits
 from shared.topics import MESSAGE_BYTES
 
 AT_ONCE: Final = 500

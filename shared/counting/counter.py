@@ -9,19 +9,19 @@ from collections.abc import Sequence
 import asyncpg
 
 from shared.clock import Clock
-from shared.kafka.counted import CountedTopic
+from shared.counting.batch_decoder import Reader
+from shared.counting.batch_plan import Said, Work, said_by
+from shared.counting.counted_topic import CountedTopic
+from shared.counting.dimension_ids import Ids, Interned
+from shared.counting.fold import InputRecord, Outcome, fold
+from shared.counting.row_store import find, keep, load, make, write_outcome
+from shared.counting.submission_store import keep_further, show_names
+from shared.counting.tally_batches import Tallies
+from shared.counting.transitions import EVIDENCE, Change, Row
 from shared.kafka.dead_letters import dead_letter
-from shared.kafka.fold import Arrived, Outcome, fold
-from shared.kafka.held import find, keep, load, make, write_outcome
-from shared.kafka.interning import Ids, Interned
-from shared.kafka.kept import keep_further, show_names
-from shared.kafka.reading import Reader
+from shared.kafka.outbox import OutboxRecord, put
 from shared.kafka.records import PartitionBatch
-from shared.kafka.tallying import Tallies
-from shared.kafka.transitions import EVIDENCE, Change, Row
-from shared.kafka.work import Said, Work, said_by
 from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
-from shared.outbox import OutboxRecord, put
 
 ENDS_THE_PROCESS = "ends-the-process"
 
@@ -76,7 +76,7 @@ class Counting:
         await write_outcome(connection, self._counted, before, outcome)
         return outcome
 
-    def _kept(self, arrived: Sequence[Arrived], ids: Ids, *, further: bool) -> list[bytes]:
+    def _kept(self, arrived: Sequence[InputRecord], ids: Ids, *, further: bool) -> list[bytes]:
         return [self._reader.kept(said_by(one), ids, further=further) for one in arrived]
 
     async def _records(

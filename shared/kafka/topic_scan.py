@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.errors import SetupError, TransientError
-from shared.kafka.fetching import Fetches
+from shared.kafka.fetches import Fetches
 from shared.kafka.records import PartitionBatch, read_records
 
 EMPTY_FETCHES: Final = 60

@@ -7,8 +7,8 @@ from typing import Final
 
 import asyncpg
 
-from shared.kafka.counted import CountedTopic
-from shared.kafka.packing import SUBMISSION_COLUMNS, copy_rows
+from shared.counting.copy_format import SUBMISSION_COLUMNS, copy_rows
+from shared.counting.counted_topic import CountedTopic
 
 _STAGE: Final = "CREATE TEMPORARY TABLE IF NOT EXISTS staged_further (LIKE submissions) ON COMMIT DELETE ROWS"
 _INSERT: Final = "INSERT INTO submissions SELECT * FROM staged_further ON CONFLICT DO NOTHING"

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from shared.counting.event_decoder import Submission
 from shared.database import connected
 from shared.events.words import Channel, Kind
-from shared.kafka.submissions import Submission
 
 MOST: Final = 200_000
 """As many combinations are remembered at most."""

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from services.notifications.domain.recipients import Recipients, written_address
+from services.notifications.domain.recipient_keys import Recipients, written_address
 from services.notifications.domain.submissions import Submitted, Withdrawn
 from services.notifications.storage.deliveries import NewDelivery
 from shared.catalog import Catalog
 from shared.clock import utc
+from shared.counting.event_decoder import Reading, Submission, check_shape, keyed_hash
 from shared.errors import PermanentError, TransientError
 from shared.events.cloudevents import UNREADABLE
 from shared.kafka.records import PartitionBatch, Record
-from shared.kafka.submissions import Reading, Submission, check_shape, keyed_hash
 from shared.logging import log
 from shared.metrics import MAIL_SKIPPED
 from shared.privacy.keys import CampaignKeys

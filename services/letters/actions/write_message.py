@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from services.letters.actions.record import Message, Recording
+from services.letters.actions.record_message import Message, Recording
 from services.letters.domain.requests import MESSAGES, MessageRequest
 from shared.http.client import Client
 from shared.intake.idempotency import IdempotencyMemory
-from shared.intake.taking import Submission
+from shared.intake.submit import Submission
 from shared.privacy import dedupe
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from shared.counting.transitions import Change, Event, Row, Step, Submitted, transition
 from shared.errors import PermanentError
-from shared.kafka.transitions import Change, Event, Row, Step, Submitted, transition
 
 if TYPE_CHECKING:
-    from shared.kafka.work import Said
+    from shared.counting.batch_plan import Said
 
 CONFIRMED: Final = frozenset("ck")
 MINUTES_A_DAY: Final = 24 * 60
@@ -23,7 +23,7 @@ class Quota(NamedTuple):
     limit: int
 
 
-class Arrived(NamedTuple):
+class InputRecord(NamedTuple):
     """One record of a batch: what it says (`event`), or why it says nothing that can be understood (`refusal`).
 
     `origin` is its own offset, unless it was redriven: then where it stood first in the same partition.
@@ -88,17 +88,17 @@ class Outcome:
     opened: dict[tuple[bytes, int], int] = field(default_factory=dict)
     changes: dict[int, list[Change]] = field(default_factory=dict)
     """By partition."""
-    refused: list[tuple[Arrived, str]] = field(default_factory=list)
-    first: list[Arrived] = field(default_factory=list)
+    refused: list[tuple[InputRecord, str]] = field(default_factory=list)
+    first: list[InputRecord] = field(default_factory=list)
     """Submissions of keys that were new."""
-    further: list[Arrived] = field(default_factory=list)
+    further: list[InputRecord] = field(default_factory=list)
     """Submissions with other data than the first of their key."""
-    confirmed: list[Arrived] = field(default_factory=list)
+    confirmed: list[InputRecord] = field(default_factory=list)
     """Submissions and confirmations that say whose data a confirmed action shows."""
     repeats: int = 0
 
 
-def fold(arrived: Iterable[Arrived], held: Held) -> Outcome:
+def fold(arrived: Iterable[InputRecord], held: Held) -> Outcome:
     """Apply `arrived` in order to `held`, which knows everything about their keys, persons and origins."""
     outcome = Outcome()
     for one in arrived:
@@ -117,14 +117,14 @@ def fold(arrived: Iterable[Arrived], held: Held) -> Outcome:
     return outcome
 
 
-def _remember(one: Arrived, letter: DeadLetter, held: Held, outcome: Outcome) -> None:
+def _remember(one: InputRecord, letter: DeadLetter, held: Held, outcome: Outcome) -> None:
     place = Place(one.partition, one.origin)
     if letter.applied or place not in held.dead:
         held.remember(place, letter)
         outcome.dead[place] = letter
 
 
-def _apply(one: Arrived, letter: DeadLetter | None, held: Held, outcome: Outcome) -> None:
+def _apply(one: InputRecord, letter: DeadLetter | None, held: Held, outcome: Outcome) -> None:
     event = one.event
     if event is None:
         raise PermanentError(one.refusal)
@@ -148,7 +148,7 @@ def _apply(one: Arrived, letter: DeadLetter | None, held: Held, outcome: Outcome
         outcome.changes.setdefault(one.partition, []).extend(step.changes)
 
 
-def _note_submission(one: Arrived, event: Submitted, before: Row | None, step: Step, outcome: Outcome) -> None:
+def _note_submission(one: InputRecord, event: Submitted, before: Row | None, step: Step, outcome: Outcome) -> None:
     if before is None:
         outcome.first.append(one)
     elif event.digest != before.digest:
@@ -159,7 +159,7 @@ def _note_submission(one: Arrived, event: Submitted, before: Row | None, step: S
         outcome.confirmed.append(one)
 
 
-def _supersede(one: Arrived, held: Held, outcome: Outcome) -> None:
+def _supersede(one: InputRecord, held: Held, outcome: Outcome) -> None:
     """Whatever of this key was refused before has a later submission now."""
     for place in held.waiting.get(one.key, ()):
         letter = held.dead[place]

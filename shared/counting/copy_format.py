@@ -13,8 +13,8 @@ from typing import Final
 
 import asyncpg
 
-from shared.kafka.submissions import Submission
-from shared.kafka.transitions import State
+from shared.counting.event_decoder import Submission
+from shared.counting.transitions import State
 
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from shared.kafka.brokertime import BrokerTime
-from shared.kafka.windows import Windows
+from shared.kafka.broker_time import BrokerTime
+from shared.kafka.producer_batches import Windows
 from shared.logging import log
 
 STALE_SECONDS: Final = 60.0
