@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from shared import topics
 from shared.errors import SetupError, TransientError
-from shared.kafka.topic_check import Difference, Surroundings, administrator, brokers, differences
+from shared.kafka.topic_check import BrokerSettings, Difference, administrator, brokers, differences
 
 TOPIC_EXISTS: Final = 36
 
@@ -28,7 +28,7 @@ async def create(bootstrap_servers: str, *, flush: bool, production: bool) -> li
         TransientError, KafkaError: the broker did not answer, or refused.
     """
     async with administrator(bootstrap_servers) as admin:
-        around = Surroundings(await brokers(admin), flush, production)
+        around = BrokerSettings(await brokers(admin), flush, production)
         wrong = await differences(admin, topics.ALL, around)
         if fixed := [difference for difference in wrong if difference.setting == "partitions"]:
             raise SetupError(f"{fixed[0]}; a topic's partitions never change: start afresh with `make clean`")
@@ -40,7 +40,7 @@ async def create(bootstrap_servers: str, *, flush: bool, production: bool) -> li
 async def wrong(bootstrap_servers: str, *, flush: bool, production: bool) -> list[Difference]:
     """What is not as declared on the brokers at `bootstrap_servers`; changes nothing."""
     async with administrator(bootstrap_servers) as admin:
-        around = Surroundings(await brokers(admin), flush, production)
+        around = BrokerSettings(await brokers(admin), flush, production)
         return await differences(admin, topics.ALL, around)
 
 
@@ -48,7 +48,7 @@ def _names(wrong: list[Difference], *, missing: bool) -> list[str]:
     return sorted({difference.topic for difference in wrong if (difference.setting == "topic") == missing})
 
 
-async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], around: Surroundings) -> None:
+async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], around: BrokerSettings) -> None:
     if not missing:
         return
     answer: Any = await admin.create_topics(
@@ -62,7 +62,7 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], aroun
             raise for_code(code)(f"{name}: {message}")
 
 
-async def _set(admin: AIOKafkaAdminClient, changed: list[topics.Topic], around: Surroundings) -> None:
+async def _set(admin: AIOKafkaAdminClient, changed: list[topics.Topic], around: BrokerSettings) -> None:
     if not changed:
         return
     answers: list[Any] = await admin.alter_configs(

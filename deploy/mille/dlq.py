@@ -23,7 +23,7 @@ from services.petitions import consumers as petitions_consumers
 from shared.counting.counted_topic import CountedTopic
 from shared.errors import SetupError
 from shared.kafka.records import Record
-from shared.kafka.redrive import Letter, applied, letters, redrive
+from shared.kafka.redrive import DeadLetterRecord, applied, list_dead_letters, redrive
 
 COUNTED: Final = (*petitions_consumers.COUNTED, *letters_consumers.COUNTED)
 WIDTH: Final = 110
@@ -64,8 +64,8 @@ def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
 
 
 async def _found(
-    counted: CountedTopic, wanted: Callable[[Letter], bool], *, whole: bool = False
-) -> list[tuple[Letter, bool]]:
+    counted: CountedTopic, wanted: Callable[[DeadLetterRecord], bool], *, whole: bool = False
+) -> list[tuple[DeadLetterRecord, bool]]:
     """The dead letters, each once under the reason of its last refusal, and whether it was counted since."""
     at = _endpoints()
     connection = await asyncpg.connect(at["databases"][counted.topic.owner], timeout=10)
@@ -73,8 +73,8 @@ async def _found(
         done = await applied(connection, counted)
     finally:
         await connection.close(timeout=10)
-    by_origin: dict[tuple[int, int], Letter] = {}
-    async with aclosing(letters(at["kafka"], counted)) as found:
+    by_origin: dict[tuple[int, int], DeadLetterRecord] = {}
+    async with aclosing(list_dead_letters(at["kafka"], counted)) as found:
         async for letter in found:
             by_origin[letter.partition, letter.offset] = letter if whole else letter._replace(record=NOTHING)
     return [(letter, origin in done) for origin, letter in by_origin.items() if wanted(letter)]
@@ -92,7 +92,7 @@ def counted_topics(topic: str) -> list[CountedTopic]:
     return chosen
 
 
-def _wanted(reason: str) -> Callable[[Letter], bool]:
+def _wanted(reason: str) -> Callable[[DeadLetterRecord], bool]:
     return lambda letter: reason in {"", letter.reason}
 
 

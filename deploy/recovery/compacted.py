@@ -23,7 +23,7 @@ from shared.events import cloudevents
 from shared.events.marathon import AccessChanged, CampaignChanged, CampaignKeysCreated, CaseChanged, TotalsChanged
 from shared.kafka import outbox
 from shared.kafka.outbox import OutboxRecord
-from shared.kafka.topic_scan import scanning
+from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, note
 
 CONNECT_S: Final = 10.0
@@ -58,7 +58,7 @@ async def read_topics(bootstrap_servers: str) -> Known:
     """
     known = Known()
     for topic in READ:
-        async with scanning(bootstrap_servers, topic.name) as scan, aclosing(scan.batches(0)) as batches:
+        async with open_scan(bootstrap_servers, topic.name) as scan, aclosing(scan.batches(0)) as batches:
             async for batch in batches:
                 for record in batch.records:
                     if record.value is not None:
@@ -168,7 +168,7 @@ async def tell(at: Endpoints, missing: Known, reason: str) -> None:
     try:
         async with connection.transaction():
             now = SystemClock().now()
-            await outbox.put(connection, _records(missing, now))
+            await outbox.put_outbox(connection, _records(missing, now))
             done = ", ".join(f"{count} {name}" for name, count in size(missing).items() if count)
             recovery = Recovery("topics", "marathon's compacted topics", "incomplete", f"{done} told again", reason)
             await note(connection, recovery, now)

@@ -19,13 +19,13 @@ from deploy.local.endpoints import Endpoints
 from deploy.recovery import refilling
 from shared.clock import SystemClock, rfc3339
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.tally_batches import Tallies
+from shared.counting.tally_batches import TallyBatches
 from shared.errors import SetupError
 from shared.events.tallies import ActionsCounted
 from shared.kafka import outbox
 from shared.kafka.positions import digest, skip
 from shared.kafka.records import Record
-from shared.kafka.topic_scan import Scan, scanning
+from shared.kafka.topic_scan import TopicScan, open_scan
 from shared.recoveries import Recovery, note
 
 CONNECT_S: Final = 10.0
@@ -108,7 +108,7 @@ async def examine(at: Endpoints, counted: CountedTopic) -> list[Partition]:
     for service in (counted.topic.owner, MAILER):
         for position in await _positions(at["databases"][service], topic):
             stored.setdefault(position.partition, []).append((service, position))
-    async with scanning(at["kafka"], topic) as scan:
+    async with open_scan(at["kafka"], topic) as scan:
         return [
             Partition(
                 counted,
@@ -128,7 +128,7 @@ async def _positions(url: str, topic: str) -> list[_Stored]:
         await connection.close(timeout=CONNECT_S)
 
 
-async def _standing(scan: Scan, service: str, stored: _Stored) -> Standing:
+async def _standing(scan: TopicScan, service: str, stored: _Stored) -> Standing:
     start, end = scan.ranges[stored.partition]
     position, common = stored.next, (service, stored.next, stored.epoch, stored.moved_at)
     if position < start:
@@ -148,7 +148,7 @@ async def _standing(scan: Scan, service: str, stored: _Stored) -> Standing:
     return Standing(*common)
 
 
-async def _first(scan: Scan, partition: int, offset: int) -> Record | None:
+async def _first(scan: TopicScan, partition: int, offset: int) -> Record | None:
     """The first record from `offset` on."""
     async with aclosing(scan.batches(partition, start=offset)) as batches:
         async for batch in batches:
@@ -221,7 +221,9 @@ async def _declare(
     if lost or not deed.done:
         await skip(connection, topic.name, partition.number, (standing.next, end))
     if lost and standing.service == topic.owner:
-        await outbox.put(connection, [Tallies(partition.counted).record(_lost(partition, standing, end, now))])
+        await outbox.put_outbox(
+            connection, [TallyBatches(partition.counted).outbox_record(_lost(partition, standing, end, now))]
+        )
     all_done = "; ".join(part for part in (deed.done, words) if part)
     recovery = Recovery("log", str(partition), standing.problem or "can be read on", all_done, deed.reason)
     await note(connection, recovery, now)

@@ -24,9 +24,9 @@ from services.marathon.domain.ledger import Head, Part, SourcePartition
 from services.marathon.storage import ledger
 from shared.clock import SystemClock, rfc3339
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.tally_batches import CELLS
+from shared.counting.tally_batches import DELTAS_A_PART
 from shared.events.tallies import ActionsCounted, Delta
-from shared.kafka.topic_scan import scanning
+from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, note
 
 _encode = msgspec.json.Encoder().encode
@@ -107,7 +107,7 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
 async def _there(kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, Head]) -> _There:
     found: dict[SourcePartition, dict[tuple[int, int], Part]] = {}
     restored: set[SourcePartition] = set()
-    async with scanning(kafka, counted.tallies.name) as scan:
+    async with open_scan(kafka, counted.tallies.name) as scan:
         async with aclosing(scan.batches(0)) as batches:
             async for batch in batches:
                 for part in parts_in(batch):
@@ -189,7 +189,7 @@ def _parts(gaps: Gaps, now: float) -> list[Part]:
 
 def _filling(gaps: Gaps, range_: tuple[int, int], deltas: list[Delta], now: float) -> Iterator[Part]:
     counted_at = rfc3339(now)
-    portions = [deltas[at : at + CELLS] for at in range(0, len(deltas), CELLS)] or [[]]
+    portions = [deltas[at : at + DELTAS_A_PART] for at in range(0, len(deltas), DELTAS_A_PART)] or [[]]
     for number, portion in enumerate(portions):
         batch = ActionsCounted(
             source=gaps.place.source,

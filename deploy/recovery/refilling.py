@@ -19,7 +19,7 @@ from shared.errors import SetupError
 from shared.events.cloudevents import UNREADABLE
 from shared.kafka.records import PartitionBatch, Record
 from shared.kafka.topic_check import administrator
-from shared.kafka.topic_scan import scanning
+from shared.kafka.topic_scan import open_scan
 from shared.topics import MESSAGE_BYTES
 
 CONNECT_S: Final = 10.0
@@ -67,7 +67,7 @@ async def taken_since(at: Endpoints, counted: CountedTopic, partition: int, read
     filled, below = False, 0
     connection = await asyncpg.connect(at["databases"][counted.topic.owner], timeout=CONNECT_S)
     try:
-        async with scanning(at["kafka"], counted.topic.name) as scan:
+        async with open_scan(at["kafka"], counted.topic.name) as scan:
             end = scan.ranges[partition].end
             async with aclosing(scan.batches(partition)) as batches:
                 async for batch in batches:
@@ -117,7 +117,7 @@ def _is_newer(record: Record, since_ms: int) -> bool:
 
 async def fill(bootstrap_servers: str, topic: str, partition: int, until: int) -> None:
     """Append empty records to a partition until its next offset is `until`."""
-    async with scanning(bootstrap_servers, topic) as scan:
+    async with open_scan(bootstrap_servers, topic) as scan:
         missing = until - scan.ranges[partition].end
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, compression_type="lz4"
@@ -142,7 +142,10 @@ async def move(bootstrap_servers: str, topic: str, partition: int, newer: Newer)
     await producer.start()
     try:
         left_out = newer.moved
-        async with scanning(bootstrap_servers, topic) as scan, aclosing(scan.batches(partition, newer.behind)) as found:
+        async with (
+            open_scan(bootstrap_servers, topic) as scan,
+            aclosing(scan.batches(partition, newer.behind)) as found,
+        ):
             async for batch in found:
                 chosen = [record for record in batch.records if _is_newer(record, newer.since_ms)]
                 await _append(producer, topic, partition, chosen[left_out:])

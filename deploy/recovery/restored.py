@@ -22,7 +22,7 @@ from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import TransientError
 from shared.kafka.positions import raise_epochs
-from shared.kafka.topic_scan import Scan, scanning
+from shared.kafka.topic_scan import TopicScan, open_scan
 from shared.recoveries import Recovery, note
 from shared.tasks import Tasks
 
@@ -81,13 +81,13 @@ async def _epochs(marathon: asyncpg.Connection, bootstrap_servers: str) -> dict[
     found = {place: head.epoch for place, head in (await ledger.heads(marathon)).items()}
     read = await ledger.readings(marathon)
     for topic in TOPICS:
-        async with scanning(bootstrap_servers, topic) as scan, aclosing(_from(scan, read.get(topic, 0))) as unread:
+        async with open_scan(bootstrap_servers, topic) as scan, aclosing(_from(scan, read.get(topic, 0))) as unread:
             async for part in unread:
                 found[part.place] = max(found.get(part.place, 0), part.batch.epoch)
     return found
 
 
-async def _from(scan: Scan, read: int) -> AsyncGenerator[Part, None]:
+async def _from(scan: TopicScan, read: int) -> AsyncGenerator[Part, None]:
     """The parts of tally batches from `read` on; all, where the topic ends before that: then it is another one."""
     start = read if read <= scan.ranges[0].end else 0
     async with aclosing(scan.batches(0, start=start)) as batches:
@@ -178,7 +178,7 @@ async def mend_marathon(at: Endpoints, newer: Known, reason: str) -> None:
 async def _catch_up(pool: asyncpg.Pool, bootstrap_servers: str) -> None:
     ends = {}
     for topic in TOPICS:
-        async with scanning(bootstrap_servers, topic) as scan:
+        async with open_scan(bootstrap_servers, topic) as scan:
             ends[topic] = scan.ranges[0].end
     deadline = time.monotonic() + CATCH_UP_S
     async with Tasks() as tasks:

@@ -18,7 +18,7 @@ from shared.errors import PermanentError
 from shared.events import cloudevents
 from shared.events.notifications import DeliveryBounced
 from shared.kafka.records import Record
-from shared.kafka.topic_scan import scanning
+from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, note
 
 CONNECT_S: Final = 10.0
@@ -46,7 +46,7 @@ class Found:
 async def examine(at: Endpoints) -> Found:
     """Whom the topic says to leave alone and the database does not. Changes nothing."""
     found = Found()
-    async with scanning(at["kafka"], topics.DELIVERIES.name) as scan:
+    async with open_scan(at["kafka"], topics.DELIVERIES.name) as scan:
         for partition in scan.ranges:
             async with aclosing(scan.batches(partition)) as batches:
                 async for batch in batches:

@@ -9,9 +9,9 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from services.letters.actions.record_message import Recording
-from services.letters.actions.report_posted import Posting
-from services.letters.actions.write_message import Writing
+from services.letters.actions.record_message import RecordMessage
+from services.letters.actions.report_posted import ReportPosted
+from services.letters.actions.write_message import WriteMessage
 from services.letters.http.messages import messages
 from services.letters.http.parts import Parts
 from services.letters.http.posted import PAGE as POSTED_PAGE
@@ -22,13 +22,13 @@ from shared import topics
 from shared.errors import TransientError
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageConfirmed, MessageWithdrawn
-from shared.http.fast_routes import HotRoute
+from shared.http.fast_routes import FastRoute
 from shared.http.limits import BODY_BYTES
-from shared.http.service import add_hot_route, create_app
-from shared.intake.links import Deeds, Links, Said, link_routes
+from shared.http.service import add_fast_route, create_app
+from shared.intake.links import ActionLinks, EventSpec, LinkActions, link_routes
 from shared.intake.pages import IntakePages
 from shared.intake.process import IntakeProcess
-from shared.intake.submit import Taking
+from shared.intake.submit import SubmitEndpoint
 from shared.web.pages import Pages
 
 SOURCE: Final = "/letters/intake"
@@ -71,7 +71,7 @@ class LettersIntake:
             "posted.html",
             f"{settings.letters_url}{POSTED_PAGE}/%s",
         )
-        self._links = Links(self.process.catalog, self.process.broker_time.now)
+        self._links = ActionLinks(self.process.catalog, self.process.broker_time.now)
         self._parts: Parts | None = None
 
     def parts(self) -> Parts:
@@ -94,36 +94,36 @@ class LettersIntake:
         """Everything between start and stop of the process."""
         async with self.process.running():
             parts = self._parts = self._assembled()
-            self._links.deeds = self._deeds()
-            add_hot_route(app, HotRoute("/v1/messages", BODY_BYTES, parts.messages.take))
+            self._links.actions = self._deeds()
+            add_fast_route(app, FastRoute("/v1/messages", BODY_BYTES, parts.messages.take))
             yield
 
     def _assembled(self) -> Parts:
         process = self.process
         partitions = process.partitions(topics.MESSAGES)
-        recording = Recording(process.catalog, process.openings, process.broker_time, partitions)
-        writing, posting = Writing(recording), Posting(recording)
-        windows = process.windows[topics.MESSAGES.name]
+        recording = RecordMessage(process.catalog, process.terms, process.broker_time, partitions)
+        writing, posting = WriteMessage(recording), ReportPosted(recording)
+        windows = process.batches[topics.MESSAGES.name]
         return Parts(
             settings=self._settings,
             catalog=process.catalog,
             writing=writing,
-            messages=Taking(writing.decide, windows, process.receipts),
+            messages=SubmitEndpoint(writing.decide, windows, process.receipts),
             receipts=process.receipts,
-            counted=process.counted,
+            counted=process.receipt_status,
             pages=self._form,
             posting=posting,
-            posted=Taking(posting.decide, windows, process.receipts),
+            posted=SubmitEndpoint(posting.decide, windows, process.receipts),
             posted_pages=self._posted_form,
             now=process.broker_time.now,
         )
 
-    def _deeds(self) -> dict[str, Deeds]:
+    def _deeds(self) -> dict[str, LinkActions]:
         return {
-            topics.MESSAGES.name: Deeds(
-                windows=self.process.windows[topics.MESSAGES.name],
+            topics.MESSAGES.name: LinkActions(
+                windows=self.process.batches[topics.MESSAGES.name],
                 kind="letter",
-                confirm=Said(MessageConfirmed, Envelope("message-confirmed", source=SOURCE)),
-                withdraw=Said(MessageWithdrawn, Envelope("message-withdrawn", source=SOURCE)),
+                confirm=EventSpec(MessageConfirmed, Envelope("message-confirmed", source=SOURCE)),
+                withdraw=EventSpec(MessageWithdrawn, Envelope("message-withdrawn", source=SOURCE)),
             )
         }

@@ -11,9 +11,9 @@ from typing import Literal
 import asyncpg
 from fastapi import APIRouter, FastAPI
 
-from services.notifications.consumers.submission_decoder import Read, Reader
+from services.notifications.consumers.submission_decoder import Read, SubmissionDecoder
 from services.notifications.consumers.submissions import Submissions
-from services.notifications.domain.recipient_keys import Recipients
+from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.http.mailbox import mailbox
 from services.notifications.http.preferences import Preferences
 from services.notifications.sender.attempts import Attempts
@@ -22,7 +22,7 @@ from services.notifications.sender.housekeeping import MEASURE_S, Housekeeping
 from services.notifications.sender.outages import again_and_again
 from services.notifications.sender.planning import Planner
 from services.notifications.sender.sending import Sender
-from services.notifications.sender.smtp_connection import Relay
+from services.notifications.sender.smtp_connection import SmtpConnection
 from services.notifications.settings import Settings
 from services.notifications.storage.clock import DatabaseClock
 from shared import migrations, topics
@@ -75,7 +75,7 @@ class Notifications:
         self._settings = settings
         self._role = role
         self._clock = DatabaseClock(SystemClock(settings.clock_offset_seconds))
-        self._names = Recipients(read_secret(settings.recipient_key_file))
+        self._names = RecipientKeys(read_secret(settings.recipient_key_file))
         self._pool: asyncpg.Pool | None = None
         self._catalog: Catalog | None = None
         self._loop: PositionedLoop[Read] | None = None
@@ -148,7 +148,7 @@ class Notifications:
                 group=GROUP,
                 pool=pool,
                 bootstrap_servers=settings.kafka_bootstrap_servers,
-                prepare=Reader(catalog, self._names, READ).read,
+                prepare=SubmissionDecoder(catalog, self._names, READ).read,
                 handle=submissions.handle,
                 poison=submissions.set_aside,
             )
@@ -163,7 +163,7 @@ class Notifications:
         settings, clock = self._settings, self._clock
         relay = OutboxRelay(pool, settings.kafka_bootstrap_servers, service=SERVICE)
         attempts = Attempts(Composer(catalog, self._names, settings), clock)
-        connections = [Relay(settings) for _ in range(settings.smtp_connections)]
+        connections = [SmtpConnection(settings) for _ in range(settings.smtp_connections)]
         sender = Sender(pool, attempts, connections, clock, relay.wake)
         planner = Planner(pool, catalog, self._names, clock, sender.wake)
         keeping = Housekeeping(pool, clock)

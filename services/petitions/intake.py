@@ -9,8 +9,8 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from services.petitions.actions.record_act import Acting
-from services.petitions.actions.sign_petition import Signing
+from services.petitions.actions.record_act import RecordAct
+from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.http.acts import acts
 from services.petitions.http.batches import batches
 from services.petitions.http.declarations import declarations
@@ -22,13 +22,13 @@ from shared import topics
 from shared.errors import TransientError
 from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
-from shared.http.fast_routes import HotRoute
+from shared.http.fast_routes import FastRoute
 from shared.http.limits import BODY_BYTES
-from shared.http.service import add_hot_route, create_app
-from shared.intake.links import Deeds, Links, Said, link_routes
+from shared.http.service import add_fast_route, create_app
+from shared.intake.links import ActionLinks, EventSpec, LinkActions, link_routes
 from shared.intake.pages import IntakePages
 from shared.intake.process import IntakeProcess
-from shared.intake.submit import Taking
+from shared.intake.submit import SubmitEndpoint
 from shared.web.pages import Pages
 
 SOURCE: Final = "/petitions/intake"
@@ -64,7 +64,7 @@ class PetitionsIntake:
             "case.html",
             f"{settings.marathon_url}/cases/%s",
         )
-        self._links = Links(self.process.catalog, self.process.broker_time.now)
+        self._links = ActionLinks(self.process.catalog, self.process.broker_time.now)
         self._parts: Parts | None = None
 
     def parts(self) -> Parts:
@@ -88,43 +88,43 @@ class PetitionsIntake:
         """Everything between start and stop of the process."""
         async with self.process.running():
             parts = self._parts = self._assembled()
-            self._links.deeds = self._deeds()
+            self._links.actions = self._deeds()
             self.process.catalog.on_change(parts.signing.changed)
-            add_hot_route(app, HotRoute("/v1/signatures", BODY_BYTES, parts.signatures.take))
+            add_fast_route(app, FastRoute("/v1/signatures", BODY_BYTES, parts.signatures.take))
             yield
 
     def _assembled(self) -> Parts:
         process = self.process
         catalog, broker_time = process.catalog, process.broker_time
-        signing = Signing(catalog, broker_time, process.partitions(topics.SIGNATURES))
-        acting = Acting(catalog, process.openings, broker_time, process.partitions(topics.ACTS))
+        signing = SignPetition(catalog, broker_time, process.partitions(topics.SIGNATURES))
+        acting = RecordAct(catalog, process.terms, broker_time, process.partitions(topics.ACTS))
         return Parts(
             settings=self._settings,
             catalog=catalog,
             broker_time=broker_time,
             signing=signing,
-            signatures=Taking(signing.decide, process.windows[topics.SIGNATURES.name], process.receipts),
+            signatures=SubmitEndpoint(signing.decide, process.batches[topics.SIGNATURES.name], process.receipts),
             acting=acting,
-            acts=Taking(acting.decide, process.windows[topics.ACTS.name], process.receipts),
+            acts=SubmitEndpoint(acting.decide, process.batches[topics.ACTS.name], process.receipts),
             receipts=process.receipts,
-            counted=process.counted,
+            counted=process.receipt_status,
             pool=process.pool,
             pages=self._form,
         )
 
-    def _deeds(self) -> dict[str, Deeds]:
-        windows = self.process.windows
+    def _deeds(self) -> dict[str, LinkActions]:
+        windows = self.process.batches
         return {
-            topics.SIGNATURES.name: Deeds(
+            topics.SIGNATURES.name: LinkActions(
                 windows=windows[topics.SIGNATURES.name],
                 kind="signature",
-                confirm=Said(SignatureConfirmed, Envelope("signature-confirmed", source=SOURCE)),
-                withdraw=Said(SignatureWithdrawn, Envelope("signature-withdrawn", source=SOURCE)),
+                confirm=EventSpec(SignatureConfirmed, Envelope("signature-confirmed", source=SOURCE)),
+                withdraw=EventSpec(SignatureWithdrawn, Envelope("signature-withdrawn", source=SOURCE)),
             ),
-            topics.ACTS.name: Deeds(
+            topics.ACTS.name: LinkActions(
                 windows=windows[topics.ACTS.name],
                 kind="share",
                 confirm=None,
-                withdraw=Said(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE)),
+                withdraw=EventSpec(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE)),
             ),
         }

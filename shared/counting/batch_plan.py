@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shared.counting.dimension_ids import Ids
-from shared.counting.event_decoder import KEY_BYTES, Origin, Submission
+from shared.counting.event_decoder import KEY_BYTES, Origin, SubmissionRecord
 from shared.counting.fold import InputRecord, Outcome
-from shared.counting.transitions import State, Then
+from shared.counting.transitions import FollowUpType, State
 from shared.kafka.records import PartitionBatch, Record
 
 Cell = tuple[int, int, State, int]
 """Where something counts: partition, dimensions, state and minute of acceptance."""
 
 
-class Said(NamedTuple):
+class DecodedRecord(NamedTuple):
     """What a record says.
 
     A `submission` with its digest; or that something happened (`then`) to the submission of that digest; or nothing
@@ -25,9 +25,9 @@ class Said(NamedTuple):
 
     partition: int
     record: Record
-    submission: Submission | None = None
+    submission: SubmissionRecord | None = None
     digest: bytes = b""
-    then: Then | None = None
+    follow_up: FollowUpType | None = None
     origin: Origin | None = None
     refusal: str = ""
 
@@ -44,7 +44,7 @@ class Said(NamedTuple):
 
 
 @dataclass(slots=True)
-class Work:
+class BatchPlan:
     """What there is to do for `batches`; `ids` has all the combinations of dimensions that occur in them.
 
     `singles` are the keys that a single usual record names, each with its place in the lists `records` (with their
@@ -61,7 +61,7 @@ class Work:
     kept: list[bytes] = field(default_factory=list)
     named: dict[bytes, bytes] = field(default_factory=dict)
     """The digests of singles that are confirmed and let their name be shown."""
-    special: list[Said] = field(default_factory=list)
+    special: list[DecodedRecord] = field(default_factory=list)
     shared: set[bytes] = field(default_factory=set)
     fresh: int = 0
     """How many of the singles were new."""
@@ -78,7 +78,7 @@ class Work:
         return self.records[place]
 
 
-def said_by(one: InputRecord) -> Said:
+def decoded(one: InputRecord) -> DecodedRecord:
     """What a record said that came through `Reader.arrived`."""
-    assert one.said is not None  # noqa: S101  it set it
-    return one.said
+    assert one.decoded is not None  # noqa: S101  it set it
+    return one.decoded

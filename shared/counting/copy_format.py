@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from shared.counting.event_decoder import Submission
+from shared.counting.event_decoder import SubmissionRecord
 from shared.counting.transitions import State
 
 _BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -55,7 +55,7 @@ def place_part(partition: int, accepted_ms: int) -> bytes:
     return _PLACE.pack(16, 2, partition, 8, accepted_ms)
 
 
-def sort_part(topic: bytes, dimensions: int, said: Submission, *, further: bool) -> bytes:
+def sort_part(topic: bytes, dimensions: int, said: SubmissionRecord, *, further: bool) -> bytes:
     """The middle of a row of `submissions`, which all of one sort share. `topic` is its name in UTF-8."""
     fixed = _SORT.pack(
         4, dimensions, 2, said.seal_key, 2, said.petition_version, 1, said.public_name, 1, said.updates, 1, further
@@ -64,7 +64,7 @@ def sort_part(topic: bytes, dimensions: int, said: Submission, *, further: bool)
     return b"".join((fixed, _LENGTH(len(topic)), topic, _LENGTH(len(locale)), locale))
 
 
-def own_part(offset: int, key: bytes, digest: bytes, said: Submission) -> tuple[bytes, ...]:
+def own_part(offset: int, key: bytes, digest: bytes, said: SubmissionRecord) -> tuple[bytes, ...]:
     """The end of a row of `submissions`, in parts: what is its own."""
     network, domain, sealed = said.network.encode(), said.domain.encode(), said.sealed
     return (

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from shared.counting.event_decoder import Submission
+from shared.counting.event_decoder import SubmissionRecord
 from shared.database import connected
 from shared.events.words import Channel, Kind
 
-MOST: Final = 200_000
+MAX_COMBINATIONS: Final = 200_000
 """As many combinations are remembered at most."""
 
 
@@ -28,7 +28,7 @@ class Combination(NamedTuple):
     language: str
 
 
-def combination(of: Submission) -> Combination:
+def combination_of(of: SubmissionRecord) -> Combination:
     """The combination that `of` counts under."""
     return Combination(of.campaign, of.case, of.subject, of.section, of.kind, of.channel, of.country, of.language)
 
@@ -55,7 +55,7 @@ Ids = dict[tuple[str | None, ...], int]
 """The ids of combinations."""
 
 
-class Interned:
+class DimensionIds:
     """The combinations of one database, both ways. They are made in transactions of their own and never go."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
@@ -63,13 +63,13 @@ class Interned:
         self.ids: Ids = {}
         self._combinations: dict[int, Combination] = {}
 
-    def forget_if_many(self) -> None:
+    def clear_if_full(self) -> None:
         """Start anew once there are too many to remember. Whoever needs ids asks first, and then for all it needs."""
-        if len(self.ids) > MOST:
+        if len(self.ids) > MAX_COMBINATIONS:
             self.ids = {}
             self._combinations = {}
 
-    async def intern(self, combinations: Collection[Combination]) -> None:
+    async def ensure(self, combinations: Collection[Combination]) -> None:
         """Make sure that `ids` has all of `combinations`."""
         # In one order everywhere: an insert waits for another of the same combination, and two must not wait mutually.
         columns = [list(column) for column in zip(*sorted(combinations, key=repr), strict=True)]

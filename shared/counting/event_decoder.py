@@ -10,7 +10,7 @@ import msgspec
 
 from shared.clock import parse_rfc3339
 from shared.counting.fold import Quota
-from shared.counting.transitions import State, Then
+from shared.counting.transitions import FollowUpType, State
 from shared.errors import PermanentError
 from shared.events.cloudevents import ORIGIN_HEADER, UNREADABLE, event_type
 from shared.events.words import LARGEST_VERSION, LONGEST_WORD, Channel, Kind
@@ -26,7 +26,7 @@ URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 """Turns base64url into base64."""
 NUL: Final = b"\\u0000"
 """PostgreSQL's text cannot hold the character 0, which only this escape can bring."""
-USUAL: Final = 256
+HEADER_PREFIXES: Final = 256
 """So many beginnings of headers are remembered: a few for each producing process."""
 ORIGIN_TIME_HEADER: Final = "ce_origintime"
 """When a redriven record was first accepted, RFC 3339. An extension attribute."""
@@ -34,10 +34,10 @@ ORIGIN_TIME_HEADER: Final = "ce_origintime"
 Word = Annotated[str, msgspec.Meta(max_length=LONGEST_WORD)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_VERSION)]
 Read = TypeVar("Read")
-What = Literal["submitted"] | Then
+EventWord = Literal["submitted"] | FollowUpType
 
 
-class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The part of a submitted event that is counted by or kept. Field by field as in `shared/events/actions.py`."""
 
     campaign: Word
@@ -101,22 +101,22 @@ class Origin(NamedTuple):
     timestamp_ms: int
 
 
-def event_names(topic: Topic) -> dict[str, What]:
+def event_names(topic: Topic) -> dict[str, EventWord]:
     """What each event type of a counted topic says: `signature-submitted` says `submitted`."""
     return {name: name.rpartition("-")[2] for name in topic.events}  # type: ignore[misc]
 
 
-class Reading:
+class EventDecoder:
     """Reads the records of one topic."""
 
     def __init__(self, topic: Topic) -> None:
         self._names = event_names(topic)
         self._topic = topic.name
-        self._submission = msgspec.json.Decoder(Submission).decode
+        self._submission = msgspec.json.Decoder(SubmissionRecord).decode
         self._reference = msgspec.json.Decoder(Reference).decode
-        self._usual: dict[bytes, What] = {}
+        self._usual: dict[bytes, EventWord] = {}
 
-    def headers(self, record: Record, partition: int) -> tuple[What, Origin | None]:
+    def decode_headers(self, record: Record, partition: int) -> tuple[EventWord, Origin | None]:
         """What `record` of `partition` says, and where it stood first if it was redriven, by its headers.
 
         Raises:
@@ -136,16 +136,16 @@ class Reading:
         found = dict(headers)
         if ORIGIN_HEADER in found:
             return what, read_origin(found, self._topic, partition, Origin(record.offset, record.timestamp_ms))
-        if at > 0 and _ends_in_id_and_time(packed, at) and len(self._usual) < USUAL:
+        if at > 0 and _ends_in_id_and_time(packed, at) and len(self._usual) < HEADER_PREFIXES:
             self._usual[packed[:at]] = what
         return what, None
 
-    def is_usual_submission(self, packed: bytes) -> bool:
+    def is_plain_submission(self, packed: bytes) -> bool:
         """Whether packed headers are those of a plain submission, of a kind that `headers` has read before."""
         at = packed.find(_ID)
         return self._usual.get(packed[:at]) == "submitted" and _ends_in_id_and_time(packed, at)
 
-    def submission(self, value: bytes) -> Submission:
+    def decode_submission(self, value: bytes) -> SubmissionRecord:
         """The submission that `value` is.
 
         Raises:
@@ -153,7 +153,7 @@ class Reading:
         """
         return _decode(self._submission, value)
 
-    def reference(self, value: bytes) -> Reference:
+    def decode_reference(self, value: bytes) -> Reference:
         """The part of a later event that `value` is.
 
         Raises:

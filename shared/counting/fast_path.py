@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from shared.counting.batch_plan import Cell, Work
+from shared.counting.batch_plan import BatchPlan, Cell
 from shared.counting.copy_format import cell_part, new_row, own_part, place_part, sort_part
 from shared.counting.event_decoder import (
     DIGEST_BYTES,
@@ -20,28 +20,28 @@ from shared.counting.event_decoder import (
     LARGEST_VALUE,
     NUL,
     URL_SAFE,
-    Reading,
-    Submission,
+    EventDecoder,
+    SubmissionRecord,
 )
 from shared.kafka.records import Record
 
-MOST: Final = 20_000
+MAX_PARTS: Final = 20_000
 """So many packed parts are remembered at most."""
 
 _Sort = tuple[int, int, int, bool, bool, str]
 
 
-class Usual:
+class FastPath:
     """Takes the usual records of one topic, whose name in UTF-8 is `topic`."""
 
-    def __init__(self, reading: Reading, topic: bytes) -> None:
-        self._is_usual = reading.is_usual_submission
-        self._decode = msgspec.json.Decoder(Submission).decode
+    def __init__(self, reading: EventDecoder, topic: bytes) -> None:
+        self._is_usual = reading.is_plain_submission
+        self._decode = msgspec.json.Decoder(SubmissionRecord).decode
         self._topic = topic
         self._sorts: dict[_Sort, bytes] = {}
         self._cells: dict[Cell, bytes] = {}
 
-    def take(self, partition: int, records: Iterable[Record], work: Work) -> list[Record]:
+    def take(self, partition: int, records: Iterable[Record], work: BatchPlan) -> list[Record]:
         """Put the usual ones of `records` into `work`, and return the others."""
         singles, shared, ids = work.singles, work.shared, work.ids
         others = []
@@ -81,16 +81,16 @@ class Usual:
 
     def _cell(self, cell: Cell) -> bytes:
         partition, dimensions, state, minute = cell
-        if len(self._cells) > MOST:
+        if len(self._cells) > MAX_PARTS:
             self._cells.clear()
         packed = self._cells[cell] = cell_part(dimensions, minute, partition, state)
         return packed
 
-    def _sort(self, dimensions: int, said: Submission) -> bytes:
+    def _sort(self, dimensions: int, said: SubmissionRecord) -> bytes:
         sort = (dimensions, said.seal_key, said.petition_version, said.public_name, said.updates, said.locale)
         packed = self._sorts.get(sort)
         if packed is None:
-            if len(self._sorts) > MOST:
+            if len(self._sorts) > MAX_PARTS:
                 self._sorts.clear()
             packed = self._sorts[sort] = sort_part(self._topic, dimensions, said, further=False)
         return packed

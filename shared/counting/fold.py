@@ -10,7 +10,7 @@ from shared.counting.transitions import Change, Event, Row, Step, Submitted, tra
 from shared.errors import PermanentError
 
 if TYPE_CHECKING:
-    from shared.counting.batch_plan import Said
+    from shared.counting.batch_plan import DecodedRecord
 
 CONFIRMED: Final = frozenset("ck")
 MINUTES_A_DAY: Final = 24 * 60
@@ -36,7 +36,7 @@ class InputRecord(NamedTuple):
     event: Event | None
     refusal: str = ""
     quota: Quota | None = None
-    said: Said | None = None
+    decoded: DecodedRecord | None = None
     """What the record said, for whoever stores it; the fold does not look."""
 
     @property
@@ -64,7 +64,7 @@ class DeadLetter(NamedTuple):
 
 
 @dataclass(slots=True)
-class Held:
+class LoadedState:
     """What is held about the keys, persons and origins of a batch; `fold` keeps it up to date."""
 
     rows: dict[bytes, Row] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Held:
     opened: dict[tuple[bytes, int], int] = field(default_factory=dict)
     """How many actions a person (key) has begun on a day (whole days since 1970)."""
 
-    def remember(self, place: Place, letter: DeadLetter) -> None:
+    def add_dead_letter(self, place: Place, letter: DeadLetter) -> None:
         """Hold a dead letter."""
         self.dead[place] = letter
         self.waiting.setdefault(letter.key, set()).add(place)
@@ -98,33 +98,33 @@ class Outcome:
     repeats: int = 0
 
 
-def fold(arrived: Iterable[InputRecord], held: Held) -> Outcome:
+def fold(records: Iterable[InputRecord], loaded: LoadedState) -> Outcome:
     """Apply `arrived` in order to `held`, which knows everything about their keys, persons and origins."""
     outcome = Outcome()
-    for one in arrived:
-        letter = held.dead.get(Place(one.partition, one.origin)) if one.redriven else None
+    for one in records:
+        letter = loaded.dead.get(Place(one.partition, one.origin)) if one.redriven else None
         if letter is not None and letter.applied:
             continue
         try:
-            _apply(one, letter, held, outcome)
+            _apply(one, letter, loaded, outcome)
         except PermanentError as error:
             outcome.refused.append((one, error.reason))
-            _remember(one, DeadLetter(one.key, error.reason), held, outcome)
+            _remember(one, DeadLetter(one.key, error.reason), loaded, outcome)
         else:
             if one.redriven:
                 settled = letter or DeadLetter(one.key, "")
-                _remember(one, settled._replace(applied=True), held, outcome)
+                _remember(one, settled._replace(applied=True), loaded, outcome)
     return outcome
 
 
-def _remember(one: InputRecord, letter: DeadLetter, held: Held, outcome: Outcome) -> None:
+def _remember(one: InputRecord, letter: DeadLetter, held: LoadedState, outcome: Outcome) -> None:
     place = Place(one.partition, one.origin)
     if letter.applied or place not in held.dead:
-        held.remember(place, letter)
+        held.add_dead_letter(place, letter)
         outcome.dead[place] = letter
 
 
-def _apply(one: InputRecord, letter: DeadLetter | None, held: Held, outcome: Outcome) -> None:
+def _apply(one: InputRecord, letter: DeadLetter | None, held: LoadedState, outcome: Outcome) -> None:
     event = one.event
     if event is None:
         raise PermanentError(one.refusal)
@@ -140,7 +140,7 @@ def _apply(one: InputRecord, letter: DeadLetter | None, held: Held, outcome: Out
             held.opened[day] = outcome.opened[day] = held.opened.get(day, 0) + 1
     else:
         step = transition(before, replace(event, superseded=True) if letter and letter.superseded else event)
-        if event.what == "confirmed" and step.row.state in CONFIRMED and event.origin >= step.row.opened:
+        if event.type == "confirmed" and step.row.state in CONFIRMED and event.origin >= step.row.opened:
             outcome.confirmed.append(one)
     if step.row is not before:
         held.rows[one.key] = outcome.rows[one.key] = step.row
@@ -159,7 +159,7 @@ def _note_submission(one: InputRecord, event: Submitted, before: Row | None, ste
         outcome.confirmed.append(one)
 
 
-def _supersede(one: InputRecord, held: Held, outcome: Outcome) -> None:
+def _supersede(one: InputRecord, held: LoadedState, outcome: Outcome) -> None:
     """Whatever of this key was refused before has a later submission now."""
     for place in held.waiting.get(one.key, ()):
         letter = held.dead[place]

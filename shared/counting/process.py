@@ -12,9 +12,9 @@ from fastapi import FastAPI
 
 from shared import migrations
 from shared.clock import Clock, SystemClock
-from shared.counting.batch_plan import Work
+from shared.counting.batch_plan import BatchPlan
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.counter import Counting
+from shared.counting.counter import TopicCounter
 from shared.database import connected, create_pool
 from shared.http.service import create_app
 from shared.kafka import topic_check
@@ -29,9 +29,9 @@ AT_ONCE: Final = 2
 
 def counting_loop(
     counted: CountedTopic, pool: asyncpg.Pool, bootstrap_servers: str, clock: Clock, *, instance_id: str | None = None
-) -> PositionedLoop[Work]:
+) -> PositionedLoop[BatchPlan]:
     """The loop that counts one topic. `instance_id` names a process across restarts: it gets its partitions back."""
-    counting = Counting(counted, pool, clock)
+    counting = TopicCounter(counted, pool, clock)
     return PositionedLoop(
         topics=[counted.topic.name],
         group=counted.group,
@@ -64,7 +64,7 @@ class _CounterProcess:
         self._settings = settings
         self._service = service
         self._counted = counted
-        self._loops: list[PositionedLoop[Work]] = []
+        self._loops: list[PositionedLoop[BatchPlan]] = []
 
     def missing(self) -> Mapping[str, str]:
         if not self._loops:

@@ -10,16 +10,16 @@ from typing import Final
 import asyncpg
 
 from shared.clock import Clock
-from shared.counting.batch_decoder import Reader
+from shared.counting.batch_decoder import BatchDecoder
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.counter import ENDS_THE_PROCESS, Counting
+from shared.counting.counter import ENDS_THE_PROCESS, TopicCounter
 from shared.counting.dimension_ids import Combination, Ids
-from shared.counting.fold import MINUTES_A_DAY, Held, InputRecord, fold
+from shared.counting.fold import MINUTES_A_DAY, InputRecord, LoadedState, fold
 from shared.counting.transitions import NO_SUBMISSION, Row
 from shared.database import connected
 from shared.errors import SetupError
 from shared.kafka.positions import advance, ensure_positions
-from shared.kafka.topic_scan import Range, Scan, scanning
+from shared.kafka.topic_scan import OffsetRange, TopicScan, open_scan
 
 
 class LocalCombinations:
@@ -29,10 +29,10 @@ class LocalCombinations:
         self.ids: Ids = {}
         self.combinations: list[Combination] = []
 
-    def forget_if_many(self) -> None:
+    def clear_if_full(self) -> None:
         """A replay needs all of them to the end."""
 
-    async def intern(self, combinations: Collection[Combination]) -> None:
+    async def ensure(self, combinations: Collection[Combination]) -> None:
         """Make sure that `ids` has all of `combinations`."""
         for one in combinations:
             self.ids[one] = len(self.combinations)
@@ -45,7 +45,7 @@ class Report:
 
     topic: str
     partition: int
-    checked: Range
+    checked: OffsetRange
     rows: int = 0
     unknown: int = 0
     """Rows that began before the range."""
@@ -73,7 +73,7 @@ FROM {table} AS held JOIN dimensions ON dimensions.id = held.dimensions WHERE pa
 
 async def replay(database_url: str, bootstrap_servers: str, counted: CountedTopic) -> AsyncGenerator[Report, None]:
     """Compare each partition of `counted` as it stands at one moment, while counting may go on."""
-    async with scanning(bootstrap_servers, counted.topic.name) as scan, _snapshot(database_url) as connection:
+    async with open_scan(bootstrap_servers, counted.topic.name) as scan, _snapshot(database_url) as connection:
         for partition, end in await connection.fetch(_POSITIONS, counted.topic.name):
             yield await _Replay(connection, scan, counted, partition).run(end)
 
@@ -89,20 +89,20 @@ async def _snapshot(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 class _Replay:
-    def __init__(self, connection: asyncpg.Connection, scan: Scan, counted: CountedTopic, partition: int) -> None:
+    def __init__(self, connection: asyncpg.Connection, scan: TopicScan, counted: CountedTopic, partition: int) -> None:
         self._connection = connection
         self._scan = scan
         self._counted = counted
         self._partition = partition
         self._combinations = LocalCombinations()
-        self._reader = Reader(counted, self._combinations)
-        self._held = Held()
+        self._reader = BatchDecoder(counted, self._combinations)
+        self._held = LoadedState()
         self._start = scan.ranges[partition].start
         self._vague_day = -1
         self._older: set[bytes] = set()
 
     async def run(self, end: int) -> Report:
-        report = Report(self._counted.topic.name, self._partition, Range(self._start, end))
+        report = Report(self._counted.topic.name, self._partition, OffsetRange(self._start, end))
         dead = {row["offset"]: row["reason"] for row in await self._connection.fetch(
             _DEAD, report.topic, self._partition, self._start
         )}  # fmt: skip
@@ -116,10 +116,10 @@ class _Replay:
             async for batch in batches:
                 if self._start and self._vague_day < 0:
                     self._vague_day = batch.records[0].timestamp_ms // 60_000 // MINUTES_A_DAY
-                work = await self._reader.work([batch])
-                singles = [self._reader.say(*work.records[place]) for place in work.singles.values()]
+                work = await self._reader.plan([batch])
+                singles = [self._reader.decode(*work.records[place]) for place in work.singles.values()]
                 said = sorted([*singles, *work.special], key=lambda one: one.record.offset)
-                arrived = [self._reader.arrived(one, work.ids) for one in said]
+                arrived = [self._reader.to_input(one, work.ids) for one in said]
                 fold([_set_aside(one) if one.offset in set_aside else one for one in arrived], self._held)
 
     async def _compare_rows(self, report: Report) -> None:
@@ -162,14 +162,16 @@ def _set_aside(one: InputRecord) -> InputRecord:
     return one._replace(event=None, refusal=ENDS_THE_PROCESS)
 
 
-async def refill(pool: asyncpg.Pool, bootstrap_servers: str, counted: CountedTopic, clock: Clock) -> dict[int, Range]:
+async def refill(
+    pool: asyncpg.Pool, bootstrap_servers: str, counted: CountedTopic, clock: Clock
+) -> dict[int, OffsetRange]:
     """Count what `counted` still holds into the empty tables of `pool`, telling nobody; returns the ranges counted.
 
     Raises:
         SetupError: something was counted there already.
     """
-    counting = Counting(counted, pool, clock)
-    async with scanning(bootstrap_servers, counted.topic.name) as scan:
+    counting = TopicCounter(counted, pool, clock)
+    async with open_scan(bootstrap_servers, counted.topic.name) as scan:
         async with connected(pool) as connection:
             await ensure_positions(connection, counted.topic.name, len(scan.ranges))
             if await connection.fetchval(_ANY, counted.topic.name):

@@ -13,7 +13,7 @@ import asyncpg
 
 from shared.counting.copy_format import ROW_COLUMNS, SUBMISSION_COLUMNS, copy_rows
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.fold import MINUTES_A_DAY, DeadLetter, Held, InputRecord, Outcome, Place
+from shared.counting.fold import MINUTES_A_DAY, DeadLetter, InputRecord, LoadedState, Outcome, Place
 from shared.counting.transitions import Row, Submitted
 from shared.kafka.positions import PositionLostError
 
@@ -25,12 +25,12 @@ FROM {table} WHERE key = ANY($1::bytea[])
 """  # noqa: S608  a table of ours
 
 
-async def find(connection: asyncpg.Connection, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
+async def find_rows(connection: asyncpg.Connection, table: str, keys: Sequence[bytes]) -> dict[bytes, Row]:
     """The rows that are held of `keys`, by key; of many keys most are new."""
     return {key: Row(*row) for key, *row in await connection.fetch(_select(table), keys)}
 
 
-async def make(connection: asyncpg.Connection, table: str, packed: Sequence[bytes]) -> None:
+async def copy_new_rows(connection: asyncpg.Connection, table: str, packed: Sequence[bytes]) -> None:
     """Make the packed rows of keys that `find` has not found.
 
     A COPY straight into the table spares a third of what an INSERT ... ON CONFLICT from a staged copy took. Nobody else
@@ -40,7 +40,7 @@ async def make(connection: asyncpg.Connection, table: str, packed: Sequence[byte
         await copy_rows(connection, table, ROW_COLUMNS, packed)
 
 
-async def keep(connection: asyncpg.Connection, packed: Sequence[bytes]) -> None:
+async def copy_submissions(connection: asyncpg.Connection, packed: Sequence[bytes]) -> None:
     """Keep the packed rows of first submissions."""
     if packed:
         await copy_rows(connection, "submissions", SUBMISSION_COLUMNS, packed)
@@ -60,18 +60,18 @@ JOIN unnest($1::bytea[], $2::integer[]) AS wanted (person, day) USING (person, d
 """
 
 
-async def load(
+async def load_state(
     connection: asyncpg.Connection, counted: CountedTopic, arrived: Sequence[InputRecord], rows: dict[bytes, Row]
-) -> Held:
+) -> LoadedState:
     """Everything that a fold of `arrived` has to know; `rows` is what `find` has found of their keys."""
-    held = Held(rows)
+    held = LoadedState(rows)
     keys = list({one.key for one in arrived if one.key})
     origins = [(one.partition, one.origin) for one in arrived if one.redriven]
     dead = await connection.fetch(
         _DEAD, counted.topic.name, keys, [partition for partition, _ in origins], [offset for _, offset in origins]
     )
     for partition, offset, key, reason, applied, superseded in dead:
-        held.remember(Place(partition, offset), DeadLetter(key, reason, applied, superseded))
+        held.add_dead_letter(Place(partition, offset), DeadLetter(key, reason, applied, superseded))
     if counted.daily_limit:
         days = {
             (one.quota.person, one.event.minute // MINUTES_A_DAY)

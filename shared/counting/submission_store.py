@@ -14,7 +14,7 @@ _STAGE: Final = "CREATE TEMPORARY TABLE IF NOT EXISTS staged_further (LIKE submi
 _INSERT: Final = "INSERT INTO submissions SELECT * FROM staged_further ON CONFLICT DO NOTHING"
 
 
-async def keep_further(connection: asyncpg.Connection, packed: Sequence[bytes]) -> None:
+async def insert_further(connection: asyncpg.Connection, packed: Sequence[bytes]) -> None:
     """Keep packed rows of submissions with other data than the first of their key, each content once."""
     if packed:
         await connection.execute(_STAGE)

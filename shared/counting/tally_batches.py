@@ -18,7 +18,7 @@ from shared.events.words import Channel, Evidence, Kind
 from shared.kafka.outbox import OutboxRecord
 from shared.kafka.records import PartitionBatch
 
-CELLS: Final = 2_000
+DELTAS_A_PART: Final = 2_000
 """So many deltas leave in one part, far below what a record may hold."""
 
 _encode = msgspec.json.Encoder().encode
@@ -36,19 +36,19 @@ class _Cell(NamedTuple):
     minute: int
 
 
-class Tallies:
+class TallyBatches:
     """Makes the tally batches of one counted topic."""
 
     def __init__(self, counted: CountedTopic) -> None:
         self._counted = counted
         self._envelope = Envelope("actions-counted", source=f"/{counted.topic.owner}/counter")
 
-    def records(
+    def of_batch(
         self, batch: PartitionBatch, changes: Iterable[Change], combinations: Mapping[int, Combination], now: float
     ) -> list[OutboxRecord]:
         """The parts of the tally batch of `batch`, one with no deltas where nothing changed."""
         deltas = _deltas(changes, combinations)
-        parts = [deltas[at : at + CELLS] for at in range(0, len(deltas), CELLS)] or [[]]
+        parts = [deltas[at : at + DELTAS_A_PART] for at in range(0, len(deltas), DELTAS_A_PART)] or [[]]
         return [self._record(batch, part, (number, len(parts)), now) for number, part in enumerate(parts)]
 
     def _record(self, batch: PartitionBatch, deltas: list[Delta], part: tuple[int, int], now: float) -> OutboxRecord:
@@ -64,9 +64,9 @@ class Tallies:
             accepted_until=rfc3339(batch.records[-1].timestamp_ms / 1000),
             deltas=deltas,
         )
-        return self.record(counted)
+        return self.outbox_record(counted)
 
-    def record(self, counted: ActionsCounted) -> OutboxRecord:
+    def outbox_record(self, counted: ActionsCounted) -> OutboxRecord:
         """`counted` as a record of the tally topic."""
         return OutboxRecord(
             self._counted.tallies.name,

@@ -30,13 +30,13 @@ from shared.events.words import Evidence
 State = Literal["r", "c", "s", "w", "h", "k", "t"]
 """Recorded, confirmed, self-reported, withdrawn, held, held and confirmed meanwhile, held and self-reported: as the
 table has them."""
-Then = Literal["confirmed", "withdrawn", "invalidated", "reinstated", "released"]
+FollowUpType = Literal["confirmed", "withdrawn", "invalidated", "reinstated", "released"]
 
 EVIDENCE: Final[dict[State, Evidence]] = {"r": "recorded", "c": "confirmed", "s": "self_reported"}
 """What a state is worth; a state that is not here counts nothing."""
 NO_SUBMISSION: Final = "no-submission"
 
-_MOVES: Final[dict[Then, dict[State, State]]] = {
+_MOVES: Final[dict[FollowUpType, dict[State, State]]] = {
     "confirmed": {"r": "c", "h": "k"},
     "withdrawn": {"r": "w", "c": "w", "s": "w", "h": "w", "k": "w", "t": "w"},
     "released": {"h": "r", "k": "c", "t": "s"},
@@ -84,16 +84,16 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class FollowUp:
     """A later event about an action. `superseded` says that the key was submitted again between origin and redrive."""
 
     offset: int
     origin: int
-    what: Then
+    type: FollowUpType
     superseded: bool = False
 
 
-Event = Submitted | Happened
+Event = Submitted | FollowUp
 
 
 class Change(NamedTuple):
@@ -123,7 +123,7 @@ def transition(row: Row | None, event: Event) -> Step:
         PermanentError: `no-submission`, where an event that presupposes a row finds none.
     """
     if row is None:
-        if isinstance(event, Happened):
+        if isinstance(event, FollowUp):
             raise PermanentError(NO_SUBMISSION)
         return _opened(None, event)
     if event.offset <= row.applied_offset or event.origin < row.opened:
@@ -156,17 +156,17 @@ def _submitted_again(row: Row, event: Submitted) -> Step:
     return Step(row)
 
 
-def _happened(row: Row, event: Happened) -> Step:
-    if event.superseded and event.what in {"withdrawn", "invalidated"}:
+def _happened(row: Row, event: FollowUp) -> Step:
+    if event.superseded and event.type in {"withdrawn", "invalidated"}:
         return Step(row)
-    if event.what == "invalidated":
+    if event.type == "invalidated":
         return Step(row) if row.invalidated else _moved(row, event.offset, invalidated=True)
-    if event.what == "reinstated":
+    if event.type == "reinstated":
         return _moved(row, event.offset, invalidated=False) if row.invalidated else Step(row)
-    state = _MOVES[event.what].get(row.state)
+    state = _MOVES[event.type].get(row.state)
     if state is None:
         return Step(row)
-    if event.what == "withdrawn":
+    if event.type == "withdrawn":
         return _moved(row, event.offset, state=state, opened=event.origin)
     return _moved(row, event.offset, state=state)
 

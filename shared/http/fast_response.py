@@ -37,7 +37,7 @@ class NobodyWaits:
 _NOBODY_WAITS: Final = NobodyWaits()
 
 
-class HotAnswer:
+class FastResponse:
     """Stands as a connection's cycle while its hot request is unanswered: later requests queue, a shutdown waits."""
 
     __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete", "response_started")

@@ -24,7 +24,7 @@ JSON_TYPES = frozenset(
 """The spellings of `Content-Type` that a hot route takes; every other is for the ordinary route to judge."""
 
 
-class Answer(Protocol):
+class FastAnswer(Protocol):
     """How a taken request is answered: exactly one of the two, once, then or later."""
 
     def accepted(self, body: bytes) -> None:
@@ -36,26 +36,26 @@ class Answer(Protocol):
         ...
 
 
-class Take(Protocol):
+class FastHandler(Protocol):
     """Takes one request, or leaves it.
 
     Called with the whole body, the headers by lower-case name, and who sent it. True means that `answer` was or will
     be called; False leaves the request unchanged to the ordinary route, which writes every other answer.
     """
 
-    def __call__(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: Answer) -> bool: ...
+    def __call__(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastAnswer) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
-class HotRoute:
+class FastRoute:
     """POSTs of JSON to `path` (exactly, without a query) of at most `max_body` bytes go to `take`."""
 
     path: str
     max_body: int
-    take: Take
+    take: FastHandler
 
 
-class Heads:
+class ResponseHeads:
     """The status line and headers of hot answers, the same as the ordinary route would send, less the blank line."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ SECURITY: Final[tuple[Header, ...]] = (
 UNROUTED: Final = "(none)"
 
 
-class Edge:
+class AppMiddleware:
     """ASGI middleware around one application."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -17,8 +17,8 @@ from uvicorn.server import ServerState
 
 from shared.http import middleware
 from shared.http.client import Client, Clients
-from shared.http.fast_response import GentleTransport, HotAnswer
-from shared.http.fast_routes import JSON_TYPES, Heads, HotRoute, lines
+from shared.http.fast_response import FastResponse, GentleTransport
+from shared.http.fast_routes import JSON_TYPES, FastRoute, ResponseHeads, lines
 from shared.http.limits import ConnectionLimits
 from shared.http.problem import Problem, unavailable
 from shared.logging import log
@@ -49,7 +49,7 @@ LEFTOVERS: Final = 3
 """What is being read from a connection; leftovers are dropped."""
 
 
-class HotProtocol(HttpToolsProtocol):
+class FastProtocol(HttpToolsProtocol):
     """One connection. `check` must be called about once a second for its time limits to hold."""
 
     def __init__(
@@ -61,10 +61,10 @@ class HotProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         state = config.app.state  # type: ignore[union-attr]
-        self._routes: Mapping[bytes, HotRoute] = state.hot_routes
+        self._routes: Mapping[bytes, FastRoute] = state.hot_routes
         self._limits: ConnectionLimits = state.connection_limits
         self._clients: Clients = state.clients
-        self._heads: Heads = state.hot_heads
+        self._heads: ResponseHeads = state.hot_heads
         self._raw: asyncio.Transport = cast("asyncio.Transport", None)
         self._me = Client("", None)
         self._reading: int = NOTHING
@@ -75,10 +75,10 @@ class HotProtocol(HttpToolsProtocol):
         self._unsent = 0
         self._taken_at = self._since
         self._lent = False
-        self._hot: HotRoute | None = None
+        self._hot: FastRoute | None = None
         self._hot_headers: Mapping[bytes, bytes] = {}
         self._hot_body: bytes | bytearray = b""
-        self._answer = HotAnswer(self)
+        self._answer = FastResponse(self)
 
     # The connection
 
@@ -220,7 +220,7 @@ class HotProtocol(HttpToolsProtocol):
             super().on_body(body)
             super().on_message_complete()
 
-    def _taken(self, route: HotRoute, body: bytes, client: Client) -> bool:
+    def _taken(self, route: FastRoute, body: bytes, client: Client) -> bool:
         try:
             return route.take(body, self._hot_headers, client, self._answer)
         except Exception:  # noqa: BLE001  the ordinary route is asked next, and says what is wrong
@@ -242,7 +242,7 @@ class HotProtocol(HttpToolsProtocol):
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
-    def _is_hot(self, route: HotRoute) -> bool:
+    def _is_hot(self, route: FastRoute) -> bool:
         """Whether the request whose headers are read may be answered here; the rest is for the ordinary route."""
         cycle: Any = self.cycle
         if cycle is not None and not cycle.response_complete:

@@ -12,7 +12,7 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
-from shared.http.protocol import HotProtocol
+from shared.http.protocol import FastProtocol
 from shared.settings import ServiceSettings
 
 GRACEFUL_SECONDS: Final = 10
@@ -44,7 +44,7 @@ class _Server(uvicorn.Server):
         if counter % TICKS_A_SECOND == 0:
             now = asyncio.get_running_loop().time()
             for connection in tuple(self.server_state.connections):
-                cast("HotProtocol", connection).check(now)
+                cast("FastProtocol", connection).check(now)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
@@ -68,7 +68,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=HotProtocol,
+        http=FastProtocol,
         ws="none",
         lifespan="on",
         interface="asgi3",

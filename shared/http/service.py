@@ -12,9 +12,9 @@ from starlette.requests import Request
 from shared.errors import SetupError
 from shared.http.client import Client, Clients
 from shared.http.docs import docs
-from shared.http.fast_routes import Heads, HotRoute
+from shared.http.fast_routes import FastRoute, ResponseHeads
 from shared.http.limits import ConnectionLimits
-from shared.http.middleware import Edge
+from shared.http.middleware import AppMiddleware
 from shared.http.probes import Readiness, probes
 from shared.http.problem import add_problem_handlers
 from shared.logging import log
@@ -48,18 +48,18 @@ def create_app(
     app.state.clients = Clients(settings.trusted_proxies, settings.country_header)
     app.state.closing = asyncio.Event()
     app.state.hot_routes = {}
-    app.state.hot_heads = Heads()
+    app.state.hot_heads = ResponseHeads()
     app.state.connection_limits = ConnectionLimits()
     add_problem_handlers(app)
-    app.add_middleware(Edge)
+    app.add_middleware(AppMiddleware)
     for router in (probes(service, settings, readiness, degraded), docs(), *routers):
         app.include_router(router)
     return app
 
 
-def add_hot_route(app: FastAPI, route: HotRoute) -> None:
+def add_fast_route(app: FastAPI, route: FastRoute) -> None:
     """Answer valid posts to `route` inside the server's protocol; `app` needs an ordinary route of the same path."""
-    routes: dict[bytes, HotRoute] = app.state.hot_routes
+    routes: dict[bytes, FastRoute] = app.state.hot_routes
     routes[route.path.encode("ascii")] = route
 
 

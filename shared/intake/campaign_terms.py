@@ -17,7 +17,7 @@ from shared.refusals import FieldError, Refusal, invalid
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
-class Known(Protocol):
+class CatalogView(Protocol):
     """What an intake reads of the catalog."""
 
     campaigns: dict[str, CampaignChanged]
@@ -29,7 +29,7 @@ class Known(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class CampaignTerms:
     """One campaign, prepared. Times are seconds since 1970; `sections` are by country."""
 
     campaign: str
@@ -54,7 +54,7 @@ class Opening:
         return self.policies.one_per == "email_and_name"
 
 
-def prepare(known: Known, slug: str) -> Opening:
+def terms_of(known: CatalogView, slug: str) -> CampaignTerms:
     """The campaign `slug`.
 
     Raises:
@@ -63,7 +63,7 @@ def prepare(known: Known, slug: str) -> Opening:
     campaign, keys = known.campaigns.get(slug), known.keys.get(slug)
     if campaign is None or keys is None:
         raise TransientError("campaign or keys have not arrived")
-    return Opening(
+    return CampaignTerms(
         campaign=slug,
         opens=parse_rfc3339(campaign.opens),
         closes=parse_rfc3339(campaign.closes),
@@ -75,14 +75,14 @@ def prepare(known: Known, slug: str) -> Opening:
     )
 
 
-class Openings:
+class TermsCache:
     """Prepares each campaign once; `changed` is to be told of changes of the catalog."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: CatalogView) -> None:
         self._known = known
-        self._prepared: dict[str, Opening] = {}
+        self._prepared: dict[str, CampaignTerms] = {}
 
-    def of(self, slug: str) -> Opening:
+    def of(self, slug: str) -> CampaignTerms:
         """The campaign `slug`.
 
         Raises:
@@ -90,7 +90,7 @@ class Openings:
         """
         opening = self._prepared.get(slug)
         if opening is None:
-            opening = self._prepared[slug] = prepare(self._known, slug)
+            opening = self._prepared[slug] = terms_of(self._known, slug)
         return opening
 
     def changed(self, what: str, _slug: str) -> None:
@@ -99,7 +99,7 @@ class Openings:
             self._prepared.clear()
 
 
-def check_ready(known: Known) -> None:
+def check_ready(known: CatalogView) -> None:
     """Make sure that what is unknown is unknown.
 
     Raises:
@@ -109,7 +109,7 @@ def check_ready(known: Known) -> None:
         raise TransientError("the catalog has not been read")
 
 
-def check_open(opening: Opening, now: float, totals: TotalsChanged | None) -> None:
+def check_open(opening: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
     """Make sure that an action may be taken at `now`: from `opens` on, and before `closes`.
 
     Raises:
@@ -122,7 +122,7 @@ def check_open(opening: Opening, now: float, totals: TotalsChanged | None) -> No
     raise closed(totals)
 
 
-def check_confirmable(opening: Opening, now: float, totals: TotalsChanged | None) -> None:
+def check_confirmations_open(opening: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
     """Make sure that a confirmation still counts at `now`.
 
     Raises:
@@ -143,7 +143,7 @@ def country_of(stated: str | None, seen: str | None) -> str:
     return stated or seen or UNKNOWN
 
 
-def canonical(address: str, opening: Opening) -> str:
+def canonical(address: str, opening: CampaignTerms) -> str:
     """The one spelling of an address, by the campaign's rules.
 
     Raises:
@@ -155,6 +155,6 @@ def canonical(address: str, opening: Opening) -> str:
         raise invalid([FieldError("/email", "email.invalid")]) from None
 
 
-def encoded(digest: bytes) -> str:
+def encode_hash(digest: bytes) -> str:
     """A keyed hash as events carry it."""
     return b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=").decode("ascii")

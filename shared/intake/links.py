@@ -19,10 +19,10 @@ from shared.errors import TransientError
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.words import Kind
-from shared.intake.campaign_terms import Known, check_confirmable, check_ready, prepare
+from shared.intake.campaign_terms import CatalogView, check_confirmations_open, check_ready, terms_of
 from shared.intake.openapi import responses
 from shared.intake.pages import NO_STORE, IntakePages, wants_json
-from shared.kafka.producer_batches import Windows
+from shared.kafka.producer_batches import ProducerBatches
 from shared.privacy import tokens
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose
 from shared.refusals import Refusal
@@ -32,7 +32,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EventSpec:
     """An event that can be said of an act: its class and its envelope."""
 
     event: type[ActionConfirmed | ActionWithdrawn]
@@ -40,24 +40,24 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deeds:
+class LinkActions:
     """What the links can do to the acts of one topic. `kind` is what the pages call them."""
 
-    windows: Windows
+    windows: ProducerBatches
     kind: Kind
-    confirm: Said | None
-    withdraw: Said
+    confirm: EventSpec | None
+    withdraw: EventSpec
 
-    def said(self, purpose: TokenPurpose) -> Said | None:
+    def event_for(self, purpose: TokenPurpose) -> EventSpec | None:
         """The event that a link of `purpose` says."""
         return self.confirm if purpose == "confirm" else self.withdraw
 
 
-class Links:
+class ActionLinks:
     """Reads tokens and does what they say. `deeds` are by topic, set once windows are open; `now` is the broker's."""
 
-    def __init__(self, known: Known, now: Callable[[], float]) -> None:
-        self.deeds: Mapping[str, Deeds] = {}
+    def __init__(self, known: CatalogView, now: Callable[[], float]) -> None:
+        self.actions: Mapping[str, LinkActions] = {}
         self._known = known
         self._now = now
 
@@ -75,7 +75,7 @@ class Links:
         if token is None:
             check_ready(self._known)
             raise _broken()
-        if token.purpose != purpose or any(act.topic not in self.deeds for act in token.acts):
+        if token.purpose != purpose or any(act.topic not in self.actions for act in token.acts):
             raise _broken()
         return token
 
@@ -86,8 +86,8 @@ class Links:
             Refusal: 410. TransientError: the campaign has not arrived.
         """
         if token.purpose == "confirm":
-            opening = prepare(self._known, token.campaign)
-            check_confirmable(opening, self._now(), self._known.totals.get(token.campaign))
+            opening = terms_of(self._known, token.campaign)
+            check_confirmations_open(opening, self._now(), self._known.totals.get(token.campaign))
 
     async def press(self, token: ActToken) -> None:
         """Say what the token says of each of its acts; returns when all are acknowledged. May be repeated.
@@ -104,8 +104,8 @@ class Links:
                 raise result
 
     async def _put(self, token: ActToken, act: TokenAct, time: bytes) -> None:
-        deeds = self.deeds[act.topic]
-        said = deeds.said(token.purpose)
+        deeds = self.actions[act.topic]
+        said = deeds.event_for(token.purpose)
         if said is None:
             return
         about: dict[str, Any] = {"campaign": token.campaign, "case": act.case, "subject": act.subject}
@@ -116,14 +116,14 @@ class Links:
 
     def cases(self, token: ActToken) -> list[tuple[str, Kind]]:
         """What the token's acts are about."""
-        return [(act.case, self.deeds[act.topic].kind) for act in token.acts]
+        return [(act.case, self.actions[act.topic].kind) for act in token.acts]
 
     def view(self, token: ActToken, action: str, language: str) -> TokenView:
         """The view of a page about the token, whose button posts to `action`."""
         return token_view(self._known, self.cases(token), action=action, now=self._now(), language=language)
 
 
-def link_routes(links: Links, pages: IntakePages, base: str) -> APIRouter:
+def link_routes(links: ActionLinks, pages: IntakePages, base: str) -> APIRouter:
     """The routes `/confirm/{token}` and `/withdraw/{token}` under `base`, an origin with a path or without."""
     router = APIRouter()
     prefix = "/" + base.partition("://")[2].partition("/")[2]
@@ -140,7 +140,7 @@ def link_routes(links: Links, pages: IntakePages, base: str) -> APIRouter:
 class _Page:
     """The page of one purpose: shown by GET, its button pressed by POST."""
 
-    def __init__(self, links: Links, pages: IntakePages, base: str, purpose: TokenPurpose) -> None:
+    def __init__(self, links: ActionLinks, pages: IntakePages, base: str, purpose: TokenPurpose) -> None:
         self._links = links
         self._pages = pages
         self._base = base

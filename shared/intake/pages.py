@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from shared.clock import rfc3339
 from shared.events.words import Kind
 from shared.http.problem import RETRY_AFTER_SECONDS
-from shared.intake.campaign_terms import Known
+from shared.intake.campaign_terms import CatalogView
 from shared.intake.receipt_status import Status
 from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
@@ -29,7 +29,7 @@ _ABOUT_THE_FORM: Final = (HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY)
 class IntakePages:
     """The pages of one intake; `template` holds its form, which stands at `address % slug` of the case."""
 
-    def __init__(self, pages: Pages, known: Known, now: Callable[[], float], template: str, address: str) -> None:
+    def __init__(self, pages: Pages, known: CatalogView, now: Callable[[], float], template: str, address: str) -> None:
         self._pages = pages
         self._known = known
         self._now = now

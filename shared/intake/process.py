@@ -16,14 +16,14 @@ from shared import topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import create_pool
-from shared.intake.campaign_terms import Openings
-from shared.intake.receipt_status import Counted
+from shared.intake.campaign_terms import TermsCache
+from shared.intake.receipt_status import ReceiptStatus
 from shared.intake.settings import IntakeSettings
 from shared.kafka import topic_check
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.clock_probe import probe
 from shared.kafka.producer import ReplaceableProducer
-from shared.kafka.producer_batches import Windows
+from shared.kafka.producer_batches import ProducerBatches
 from shared.privacy.keys import PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipts
 from shared.tasks import Tasks
@@ -46,8 +46,8 @@ class IntakeProcess:
     Everything is there from the start but `windows`, `counted` and `pool`, which `running` makes.
     """
 
-    windows: Mapping[str, Windows]
-    counted: Counted
+    batches: Mapping[str, ProducerBatches]
+    receipt_status: ReceiptStatus
     pool: asyncpg.Pool
 
     def __init__(self, settings: IntakeSettings, service: str, taken: tuple[Topic, ...], probes: Topic) -> None:
@@ -57,8 +57,8 @@ class IntakeProcess:
         self._probes = probes
         opener = PrivateKeyOpener(settings.wrapping_private_key_file)
         self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, read=_CATALOG)
-        self.openings = Openings(self.catalog)
-        self.catalog.on_change(self.openings.changed)
+        self.terms = TermsCache(self.catalog)
+        self.catalog.on_change(self.terms.changed)
         self.broker_time = BrokerTime(SystemClock(settings.clock_offset_seconds))
         self.producers = tuple(ReplaceableProducer(settings.kafka_bootstrap_servers) for _ in range(PRODUCERS))
         self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in taken))
@@ -96,18 +96,18 @@ class IntakeProcess:
             name = f"{self._service} intake"
             self.pool = await create_pool(settings.database_url, application_name=name, min_size=0)
             stack.push_async_callback(self.pool.close)
-            self.counted = Counted(self.pool, self.broker_time.now)
+            self.receipt_status = ReceiptStatus(self.pool, self.broker_time.now)
             await self._connect()
             stack.push_async_callback(self._disconnect)
             tasks = await stack.enter_async_context(Tasks())
             tasks.start("catalog", self.catalog.run)
-            self.windows = {topic.name: self._window(topic, tasks, stack) for topic in self._taken}
+            self.batches = {topic.name: self._window(topic, tasks, stack) for topic in self._taken}
             probes = self._window(self._probes, tasks, stack)
             tasks.start("broker's time", partial(probe, probes, self.broker_time))
             yield
 
-    def _window(self, topic: Topic, tasks: Tasks, stack: AsyncExitStack) -> Windows:
-        windows = Windows(topic, self.partitions(topic), self.producers, self.broker_time)
+    def _window(self, topic: Topic, tasks: Tasks, stack: AsyncExitStack) -> ProducerBatches:
+        windows = ProducerBatches(topic, self.partitions(topic), self.producers, self.broker_time)
         tasks.start(f"windows of {topic.name}", windows.run)
         stack.push_async_callback(windows.close)
         return windows

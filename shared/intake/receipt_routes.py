@@ -6,7 +6,7 @@ import asyncpg
 from starlette.responses import JSONResponse
 
 from shared.clock import rfc3339
-from shared.intake.receipt_status import Counted, Status
+from shared.intake.receipt_status import ReceiptStatus, Status
 from shared.privacy.receipts import Receipt, Receipts
 from shared.refusals import Refusal
 
@@ -28,7 +28,7 @@ def unknown_receipt() -> Refusal:
     return Refusal(404, "unknown-receipt", "There is no such receipt.")
 
 
-async def status_answer(receipts: Receipts, counted: Counted, text: str) -> JSONResponse:
+async def status_answer(receipts: Receipts, counted: ReceiptStatus, text: str) -> JSONResponse:
     """`accepted`, or `counted` once the counter has passed it, with the time of which that is true.
 
     Raises:
@@ -40,7 +40,7 @@ async def status_answer(receipts: Receipts, counted: Counted, text: str) -> JSON
     return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
 
-async def state_for_page(counted: Counted, receipt: Receipt) -> Status:
+async def state_for_page(counted: ReceiptStatus, receipt: Receipt) -> Status:
     """The state of a receipt; while the database is away, what is true in any case."""
     try:
         return await counted.status(receipt.topic, receipt.partition, receipt.offset)

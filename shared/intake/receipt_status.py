@@ -28,7 +28,7 @@ class Status(NamedTuple):
     as_of: float
 
 
-class Counted:
+class ReceiptStatus:
     """Reads positions, each at most twice a second. It looks no row up, so it tells nothing about the person."""
 
     def __init__(self, pool: asyncpg.Pool, now: Callable[[], float], *, patience: float = PATIENCE_S) -> None:

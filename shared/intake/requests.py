@@ -25,7 +25,7 @@ ITEM_DEPTH: Final = 2
 _BODY_REFUSED: Final = FieldError("", "body.invalid")
 
 
-class Reader(Generic[Request]):
+class RequestDecoder(Generic[Request]):
     """Reads requests of one kind.
 
     `checks`, two or more, are by the field's place in the request, dotted where it is nested: `consent.privacy`. They
@@ -46,7 +46,7 @@ class Reader(Generic[Request]):
         self._each = tuple(checks.values())
         self._decode = msgspec.json.Decoder(request).decode
 
-    def read(self, body: bytes) -> Request:
+    def decode(self, body: bytes) -> Request:
         """The request in the JSON document `body`.
 
         Raises:
@@ -63,7 +63,7 @@ class Reader(Generic[Request]):
         # Also for a member that came twice, wrong at first: the last one counts.
         return self.convert(documents.parse(body))
 
-    def read_item(self, item: msgspec.Raw) -> Request:
+    def decode_item(self, item: msgspec.Raw) -> Request:
         """The request in an item of a batch.
 
         Raises:
@@ -71,7 +71,7 @@ class Reader(Generic[Request]):
         """
         raw = bytes(item)
         documents.check_depth(raw, documents.MAX_DEPTH - ITEM_DEPTH)
-        return self.read(raw)
+        return self.decode(raw)
 
     def convert(self, document: Any) -> Request:
         """The request in a document that has been read already, or that was made from a form.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from shared import metrics
 from shared.errors import TransientError
 from shared.http.client import Client
-from shared.http.fast_routes import Answer
-from shared.kafka.producer_batches import Headers, Windows
+from shared.http.fast_routes import FastAnswer
+from shared.kafka.producer_batches import Headers, ProducerBatches
 from shared.privacy.receipts import Receipts
 from shared.refusals import Refusal
 
@@ -17,7 +17,7 @@ IDEMPOTENCY_KEY = b"idempotency-key"
 
 
 @dataclass(slots=True)
-class Submission:
+class OutgoingRecord:
     """A record to be appended: for which petition or case, under which dedupe key, in which partition."""
 
     subject: str
@@ -27,30 +27,30 @@ class Submission:
     headers: Headers
 
 
-Decide = Callable[[bytes, Client, bytes | None], Submission]
+Decide = Callable[[bytes, Client, bytes | None], OutgoingRecord]
 """From a body, its sender and the Idempotency-Key to a submission; raises `Refusal` or `TransientError`."""
 
 
-class Taking:
+class SubmitEndpoint:
     """One address at which submissions are taken; its hot and its ordinary route decide by the same function."""
 
-    def __init__(self, decide: Decide, windows: Windows, receipts: Receipts) -> None:
+    def __init__(self, decide: Decide, windows: ProducerBatches, receipts: Receipts) -> None:
         self.decide = decide
         self.windows = windows
         self._receipts = receipts
 
-    def take(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: Answer) -> bool:
+    def take(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastAnswer) -> bool:
         """The hot route: take what can be taken, leave everything else to the ordinary one."""
         try:
             submission = self.decide(body, client, headers.get(IDEMPOTENCY_KEY))
         except (Refusal, TransientError):
             return False
-        waiting = _Waiting(answer, self, submission.subject, submission.key)
+        waiting = PendingAck(answer, self, submission.subject, submission.key)
         if not self.windows.append(submission.partition, submission.key, submission.value, submission.headers, waiting):
             answer.unavailable()
         return True
 
-    async def submit(self, submission: Submission) -> str:
+    async def submit(self, submission: OutgoingRecord) -> str:
         """Append `submission` and wait for it; its receipt.
 
         Raises:
@@ -64,12 +64,12 @@ class Taking:
         return self._receipts.issue(self.windows.topic.name, subject, key, partition, offset)
 
 
-class _Waiting:
+class PendingAck:
     """A hot request whose record is on its way."""
 
     __slots__ = ("_answer", "_key", "_subject", "_taking")
 
-    def __init__(self, answer: Answer, taking: Taking, subject: str, key: bytes) -> None:
+    def __init__(self, answer: FastAnswer, taking: SubmitEndpoint, subject: str, key: bytes) -> None:
         self._answer = answer
         self._taking = taking
         self._subject = subject

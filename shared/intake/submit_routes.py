@@ -13,14 +13,14 @@ from shared.errors import TransientError
 from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.pages import IntakePages, to_thanks
-from shared.intake.submit import Submission, Taking, accepted, note_refusal
+from shared.intake.submit import OutgoingRecord, SubmitEndpoint, accepted, note_refusal
 from shared.refusals import Refusal
 
 JSON: Final = "application/json"
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 
-async def submit_json(request: Request, taking: Taking) -> Response:
+async def submit_json(request: Request, taking: SubmitEndpoint) -> Response:
     """Take the JSON body of `request`: 202 once it is stored.
 
     Raises:
@@ -39,10 +39,10 @@ async def submit_json(request: Request, taking: Taking) -> Response:
 
 async def submit_form(
     request: Request,
-    taking: Taking,
+    taking: SubmitEndpoint,
     pages: IntakePages,
     *,
-    decide: Callable[[Mapping[str, str]], Submission],
+    decide: Callable[[Mapping[str, str]], OutgoingRecord],
     case_of: Callable[[Mapping[str, str]], str | None],
     thanks: str,
 ) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.clock import rfc3339
 
 
-class Stamps:
+class TimestampCache:
     """Writes times for the hot route, where many requests share a millisecond."""
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ POISON_AFTER: Final = 3
 
 
 @dataclass(slots=True)
-class Place:
+class PartitionCursor:
     """A placed partition.
 
     `next` is the offset of the next record to be read, `check` the digest of the one before where that is still to be
@@ -68,20 +68,20 @@ _ALONE_FROM: Final = next(deaths for deaths in itertools.count() if _limit(death
 
 
 @dataclass(slots=True)
-class Places:
+class Assignments:
     """The places of one loop. A halted partition stays so until it is assigned anew."""
 
     consumer: AIOKafkaConsumer
-    placed: dict[TopicPartition, Place] = field(default_factory=dict)
+    cursors: dict[TopicPartition, PartitionCursor] = field(default_factory=dict)
     halted: dict[TopicPartition, str] = field(default_factory=dict)
     generation: int = 0
-    dealt: bool = False
+    assigned: bool = False
     _connections: dict[object, object] = field(default_factory=dict)
 
     def reassigned(self) -> None:
         """Know nothing any more: the group has dealt the partitions anew, or is about to."""
         self.generation += 1
-        self.placed.clear()
+        self.cursors.clear()
         for tp in self.halted:
             PARTITION_HALTED.labels(tp.topic, tp.partition).set(0)
         self.halted.clear()
@@ -89,12 +89,12 @@ class Places:
     def forget(self) -> None:
         """Place every partition again before anything more is processed."""
         self.generation += 1
-        self.placed.clear()
+        self.cursors.clear()
 
     @property
     def careful(self) -> bool:
         """Whether anything is taken with care now."""
-        return any(place.careful for place in self.placed.values())
+        return any(place.careful for place in self.cursors.values())
 
     def portions(self, batches: Sequence[PartitionBatch], shares: int) -> list[list[PartitionBatch]]:
         """What to take at once: everything, or of much the partitions of each of `shares` in turn.
@@ -105,7 +105,7 @@ class Places:
             return [[batch] for batch in batches]
         if shares == 1 or sum(len(batch.records) for batch in batches) < MUCH:
             return [list(batches)]
-        share_of = {tp: rank % shares for rank, tp in enumerate(sorted(self.placed))}
+        share_of = {tp: rank % shares for rank, tp in enumerate(sorted(self.cursors))}
         dealt: list[list[PartitionBatch]] = [[] for _ in range(shares)]
         for batch in batches:
             dealt[share_of[TopicPartition(batch.topic, batch.partition)]].append(batch)
@@ -136,16 +136,16 @@ class Places:
         place = self._of(batch)
         return place.position.attempts if place is not None and place.careful else 0
 
-    def _of(self, batch: PartitionBatch) -> Place | None:
-        return self.placed.get(TopicPartition(batch.topic, batch.partition))
+    def _of(self, batch: PartitionBatch) -> PartitionCursor | None:
+        return self.cursors.get(TopicPartition(batch.topic, batch.partition))
 
-    def unplaced(self) -> list[TopicPartition]:
+    def to_seek(self) -> list[TopicPartition]:
         """The assigned partitions that have to be placed."""
-        return sorted(self.consumer.assignment() - self.placed.keys() - self.halted.keys())
+        return sorted(self.consumer.assignment() - self.cursors.keys() - self.halted.keys())
 
     def halt(self, tp: TopicPartition, reason: str) -> None:
         """Stop reading `tp` and alarm."""
-        self.placed.pop(tp, None)
+        self.cursors.pop(tp, None)
         self.halted[tp] = reason
         PARTITION_HALTED.labels(tp.topic, tp.partition).set(1)
         log.error("partition halted", topic=tp.topic, partition=tp.partition, reason=reason)
@@ -167,7 +167,7 @@ class Places:
         self._connections = now
         return changed
 
-    async def place(self, connection: asyncpg.Connection, partitions: Sequence[TopicPartition]) -> None:
+    async def seek_to_positions(self, connection: asyncpg.Connection, partitions: Sequence[TopicPartition]) -> None:
         """Seek each of `partitions` to its position, or halt it where the log does not reach from before to behind it.
 
         Raises:
@@ -199,11 +199,11 @@ class Places:
             return
         # The last process to die had no more than this in hand; behind it lies nothing that anybody died of.
         suspect = _limit(position.attempts - 1)
-        self.placed[tp] = Place(position, position.next, check, careful_until=position.next + suspect)
+        self.cursors[tp] = PartitionCursor(position, position.next, check, careful_until=position.next + suspect)
 
-    def wanted(self) -> dict[TopicPartition, int]:
+    def next_offsets(self) -> dict[TopicPartition, int]:
         """The offset to read next, of each placed partition."""
-        return {tp: place.next - 1 if place.check else place.next for tp, place in self.placed.items()}
+        return {tp: place.next - 1 if place.check else place.next for tp, place in self.cursors.items()}
 
     def accept(self, tp: TopicPartition, fetched: bytes) -> PartitionBatch | None:
         """The records to process of what was `fetched`, None where there are none; then the place is behind them.
@@ -211,11 +211,11 @@ class Places:
         Raises:
             TransientError: it was damaged on the way.
         """
-        place = self.placed.get(tp)
+        place = self.cursors.get(tp)
         if place is None:
             return None
         try:
-            records = read_records(fetched, self.wanted()[tp])
+            records = read_records(fetched, self.next_offsets()[tp])
         except HaltError as error:
             self.halt(tp, str(error))
             return None
@@ -228,7 +228,7 @@ class Places:
         place.next = records[-1].offset + 1
         return PartitionBatch(tp.topic, tp.partition, place.position.epoch, records)
 
-    def _compared(self, tp: TopicPartition, place: Place, records: list[Record]) -> bool:
+    def _compared(self, tp: TopicPartition, place: PartitionCursor, records: list[Record]) -> bool:
         """Compare the first of `records` where that is still to be done, and take it out; whether any are left."""
         if place.check is None or not records:
             return bool(records)

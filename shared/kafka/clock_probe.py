@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from shared.kafka.broker_time import BrokerTime
-from shared.kafka.producer_batches import Windows
+from shared.kafka.producer_batches import ProducerBatches
 from shared.logging import log
 
 STALE_SECONDS: Final = 60.0
@@ -14,7 +14,7 @@ LOOK_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 0.5
 
 
-async def probe(windows: Windows, broker_time: BrokerTime) -> None:
+async def probe(windows: ProducerBatches, broker_time: BrokerTime) -> None:
     """Keep `broker_time` learnt from records to the topic of `windows`, until cancelled. A supervised task."""
     while True:
         seen = broker_time.observed_at

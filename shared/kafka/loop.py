@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, NoOffsetForPartitionE
 
 from shared.database import connected
 from shared.errors import HaltError, SetupError, TransientError
-from shared.kafka.assignments import Places
+from shared.kafka.assignments import Assignments
 from shared.kafka.fetches import Fetches
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, note_attempts
 from shared.kafka.records import PartitionBatch
@@ -30,7 +30,7 @@ from shared.tasks import raise_if_cancelled
 
 READ_APART_S: Final = 0.05
 """Records that arrive within this time share a transaction."""
-SURROUNDINGS_S: Final = 600.0
+OUTAGE_S: Final = 600.0
 """How long Kafka or PostgreSQL may be away before the process gives up."""
 UNANSWERED: Final = 2
 """Requests in a row, each of 15 s, that Kafka leaves unanswered. After an outage one client may get no answer any more
@@ -43,8 +43,8 @@ STUCK_S: Final = 45.0
 """So long without progress while there is lag, and the process ends; its backlog is gone a minute later."""
 REQUEST_S: Final = 10.0
 
-SURROUNDINGS: Final = (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-RECORDS_FAULT: Final = (
+OUTAGE_ERRORS: Final = (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DATA_ERRORS: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
@@ -103,7 +103,7 @@ class PositionedLoop(Generic[P]):
         self._tell = written
         self._poison = poison
         self._consumer = _consumer(bootstrap_servers, group, instance_id)
-        self._places = Places(self._consumer)
+        self._places = Assignments(self._consumer)
         self._fetches = Fetches(self._consumer)
         self._next: dict[TopicPartition, int] = {}
         self._told: set[TopicPartition] = set()
@@ -115,13 +115,13 @@ class PositionedLoop(Generic[P]):
 
     def missing(self) -> Mapping[str, str]:
         """What readiness lacks, by topic or partition; empty while all is well."""
-        if not self._places.dealt:
+        if not self._places.assigned:
             return dict.fromkeys(self._topics, "not assigned yet")
         return {f"{tp.topic}/{tp.partition}": reason for tp, reason in self._places.halted.items()}
 
     def assigned(self) -> int:
         """How many partitions are ours now."""
-        return len(self._places.placed)
+        return len(self._places.cursors)
 
     async def run(self) -> None:
         """Read until cancelled; what is being written then is finished first.
@@ -159,14 +159,14 @@ class PositionedLoop(Generic[P]):
         next_read = 0.0
         while True:
             raise_if_cancelled()
-            if unplaced := self._places.unplaced():
+            if unplaced := self._places.to_seek():
                 await self._place(unplaced)
                 continue
             await asyncio.sleep(next_read - time.monotonic())
             generation = self._places.generation
             batches = await self._fetch()
             next_read = time.monotonic() + READ_APART_S
-            self._fetches.start(self._places.wanted())
+            self._fetches.start(self._places.next_offsets())
             if not batches:
                 await self._settle()
                 continue
@@ -178,7 +178,7 @@ class PositionedLoop(Generic[P]):
         """Prepare `batches` while those before are being written, then begin to write them."""
         try:
             prepared = await self._prepare(batches)
-        except SURROUNDINGS as error:
+        except OUTAGE_ERRORS as error:
             await self._not_written(batches, error)
             return
         await self._settle_before(batches)
@@ -195,12 +195,12 @@ class PositionedLoop(Generic[P]):
 
         async def attempt() -> None:
             async with connected(self._pool) as connection:
-                await self._places.place(connection, partitions)
+                await self._places.seek_to_positions(connection, partitions)
 
         await _wait_out(attempt)
 
     async def _fetch(self) -> Batches:
-        wanted = self._places.wanted()
+        wanted = self._places.next_offsets()
         try:
             # Nothing comes of it, all partitions are paused; but it tells the group that we are at work.
             await self._consumer.getmany(timeout_ms=0)
@@ -233,7 +233,7 @@ class PositionedLoop(Generic[P]):
                     await self._set_aside(connection, poisoned[0])
                     return False
                 await note_attempts(connection, untried, 1)
-        except SURROUNDINGS as error:
+        except OUTAGE_ERRORS as error:
             await self._failed(error)
             return False
         self._places.noted(untried)
@@ -288,7 +288,7 @@ class PositionedLoop(Generic[P]):
             task.result()
         except HaltError as error:
             await self._write_one_by_one(batches, error)
-        except (PositionLostError, *SURROUNDINGS) as error:
+        except (PositionLostError, *OUTAGE_ERRORS) as error:
             if generation == self._places.generation:
                 await self._not_written(batches, error)
             else:
@@ -301,7 +301,7 @@ class PositionedLoop(Generic[P]):
     def _succeeded(self, batches: Batches) -> None:
         """Forget the failures before, unless they were of other partitions that are still ours."""
         self._failing -= set(map(_place, batches))
-        self._failing &= self._places.placed.keys()
+        self._failing &= self._places.cursors.keys()
         if not self._failing:
             self._failures = 0
 
@@ -314,7 +314,7 @@ class PositionedLoop(Generic[P]):
         for batch in batches:
             try:
                 prepared = await self._prepare([batch])
-            except SURROUNDINGS as failure:
+            except OUTAGE_ERRORS as failure:
                 await self._not_written([batch], failure)
                 return
             self._begin([batch], prepared)
@@ -328,8 +328,8 @@ class PositionedLoop(Generic[P]):
 
     async def _take_mark_back(self, batches: Batches, error: Exception) -> None:
         """Take the mark of `_may_try` back, unless `error` is the fault of the records of `batches`."""
-        if not isinstance(error, RECORDS_FAULT):
-            with suppress(*SURROUNDINGS):
+        if not isinstance(error, DATA_ERRORS):
+            with suppress(*OUTAGE_ERRORS):
                 async with connected(self._pool) as connection:
                     await note_attempts(connection, batches, -1)
 
@@ -372,7 +372,7 @@ class PositionedLoop(Generic[P]):
     async def _measure(self, mine: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The lag of the placed partitions; tells that of all that are ours, also while PostgreSQL is away."""
         ends = await self._consumer.end_offsets(mine)
-        for tp, place in self._places.placed.items():
+        for tp, place in self._places.cursors.items():
             self._next[tp] = max(self._next.get(tp, 0), place.position.next)
         lag = {tp: max(0, end - self._next[tp]) for tp, end in ends.items() if tp in self._next}
         for tp in self._told - lag.keys():
@@ -380,13 +380,13 @@ class PositionedLoop(Generic[P]):
         for tp, records in lag.items():
             PARTITION_LAG.labels(tp.topic, str(tp.partition)).set(records)
         self._told = set(lag)
-        return {tp: lag[tp] for tp in lag.keys() & self._places.placed.keys()}
+        return {tp: lag[tp] for tp in lag.keys() & self._places.cursors.keys()}
 
 
 class _Listener(ConsumerRebalanceListener):
     """Tells the places of a rebalance. What is being written ends first: the next owner need not read it twice."""
 
-    def __init__(self, places: Places, last_write: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, places: Assignments, last_write: Callable[[], Awaitable[None]]) -> None:
         self._places = places
         self._last_write = last_write
 
@@ -396,7 +396,7 @@ class _Listener(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, _assigned: Iterable[TopicPartition]) -> None:
         self._places.reassigned()
-        self._places.dealt = True
+        self._places.assigned = True
 
 
 async def _wait_out(attempt: Callable[[], Awaitable[None]]) -> None:
@@ -409,10 +409,10 @@ async def _wait_out(attempt: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await attempt()
-        except SURROUNDINGS as error:
+        except OUTAGE_ERRORS as error:
             raise_if_cancelled()
             unanswered = unanswered + 1 if isinstance(error, KafkaTimeoutError) else 0
-            if unanswered == UNANSWERED or time.monotonic() - started > SURROUNDINGS_S:
+            if unanswered == UNANSWERED or time.monotonic() - started > OUTAGE_S:
                 raise TransientError("Kafka or PostgreSQL is away") from error
             log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
             await asyncio.sleep(pause)

@@ -85,7 +85,7 @@ SELECT pg_notify('outbox', '') FROM put LIMIT 1
 """
 
 
-async def put(connection: asyncpg.Connection, records: Sequence[OutboxRecord]) -> None:
+async def put_outbox(connection: asyncpg.Connection, records: Sequence[OutboxRecord]) -> None:
     """Write `records` to the outbox, in order, in the caller's transaction.
 
     Raises:

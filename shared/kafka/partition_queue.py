@@ -22,7 +22,7 @@ class Waiter(Protocol):
         ...
 
 
-class Window:
+class ProducerBatch:
     """Records of one partition that travel together, and who waits for each of them, in the same order."""
 
     __slots__ = ("batch", "opened", "producer", "sent_at", "size", "stored", "waiters")
@@ -55,7 +55,7 @@ class Window:
                 log.exception("a waiter could not be told")
 
 
-class Lane:
+class PartitionQueue:
     """One partition: the window that is filling, those that are full, those on their way."""
 
     __slots__ = ("backlog", "filling", "full", "partition", "producer", "sent", "stalled")
@@ -63,12 +63,12 @@ class Lane:
     def __init__(self, partition: int, producer: ReplaceableProducer) -> None:
         self.partition = partition
         self.producer = producer
-        self.filling: Window | None = None
-        self.full: deque[Window] = deque()
-        self.sent: set[Window] = set()
+        self.filling: ProducerBatch | None = None
+        self.full: deque[ProducerBatch] = deque()
+        self.sent: set[ProducerBatch] = set()
         self.backlog = 0
         self.stalled = False
 
-    def waiting(self) -> list[Window]:
+    def waiting(self) -> list[ProducerBatch]:
         """Every window of this lane, oldest first where order matters."""
         return [*self.sent, *self.full, *((self.filling,) if self.filling else ())]

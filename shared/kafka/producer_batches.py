@@ -12,7 +12,7 @@ from prometheus_client import Counter
 
 from shared import metrics
 from shared.kafka.broker_time import BrokerTime
-from shared.kafka.partition_queue import Lane, Waiter, Window
+from shared.kafka.partition_queue import PartitionQueue, ProducerBatch, Waiter
 from shared.kafka.producer import MAX_BATCH_BYTES, RecordMetadata, ReplaceableProducer
 from shared.logging import log
 from shared.topics import Topic
@@ -37,7 +37,7 @@ MAX_RECORD_BYTES: Final = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class BatchTiming:
     """How windows are timed and bounded; tests set it shorter. `backlog_bytes` is for all partitions together."""
 
     window_seconds: float = WINDOW_SECONDS
@@ -47,7 +47,7 @@ class Pace:
     backlog_bytes: int = BACKLOG_BYTES
 
 
-class Windows:
+class ProducerBatches:
     """Gathers the records of one topic into windows and tells each waiter what became of its record.
 
     Its partitions are dealt out to `producers`, and each stays with its own. A partition whose oldest window is
@@ -60,14 +60,16 @@ class Windows:
         partitions: int,
         producers: Sequence[ReplaceableProducer],
         broker_time: BrokerTime,
-        pace: Pace | None = None,
+        pace: BatchTiming | None = None,
     ) -> None:
         self.topic = topic
         self.partitions = partitions
-        self._pace = pace or Pace()
+        self._pace = pace or BatchTiming()
         self._broker_time = broker_time
         self._loop = asyncio.get_running_loop()
-        self._lanes = [Lane(partition, producers[partition % len(producers)]) for partition in range(partitions)]
+        self._lanes = [
+            PartitionQueue(partition, producers[partition % len(producers)]) for partition in range(partitions)
+        ]
         self._limit = max(LEAST_BACKLOG_BYTES, self._pace.backlog_bytes // partitions)
         self._ticking = False
         self._accepted = metrics.INTAKE_ACKNOWLEDGED.labels(topic=topic.name)
@@ -129,8 +131,8 @@ class Windows:
             for window in lane.waiting():
                 window.fail()
 
-    def _open(self, lane: Lane) -> Window:
-        window = lane.filling = Window(lane.producer.create_batch(), self._loop.time())
+    def _open(self, lane: PartitionQueue) -> ProducerBatch:
+        window = lane.filling = ProducerBatch(lane.producer.create_batch(), self._loop.time())
         if not self._ticking:
             self._ticking = True
             self._loop.call_later(self._pace.window_seconds, self._tick)
@@ -142,7 +144,7 @@ class Windows:
             if lane.filling is not None:
                 self._send_waiting(lane)
 
-    def _send_waiting(self, lane: Lane) -> None:
+    def _send_waiting(self, lane: PartitionQueue) -> None:
         """Hand windows to the producer while there is room; what finds none goes on filling."""
         while len(lane.sent) < self._pace.in_flight:
             if lane.full:
@@ -153,7 +155,7 @@ class Windows:
                 return
             self._send(lane, window)
 
-    def _send(self, lane: Lane, window: Window) -> None:
+    def _send(self, lane: PartitionQueue, window: ProducerBatch) -> None:
         try:
             if window.batch.size() > MAX_BATCH_BYTES:
                 raise ConnectionError("a batch is too large to send")
@@ -167,7 +169,7 @@ class Windows:
         lane.sent.add(window)
         window.stored.add_done_callback(partial(self._settled, lane, window))
 
-    def _settled(self, lane: Lane, window: Window, stored: asyncio.Future[RecordMetadata]) -> None:
+    def _settled(self, lane: PartitionQueue, window: ProducerBatch, stored: asyncio.Future[RecordMetadata]) -> None:
         """Tell everybody in `window` what has become of it, and go on with the lane."""
         if window not in lane.sent:
             return  # abandoned before
@@ -186,7 +188,7 @@ class Windows:
         if not self._ticking:
             self._send_waiting(lane)
 
-    def _acknowledged(self, lane: Lane, window: Window, place: RecordMetadata) -> None:
+    def _acknowledged(self, lane: PartitionQueue, window: ProducerBatch, place: RecordMetadata) -> None:
         if place.timestamp_type == BROKERS_TIME and place.timestamp is not None:
             now = self._broker_time.local()
             self._broker_time.observe(sent=window.sent_at, acknowledged=now, appended=place.timestamp / 1000)
@@ -195,12 +197,12 @@ class Windows:
         self._records.observe(len(window.waiters))
         window.acknowledge(lane.partition, place.offset)
 
-    def _failed(self, lane: Lane, window: Window, error: BaseException) -> None:
+    def _failed(self, lane: PartitionQueue, window: ProducerBatch, error: BaseException) -> None:
         log.warning("window failed", topic=self.topic.name, partition=lane.partition, error=type(error).__name__)
         self._refused("failed").inc(len(window.waiters))
         window.fail()
 
-    def _sweep(self, lane: Lane, now: float) -> None:
+    def _sweep(self, lane: PartitionQueue, now: float) -> None:
         late = now - self._pace.deadline_seconds
         for window in lane.waiting():
             if window.opened > late:
@@ -216,7 +218,7 @@ class Windows:
             else:
                 self._abandon(lane, window)
 
-    def _drop(self, lane: Lane, window: Window) -> None:
+    def _drop(self, lane: PartitionQueue, window: ProducerBatch) -> None:
         """Forget a window that was never sent: everybody in it has been told."""
         if window is lane.filling:
             lane.filling = None
@@ -224,7 +226,7 @@ class Windows:
             lane.full.remove(window)
         lane.backlog -= window.size
 
-    def _abandon(self, lane: Lane, window: Window) -> None:
+    def _abandon(self, lane: PartitionQueue, window: ProducerBatch) -> None:
         """Take the producer to be stuck: everybody in the window has been told long ago."""
         lane.sent.discard(window)
         lane.backlog -= window.size

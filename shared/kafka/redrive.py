@@ -18,14 +18,14 @@ from shared.events.cloudevents import ORIGIN_HEADER
 from shared.kafka.dead_letters import LEFT_OUT, OFFSET, PREFIX, REASON, TIMESTAMP
 from shared.kafka.outbox import OutboxRecord, fits
 from shared.kafka.records import Record
-from shared.kafka.topic_scan import scanning
+from shared.kafka.topic_scan import open_scan
 from shared.logging import log
 from shared.topics import MESSAGE_BYTES
 
 AT_ONCE: Final = 500
 
 
-class Letter(NamedTuple):
+class DeadLetterRecord(NamedTuple):
     """A dead letter. `offset` is where it stood first, `accepted` when that was (RFC 3339)."""
 
     partition: int
@@ -36,9 +36,9 @@ class Letter(NamedTuple):
     record: Record
 
 
-async def letters(bootstrap_servers: str, counted: CountedTopic) -> AsyncGenerator[Letter, None]:
+async def list_dead_letters(bootstrap_servers: str, counted: CountedTopic) -> AsyncGenerator[DeadLetterRecord, None]:
     """The dead letters of one topic that are still there; one that was refused again appears once for each time."""
-    async with scanning(bootstrap_servers, counted.dead_letters.name) as scan:
+    async with open_scan(bootstrap_servers, counted.dead_letters.name) as scan:
         for partition in scan.ranges:
             async with aclosing(scan.batches(partition)) as batches:
                 async for batch in batches:
@@ -49,7 +49,7 @@ async def letters(bootstrap_servers: str, counted: CountedTopic) -> AsyncGenerat
                             log.warning("no dead letter of ours", partition=partition, offset=record.offset)
 
 
-def _letter(topic: str, partition: int, record: Record) -> Letter | None:
+def _letter(topic: str, partition: int, record: Record) -> DeadLetterRecord | None:
     """The dead letter that `record` is, None where nobody here wrote it."""
     headers = dict(record.headers)
     try:
@@ -63,7 +63,7 @@ def _letter(topic: str, partition: int, record: Record) -> Letter | None:
     with suppress(KeyError, PermanentError):
         offset = read_origin(headers, topic, partition, here).offset
         accepted = headers.get(ORIGIN_TIME_HEADER, accepted.encode()).decode("ascii")
-    return Letter(partition, offset, reason, accepted, LEFT_OUT in headers, record)
+    return DeadLetterRecord(partition, offset, reason, accepted, LEFT_OUT in headers, record)
 
 
 _APPLIED: Final = 'SELECT partition, "offset" FROM dead_letters WHERE topic = $1 AND applied'
@@ -74,7 +74,7 @@ async def applied(connection: asyncpg.Connection, counted: CountedTopic) -> set[
     return {(row["partition"], row["offset"]) for row in await connection.fetch(_APPLIED, counted.topic.name)}
 
 
-async def redrive(bootstrap_servers: str, counted: CountedTopic, chosen: Iterable[Letter]) -> int:
+async def redrive(bootstrap_servers: str, counted: CountedTopic, chosen: Iterable[DeadLetterRecord]) -> int:
     """Put `chosen` back on their topic, each with its origin. Doing it twice counts nothing twice.
 
     Returns how many were: none that has lost its value, that its topic would refuse or that says nothing at all.
@@ -94,7 +94,7 @@ async def redrive(bootstrap_servers: str, counted: CountedTopic, chosen: Iterabl
         await producer.stop()
 
 
-def _put_back(topic: str, letter: Letter) -> OutboxRecord:
+def _put_back(topic: str, letter: DeadLetterRecord) -> OutboxRecord:
     headers = [
         (name, value)
         for name, value in letter.record.headers

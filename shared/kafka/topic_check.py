@@ -21,7 +21,7 @@ REQUEST_MS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class BrokerSettings:
     """What declared settings depend on: how many brokers there are, whether a single one flushes, where we are."""
 
     brokers: int
@@ -84,7 +84,7 @@ async def brokers(admin: AIOKafkaAdminClient) -> int:
     return len((await admin.describe_cluster())["brokers"])
 
 
-async def differences(admin: AIOKafkaAdminClient, topics: Sequence[Topic], around: Surroundings) -> list[Difference]:
+async def differences(admin: AIOKafkaAdminClient, topics: Sequence[Topic], around: BrokerSettings) -> list[Difference]:
     """Everything about `topics` that is not as declared."""
     found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
     missing = [Difference(topic.name, "topic", "there", "missing") for topic in topics if topic.name not in found]
@@ -116,7 +116,7 @@ async def check(bootstrap_servers: str, topics: Sequence[Topic], *, flush: bool,
         TransientError: no broker answered for a minute.
     """
     async with administrator(bootstrap_servers) as admin:
-        around = Surroundings(await brokers(admin), flush, production)
+        around = BrokerSettings(await brokers(admin), flush, production)
         if wrong := await differences(admin, topics, around):
             listed = "; ".join(str(difference) for difference in wrong)
             raise SetupError(f"Kafka's topics are not as declared ({listed}): run `mille topics --create`")

@@ -16,17 +16,17 @@ EMPTY_FETCHES: Final = 60
 """So many fetches in a row that bring nothing, of up to a second each, and the scan gives up."""
 
 
-class Range(NamedTuple):
+class OffsetRange(NamedTuple):
     """The offsets of a partition that are there: from `start` to before `end`."""
 
     start: int
     end: int
 
 
-class Scan:
+class TopicScan:
     """What one topic holds. `ranges` are its partitions as they were when the scan was opened."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topic: str, ranges: Mapping[int, Range]) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str, ranges: Mapping[int, OffsetRange]) -> None:
         self._consumer = consumer
         self._topic = topic
         self.ranges = ranges
@@ -60,7 +60,7 @@ class Scan:
 
 
 @asynccontextmanager
-async def scanning(bootstrap_servers: str, topic: str) -> AsyncIterator[Scan]:
+async def open_scan(bootstrap_servers: str, topic: str) -> AsyncIterator[TopicScan]:
     """A scan of `topic`.
 
     Raises:
@@ -74,6 +74,6 @@ async def scanning(bootstrap_servers: str, topic: str) -> AsyncIterator[Scan]:
         if not tps:
             raise SetupError(f"Kafka has no topic {topic}")
         starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        yield Scan(consumer, topic, {tp.partition: Range(starts[tp], ends[tp]) for tp in tps})
+        yield TopicScan(consumer, topic, {tp.partition: OffsetRange(starts[tp], ends[tp]) for tp in tps})
     finally:
         await consumer.stop()

@@ -19,7 +19,7 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
 from services.petitions.consumers import SIGNATURES
 from shared.counting import dimension_ids
-from shared.counting.dimension_ids import Combination, Interned
+from shared.counting.dimension_ids import Combination, DimensionIds
 from shared.database import connected
 from shared.errors import TransientError
 from shared.kafka import assignments
@@ -300,11 +300,11 @@ async def test_two_counters_that_meet_the_same_new_combinations_do_not_wait_for_
     INSERT INTO dimensions (campaign, "case", subject, section, kind, channel, country, language)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     """
-    interned = Interned(signatures.pool)
+    interned = DimensionIds(signatures.pool)
     async with connected(signatures.pool) as other:
         async with other.transaction():
             await other.execute(make, *first)
-            interning = asyncio.create_task(interned.intern([last, first]))
+            interning = asyncio.create_task(interned.ensure([last, first]))
 
             async def waits() -> bool:
                 return bool(await signatures.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
@@ -362,15 +362,15 @@ async def test_combinations_that_are_forgotten_while_others_are_asked_for_are_st
     signatures: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, last = (Combination("w4r", case, "s", None, "signature", "web", "FR", "fr") for case in ("a", "z"))
-    await Interned(signatures.pool).intern([first, last])
-    interned = Interned(signatures.pool)
-    await interned.intern([first])
+    await DimensionIds(signatures.pool).ensure([first, last])
+    interned = DimensionIds(signatures.pool)
+    await interned.ensure([first])
     asked = {row["id"] for row in await signatures.pool.fetch("SELECT id FROM dimensions")}
-    monkeypatch.setattr(dimension_ids, "MOST", 0)
+    monkeypatch.setattr(dimension_ids, "MAX_COMBINATIONS", 0)
     async with connected(signatures.pool) as connection:
         telling = asyncio.create_task(interned.combinations(connection, asked))
         await asyncio.sleep(0)
-        interned.forget_if_many()
+        interned.clear_if_full()
         assert set((await telling).values()) == {first, last}
 
 

@@ -20,7 +20,7 @@ from shared.database import connected
 from shared.events.actions import ActionReference
 from shared.events.cloudevents import Envelope
 from shared.events.words import LARGEST_VERSION
-from shared.kafka.redrive import Letter, applied, letters, redrive
+from shared.kafka.redrive import DeadLetterRecord, applied, list_dead_letters, redrive
 from tests.support.counting import PARTITIONS, World, digest_of, key_of, signature, world
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
@@ -38,8 +38,8 @@ def submitted_as(version: str) -> list[tuple[str, bytes]]:
     return Envelope("signature-submitted", source="/tests", version=version).headers(TIME)
 
 
-async def waiting(made: World) -> list[Letter]:
-    async with aclosing(letters(made.kafka, made.counted)) as found:
+async def waiting(made: World) -> list[DeadLetterRecord]:
+    async with aclosing(list_dead_letters(made.kafka, made.counted)) as found:
         done = await made.pool.fetch('SELECT partition, "offset" FROM dead_letters WHERE applied')
         known = {(row["partition"], row["offset"]) for row in done}
         by_origin = {(letter.partition, letter.offset): letter async for letter in found}

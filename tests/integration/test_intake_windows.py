@@ -17,7 +17,7 @@ from shared.clock import SetClock, SystemClock
 from shared.events.cloudevents import Envelope
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.producer import ReplaceableProducer
-from shared.kafka.producer_batches import Pace, Windows
+from shared.kafka.producer_batches import BatchTiming, ProducerBatches
 from tests.support.intakes import records
 
 HEADERS = Envelope("test-happened", source="/tests").headers(b"2026-12-01T12:00:00Z")
@@ -48,14 +48,14 @@ class Faulty(Noted):
 
 @asynccontextmanager
 async def opened(
-    platform: Endpoints, name: str, *, partitions: int = 1, pace: Pace | None = None, clock: Any = None
-) -> AsyncIterator[tuple[Windows, ReplaceableProducer, BrokerTime]]:
+    platform: Endpoints, name: str, *, partitions: int = 1, pace: BatchTiming | None = None, clock: Any = None
+) -> AsyncIterator[tuple[ProducerBatches, ReplaceableProducer, BrokerTime]]:
     """Windows on the topic `name`."""
     producer = ReplaceableProducer(platform["kafka"])
     await producer.start()
     await producer.prepare(name)
     time = BrokerTime(clock or SystemClock())
-    windows = Windows(replace(topics.SIGNATURES, name=name), partitions, [producer], time, pace)
+    windows = ProducerBatches(replace(topics.SIGNATURES, name=name), partitions, [producer], time, pace)
     watching = asyncio.create_task(windows.run())
     try:
         yield windows, producer, time
@@ -98,7 +98,7 @@ async def test_each_waiter_hears_the_offset_of_its_own_record(platform: Endpoint
 
 async def test_records_of_a_few_milliseconds_share_a_batch(platform: Endpoints, make_topic: Any) -> None:
     name = await make_topic(topics.SIGNATURES, partitions=1)
-    async with opened(platform, name, pace=Pace(window_seconds=0.2)) as (windows, _, _):
+    async with opened(platform, name, pace=BatchTiming(window_seconds=0.2)) as (windows, _, _):
         offsets = await asyncio.gather(*(windows.put(0, b"k" * 16, b"{}", HEADERS) for _ in range(10)))
     assert offsets == list(range(10))
     found = await records(platform, name, 0, 0)
@@ -118,7 +118,7 @@ async def test_one_waiters_fault_is_not_the_others(platform: Endpoints, make_top
 
 async def test_a_window_larger_than_a_batch_goes_in_several(platform: Endpoints, make_topic: Any) -> None:
     name = await make_topic(topics.SIGNATURES, partitions=1)
-    async with opened(platform, name, pace=Pace(window_seconds=0.1)) as (windows, _, _):
+    async with opened(platform, name, pace=BatchTiming(window_seconds=0.1)) as (windows, _, _):
         waiters = [Noted() for _ in range(60)]
         for waiter in waiters:
             assert windows.append(0, b"k" * 16, b"x" * 100_000, HEADERS, waiter)
@@ -130,7 +130,7 @@ async def test_a_full_backlog_refuses_at_once_and_takes_again_when_it_has_draine
     platform: Endpoints, make_topic: Any
 ) -> None:
     name = await make_topic(topics.SIGNATURES, partitions=1)
-    async with opened(platform, name, pace=Pace(backlog_bytes=1)) as (windows, _, _):
+    async with opened(platform, name, pace=BatchTiming(backlog_bytes=1)) as (windows, _, _):
         waiters: list[Noted] = []
         while windows.append(0, b"k" * 16, b"x" * 100_000, HEADERS, waiter := Noted()):
             waiters.append(waiter)
@@ -163,7 +163,7 @@ async def test_a_refused_batch_is_told_and_the_producer_is_replaced(platform: En
 
 async def test_closing_answers_everybody_who_waits(platform: Endpoints, make_topic: Any) -> None:
     name = await make_topic(topics.SIGNATURES, partitions=2)
-    async with opened(platform, name, partitions=2, pace=Pace(window_seconds=60)) as (windows, _, _):
+    async with opened(platform, name, partitions=2, pace=BatchTiming(window_seconds=60)) as (windows, _, _):
         waiters = [Noted() for _ in range(100)]
         for number, waiter in enumerate(waiters):
             windows.append(number % 2, b"k" * 16, b"{}", HEADERS, waiter)

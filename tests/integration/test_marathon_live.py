@@ -36,7 +36,7 @@ from shared import topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock, rfc3339
 from shared.events.marathon import CampaignChanged, CaseChanged, Policies, TotalsChanged
-from shared.http.protocol import HotProtocol
+from shared.http.protocol import FastProtocol
 from shared.http.service import create_app
 from tests.support.tallies import eventually, pool_on
 
@@ -44,7 +44,7 @@ MakeDatabase = Callable[[str], Awaitable[str]]
 ALMOST_A_SECOND = 0.99
 TLS = ssl.create_default_context()
 """Made once: it takes a tenth of a second, and no client here uses it."""
-PROTOCOLS = pytest.mark.parametrize("protocol", [HotProtocol, HttpToolsProtocol], ids=["ours", "uvicorn's"])
+PROTOCOLS = pytest.mark.parametrize("protocol", [FastProtocol, HttpToolsProtocol], ids=["ours", "uvicorn's"])
 
 
 @dataclass
@@ -180,7 +180,7 @@ async def served(platform: Endpoints, database: str, protocol: type[asyncio.Prot
 
 @pytest.fixture
 async def marathon(platform: Endpoints, make_database: MakeDatabase) -> AsyncIterator[Marathon]:
-    async with served(platform, await make_database("marathon"), HotProtocol) as made:
+    async with served(platform, await make_database("marathon"), FastProtocol) as made:
         yield made
 
 

@@ -19,7 +19,7 @@ from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
 from shared.database import connected, create_pool
 from shared.errors import PermanentError
-from shared.kafka.outbox import LOCK, OutboxRecord, OutboxRelay, put
+from shared.kafka.outbox import LOCK, OutboxRecord, OutboxRelay, put_outbox
 from tests.faults.proxy import Proxy, Weather
 from tests.support.counting import PARTITIONS, World, world
 from tests.support.tallies import eventually
@@ -42,7 +42,7 @@ def record(made: World, value: bytes, partition: int = 0) -> OutboxRecord:
 
 async def say(made: World, *values: bytes, partition: int = 0) -> None:
     async with connected(made.pool) as connection, connection.transaction():
-        await put(connection, [record(made, value, partition) for value in values])
+        await put_outbox(connection, [record(made, value, partition) for value in values])
 
 
 async def said(made: World) -> list[bytes]:
@@ -77,7 +77,7 @@ async def test_what_was_rolled_back_never_leaves(made: World) -> None:
     async with connected(made.pool) as connection:
         with suppress(ZeroDivisionError):
             async with connection.transaction():
-                await put(connection, [record(made, b"never")])
+                await put_outbox(connection, [record(made, b"never")])
                 raise ZeroDivisionError
     await say(made, b"yes")
     async with relaying(made):
@@ -89,7 +89,7 @@ async def test_a_transaction_that_commits_late_is_not_missed(made: World) -> Non
     async with relaying(made), connected(made.pool) as late:
         transaction = late.transaction()
         await transaction.start()
-        await put(late, [record(made, b"late", 1)])
+        await put_outbox(late, [record(made, b"late", 1)])
         await say(made, b"early")
         await made.until(made.told)
         await transaction.commit()
@@ -150,7 +150,7 @@ async def test_a_relay_that_stood_still_before_it_sent_repeats_nothing_after_wha
         connection = await asyncpg.connect(made.database)
         try:
             await connection.execute(f"SELECT pg_terminate_backend(pid) {LOCKS}")
-            await put(connection, [record(made, b"newer")])
+            await put_outbox(connection, [record(made, b"newer")])
             async with relaying(made):
                 await eventually(lambda: connection.fetchval("SELECT count(*) FROM outbox"), 0)
         finally:

@@ -10,9 +10,9 @@ from deploy.local import topics as creation
 from deploy.local.endpoints import Endpoints
 from shared import topics
 from shared.errors import SetupError
-from shared.kafka.topic_check import Difference, Surroundings, administrator, check, differences
+from shared.kafka.topic_check import BrokerSettings, Difference, administrator, check, differences
 
-ONE_BROKER = Surroundings(brokers=1, flush=True)
+ONE_BROKER = BrokerSettings(brokers=1, flush=True)
 
 
 async def test_every_declared_topic_is_there_as_declared(platform: Endpoints) -> None:
@@ -53,7 +53,7 @@ async def test_a_setting_that_somebody_changed_is_mended(platform: Endpoints) ->
 
 
 def test_a_cluster_keeps_three_copies_and_needs_no_flush() -> None:
-    cluster = Surroundings(brokers=3, flush=True, production=True)
+    cluster = BrokerSettings(brokers=3, flush=True, production=True)
     assert cluster.replication == 3
     assert cluster.partitions(topics.SIGNATURES) == 48
     settings = cluster.settings(topics.SIGNATURES)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from services.petitions.consumers import SIGNATURES
 from shared.clock import SystemClock
 from shared.counting import batch_decoder
-from shared.counting.batch_plan import Work
+from shared.counting.batch_plan import BatchPlan
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import counting_loop
 from shared.database import create_pool
@@ -31,14 +31,14 @@ def counted(topic: str) -> CountedTopic:
 
 def die_of(key: bytes) -> None:
     """Make this process die as soon as it reads a record of `key`."""
-    work = batch_decoder.Reader.work
+    work = batch_decoder.BatchDecoder.plan
 
-    async def deadly(self: batch_decoder.Reader, batches: Sequence[PartitionBatch]) -> Work:
+    async def deadly(self: batch_decoder.BatchDecoder, batches: Sequence[PartitionBatch]) -> BatchPlan:
         if any(record.key == key for batch in batches for record in batch.records):
             os._exit(1)
         return await work(self, batches)
 
-    batch_decoder.Reader.work = deadly  # type: ignore[method-assign]
+    batch_decoder.BatchDecoder.plan = deadly  # type: ignore[method-assign]
 
 
 async def main() -> None:

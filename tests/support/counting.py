@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from shared.clock import SystemClock
-from shared.counting.batch_plan import Work
+from shared.counting.batch_plan import BatchPlan
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import counting_loop
 from shared.database import create_pool
@@ -114,12 +114,12 @@ class World:
         """Put many events on the topic, in their order for each partition."""
         await asyncio.gather(*[asyncio.ensure_future(self.say(*event)) for event in events])
 
-    def loop(self, pool: asyncpg.Pool | None = None) -> PositionedLoop[Work]:
+    def loop(self, pool: asyncpg.Pool | None = None) -> PositionedLoop[BatchPlan]:
         """A counter of this topic."""
         return counting_loop(self.counted, pool or self.pool, self.kafka, SystemClock())
 
     @asynccontextmanager
-    async def counting(self, *, relay: bool = True) -> AsyncIterator[PositionedLoop[Work]]:
+    async def counting(self, *, relay: bool = True) -> AsyncIterator[PositionedLoop[BatchPlan]]:
         """Count, and relay what it says, for as long as the block lasts."""
         pool = await create_pool(self.database, application_name="counter", max_size=6)
         loop = self.loop(pool)

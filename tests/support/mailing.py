@@ -20,14 +20,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from services.notifications.consumers.submission_decoder import Read, Reader
+from services.notifications.consumers.submission_decoder import Read, SubmissionDecoder
 from services.notifications.consumers.submissions import Submissions
-from services.notifications.domain.recipient_keys import Recipients
+from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.sender.attempts import Attempts
 from services.notifications.sender.composing import Composer
 from services.notifications.sender.planning import Planner
 from services.notifications.sender.sending import LEASE, Sender
-from services.notifications.sender.smtp_connection import Relay
+from services.notifications.sender.smtp_connection import SmtpConnection
 from services.notifications.settings import Settings
 from shared import topics
 from shared.catalog import Catalog
@@ -318,7 +318,7 @@ class Mailing:
     office: PostOffice
     pool: asyncpg.Pool
     clock: SetClock
-    names: Recipients
+    names: RecipientKeys
     settings: Settings
     bootstrap_servers: str
     group: str = field(default_factory=lambda: f"test.{secrets.token_hex(4)}")
@@ -330,7 +330,7 @@ class Mailing:
             group=self.group,
             pool=self.pool,
             bootstrap_servers=self.bootstrap_servers,
-            prepare=Reader(self.stage.catalog, self.names, self.stage.topics).read,
+            prepare=SubmissionDecoder(self.stage.catalog, self.names, self.stage.topics).read,
             handle=Submissions(self.clock).handle,
         )
 
@@ -338,7 +338,7 @@ class Mailing:
         """What plans, sends and publishes."""
         relay = OutboxRelay(self.pool, self.bootstrap_servers, service="notifications")
         composer = Composer(self.stage.catalog, self.names, self.settings)
-        connections = [Relay(self.settings) for _ in range(4)]
+        connections = [SmtpConnection(self.settings) for _ in range(4)]
         sender = Sender(self.pool, Attempts(composer, self.clock), connections, self.clock, relay.wake)
         planner = Planner(self.pool, self.stage.catalog, self.names, self.clock, sender.wake)
         return (relay.run, sender.run, planner.run)
@@ -465,7 +465,7 @@ async def mailing(
             pool=pool,
             # Whole seconds: PostgreSQL and Python do not round every fraction to the same microsecond.
             clock=SetClock(float(int(time.time()))),
-            names=Recipients(bytes.fromhex(files.recipient.read_text())),
+            names=RecipientKeys(bytes.fromhex(files.recipient.read_text())),
             settings=settings,
             bootstrap_servers=bootstrap_servers,
         )

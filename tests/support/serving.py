@@ -16,11 +16,11 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from shared.http.client import Client
-from shared.http.fast_routes import Answer, HotRoute
+from shared.http.fast_routes import FastAnswer, FastRoute
 from shared.http.limits import ConnectionLimits
-from shared.http.protocol import RAW_TRANSPORT, HotProtocol
+from shared.http.protocol import RAW_TRANSPORT, FastProtocol
 from shared.http.server import _Server
-from shared.http.service import add_hot_route, client_of, create_app
+from shared.http.service import add_fast_route, client_of, create_app
 from shared.settings import ServiceSettings
 
 DEADLINE = 10.0
@@ -36,7 +36,7 @@ class Taken:
     body: bytes
     headers: Mapping[bytes, bytes]
     client: Client
-    answer: Answer
+    answer: FastAnswer
 
 
 @dataclass
@@ -52,7 +52,7 @@ class HotStage:
     curtain: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: Answer) -> bool:
+    def take(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastAnswer) -> bool:
         if b"raise" in body:
             raise ValueError("Zyxwvut")
         if b"leave" in body:
@@ -112,7 +112,7 @@ def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
         return {"length": length}
 
     _add_long_routes(app)
-    add_hot_route(app, HotRoute("/v1/signatures", 64 * 1024, stage.take))
+    add_fast_route(app, FastRoute("/v1/signatures", 64 * 1024, stage.take))
     return app
 
 
@@ -227,7 +227,7 @@ async def serving(
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=HotProtocol,
+        http=FastProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

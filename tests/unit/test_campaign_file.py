@@ -11,7 +11,7 @@ import yaml
 
 from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, read
 from services.marathon.domain.yaml_lines import parse
-from shared.counting.event_decoder import Reading
+from shared.counting.event_decoder import EventDecoder
 from shared.errors import PermanentError
 from shared.events.words import LARGEST_VERSION
 from shared.topics import SIGNATURES
@@ -113,12 +113,12 @@ def test_the_largest_version_that_is_taken_is_the_largest_that_can_be_counted() 
     def signed(version: int) -> bytes:
         return msgspec.json.encode(signature("ana", petition_version=version))
 
-    counted = Reading(SIGNATURES)
+    counted = EventDecoder(SIGNATURES)
     read(with_version(LARGEST_VERSION))
-    assert counted.submission(signed(LARGEST_VERSION)).petition_version == LARGEST_VERSION
+    assert counted.decode_submission(signed(LARGEST_VERSION)).petition_version == LARGEST_VERSION
     assert [fault[1] for fault in faults(with_version(LARGEST_VERSION + 1))] == ["cases.0.petition.version"]
     with pytest.raises(PermanentError):
-        counted.submission(signed(LARGEST_VERSION + 1))
+        counted.decode_submission(signed(LARGEST_VERSION + 1))
 
 
 @pytest.mark.parametrize(

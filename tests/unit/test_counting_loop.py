@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from shared.errors import TransientError
 from shared.kafka import loop
-from shared.kafka.assignments import FULL_BATCH, Place
+from shared.kafka.assignments import FULL_BATCH, PartitionCursor
 from shared.kafka.positions import Position
 from shared.kafka.records import PartitionBatch, Record
 
@@ -69,7 +69,9 @@ class Scripted(loop.PositionedLoop[None]):
         """Place both partitions; processes have died of the first record of 0 so many times."""
         for partition in (0, 1):
             position = Position(0, None, 0, 0 if partition else attempts, 0)
-            self._places.placed[TopicPartition("t", partition)] = Place(position, 0, None, careful_until=FULL_BATCH)
+            self._places.cursors[TopicPartition("t", partition)] = PartitionCursor(
+                position, 0, None, careful_until=FULL_BATCH
+            )
 
     def write(self, partition: int) -> None:
         """Begin to write a record of `partition`."""
@@ -138,7 +140,7 @@ async def test_nothing_is_written_beside_what_is_taken_with_care() -> None:
     scripted.held.clear()
     scripted.write(0)
     # Read on, past everything that anybody died of.
-    scripted._places.placed[TopicPartition("t", 0)].next = FULL_BATCH + 1
+    scripted._places.cursors[TopicPartition("t", 0)].next = FULL_BATCH + 1
     waiting = asyncio.create_task(scripted._settle_before(batches_of(1)))
     await asyncio.sleep(0)
     assert not waiting.done()

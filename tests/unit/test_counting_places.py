@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kafka.assignments import FULL_BATCH, MUCH, Place, Places
+from shared.kafka.assignments import FULL_BATCH, MUCH, Assignments, PartitionCursor
 from shared.kafka.positions import Position
 from shared.kafka.records import PartitionBatch, Record
 
@@ -59,10 +59,10 @@ class Log:
 
     def live(self, deadly: int | None) -> bool:
         """One process's life: whether it came to the end of the log."""
-        places = Places(cast("Any", NobodysConsumer()))
+        places = Assignments(cast("Any", NobodysConsumer()))
         places._seek(PLACE, self.position, 0)
         while (at := self.position.next) < self.end:
-            place = places.placed[PLACE]
+            place = places.cursors[PLACE]
             count = min(place.batch_limit, self.end - at)
             batch = PartitionBatch("t", 0, 0, [Record(at + n, 1, None, None, b"\0") for n in range(count)])
             self.alone += [at] if count == 1 else []
@@ -89,10 +89,10 @@ class Log:
 
 async def test_a_partition_that_another_member_counts_meanwhile_is_placed_and_not_halted() -> None:
     log = cast("Any", GrowingLog())
-    places = Places(log)
-    await places.place(log, [PLACE])
+    places = Assignments(log)
+    await places.seek_to_positions(log, [PLACE])
     assert places.halted == {}
-    assert places.placed.keys() == {PLACE}
+    assert places.cursors.keys() == {PLACE}
 
 
 @given(deadly=st.integers(0, 30_000))
@@ -122,11 +122,11 @@ def test_a_first_and_a_second_death_change_nothing() -> None:
         assert log.alone == []
 
 
-def places_of(partitions: int, *, deaths: int = 0, step: int = 1) -> Places:
-    places = Places(cast("Any", NobodysConsumer()))
+def places_of(partitions: int, *, deaths: int = 0, step: int = 1) -> Assignments:
+    places = Assignments(cast("Any", NobodysConsumer()))
     for partition in range(0, partitions, step):
         position = Position(0, None, 0, deaths if partition == 0 else 0, 0)
-        places.placed[TopicPartition("t", partition)] = Place(position, 0, None, careful_until=FULL_BATCH)
+        places.cursors[TopicPartition("t", partition)] = PartitionCursor(position, 0, None, careful_until=FULL_BATCH)
     return places
 
 
@@ -135,7 +135,7 @@ def batches_of(partitions: int, records: int) -> list[PartitionBatch]:
     return [PartitionBatch("t", partition, 0, each) for partition in range(partitions)]
 
 
-def dealt(places: Places, batches: list[PartitionBatch], shares: int) -> list[list[int]]:
+def dealt(places: Assignments, batches: list[PartitionBatch], shares: int) -> list[list[int]]:
     return [[batch.partition for batch in portion] for portion in places.portions(batches, shares)]
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.petitions.consumers import SIGNATURES
-from shared.counting.batch_decoder import Reader
-from shared.counting.batch_plan import Work
+from shared.counting.batch_decoder import BatchDecoder
+from shared.counting.batch_plan import BatchPlan
 from shared.counting.copy_format import cell_part, new_row
 from shared.counting.dimension_ids import Combination, Ids
 from shared.counting.transitions import Submitted
@@ -31,10 +31,10 @@ class Numbers:
     def __init__(self) -> None:
         self.ids: Ids = {}
 
-    def forget_if_many(self) -> None:
+    def clear_if_full(self) -> None:
         pass
 
-    async def intern(self, combinations: Collection[Combination]) -> None:
+    async def ensure(self, combinations: Collection[Combination]) -> None:
         for one in combinations:
             self.ids[one] = len(self.ids)
 
@@ -51,11 +51,11 @@ def record(offset: int, key: bytes | None, value: bytes | None, *more: tuple[str
     return Record(offset, NOW + offset, key, value, packed(headers))
 
 
-def work_of(*records: Record) -> tuple[Reader, Work]:
-    reader = Reader(SIGNATURES, Numbers())
+def work_of(*records: Record) -> tuple[BatchDecoder, BatchPlan]:
+    reader = BatchDecoder(SIGNATURES, Numbers())
     # The first record of a process teaches how its headers begin.
     first = record(0, key_of("first"), msgspec.json.encode(signature("first")))
-    work = asyncio.run(reader.work([PartitionBatch("t", 3, 0, [first, first, *records])]))
+    work = asyncio.run(reader.plan([PartitionBatch("t", 3, 0, [first, first, *records])]))
     work.special = [said for said in work.special if said.record is not first]
     return reader, work
 
@@ -82,7 +82,7 @@ def test_what_is_taken_in_one_go_is_packed_as_it_is_step_by_step(changes: dict[s
     key = key_of("ana")
     value = msgspec.json.encode(msgspec.to_builtins(signature("ana")) | changes)
     reader, work = work_of(record(5, key, value))
-    said = reader.say(3, record(5, key, value)._replace(packed_headers=packed(ENVELOPE.headers(b""))))
+    said = reader.decode(3, record(5, key, value)._replace(packed_headers=packed(ENVELOPE.headers(b""))))
     if said.refusal:
         assert work.singles == {}
         assert [one.refusal for one in work.special] == [said.refusal]
@@ -92,13 +92,13 @@ def test_what_is_taken_in_one_go_is_packed_as_it_is_step_by_step(changes: dict[s
         return
     assert list(work.singles) == [key]
     place = work.singles[key]
-    arrived = reader.arrived(said, work.ids)
+    arrived = reader.to_input(said, work.ids)
     event = arrived.event
     assert isinstance(event, Submitted)
     assert work.cells[place] == (3, event.dimensions, event.state, event.minute)
     cell = cell_part(event.dimensions, event.minute, 3, event.state)
     assert work.rows[place] == new_row(cell, 5, event.digest.to_bytes(8, "big", signed=True), key)
-    assert work.kept[place] == reader.kept(said, work.ids, further=False)
+    assert work.kept[place] == reader.submission_row(said, work.ids, further=False)
     assert (key in work.named) == bool(changes.get("public_name") and changes.get("confirmed_at"))
 
 
@@ -126,7 +126,7 @@ def test_a_redriven_submission_is_left_to_the_fold() -> None:
 def test_all_of_a_topic_with_a_daily_limit_is_left_to_the_fold() -> None:
     from services.letters.consumers import MESSAGES
 
-    reader = Reader(MESSAGES, Numbers())
+    reader = BatchDecoder(MESSAGES, Numbers())
     records = [record(n, key_of(str(n)), msgspec.json.encode(signature(str(n)))) for n in range(3)]
-    work = asyncio.run(reader.work([PartitionBatch("t", 0, 0, records)]))
+    work = asyncio.run(reader.plan([PartitionBatch("t", 0, 0, records)]))
     assert (len(work.singles), len(work.special)) == (0, 3)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from deploy.mille import dlq
-from shared.kafka.redrive import Letter
+from shared.kafka.redrive import DeadLetterRecord
 
 
 def test_a_reason_that_looks_like_markup_is_printed_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     letters = [
-        (Letter(0, offset, reason, "2026-12-01T12:00:00Z", False, dlq.NOTHING), offset == 0)
+        (DeadLetterRecord(0, offset, reason, "2026-12-01T12:00:00Z", False, dlq.NOTHING), offset == 0)
         for offset, reason in enumerate(("[red]odd", "[/]closed", "[/]closed"))
     ]
 
-    async def found(*_: object) -> list[tuple[Letter, bool]]:
+    async def found(*_: object) -> list[tuple[DeadLetterRecord, bool]]:
         return letters
 
     monkeypatch.setattr(dlq, "_found", found)

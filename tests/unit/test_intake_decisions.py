@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.letters.actions.record_message import Recording
-from services.letters.actions.report_posted import Posting
-from services.letters.actions.write_message import Writing
-from services.petitions.actions.record_act import Acting
-from services.petitions.actions.sign_petition import Signing
+from services.letters.actions.record_message import RecordMessage
+from services.letters.actions.report_posted import ReportPosted
+from services.letters.actions.write_message import WriteMessage
+from services.petitions.actions.record_act import RecordAct
+from services.petitions.actions.sign_petition import SignPetition
 from shared import codes
 from shared.catalog import Catalog
 from shared.clock import SetClock
 from shared.errors import TransientError
 from shared.http.client import Client
-from shared.intake.campaign_terms import Openings
-from shared.intake.submit import Decide, Submission
+from shared.intake.campaign_terms import TermsCache
+from shared.intake.submit import Decide, OutgoingRecord
 from shared.kafka.broker_time import BrokerTime
 from shared.refusals import Refusal
 from tests.support.intakes import message, posted, signature
@@ -56,21 +56,21 @@ class _Opener:
 def deciders(known: Known, clock: SetClock | None = None) -> tuple[Decide, Decide, Decide]:
     """What decides on signatures, messages and acts, over one catalog."""
     broker_time = BrokerTime(clock or SetClock(NOW))
-    openings = Openings(known)
-    signing = Signing(known, broker_time, 4)
+    openings = TermsCache(known)
+    signing = SignPetition(known, broker_time, 4)
     known.on_change(signing.changed)
     known.on_change(openings.changed)
-    writing = Writing(Recording(known, openings, broker_time, 4))
-    acting = Acting(known, openings, broker_time, 4)
+    writing = WriteMessage(RecordMessage(known, openings, broker_time, 4))
+    acting = RecordAct(known, openings, broker_time, 4)
     return signing.decide, writing.decide, acting.decide
 
 
-def posting(known: Known) -> Posting:
+def posting(known: Known) -> ReportPosted:
     """What decides on letters that people posted themselves."""
-    return Posting(Recording(known, Openings(known), BrokerTime(SetClock(NOW)), 4))
+    return ReportPosted(RecordMessage(known, TermsCache(known), BrokerTime(SetClock(NOW)), 4))
 
 
-def told(known: Known, seed: Seed, **changes: Any) -> Submission:
+def told(known: Known, seed: Seed, **changes: Any) -> OutgoingRecord:
     """The record of a letter that a person says they posted."""
     body = json.dumps(posted(seed, **changes)).encode()
     return posting(known).decide(body, CLIENT, None)
@@ -114,7 +114,7 @@ def test_everything_waits_until_the_catalog_is_read(seed: Seed) -> None:
             decide(body, CLIENT, None)
     known.ready = True
     for decide, body in zip(deciders(known), asked(seed), strict=True):
-        assert isinstance(decide(body, CLIENT, None), Submission)
+        assert isinstance(decide(body, CLIENT, None), OutgoingRecord)
 
 
 def test_everything_waits_for_keys(seed: Seed) -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.intake import documents
-from shared.intake.requests import Reader
+from shared.intake.requests import RequestDecoder
 from shared.refusals import Refusal
 
 
@@ -21,7 +21,7 @@ class Thing(msgspec.Struct):
     more: str = ""
 
 
-THINGS = Reader(Thing, {"name": lambda _: None, "more": lambda _: None})
+THINGS = RequestDecoder(Thing, {"name": lambda _: None, "more": lambda _: None})
 
 
 def _refuse(_constant: str) -> Any:
@@ -80,7 +80,7 @@ def test_a_typed_reader_refuses_as_not_json_exactly_what_is_none(value: Any, spo
     body = b'{"name": "a", "unknown": ' + inner[:at] + spoil + inner[at:] + b', "more": "b"}'
     status = 200
     try:
-        THINGS.read(body)
+        THINGS.decode(body)
     except Refusal as refusal:
         status = refusal.status
     assert (status == 400) == (not is_rfc_8259(body))
@@ -93,14 +93,14 @@ def test_a_body_may_be_16_deep_and_no_deeper(deep: int) -> None:
     unknown = b'{"unknown":' + b"[" * (deep - 1) + b"]" * (deep - 1) + b"}"
     assert is_taken(arrays) == is_taken(objects) == (deep == 16)
     if deep == 16:
-        assert THINGS.read(unknown) == Thing()
+        assert THINGS.decode(unknown) == Thing()
     else:
         with pytest.raises(Refusal, match="not-json"):
-            THINGS.read(unknown)
+            THINGS.decode(unknown)
 
 
 def test_brackets_in_texts_are_no_depth() -> None:
-    assert THINGS.read(b'{"name": "' + b"[{" * 40 + b'\\"[[", "more": "\\\\"}').more == "\\"
+    assert THINGS.decode(b'{"name": "' + b"[{" * 40 + b'\\"[[", "more": "\\\\"}').more == "\\"
 
 
 def test_a_string_without_an_end_is_read_once_however_many_quotes_it_holds() -> None:
@@ -110,11 +110,11 @@ def test_a_string_without_an_end_is_read_once_however_many_quotes_it_holds() -> 
 
 
 def test_the_last_of_duplicate_members_wins_and_unknown_ones_are_ignored() -> None:
-    assert THINGS.read(b'{"name":"a","who":[1,{"x":2}],"name":"b"}').name == "b"
+    assert THINGS.decode(b'{"name":"a","who":[1,{"x":2}],"name":"b"}').name == "b"
 
 
 def test_a_number_beyond_a_float_is_still_json() -> None:
-    assert THINGS.read(b'{"age": 1e999}') == Thing()
+    assert THINGS.decode(b'{"age": 1e999}') == Thing()
     with pytest.raises(Refusal) as refused:
-        THINGS.read(b'{"name": 1e999}')
+        THINGS.decode(b'{"name": 1e999}')
     assert refused.value.status == 422

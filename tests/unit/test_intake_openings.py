@@ -10,7 +10,7 @@ from shared.clock import rfc3339
 from shared.errors import TransientError
 from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, Policies, Section, TotalsChanged
 from shared.intake.access import partner
-from shared.intake.campaign_terms import Opening, Openings, check_confirmable, check_open, country_of
+from shared.intake.campaign_terms import CampaignTerms, TermsCache, check_confirmations_open, check_open, country_of
 from shared.intake.idempotency import IdempotencyMemory
 from shared.privacy.keys import CampaignKeys
 from shared.privacy.sealing import Sealer
@@ -50,11 +50,11 @@ def campaign(**changes: object) -> CampaignChanged:
 
 
 @pytest.fixture
-def opening() -> Opening:
-    return Openings(Known()).of("w4r")
+def opening() -> CampaignTerms:
+    return TermsCache(Known()).of("w4r")
 
 
-def test_a_campaign_opens_at_its_first_moment_and_closes_before_its_last(opening: Opening) -> None:
+def test_a_campaign_opens_at_its_first_moment_and_closes_before_its_last(opening: CampaignTerms) -> None:
     check_open(opening, OPENS, None)
     check_open(opening, CLOSES - 0.001, None)
     with pytest.raises(Refusal) as early:
@@ -65,7 +65,7 @@ def test_a_campaign_opens_at_its_first_moment_and_closes_before_its_last(opening
     assert late.value.status == 410
 
 
-def test_a_closed_campaign_says_how_it_ended(opening: Opening) -> None:
+def test_a_closed_campaign_says_how_it_ended(opening: CampaignTerms) -> None:
     totals = TotalsChanged(
         campaign="w4r",
         version=9,
@@ -90,13 +90,13 @@ def test_a_closed_campaign_says_how_it_ended(opening: Opening) -> None:
     assert refused.value.members == {"total": 7, "as_of": "1970-01-01T00:33:20.000Z", "state": "frozen"}
 
 
-def test_confirmations_count_for_longer(opening: Opening) -> None:
-    check_confirmable(opening, CLOSES + 499, None)
+def test_confirmations_count_for_longer(opening: CampaignTerms) -> None:
+    check_confirmations_open(opening, CLOSES + 499, None)
     with pytest.raises(Refusal):
-        check_confirmable(opening, CLOSES + 500, None)
+        check_confirmations_open(opening, CLOSES + 500, None)
 
 
-def test_the_section_is_the_one_of_the_country(opening: Opening) -> None:
+def test_the_section_is_the_one_of_the_country(opening: CampaignTerms) -> None:
     assert opening.section_of("SE") == "north"
     assert opening.section_of("FR") is None
 
@@ -112,12 +112,12 @@ def test_a_campaign_whose_parts_have_not_all_arrived_can_wait(missing: str) -> N
     known = Known()
     getattr(known, missing).clear()
     with pytest.raises(TransientError):
-        Openings(known).of("w4r")
+        TermsCache(known).of("w4r")
 
 
 def test_a_changed_campaign_is_prepared_anew_but_not_for_each_count() -> None:
     known = Known()
-    openings = Openings(known)
+    openings = TermsCache(known)
     before = openings.of("w4r")
     known.campaigns["w4r"] = campaign(languages=("ru",))
     openings.changed("totals", "w4r")

@@ -9,8 +9,8 @@ import pytest
 from starlette.requests import Request
 
 from shared.http.client import Client
-from shared.http.fast_routes import Answer
-from shared.intake.submit import Submission, Taking
+from shared.http.fast_routes import FastAnswer
+from shared.intake.submit import OutgoingRecord, SubmitEndpoint
 from shared.intake.submit_routes import submit_json
 from shared.refusals import Refusal
 
@@ -25,7 +25,7 @@ class Decided:
     def __init__(self) -> None:
         self.keys: list[bytes | None] = []
 
-    def __call__(self, _body: bytes, _client: Client, key: bytes | None) -> Submission:
+    def __call__(self, _body: bytes, _client: Client, key: bytes | None) -> OutgoingRecord:
         self.keys.append(key)
         raise Refusal(404, "unknown-petition", "There is no such petition.")
 
@@ -49,8 +49,8 @@ async def ask_both(headers: Headers) -> list[bytes | None]:
     decided = Decided()
     windows: Any = Windows()
     receipts: Any = None
-    answer: Any = Answer
-    taking = Taking(decided, windows, receipts)
+    answer: Any = FastAnswer
+    taking = SubmitEndpoint(decided, windows, receipts)
     assert not taking.take(b"{}", dict(headers), CLIENT, answer)
 
     async def receive() -> Any:

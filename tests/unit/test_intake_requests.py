@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.letters.domain.requests import MESSAGES
 from services.petitions.domain.requests import ACTS, PARTNER_SIGNATURES, SIGNATURES, read_batch, read_usual_batch
 from shared.intake import forms
-from shared.intake.requests import Reader
+from shared.intake.requests import RequestDecoder
 from shared.refusals import FieldError, Refusal
 
 SIGNATURE: dict[str, Any] = {
@@ -31,7 +31,7 @@ SIGNATURE: dict[str, Any] = {
 }
 MESSAGE = {**SIGNATURE, "case": "azat", "kind": "letter", "text": "Dear Azat,\nhello.", "language": "fr"}
 ACT = {"case": "azat", "kind": "share", "email": "ana@example.org", "consent": {"privacy": True}}
-KINDS: list[tuple[Reader[Any], dict[str, Any]]] = [
+KINDS: list[tuple[RequestDecoder[Any], dict[str, Any]]] = [
     (SIGNATURES, SIGNATURE),
     (PARTNER_SIGNATURES, {**SIGNATURE, "confirmed_at": "2026-12-01T10:00:00Z"}),
     (MESSAGES, MESSAGE),
@@ -51,7 +51,7 @@ ODD_VALUES = st.one_of(
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> tuple[Reader[Any], dict[str, Any]]:
+def documents(draw: st.DrawFn) -> tuple[RequestDecoder[Any], dict[str, Any]]:
     """A request of any kind, with some members changed, removed or added."""
     reader, good = draw(st.sampled_from(KINDS))
     document = copy.deepcopy(good)
@@ -63,9 +63,9 @@ def documents(draw: st.DrawFn) -> tuple[Reader[Any], dict[str, Any]]:
     return reader, document
 
 
-def refusal_of(reader: Reader[Any], body: bytes) -> Refusal | None:
+def refusal_of(reader: RequestDecoder[Any], body: bytes) -> Refusal | None:
     try:
-        reader.read(body)
+        reader.decode(body)
     except Refusal as refusal:
         return refusal
     return None
@@ -73,7 +73,9 @@ def refusal_of(reader: Reader[Any], body: bytes) -> Refusal | None:
 
 @settings(max_examples=400)
 @given(documents())
-def test_no_body_is_taken_by_one_reading_and_refused_by_the_other(one: tuple[Reader[Any], dict[str, Any]]) -> None:
+def test_no_body_is_taken_by_one_reading_and_refused_by_the_other(
+    one: tuple[RequestDecoder[Any], dict[str, Any]],
+) -> None:
     """The hot route reads by type alone; the ordinary one reads field by field to say what is wrong."""
     reader, document = one
     refusal = refusal_of(reader, json.dumps(document).encode())
@@ -88,7 +90,7 @@ def test_no_body_is_taken_by_one_reading_and_refused_by_the_other(one: tuple[Rea
 
 @given(documents(), st.sampled_from(sorted(SIGNATURE)), ODD_VALUES)
 def test_of_a_member_that_comes_twice_only_the_last_counts(
-    one: tuple[Reader[Any], dict[str, Any]], name: str, first: Any
+    one: tuple[RequestDecoder[Any], dict[str, Any]], name: str, first: Any
 ) -> None:
     reader, document = one
     body = json.dumps(document)
@@ -101,7 +103,7 @@ def test_of_a_member_that_comes_twice_only_the_last_counts(
 
 @settings(max_examples=200)
 @given(documents())
-def test_a_refusal_never_repeats_what_was_sent(one: tuple[Reader[Any], dict[str, Any]]) -> None:
+def test_a_refusal_never_repeats_what_was_sent(one: tuple[RequestDecoder[Any], dict[str, Any]]) -> None:
     reader, document = one
     planted = "Zyxwvut"
     marked = {
@@ -115,7 +117,7 @@ def test_a_refusal_never_repeats_what_was_sent(one: tuple[Reader[Any], dict[str,
 
 
 @pytest.mark.parametrize(("reader", "document"), KINDS)
-def test_a_good_request_is_taken(reader: Reader[Any], document: dict[str, Any]) -> None:
+def test_a_good_request_is_taken(reader: RequestDecoder[Any], document: dict[str, Any]) -> None:
     assert refusal_of(reader, json.dumps(document).encode()) is None
 
 
@@ -171,7 +173,7 @@ FORM = {name: SIGNATURE[name] for name in ("petition", "given_name", "family_nam
 
 def test_a_form_says_the_same_as_json() -> None:
     typed = {**FORM, "privacy": "on", "postcode": ""}
-    assert SIGNATURES.convert(forms.document(typed, optional=("postcode",))) == SIGNATURES.read(
+    assert SIGNATURES.convert(forms.document(typed, optional=("postcode",))) == SIGNATURES.decode(
         json.dumps({**SIGNATURE, "source": ""}).encode()
     )
 
@@ -222,7 +224,7 @@ def test_a_batch_that_is_read_in_one_go_is_what_its_items_are_one_by_one(items: 
     body = json.dumps({"items": items}).encode()
     usual = read_usual_batch(body)
     if usual:
-        assert list(usual) == [PARTNER_SIGNATURES.read_item(item) for item in read_batch(body).items]
+        assert list(usual) == [PARTNER_SIGNATURES.decode_item(item) for item in read_batch(body).items]
 
 
 def test_the_usual_batch_is_read_in_one_go() -> None:
@@ -251,4 +253,4 @@ def test_a_deep_item_is_refused_alone() -> None:
     deep = b'{"x":' + b"[" * 14 + b"]" * 14 + b"}"
     (item,) = read_batch(b'{"items": [' + deep + b"]}").items
     with pytest.raises(Refusal, match="not-json"):
-        PARTNER_SIGNATURES.read_item(item)
+        PARTNER_SIGNATURES.decode_item(item)

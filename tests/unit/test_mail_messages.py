@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.notifications.domain.plan import Place
-from services.notifications.domain.recipient_keys import Recipients
+from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.sender.composing import Composer
 from services.notifications.sender.mime import clean, mailbox, message, words
 from services.notifications.sender.wording import TRANSLATIONS, language_of, localized, shown_name, written
@@ -37,7 +37,7 @@ from shared.web.languages import FOLDER, messages_of
 
 AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SEALER = Sealer(bytes(range(32)))
-NAMES = Recipients(bytes(32))
+NAMES = RecipientKeys(bytes(32))
 
 
 def parsed(raw: bytes) -> EmailMessage:

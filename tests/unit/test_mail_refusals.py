@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.notifications.domain.plan import Place
-from services.notifications.domain.recipient_keys import Recipients, written_address
+from services.notifications.domain.recipient_keys import RecipientKeys, written_address
 from services.notifications.domain.refusals import LONGEST_RETRY, Failure, Stage, failure, retry_after, status_of
 from services.notifications.domain.slow_domains import LONGEST_HOLD, SlowDomains
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
-NAMES = Recipients(bytes(32))
+NAMES = RecipientKeys(bytes(32))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_spellings_of_one_mailbox_are_one_recipient() -> None:
     assert NAMES.key("A.na+x@gmail.com") == NAMES.key("ana@googlemail.com")
     assert NAMES.key("ana@exämple.org") == NAMES.key("ANA@xn--exmple-cua.org")
     assert NAMES.key("ana@example.org") != NAMES.key("bob@example.org")
-    assert Recipients(b"1" * 32).key("ana@example.org") != NAMES.key("ana@example.org")
+    assert RecipientKeys(b"1" * 32).key("ana@example.org") != NAMES.key("ana@example.org")
 
 
 def test_spellings_of_one_mailbox_are_different_addresses_to_write_to() -> None:
@@ -114,7 +114,7 @@ def test_no_other_text_is_a_token(text: str) -> None:
 
 def test_another_services_token_is_not_ours() -> None:
     with pytest.raises(ValueError, match="not a token"):
-        NAMES.read_token(Recipients(b"1" * 32).token(bytes(16)))
+        NAMES.read_token(RecipientKeys(b"1" * 32).token(bytes(16)))
 
 
 def test_a_mail_is_named_by_the_submission_that_it_covers_first() -> None:

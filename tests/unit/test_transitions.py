@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from shared.counting.transitions import EVIDENCE, Change, Event, Happened, Row, State, Submitted, Then, transition
+from shared.counting.transitions import (
+    EVIDENCE,
+    Change,
+    Event,
+    FollowUp,
+    FollowUpType,
+    Row,
+    State,
+    Submitted,
+    transition,
+)
 from shared.errors import PermanentError
 
 FRANCE, PERU = 1, 2
@@ -25,8 +35,8 @@ def submitted(
     )
 
 
-def happened(what: Then, offset: int, *, origin: int | None = None, superseded: bool = False) -> Happened:
-    return Happened(offset, offset if origin is None else origin, what, superseded)
+def happened(what: FollowUpType, offset: int, *, origin: int | None = None, superseded: bool = False) -> FollowUp:
+    return FollowUp(offset, offset if origin is None else origin, what, superseded)
 
 
 def after(*events: Event) -> tuple[Row, list[Change]]:
@@ -92,7 +102,7 @@ def test_a_confirmation_after_a_withdrawal_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("what", ["confirmed", "withdrawn", "invalidated", "reinstated", "released"])
-def test_what_presupposes_a_submission_is_refused_without_one(what: Then) -> None:
+def test_what_presupposes_a_submission_is_refused_without_one(what: FollowUpType) -> None:
     with pytest.raises(PermanentError, match="no-submission"):
         transition(None, happened(what, 7))
 
@@ -150,7 +160,7 @@ def test_an_event_at_or_below_the_applied_offset_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("what", ["confirmed", "withdrawn", "invalidated"])
-def test_a_redriven_event_older_than_the_submission_that_opened_the_row_does_nothing(what: Then) -> None:
+def test_a_redriven_event_older_than_the_submission_that_opened_the_row_does_nothing(what: FollowUpType) -> None:
     before = after(submitted(7))[0]
     assert transition(before, happened(what, 9, origin=5)).row == before
 
@@ -161,6 +171,6 @@ def test_a_redriven_submission_older_than_the_withdrawal_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("what", ["withdrawn", "invalidated"])
-def test_a_redriven_withdrawal_does_not_undo_a_later_submission_that_changed_nothing(what: Then) -> None:
+def test_a_redriven_withdrawal_does_not_undo_a_later_submission_that_changed_nothing(what: FollowUpType) -> None:
     row, changes = after(submitted(5), submitted(8), happened(what, 9, origin=7, superseded=True))
     assert (row.state, row.invalidated, changes) == ("r", False, [])

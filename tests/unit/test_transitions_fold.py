@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.counting.fold import DeadLetter, Held, InputRecord, Outcome, Place, Quota, fold
-from shared.counting.transitions import Happened, State, Submitted, Then
+from shared.counting.fold import DeadLetter, InputRecord, LoadedState, Outcome, Place, Quota, fold
+from shared.counting.transitions import FollowUp, FollowUpType, State, Submitted
 
 ANA, BEA = b"ana", b"bea"
 DAY = 24 * 60
@@ -14,17 +14,17 @@ def submission(offset: int, key: bytes = ANA, *, digest: int = 1, state: State =
     return InputRecord(0, offset, offset, key, event, quota=Quota(b"person", 2))
 
 
-def later(what: Then, offset: int, *, origin: int | None = None, key: bytes = ANA) -> InputRecord:
+def later(what: FollowUpType, offset: int, *, origin: int | None = None, key: bytes = ANA) -> InputRecord:
     first = offset if origin is None else origin
-    return InputRecord(0, offset, first, key, Happened(offset, first, what))
+    return InputRecord(0, offset, first, key, FollowUp(offset, first, what))
 
 
 def unreadable(offset: int, key: bytes = ANA) -> InputRecord:
     return InputRecord(0, offset, offset, key, None, refusal="unreadable")
 
 
-def folded(*arrived: InputRecord) -> tuple[Held, Outcome]:
-    held = Held()
+def folded(*arrived: InputRecord) -> tuple[LoadedState, Outcome]:
+    held = LoadedState()
     return held, fold(arrived, held)
 
 

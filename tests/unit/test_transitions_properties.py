@@ -11,8 +11,8 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.counting.fold import Held, InputRecord, Outcome, Quota, fold
-from shared.counting.transitions import EVIDENCE, Happened, Row, State, Submitted, Then, worth
+from shared.counting.fold import InputRecord, LoadedState, Outcome, Quota, fold
+from shared.counting.transitions import EVIDENCE, FollowUp, FollowUpType, Row, State, Submitted, worth
 
 KEYS = (b"ana", b"bea")
 LIMIT = 2
@@ -33,7 +33,7 @@ histories = st.lists(
     st.builds(
         Told,
         key=st.sampled_from(KEYS),
-        what=st.sampled_from(("submitted", "submitted", "submitted", *get_args(Then))),
+        what=st.sampled_from(("submitted", "submitted", "submitted", *get_args(FollowUpType))),
         state=st.sampled_from(("r", "c", "s")),
         spoilt=st.sampled_from((False, False, False, True)),
     ),
@@ -45,7 +45,7 @@ histories = st.lists(
 class Store:
     """A database: what is held, and the totals that others were told."""
 
-    held: Held = field(default_factory=Held)
+    held: LoadedState = field(default_factory=LoadedState)
     totals: Counter[Cell] = field(default_factory=Counter)
 
     def apply(self, arrived: Sequence[InputRecord]) -> Outcome:
@@ -69,10 +69,10 @@ def arrived(offset: int, told: Told, *, origin: int | None = None, limited: bool
     if told.what == "submitted":
         event = Submitted(offset, first, 0, first % 3, first // 4, told.state, first)
         return InputRecord(0, offset, first, told.key, event, quota=Quota(b"person", LIMIT) if limited else None)
-    return InputRecord(0, offset, first, told.key, Happened(offset, first, then(told)))
+    return InputRecord(0, offset, first, told.key, FollowUp(offset, first, then(told)))
 
 
-def then(told: Told) -> Then:
+def then(told: Told) -> FollowUpType:
     return told.what  # type: ignore[return-value]
 
 

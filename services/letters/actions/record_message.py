@@ -15,18 +15,18 @@ from shared.events.words import Channel, Evidence, MessageKind
 from shared.http.client import Client
 from shared.intake import abuse_hashes
 from shared.intake.campaign_terms import (
-    Known,
-    Opening,
-    Openings,
+    CampaignTerms,
+    CatalogView,
+    TermsCache,
     canonical,
     check_open,
     check_ready,
     country_of,
-    encoded,
+    encode_hash,
 )
 from shared.intake.person_fields import PersonFields
-from shared.intake.submit import Submission
-from shared.intake.timestamps import Stamps
+from shared.intake.submit import OutgoingRecord
+from shared.intake.timestamps import TimestampCache
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partitions import partition_of
 from shared.privacy import dedupe
@@ -44,7 +44,7 @@ class Sender:
     """Who sends to which case: `address` is canonical, `now` the broker's time in seconds since 1970."""
 
     case: CaseChanged
-    opening: Opening
+    opening: CampaignTerms
     address: str
     now: float
 
@@ -61,16 +61,16 @@ class Message:
     evidence: Evidence = "recorded"
 
 
-class Recording:
+class RecordMessage:
     """Makes the records of messages, by what the catalog says at the moment."""
 
-    def __init__(self, known: Known, openings: Openings, broker_time: BrokerTime, partitions: int) -> None:
+    def __init__(self, known: CatalogView, openings: TermsCache, broker_time: BrokerTime, partitions: int) -> None:
         self._known = known
         self._openings = openings
         self._broker_time = broker_time
         self._partitions = partitions
         self._envelope = Envelope("message-submitted", source="/letters/intake")
-        self._stamps = Stamps()
+        self._stamps = TimestampCache()
 
     def sender(self, slug: str, email: str) -> Sender:
         """Who writes from `email` to the case `slug`.
@@ -87,7 +87,7 @@ class Recording:
 
     def submission(
         self, sender: Sender, key: bytes, request: PersonFields, message: Message, client: Client
-    ) -> Submission:
+    ) -> OutgoingRecord:
         """The record under the dedupe `key`. All of a person's messages to a case go to one partition, so that one
         counter sees them.
         """
@@ -118,7 +118,7 @@ class Recording:
             country=country,
             language=message.language,
             subject=case.slug,
-            digest=encoded(dedupe.digest(keys.dedupe, _pack(said))),
+            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(said))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=case.slug, key=key),
             seal_key=keys.current_seal,
             locale=request.locale or opening.language,
@@ -127,12 +127,12 @@ class Recording:
             updates=consent.updates,
             network=abuse_hashes.network(keys.dedupe, client.address),
             domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
-            person=encoded(writer),
+            person=encode_hash(writer),
             daily_limit=opening.policies.letters_per_person,
             handwritten=message.handwritten,
         )
         headers = self._envelope.headers(self._stamps.text(sender.now))
-        return Submission(case.slug, key, partition_of(writer, self._partitions), _encode(event), headers)
+        return OutgoingRecord(case.slug, key, partition_of(writer, self._partitions), _encode(event), headers)
 
     def _find(self, slug: str) -> CaseChanged:
         check_ready(self._known)

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import time
 
-from services.letters.actions.record_message import Message, Recording
+from services.letters.actions.record_message import Message, RecordMessage
 from services.letters.domain.requests import MESSAGES, MessageRequest
 from shared.http.client import Client
 from shared.intake.idempotency import IdempotencyMemory
-from shared.intake.submit import Submission
+from shared.intake.submit import OutgoingRecord
 from shared.privacy import dedupe
 
 
-class Writing:
+class WriteMessage:
     """Takes messages that people write here."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: RecordMessage) -> None:
         self._recording = recording
         self._idempotency = IdempotencyMemory()
 
-    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> Submission:
+    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
         """The message in a JSON body.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        submission = self.write(MESSAGES.read(body), client, idempotency_key or b"")
+        submission = self.write(MESSAGES.decode(body), client, idempotency_key or b"")
         if idempotency_key is not None:
             self._idempotency.check(idempotency_key, body, time.monotonic())
         return submission
 
-    def write(self, request: MessageRequest, client: Client, idempotency_key: bytes = b"") -> Submission:
+    def write(self, request: MessageRequest, client: Client, idempotency_key: bytes = b"") -> OutgoingRecord:
         """The message that a person sends.
 
         The dedupe key holds the text, and the Idempotency-Key where one is given: writing the same again on purpose is

@@ -11,7 +11,7 @@ from shared.events.words import MessageKind
 from shared.intake import fields
 from shared.intake.fields import Word
 from shared.intake.person_fields import PERSON_CHECKS, PersonFields, Slug
-from shared.intake.requests import Reader
+from shared.intake.requests import RequestDecoder
 
 TEXT_LENGTH: Final = 10_000
 """Some five pages by hand; a longer letter is written as two. The form stops at 8,000, without counting line ends."""
@@ -53,7 +53,9 @@ def code(typed: str) -> Word:
     return None
 
 
-POSTED: Final = Reader(PostedRequest, {"case": fields.slug, **PERSON_CHECKS, "code": code, "language": fields.language})
-MESSAGES: Final = Reader(
+POSTED: Final = RequestDecoder(
+    PostedRequest, {"case": fields.slug, **PERSON_CHECKS, "code": code, "language": fields.language}
+)
+MESSAGES: Final = RequestDecoder(
     MessageRequest, {"case": fields.slug, **PERSON_CHECKS, "text": text, "language": fields.language}
 )

@@ -15,7 +15,7 @@ from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT, STATUS, body, responses
 from shared.intake.receipt_routes import read_receipt, state_for_page, status_answer
-from shared.intake.submit import Submission
+from shared.intake.submit import OutgoingRecord
 from shared.intake.submit_routes import is_form, submit_form, submit_json
 from shared.refusals import Refusal
 
@@ -58,7 +58,7 @@ def messages(parts: Callable[[], Parts]) -> APIRouter:
 
 
 async def _write_by_form(parts: Parts, request: Request) -> Response:
-    def decide(typed: Mapping[str, str]) -> Submission:
+    def decide(typed: Mapping[str, str]) -> OutgoingRecord:
         wanted = MESSAGES.convert(forms.document(typed, optional=OPTIONAL, boxes=BOXES))
         return parts.writing.write(wanted, client_of(request))
 

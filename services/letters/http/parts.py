@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.letters.actions.report_posted import Posting
-from services.letters.actions.write_message import Writing
+from services.letters.actions.report_posted import ReportPosted
+from services.letters.actions.write_message import WriteMessage
 from services.letters.settings import LettersSettings
 from shared.catalog import Catalog
 from shared.intake.pages import IntakePages
-from shared.intake.receipt_status import Counted
-from shared.intake.submit import Taking
+from shared.intake.receipt_status import ReceiptStatus
+from shared.intake.submit import SubmitEndpoint
 from shared.privacy.receipts import Receipts
 
 
@@ -24,12 +24,12 @@ class Parts:
 
     settings: LettersSettings
     catalog: Catalog
-    writing: Writing
-    messages: Taking
+    writing: WriteMessage
+    messages: SubmitEndpoint
     receipts: Receipts
-    counted: Counted
+    counted: ReceiptStatus
     pages: IntakePages
-    posting: Posting
-    posted: Taking
+    posting: ReportPosted
+    posted: SubmitEndpoint
     posted_pages: IntakePages
     now: Callable[[], float]

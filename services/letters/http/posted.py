@@ -17,7 +17,7 @@ from shared import codes
 from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT, body, responses
-from shared.intake.submit import Submission
+from shared.intake.submit import OutgoingRecord
 from shared.intake.submit_routes import is_form, submit_form, submit_json
 
 PAGE: Final = "/letters/posted"
@@ -70,7 +70,7 @@ def fresh_code() -> str:
 
 
 async def _post_by_form(parts: Parts, request: Request) -> Response:
-    def decide(typed: Mapping[str, str]) -> Submission:
+    def decide(typed: Mapping[str, str]) -> OutgoingRecord:
         # Without a printed sheet the form's own code stands for it, so that sending the form twice counts once.
         said = {**typed, "code": typed.get("code") or typed.get("unprinted", "")}
         return parts.posting.post(POSTED.convert(forms.document(said, optional=OPTIONAL)), client_of(request))

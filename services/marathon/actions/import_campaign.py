@@ -58,7 +58,7 @@ async def import_campaign(
             records.append(announcements.totals(document, now))
         elif not stored.closed:
             await _record_policy_change(connection, stored.campaign, changes.campaign, now)
-        await outbox.put(connection, records)
+        await outbox.put_outbox(connection, records)
     return changes
 
 

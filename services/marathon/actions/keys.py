@@ -61,7 +61,7 @@ async def create_key(
             section=section,
         )
         await access.put(connection, key, now)
-        await outbox.put(connection, [announcements.access(key, now)])
+        await outbox.put_outbox(connection, [announcements.access(key, now)])
     return NewKey(text, key)
 
 
@@ -77,5 +77,5 @@ async def revoke_key(
         revoked = await access.revoke(connection, key_id)
         if revoked is None:
             raise SetupError(f"there is no key {key_id}: `mille keys list --campaign SLUG` lists them")
-        await outbox.put(connection, [announcements.access(revoked, now)])
+        await outbox.put_outbox(connection, [announcements.access(revoked, now)])
     return revoked

@@ -224,7 +224,7 @@ class Publisher:
     async def _put(self, connection: asyncpg.Connection, due: list[Published], now: float) -> None:
         async with connection.transaction():
             put = [each for each in due if await published.put(connection, each, now)]
-            await outbox.put(connection, [self._announcements.totals(each.document, now) for each in put])
+            await outbox.put_outbox(connection, [self._announcements.totals(each.document, now) for each in put])
         for each in put:
             self._note(each)
 
@@ -271,7 +271,7 @@ class Publisher:
             final = Published(document, disclosed.memory)
             if not await published.put(connection, final, now):
                 raise TransientError("somebody else publishes this campaign")
-            await outbox.put(connection, [self._announcements.totals(document, now)])
+            await outbox.put_outbox(connection, [self._announcements.totals(document, now)])
         self._note(final)
         log.info("final tally made", campaign=campaign.slug, total=document.total)
 

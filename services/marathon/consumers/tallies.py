@@ -35,7 +35,7 @@ from shared.errors import PermanentError, TransientError
 from shared.events import cloudevents
 from shared.events.tallies import ActionsCounted
 from shared.kafka.consumer_shutdown import leave
-from shared.kafka.loop import RECORDS_FAULT
+from shared.kafka.loop import DATA_ERRORS
 from shared.logging import log
 from shared.metrics import LEDGER_BATCHES, LEDGER_HALTED, PARTITION_LAG
 from shared.tasks import raise_if_cancelled, wait_out
@@ -188,7 +188,7 @@ class TallyReader:
         try:
             async with connected(self._pool) as connection:
                 return await apply_tallies(connection, tallies)
-        except RECORDS_FAULT:
+        except DATA_ERRORS:
             raise
         except _DATABASE:
             # Whoever is refused is not stuck.

@@ -22,8 +22,8 @@ from shared.logging import log
 from shared.web.languages import Language
 from shared.web.pages import Pages
 from shared.web.views import (
+    CatalogView,
     FormState,
-    Known,
     board_view,
     campaign_view,
     case_view,
@@ -42,7 +42,7 @@ BOARDS_KEPT: Final = 100
 _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
 
 
-class ReadyCatalog(Known, Protocol):
+class ReadyCatalog(CatalogView, Protocol):
     """The catalog, which knows whether it has read everything."""
 
     @property
@@ -73,7 +73,7 @@ def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Min
     return router
 
 
-def last_hour(catalog: Known, course: Course) -> Minutes:
+def last_hour(catalog: CatalogView, course: Course) -> Minutes:
     """The minutes from `course`.
 
     There are none where the database does not answer, and in safety mode: the board stands without them.

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from services.notifications.domain.recipient_keys import Recipients, written_address
+from services.notifications.domain.recipient_keys import RecipientKeys, written_address
 from services.notifications.domain.submissions import Submitted, Withdrawn
 from services.notifications.storage.deliveries import NewDelivery
 from shared.catalog import Catalog
 from shared.clock import utc
-from shared.counting.event_decoder import Reading, Submission, check_shape, keyed_hash
+from shared.counting.event_decoder import EventDecoder, SubmissionRecord, check_shape, keyed_hash
 from shared.errors import PermanentError, TransientError
 from shared.events.cloudevents import UNREADABLE
 from shared.kafka.records import PartitionBatch, Record
@@ -48,16 +48,16 @@ class Place(NamedTuple):
     accepted_ms: int
 
 
-class Reader:
+class SubmissionDecoder:
     """Reads batches of `topics`, those of signatures and of messages; opens only what needs a mail.
 
     What it cannot read the counter of that topic cannot read either: it reads with the same eyes, and dead-letters it.
     """
 
-    def __init__(self, catalog: Catalog, recipients: Recipients, topics: Sequence[Topic]) -> None:
+    def __init__(self, catalog: Catalog, recipients: RecipientKeys, topics: Sequence[Topic]) -> None:
         self._catalog = catalog
         self._recipients = recipients
-        self._readings = {topic.name: Reading(topic) for topic in topics}
+        self._readings = {topic.name: EventDecoder(topic) for topic in topics}
         self._unknown: set[tuple[str, int]] = set()
 
     async def read(self, batches: Sequence[PartitionBatch]) -> Read:
@@ -78,25 +78,25 @@ class Reader:
                     skip(batch, record, error.reason)
         return read
 
-    async def _take(self, read: Read, reading: Reading, batch: PartitionBatch, record: Record) -> None:
-        what, origin = reading.headers(record, batch.partition)
+    async def _take(self, read: Read, reading: EventDecoder, batch: PartitionBatch, record: Record) -> None:
+        what, origin = reading.decode_headers(record, batch.partition)
         if what not in ("submitted", "confirmed", "withdrawn"):
             return
         check_shape(record.key, record.value)
         key, value = record.key or b"", record.value or b""
         offset, accepted_ms = origin or (record.offset, record.timestamp_ms)
         if what == "submitted":
-            submission = reading.submission(value)
+            submission = reading.decode_submission(value)
             if submission.state == "r":
                 place = Place(batch.topic, batch.partition, offset, key, accepted_ms)
                 await self._submission(read, place, submission)
         elif what == "confirmed":
-            read.confirmed.append((key, keyed_hash(reading.reference(value).digest), offset))
+            read.confirmed.append((key, keyed_hash(reading.decode_reference(value).digest), offset))
         else:
             read.events.append(Withdrawn(key, offset))
             read.withdrawn.append((key, offset))
 
-    async def _submission(self, read: Read, place: Place, submission: Submission) -> None:
+    async def _submission(self, read: Read, place: Place, submission: SubmissionRecord) -> None:
         keys = await self._keys(submission)
         if keys is None:
             return
@@ -124,7 +124,7 @@ class Reader:
         )
         read.events.append(Submitted(place.key, digest, address, place.offset, accepted_at))
 
-    def _addressed(self, keys: CampaignKeys, place: Place, submission: Submission) -> tuple[bytes, bytes]:
+    def _addressed(self, keys: CampaignKeys, place: Place, submission: SubmissionRecord) -> tuple[bytes, bytes]:
         """The keys of the mailbox, and of the address as it was typed."""
         sealer = keys.seal[submission.seal_key]
         try:
@@ -133,7 +133,7 @@ class Reader:
         except (ValueError, *UNREADABLE):
             raise PermanentError("cannot-be-opened") from None
 
-    async def _keys(self, submission: Submission) -> CampaignKeys | None:
+    async def _keys(self, submission: SubmissionRecord) -> CampaignKeys | None:
         """The keys of the campaign; None where it asks for no confirmation."""
         if not self._knows(submission) and (submission.campaign, submission.seal_key) not in self._unknown:
             await self._wait_for(submission)
@@ -149,11 +149,11 @@ class Reader:
             raise PermanentError("unknown-seal-key")
         return keys
 
-    def _knows(self, submission: Submission) -> bool:
+    def _knows(self, submission: SubmissionRecord) -> bool:
         keys = self._catalog.keys.get(submission.campaign)
         return submission.campaign in self._catalog.campaigns and keys is not None and submission.seal_key in keys.seal
 
-    async def _wait_for(self, submission: Submission) -> None:
+    async def _wait_for(self, submission: SubmissionRecord) -> None:
         for _ in range(int(CATALOG_WAIT_S / CATALOG_LOOK_S)):
             await asyncio.sleep(CATALOG_LOOK_S)
             if self._knows(submission):

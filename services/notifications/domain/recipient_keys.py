@@ -22,7 +22,7 @@ KEY_BYTES: Final = 16
 TAG_BYTES: Final = 16
 
 
-class Recipients:
+class RecipientKeys:
     """Names under one service-wide secret of 32 bytes. Each purpose has a key of its own, derived with HKDF (RFC
     5869).
     """

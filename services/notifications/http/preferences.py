@@ -10,11 +10,11 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from services.notifications.actions.announce import Announcements
-from services.notifications.domain.recipient_keys import Recipients
+from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.storage import recipients
 from shared.clock import Clock, utc
 from shared.database import connected
-from shared.kafka.outbox import put
+from shared.kafka.outbox import put_outbox
 from shared.web.pages import Pages
 from shared.web.views import problem_view
 
@@ -25,7 +25,7 @@ ONE_CLICK: Final = b"One-Click"
 class Preferences:
     """Preferences, and one-click unsubscription as RFC 8058 has it. `pool` gives the pool once there is one."""
 
-    def __init__(self, pool: Callable[[], asyncpg.Pool], names: Recipients, pages: Pages, clock: Clock) -> None:
+    def __init__(self, pool: Callable[[], asyncpg.Pool], names: RecipientKeys, pages: Pages, clock: Clock) -> None:
         self._pool = pool
         self._names = names
         self._pages = pages
@@ -96,12 +96,12 @@ class Preferences:
         now = self._clock.now()
         async with connected(self._pool()) as connection, connection.transaction():
             if await recipients.suppress(connection, [recipient], "unsubscribed", utc(now)):
-                await put(connection, [self._announcements.unsubscribed(recipient, now)])
+                await put_outbox(connection, [self._announcements.unsubscribed(recipient, now)])
 
     async def _allow(self, recipient: bytes) -> None:
         async with connected(self._pool()) as connection, connection.transaction():
             if await recipients.allow(connection, recipient):
-                await put(connection, [self._announcements.resubscribed(recipient, self._clock.now())])
+                await put_outbox(connection, [self._announcements.resubscribed(recipient, self._clock.now())])
 
     def _unknown(self, request: Request) -> Response:
         language = self._pages.language(request)

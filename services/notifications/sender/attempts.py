@@ -9,7 +9,7 @@ from typing import Final
 from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, failure, retry_after
 from services.notifications.domain.slow_domains import SlowDomains
 from services.notifications.sender.composing import Composer
-from services.notifications.sender.smtp_connection import CLOSING, SENDING_S, Outgoing, RefusedError, Relay
+from services.notifications.sender.smtp_connection import CLOSING, SENDING_S, Outgoing, RefusedError, SmtpConnection
 from services.notifications.storage.mails import Again, Ended, Leased
 from shared.clock import Clock, utc
 from shared.errors import PermanentError, TransientError
@@ -53,7 +53,7 @@ class Attempts:
         self._clock = clock
         self._slow = SlowDomains()
 
-    async def attempt(self, relay: Relay, mail: Leased) -> Result | None:
+    async def attempt(self, relay: SmtpConnection, mail: Leased) -> Result | None:
         """Try to send `mail` over `relay`; None where its lease is too short to begin."""
         now = utc(self._clock.now())
         if mail.lease_until - now < LEAST_LEASE:
@@ -81,7 +81,7 @@ class Attempts:
         log.error("mail cannot be written", reason=reason, topic=topic, partition=partition, offset=offset)
         return Result(mail, Ended(mail.id, "failed", 0))
 
-    async def _send(self, relay: Relay, mail: Leased, outgoing: Outgoing, now: datetime) -> Result:
+    async def _send(self, relay: SmtpConnection, mail: Leased, outgoing: Outgoing, now: datetime) -> Result:
         domain = outgoing.recipient.rpartition("@")[2]
         held_until = self._slow.held_until(domain, now)
         if held_until is not None:

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 from typing import Final
 
 from services.notifications.domain.buttons import Act
-from services.notifications.domain.recipient_keys import Recipients, written_address
+from services.notifications.domain.recipient_keys import RecipientKeys, written_address
 from services.notifications.sender.mime import mailbox, message, words
 from services.notifications.sender.signing import Signer
 from services.notifications.sender.smtp_connection import Outgoing
@@ -30,7 +30,7 @@ class Composer:
         SetupError: the key for signing cannot be used.
     """
 
-    def __init__(self, catalog: Catalog, recipients: Recipients, settings: Settings) -> None:
+    def __init__(self, catalog: Catalog, recipients: RecipientKeys, settings: Settings) -> None:
         self._catalog = catalog
         self._recipients = recipients
         self._settings = settings

@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from services.notifications.domain.plan import History, Pending, Place, plan
-from services.notifications.domain.recipient_keys import Recipients
+from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.sender.outages import again_and_again
 from services.notifications.storage import deliveries, mails, recipients
 from services.notifications.storage.recipients import CONSIDERED, Waiting
@@ -30,7 +30,7 @@ class Planner:
     """Plans for whoever is due. Several may run: each address is locked by one. `planned` is called after new mails."""
 
     def __init__(
-        self, pool: asyncpg.Pool, catalog: Catalog, names: Recipients, clock: Clock, planned: Callable[[], None]
+        self, pool: asyncpg.Pool, catalog: Catalog, names: RecipientKeys, clock: Clock, planned: Callable[[], None]
     ) -> None:
         self._pool = pool
         self._catalog = catalog

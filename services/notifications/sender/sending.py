@@ -15,12 +15,12 @@ import asyncpg
 from services.notifications.actions.announce import Announcements
 from services.notifications.sender.attempts import Attempts, Result
 from services.notifications.sender.outages import again_and_again
-from services.notifications.sender.smtp_connection import Relay
+from services.notifications.sender.smtp_connection import SmtpConnection
 from services.notifications.storage import mails, recipients
 from services.notifications.storage.mails import Again, Ended
 from shared.clock import Clock, utc
 from shared.database import connected
-from shared.kafka.outbox import OutboxRecord, put
+from shared.kafka.outbox import OutboxRecord, put_outbox
 from shared.metrics import MAIL_SECONDS, MAILS
 
 LEASE: Final = timedelta(seconds=90)
@@ -44,7 +44,7 @@ class Sender:
         self,
         pool: asyncpg.Pool,
         attempts: Attempts,
-        relays: Sequence[Relay],
+        relays: Sequence[SmtpConnection],
         clock: Clock,
         recorded: Callable[[], None],
     ) -> None:
@@ -98,7 +98,7 @@ class Sender:
             self._leased.put_nowait(mail)
         return bool(leased)
 
-    async def _work(self, relay: Relay) -> None:
+    async def _work(self, relay: SmtpConnection) -> None:
         pause = FIRST_PAUSE_S
         while True:
             mail = await self._leased.get()
@@ -141,7 +141,7 @@ class Sender:
         await recipients.found_gone(connection, gone, utc(now))
         sent = [result.mail for result in results if result.outcome == "sent" and result.mail.id in ended]
         bounced = [result for result in results if result.outcome == "bounced" and result.mail.id in ended]
-        await put(connection, [*self._told(sent, now), *self._told_of_bounces(bounced, now)])
+        await put_outbox(connection, [*self._told(sent, now), *self._told_of_bounces(bounced, now)])
         for mail in sent:
             MAIL_SECONDS.observe(max(0.0, now - mail.planned_at.timestamp()))
 

@@ -50,7 +50,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-class Relay:
+class SmtpConnection:
     """Sends one mail after the other over one connection, made when needed and made anew after a failure."""
 
     def __init__(self, settings: Settings) -> None:

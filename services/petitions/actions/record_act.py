@@ -13,11 +13,19 @@ from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActSubmitted
 from shared.http.client import Client
 from shared.intake import abuse_hashes
-from shared.intake.campaign_terms import Known, Openings, canonical, check_open, check_ready, country_of, encoded
+from shared.intake.campaign_terms import (
+    CatalogView,
+    TermsCache,
+    canonical,
+    check_open,
+    check_ready,
+    country_of,
+    encode_hash,
+)
 from shared.intake.idempotency import IdempotencyMemory
 from shared.intake.languages import language_of
-from shared.intake.submit import Submission
-from shared.intake.timestamps import Stamps
+from shared.intake.submit import OutgoingRecord
+from shared.intake.timestamps import TimestampCache
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partitions import partition_of
 from shared.privacy import dedupe
@@ -30,30 +38,30 @@ _encode: Final = msgspec.json.Encoder().encode
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
-class Acting:
+class RecordAct:
     """Takes shares, pledges and tasks. Their evidence is what the person says."""
 
-    def __init__(self, known: Known, openings: Openings, broker_time: BrokerTime, partitions: int) -> None:
+    def __init__(self, known: CatalogView, openings: TermsCache, broker_time: BrokerTime, partitions: int) -> None:
         self._known = known
         self._openings = openings
         self._broker_time = broker_time
         self._partitions = partitions
         self._envelope = Envelope("act-submitted", source="/petitions/intake")
-        self._stamps = Stamps()
+        self._stamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
 
-    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> Submission:
+    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
         """The act that a JSON body tells of.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        submission = self.act(ACTS.read(body), client)
+        submission = self.act(ACTS.decode(body), client)
         if idempotency_key is not None:
             self._idempotency.check(idempotency_key, body, time.monotonic())
         return submission
 
-    def act(self, request: ActRequest, client: Client) -> Submission:
+    def act(self, request: ActRequest, client: Client) -> OutgoingRecord:
         """The act that a person tells of."""
         check_ready(self._known)
         case = self._known.cases.get(request.case)
@@ -85,7 +93,7 @@ class Acting:
             country=country,
             language=language_of(locale) or opening.language,
             subject=case.slug,
-            digest=encoded(dedupe.digest(keys.dedupe, _pack(said))),
+            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(said))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=case.slug, key=key),
             seal_key=keys.current_seal,
             locale=locale,
@@ -96,4 +104,4 @@ class Acting:
             domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
         )
         headers = self._envelope.headers(self._stamps.text(now))
-        return Submission(case.slug, key, partition_of(key, self._partitions), _encode(event), headers)
+        return OutgoingRecord(case.slug, key, partition_of(key, self._partitions), _encode(event), headers)

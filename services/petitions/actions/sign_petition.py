@@ -17,19 +17,19 @@ from shared.events.words import Channel
 from shared.http.client import Client
 from shared.intake import abuse_hashes
 from shared.intake.campaign_terms import (
-    Known,
-    Opening,
+    CampaignTerms,
+    CatalogView,
     canonical,
     check_open,
     check_ready,
     country_of,
-    encoded,
-    prepare,
+    encode_hash,
+    terms_of,
 )
 from shared.intake.idempotency import IdempotencyMemory
 from shared.intake.languages import language_of
-from shared.intake.submit import Submission
-from shared.intake.timestamps import Stamps
+from shared.intake.submit import OutgoingRecord
+from shared.intake.timestamps import TimestampCache
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partitions import partition_of
 from shared.privacy import dedupe
@@ -49,7 +49,7 @@ class OpenPetition:
     slug: str
     version: int
     case: str
-    opening: Opening
+    opening: CampaignTerms
 
 
 class _Way(NamedTuple):
@@ -64,16 +64,16 @@ _NOBODY: Final = Client("", None)
 """A partner's machine says nothing about who signed."""
 
 
-class Signing:
+class SignPetition:
     """Takes signatures by what the catalog says at the moment."""
 
-    def __init__(self, known: Known, broker_time: BrokerTime, partitions: int) -> None:
+    def __init__(self, known: CatalogView, broker_time: BrokerTime, partitions: int) -> None:
         self._known = known
         self._broker_time = broker_time
         self._partitions = partitions
         self._petitions: dict[str, OpenPetition] = {}
         self._envelope = Envelope("signature-submitted", source="/petitions/intake")
-        self._stamps = Stamps()
+        self._stamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
         self._batches = IdempotencyMemory()
 
@@ -82,13 +82,13 @@ class Signing:
         if what != "totals":
             self._petitions.clear()
 
-    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> Submission:
+    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
         """The signature that a JSON body asks for.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        submission = self.sign(SIGNATURES.read(body), client)
+        submission = self.sign(SIGNATURES.decode(body), client)
         if idempotency_key is not None:
             self._idempotency.check(idempotency_key, body, time.monotonic())
         return submission
@@ -114,16 +114,16 @@ class Signing:
         case = self._known.petitions.get(slug)
         if case is None or case.petition is None:
             raise Refusal(404, "unknown-petition", "There is no such petition.")
-        opening = prepare(self._known, case.campaign)
+        opening = terms_of(self._known, case.campaign)
         petition = OpenPetition(slug, case.petition.version, case.slug, opening)
         self._petitions[slug] = petition
         return petition
 
-    def sign(self, request: SignatureRequest, client: Client) -> Submission:
+    def sign(self, request: SignatureRequest, client: Client) -> OutgoingRecord:
         """The signature that a person asks for."""
         return self._submission(request, self.find(request.petition), _WEB, client)
 
-    def sign_for(self, partner: AccessChanged, request: PartnerSignature) -> Submission:
+    def sign_for(self, partner: AccessChanged, request: PartnerSignature) -> OutgoingRecord:
         """The signature that a partner brings.
 
         Raises:
@@ -134,7 +134,9 @@ class Signing:
             raise invalid([FieldError("/petition", "petition.other-campaign")])
         return self._submission(request, self.find(request.petition), _Way("api", partner.section), _NOBODY)
 
-    def _submission(self, request: SignatureRequest, petition: OpenPetition, way: _Way, client: Client) -> Submission:
+    def _submission(
+        self, request: SignatureRequest, petition: OpenPetition, way: _Way, client: Client
+    ) -> OutgoingRecord:
         opening, keys = petition.opening, petition.opening.keys
         now = self._broker_time.now()
         check_open(opening, now, self._known.totals.get(opening.campaign))
@@ -158,7 +160,7 @@ class Signing:
             language=language_of(locale) or opening.language,
             subject=petition.slug,
             petition_version=petition.version,
-            digest=encoded(dedupe.digest(keys.dedupe, _pack(said))),
+            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(said))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=petition.slug, key=key),
             seal_key=keys.current_seal,
             locale=locale,
@@ -170,4 +172,4 @@ class Signing:
             domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
         )
         headers = self._envelope.headers(self._stamps.text(now))
-        return Submission(petition.slug, key, partition_of(key, self._partitions), _encode(event), headers)
+        return OutgoingRecord(petition.slug, key, partition_of(key, self._partitions), _encode(event), headers)

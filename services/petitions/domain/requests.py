@@ -25,7 +25,7 @@ from shared.intake.person_fields import (
     Source,
     is_plain,
 )
-from shared.intake.requests import UNREADABLE, Reader
+from shared.intake.requests import UNREADABLE, RequestDecoder
 from shared.refusals import FieldError, Refusal, invalid
 
 BATCH_ITEMS: Final = 1_000
@@ -145,11 +145,11 @@ def _optional_name(text: str | None) -> Word:
 
 _CHECKS: Final = {"petition": fields.slug, **PERSON_CHECKS}
 
-SIGNATURES: Final = Reader(SignatureRequest, _CHECKS, plain=_is_plain_signature)
-PARTNER_SIGNATURES: Final = Reader(
+SIGNATURES: Final = RequestDecoder(SignatureRequest, _CHECKS, plain=_is_plain_signature)
+PARTNER_SIGNATURES: Final = RequestDecoder(
     PartnerSignature, {**_CHECKS, "confirmed_at": moment}, plain=_is_plain_partner_signature
 )
-ACTS: Final = Reader(
+ACTS: Final = RequestDecoder(
     ActRequest,
     {"case": fields.slug, **PERSON_CHECKS, "given_name": _optional_name, "family_name": _optional_name},
 )

@@ -14,7 +14,7 @@ from services.petitions.http.parts import Parts
 from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT, body, responses
-from shared.intake.submit import Submission
+from shared.intake.submit import OutgoingRecord
 from shared.intake.submit_routes import is_form, submit_form, submit_json
 
 OPTIONAL: Final = ("given_name", "family_name", "country", "postcode", "locale", "comment", "source")
@@ -41,7 +41,7 @@ def acts(parts: Callable[[], Parts]) -> APIRouter:
 
 
 async def _act_by_form(parts: Parts, request: Request) -> Response:
-    def decide(typed: Mapping[str, str]) -> Submission:
+    def decide(typed: Mapping[str, str]) -> OutgoingRecord:
         wanted = ACTS.convert(forms.document(typed, optional=OPTIONAL))
         return parts.acting.act(wanted, client_of(request))
 

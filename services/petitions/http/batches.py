@@ -24,7 +24,7 @@ from shared.events.marathon import AccessChanged
 from shared.intake.access import partner
 from shared.intake.campaign_terms import check_ready
 from shared.intake.openapi import responses, schema_of
-from shared.intake.submit import Submission, note_refusal
+from shared.intake.submit import OutgoingRecord, note_refusal
 from shared.intake.submit_routes import JSON, check_json
 from shared.refusals import FieldError, Refusal
 
@@ -106,8 +106,8 @@ async def _take(parts: Parts, who: AccessChanged, body: bytes, key: str | None) 
     return waiting, rejected
 
 
-def _decide(parts: Parts, who: AccessChanged, item: Item) -> Submission:
-    request = PARTNER_SIGNATURES.read_item(item) if isinstance(item, msgspec.Raw) else item
+def _decide(parts: Parts, who: AccessChanged, item: Item) -> OutgoingRecord:
+    request = PARTNER_SIGNATURES.decode_item(item) if isinstance(item, msgspec.Raw) else item
     return parts.signing.sign_for(who, request)
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.petitions.actions.record_act import Acting
-from services.petitions.actions.sign_petition import Signing
+from services.petitions.actions.record_act import RecordAct
+from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.settings import PetitionsSettings
 from shared.catalog import Catalog
 from shared.intake.pages import IntakePages
-from shared.intake.receipt_status import Counted
-from shared.intake.submit import Taking
+from shared.intake.receipt_status import ReceiptStatus
+from shared.intake.submit import SubmitEndpoint
 from shared.kafka.broker_time import BrokerTime
 from shared.privacy.receipts import Receipts
 
@@ -24,11 +24,11 @@ class Parts:
     settings: PetitionsSettings
     catalog: Catalog
     broker_time: BrokerTime
-    signing: Signing
-    signatures: Taking
-    acting: Acting
-    acts: Taking
+    signing: SignPetition
+    signatures: SubmitEndpoint
+    acting: RecordAct
+    acts: SubmitEndpoint
     receipts: Receipts
-    counted: Counted
+    counted: ReceiptStatus
     pool: asyncpg.Pool
     pages: IntakePages

@@ -17,7 +17,7 @@ from shared.http.service import client_of
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT, STATUS, body, responses
 from shared.intake.receipt_routes import read_receipt, state_for_page, status_answer, unknown_receipt
-from shared.intake.submit import Submission
+from shared.intake.submit import OutgoingRecord
 from shared.intake.submit_routes import is_form, submit_form, submit_json
 from shared.privacy.receipts import Receipt
 from shared.refusals import Refusal
@@ -57,7 +57,7 @@ def signatures(parts: Callable[[], Parts]) -> APIRouter:
 
 
 async def _sign_by_form(parts: Parts, request: Request) -> Response:
-    def decide(typed: Mapping[str, str]) -> Submission:
+    def decide(typed: Mapping[str, str]) -> OutgoingRecord:
         wanted = SIGNATURES.convert(forms.document(typed, optional=OPTIONAL))
         return parts.signing.sign(wanted, client_of(request))
 

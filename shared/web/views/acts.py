@@ -9,7 +9,7 @@ from typing import Literal
 from shared.events.words import Kind
 from shared.web.views.campaigns import CaseCard, case_cards
 from shared.web.views.cases import CaseView, case_view
-from shared.web.views.catalog_view import Known
+from shared.web.views.catalog_view import CatalogView
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class TokenView:
 
 
 def thanks_view(
-    known: Known,
+    known: CatalogView,
     slug: str,
     *,
     kind: Kind,
@@ -88,7 +88,9 @@ def thanks_view(
     )
 
 
-def token_view(known: Known, acts: Sequence[tuple[str, Kind]], *, action: str, now: float, language: str) -> TokenView:
+def token_view(
+    known: CatalogView, acts: Sequence[tuple[str, Kind]], *, action: str, now: float, language: str
+) -> TokenView:
     """The page of a link in a mail.
 
     `acts` are (case, kind) as the token lists them; cases no longer known are left out. `action` is the address the
@@ -101,7 +103,7 @@ def token_view(known: Known, acts: Sequence[tuple[str, Kind]], *, action: str, n
     return TokenView(lines, action, journey, _next(journey, {line.case.slug for line in lines}))
 
 
-def _journey(known: Known, slug: str, language: str) -> tuple[CaseCard, ...]:
+def _journey(known: CatalogView, slug: str, language: str) -> tuple[CaseCard, ...]:
     return case_cards(known, known.campaigns[known.cases[slug].campaign], language)
 
 

@@ -11,7 +11,7 @@ from shared.events.marathon import Correction, TotalsChanged
 from shared.events.words import Channel, Evidence, Kind
 from shared.web.formats import alphabetical, formats
 from shared.web.views.campaigns import CampaignView, campaign_view
-from shared.web.views.catalog_view import Known
+from shared.web.views.catalog_view import CatalogView
 from shared.web.views.minutes import MinutesView, minutes_view
 from shared.web.world import Land, lands
 
@@ -73,7 +73,7 @@ class BoardView:
 
 
 def board_view(
-    known: Known, slug: str, history: Sequence[tuple[float, int]] = (), *, now: float, language: str
+    known: CatalogView, slug: str, history: Sequence[tuple[float, int]] = (), *, now: float, language: str
 ) -> BoardView:
     """The board of the campaign `slug` at `now` (seconds since 1970).
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared.events.marathon import CampaignChanged
 from shared.web.formats import alphabetical
 from shared.web.strokes import milestone
-from shared.web.views.catalog_view import CountView, Known, Window, Words, count_of, goal_of, say, window_of
+from shared.web.views.catalog_view import CatalogView, CountView, Window, Words, count_of, goal_of, say, window_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class HomeView:
     campaigns: tuple[CampaignView, ...]
 
 
-def campaign_view(known: Known, slug: str, *, now: float, language: str, strokes: int = 100) -> CampaignView:
+def campaign_view(known: CatalogView, slug: str, *, now: float, language: str, strokes: int = 100) -> CampaignView:
     """The campaign `slug` at `now` (seconds since 1970). `strokes` is how many a case's count is drawn with.
 
     Raises:
@@ -71,14 +71,14 @@ def campaign_view(known: Known, slug: str, *, now: float, language: str, strokes
     )
 
 
-def home_view(known: Known, *, now: float, language: str) -> HomeView:
+def home_view(known: CatalogView, *, now: float, language: str) -> HomeView:
     """Every campaign at `now`."""
     views = [campaign_view(known, slug, now=now, language=language) for slug in known.campaigns]
     order = {"open": 0, "before": 1, "closed": 2}
     return HomeView(tuple(sorted(views, key=lambda view: (order[view.window.phase], view.window.closes, view.slug))))
 
 
-def case_cards(known: Known, campaign: CampaignChanged, language: str, of: int = 100) -> tuple[CaseCard, ...]:
+def case_cards(known: CatalogView, campaign: CampaignChanged, language: str, of: int = 100) -> tuple[CaseCard, ...]:
     """The campaign's cases by name; cases without a goal share one scale, so that their strokes compare."""
     totals = known.totals.get(campaign.slug)
     as_of = totals.as_of if totals else None

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from shared.events.marathon import Address, Petition, Target
 from shared.web.views.catalog_view import (
+    CatalogView,
     CountView,
-    Known,
     Window,
     Words,
     WordsList,
@@ -63,7 +63,7 @@ class CaseView:
 
 
 def case_view(
-    known: Known, slug: str, *, now: float, language: str, form: FormState | None = None, country: str = ""
+    known: CatalogView, slug: str, *, now: float, language: str, form: FormState | None = None, country: str = ""
 ) -> CaseView:
     """The case `slug` at `now` (seconds since 1970).
 

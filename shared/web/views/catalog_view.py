@@ -15,7 +15,7 @@ HOUR_SECONDS: Final = 3_600
 Phase = Literal["before", "open", "closed"]
 
 
-class Known(Protocol):
+class CatalogView(Protocol):
     """Campaigns, cases and totals by slug: the catalog, or a test's own."""
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.events.marathon import CampaignChanged, Contact, Texts
-from shared.web.views.catalog_view import Known, Words, say, window_of
+from shared.web.views.catalog_view import CatalogView, Words, say, window_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ContactView:
     organisations: tuple[OrganisationView, ...]
 
 
-def contact_view(known: Known, *, now: float, language: str) -> ContactView:
+def contact_view(known: CatalogView, *, now: float, language: str) -> ContactView:
     """The organisations of all campaigns at `now` (seconds since 1970); campaigns of the same one stand together."""
     order = {"open": 0, "before": 1, "closed": 2}
     campaigns = sorted(

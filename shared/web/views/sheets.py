@@ -10,7 +10,7 @@ from shared.web.formats import Formats, formats
 from shared.web.languages import direction
 from shared.web.qr import Qr, qr
 from shared.web.views.cases import CaseView, case_view
-from shared.web.views.catalog_view import Known
+from shared.web.views.catalog_view import CatalogView
 from shared.web.views.forms import FormState
 
 
@@ -36,7 +36,7 @@ class SheetView:
 
 
 def sheet_view(
-    known: Known, slug: str, form: FormState, *, code: str, report: str, now: float, language: str
+    known: CatalogView, slug: str, form: FormState, *, code: str, report: str, now: float, language: str
 ) -> SheetView:
     """The sheet for the case `slug`, which has an address, filled in with what was typed into `form`; nothing of it
     is checked, and nothing kept. `code` names this sheet; at the address `report` people tell that it is posted.

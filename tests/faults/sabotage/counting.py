@@ -44,9 +44,9 @@ def compare_and_set() -> None:
 @sabotage
 def starts_at_the_end() -> None:
     """The counter places a partition at the end of its log, as a group without offsets would."""
-    from shared.kafka.assignments import Places
+    from shared.kafka.assignments import Assignments
 
-    place = Places.place
+    place = Assignments.seek_to_positions
 
     async def at_the_end(self: Any, connection: Any, partitions: Any) -> None:
         ends = await self.consumer.end_offsets(partitions)
@@ -59,16 +59,16 @@ def starts_at_the_end() -> None:
             )
         await place(self, connection, partitions)
 
-    patch(Places, "place", at_the_end)
+    patch(Assignments, "seek_to_positions", at_the_end)
 
 
 @sabotage
 def trusts_kafka_offsets() -> None:
     """The counter begins where Kafka says that its group is."""
-    from shared.kafka.assignments import Places
+    from shared.kafka.assignments import Assignments
 
     compare_and_set()
-    place = Places.place
+    place = Assignments.seek_to_positions
 
     async def trusting(self: Any, connection: Any, partitions: Any) -> None:
         for tp in partitions:
@@ -80,15 +80,15 @@ def trusts_kafka_offsets() -> None:
             )
         await place(self, connection, partitions)
 
-    patch(Places, "place", trusting)
+    patch(Assignments, "seek_to_positions", trusting)
 
 
 @sabotage
 def trusts_any_log() -> None:
     """The counter goes on with whatever log it finds, from its start if need be."""
-    from shared.kafka.assignments import Places
+    from shared.kafka.assignments import Assignments
 
-    place = Places.place
+    place = Assignments.seek_to_positions
 
     async def trusting(self: Any, connection: Any, partitions: Any) -> None:
         ends = await self.consumer.end_offsets(partitions)
@@ -104,7 +104,7 @@ def trusts_any_log() -> None:
             )
         await place(self, connection, partitions)
 
-    patch(Places, "place", trusting)
+    patch(Assignments, "seek_to_positions", trusting)
 
 
 @sabotage
@@ -152,9 +152,9 @@ async def _once(attempt: Callable[[], Any]) -> None:
 @sabotage
 def places_once() -> None:
     """The counter places a partition once in its life, and reads no further once that place is forgotten."""
-    from shared.kafka.assignments import Places
+    from shared.kafka.assignments import Assignments
 
-    unplaced = Places.unplaced
+    unplaced = Assignments.to_seek
     known: set[Any] = set()
 
     def once(self: Any) -> list[Any]:
@@ -162,15 +162,15 @@ def places_once() -> None:
         known.update(found)
         return found
 
-    patch(Places, "unplaced", once)
+    patch(Assignments, "to_seek", once)
 
 
 @sabotage
 def hot_row() -> None:
     """The counter adds to two rows that every counter adds to, now the one first, now the other."""
-    from shared.counting.counter import Counting
+    from shared.counting.counter import TopicCounter
 
-    apply = Counting.apply
+    apply = TopicCounter.apply
     make = (
         "CREATE TABLE IF NOT EXISTS hot (id integer PRIMARY KEY, total bigint); INSERT INTO hot VALUES (1, 0), (2, 0)"
     )
@@ -183,7 +183,7 @@ def hot_row() -> None:
             await connection.execute("UPDATE hot SET total = total + 1 WHERE id = $1", number)
             await asyncio.sleep(0.05)
 
-    patch(Counting, "apply", naive)
+    patch(TopicCounter, "apply", naive)
 
 
 @sabotage

@@ -15,17 +15,17 @@ from tests.faults.sabotage.registry import patch, sabotage
 @sabotage
 def dies_of_a_key() -> None:
     """A fault from inside: the counter dies as soon as it reads a record of the key DEADLY_KEY."""
-    from shared.counting.batch_decoder import Reader
+    from shared.counting.batch_decoder import BatchDecoder
 
     key = bytes.fromhex(os.environ["DEADLY_KEY"])
-    work = Reader.work
+    work = BatchDecoder.plan
 
     async def deadly(self: Any, batches: Any) -> Any:
         if any(record.key == key for batch in batches for record in batch.records):
             os._exit(1)
         return await work(self, batches)
 
-    patch(Reader, "work", deadly)
+    patch(BatchDecoder, "plan", deadly)
 
 
 @sabotage
@@ -55,9 +55,9 @@ def given_up_soon() -> None:
 
 
 def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:
-    from shared.kafka.producer_batches import Windows
+    from shared.kafka.producer_batches import ProducerBatches
 
-    append = Windows.append
+    append = ProducerBatches.append
 
     def other(self: Any, partition: int, key: bytes, value: bytes, *rest: Any) -> bool:
         headers, waiter = rest
@@ -68,7 +68,7 @@ def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:
             headers = [(name, version if name == "ce_dataversion" else text) for name, text in headers]
         return append(self, partition, key, value, headers, waiter)
 
-    patch(Windows, "append", other)
+    patch(ProducerBatches, "append", other)
 
 
 @sabotage

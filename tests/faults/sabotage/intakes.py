@@ -12,9 +12,9 @@ from tests.faults.sabotage.registry import patch, sabotage
 @sabotage
 def answer_before_storing() -> None:
     """The intake says 202 as soon as it has a record in hand."""
-    from shared.kafka.producer_batches import Windows
+    from shared.kafka.producer_batches import ProducerBatches
 
-    append = Windows.append
+    append = ProducerBatches.append
 
     def hasty(self: Any, partition: int, key: bytes, value: bytes, *rest: Any) -> bool:
         class Nobody:
@@ -28,17 +28,17 @@ def answer_before_storing() -> None:
             asyncio.get_running_loop().call_soon(waiter.acknowledged, partition, 0)
         return taken
 
-    patch(Windows, "append", hasty)
+    patch(ProducerBatches, "append", hasty)
 
 
 @sabotage
 def no_deadline() -> None:
     """The intake waits for its broker for ever."""
-    from shared.kafka.producer_batches import Windows
+    from shared.kafka.producer_batches import ProducerBatches
 
     def patient(_self: Any, _lane: Any, _now: float) -> None: ...
 
-    patch(Windows, "_sweep", patient)
+    patch(ProducerBatches, "_sweep", patient)
 
 
 @sabotage
@@ -52,7 +52,7 @@ def no_bound() -> None:
                 window.fail()
 
     patch(producer_batches, "LEAST_BACKLOG_BYTES", 1 << 40)
-    patch(producer_batches.Windows, "_sweep", keep_all)
+    patch(producer_batches.ProducerBatches, "_sweep", keep_all)
 
 
 @sabotage

@@ -11,12 +11,12 @@ from tests.faults.sabotage.registry import patch, sabotage
 def drops_dead_letters() -> None:
     """The counter skips what it cannot read and tells nobody."""
     from shared.counting import counter
-    from shared.kafka.outbox import put
+    from shared.kafka.outbox import put_outbox
 
     async def forgetful(connection: Any, records: Any) -> None:
-        await put(connection, [record for record in records if not record.topic.endswith(".dlq")])
+        await put_outbox(connection, [record for record in records if not record.topic.endswith(".dlq")])
 
-    patch(counter, "put", forgetful)
+    patch(counter, "put_outbox", forgetful)
 
 
 @sabotage
@@ -34,11 +34,11 @@ def refuses_unknown_fields() -> None:
 
     from shared.counting import event_decoder, fast_path
 
-    class Strict(event_decoder.Submission, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    class Strict(event_decoder.SubmissionRecord, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
         """A submission and nothing else."""
 
     decoder = msgspec.json.Decoder(Strict).decode
-    reading, quick = event_decoder.Reading.__init__, fast_path.Usual.__init__
+    reading, quick = event_decoder.EventDecoder.__init__, fast_path.FastPath.__init__
 
     def strict_reading(self: Any, topic: Any) -> None:
         reading(self, topic)
@@ -48,18 +48,18 @@ def refuses_unknown_fields() -> None:
         quick(self, *arguments)
         self._decode = decoder
 
-    patch(event_decoder.Reading, "__init__", strict_reading)
-    patch(fast_path.Usual, "__init__", strict_quick)
+    patch(event_decoder.EventDecoder, "__init__", strict_reading)
+    patch(fast_path.FastPath, "__init__", strict_quick)
 
 
 @sabotage
 def forgets_origins() -> None:
     """The counter takes a redriven record for a new one."""
-    from shared.counting.event_decoder import Reading
+    from shared.counting.event_decoder import EventDecoder
 
-    headers = Reading.headers
+    headers = EventDecoder.decode_headers
 
     def forgetful(self: Any, record: Any, partition: int) -> Any:
         return headers(self, record, partition)[0], None
 
-    patch(Reading, "headers", forgetful)
+    patch(EventDecoder, "decode_headers", forgetful)
