@@ -17,7 +17,7 @@ from shared.events.words import LARGEST_VERSION
 from shared.topics import SIGNATURES
 from tests.support.counting import signature
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 EXAMPLES = [*PROJECT.glob("deploy/examples/*.yaml"), *PROJECT.glob("docs/examples/*.yaml")]
 
 GOOD = """\
