@@ -27,7 +27,7 @@ endif
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-setup: $(STAMPS)/project $(STAMPS)/kafka $(STAMPS)/headstart $(if $(wildcard $(WEB)/package.json),$(STAMPS)/web) ## make the environment: packages, Kafka, web files (once; later runs do nothing)
+setup: $(STAMPS)/project $(STAMPS)/kafka $(STAMPS)/aot_cache $(if $(wildcard $(WEB)/package.json),$(STAMPS)/web) ## make the environment: packages, Kafka, web files (once; later runs do nothing)
 
 demo: setup ## replay a real petition through everything and compare the totals (SCALE=1 for all five million)
 	$(BIN)/mille demo
@@ -82,8 +82,8 @@ $(STAMPS)/kafka: deploy/local/kafka.jars.lock $(STAMPS)/packages
 	$(BIN)/python -m deploy.local.jars fetch
 	touch $@
 
-$(STAMPS)/headstart: $(STAMPS)/kafka
-	$(BIN)/python -m deploy.local.headstart
+$(STAMPS)/aot_cache: $(STAMPS)/kafka
+	$(BIN)/python -m deploy.local.aot_cache
 	touch $@
 
 $(STAMPS)/node: $(wildcard $(WEB)/package-lock.json) $(STAMPS)/packages

@@ -41,44 +41,46 @@ EVENTS: Final[dict[str, type[msgspec.Struct]]] = {
 }
 """The class of every event type that a topic may carry."""
 
-_HELD_IN_MEMORY: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+_CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
 
 CONSUMED: Final[dict[str, tuple[topics.Topic, ...]]] = {
-    "petitions": (topics.SIGNATURES, topics.ACTS, *_HELD_IN_MEMORY),
-    "letters": (topics.MESSAGES, *_HELD_IN_MEMORY),
-    "marathon": (topics.PETITIONS_TALLIES, topics.LETTERS_TALLIES, *_HELD_IN_MEMORY),
-    "notifications": (topics.SIGNATURES, topics.MESSAGES, *_HELD_IN_MEMORY),
+    "petitions": (topics.SIGNATURES, topics.ACTS, *_CATALOG_TOPICS),
+    "letters": (topics.MESSAGES, *_CATALOG_TOPICS),
+    "marathon": (topics.PETITIONS_TALLIES, topics.LETTERS_TALLIES, *_CATALOG_TOPICS),
+    "notifications": (topics.SIGNATURES, topics.MESSAGES, *_CATALOG_TOPICS),
 }
-"""What each service reads."""
+"""The topics that each service reads."""
 
 
-def document(service: str) -> dict[str, Any]:
-    """The AsyncAPI 3.0 document of `service`, as JSON-ready values. Nothing connects to a broker."""
+def build_document(service: str) -> dict[str, Any]:
+    """Return the AsyncAPI 3.0 document of `service` as JSON-ready values, without connecting to a broker."""
     broker = KafkaBroker()
     for topic in topics.ALL:
         if topic.owner == service:
             for event in topic.events:
-                broker.publisher(topic.name, title=f"{topic.name}:{event}", schema=_payload(event))
+                broker.publisher(topic.name, title=f"{topic.name}:{event}", schema=_payload_model(event))
     for topic in CONSUMED.get(service, ()):
-        broker.subscriber(topic.name, title=f"{topic.name}:read", description=", ".join(topic.events))(_read)
+        broker.subscriber(topic.name, title=f"{topic.name}:read", description=", ".join(topic.events))(
+            _placeholder_consumer
+        )
     specification = AsyncAPI(broker, title=f"Milleplumes {service}", version=VERSION)
-    content: dict[str, Any] = _in_order(specification.to_specification().to_jsonable())
+    content: dict[str, Any] = _sorted_members(specification.to_specification().to_jsonable())
     return content
 
 
-def _in_order(value: Any) -> Any:
-    """`value` with sorted members, so that the document is the same each time."""
+def _sorted_members(value: Any) -> Any:
+    """Sort the members of `value`, so that the document is the same each time."""
     if isinstance(value, dict):
-        return {name: _in_order(value[name]) for name in sorted(value)}
+        return {name: _sorted_members(value[name]) for name in sorted(value)}
     return value
 
 
-async def _read(event: dict[str, Any]) -> None:
-    """Stands for the consumer in the document; the services read topics with loops of their own."""
+async def _placeholder_consumer(event: dict[str, Any]) -> None:
+    """Stand in for the consumer in the document; the services read topics with loops of their own."""
 
 
-def _payload(event: str) -> type[BaseModel]:
-    """A stand-in that lets FastStream describe a msgspec class: it answers with that class's own JSON schema."""
+def _payload_model(event: str) -> type[BaseModel]:
+    """Return a model by which FastStream describes a msgspec class: its JSON schema is that of the class."""
     struct = EVENTS[event]
 
     def model_json_schema(_model: type[BaseModel], /, **_options: Any) -> dict[str, Any]:

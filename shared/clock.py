@@ -1,4 +1,4 @@
-"""The one clock. Everything that asks for the time asks here, so that tests can set it."""
+"""The one clock. All code takes the time from here, so that tests can set it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """A source of the time."""
 
     def now(self) -> float:
         """Seconds since 1970-01-01T00:00:00Z."""
@@ -16,9 +16,9 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, with an offset that simulates a wrong one.
+    """The machine's clock.
 
-    `offset_seconds` is added to every reading; it is how a fault test puts one service a day off.
+    `offset_seconds` is added to every reading; a fault test uses it to put one service a day off.
     """
 
     def __init__(self, offset_seconds: float = 0.0) -> None:
@@ -28,8 +28,8 @@ class SystemClock:
         return time.time() + self._offset
 
 
-class SetClock:
-    """A clock that stands still until a test moves it."""
+class ManualClock:
+    """A clock that moves only when a test moves it."""
 
     def __init__(self, now: float | datetime) -> None:
         self.set(now)
@@ -47,12 +47,12 @@ class SetClock:
 
 
 def utc(seconds: float) -> datetime:
-    """The aware UTC datetime of `seconds` since 1970."""
+    """Return the aware UTC datetime of `seconds` since 1970."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def rfc3339(seconds: float) -> str:
-    """`seconds` since 1970 as RFC 3339 in UTC with milliseconds: `2026-12-01T12:00:00.250Z`.
+    """Format `seconds` since 1970 as RFC 3339 in UTC with milliseconds: `2026-12-01T12:00:00.250Z`.
 
     Rounds down, so that a printed time is never ahead of the true one.
     """
@@ -61,10 +61,10 @@ def rfc3339(seconds: float) -> str:
 
 
 def parse_rfc3339(text: str) -> float:
-    """Seconds since 1970 of an RFC 3339 time with an offset or `Z`.
+    """Return the seconds since 1970 of an RFC 3339 time with an offset or `Z`.
 
     Raises:
-        ValueError: not such a time, or one without an offset.
+        ValueError: the text is no such time, or has no offset.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

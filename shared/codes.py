@@ -1,6 +1,6 @@
 """Short codes that people read from a page, a mail or a sheet of paper and type somewhere else: `7KQ4-M2XD-9FJ4`.
 
-Twelve signs of Crockford's base 32 (https://www.crockford.com/base32.html): ten hold 50 bits, the last two check them.
+Twelve symbols of Crockford's base 32 (https://www.crockford.com/base32.html): ten hold 50 bits, two are check symbols.
 """
 
 from __future__ import annotations
@@ -9,42 +9,42 @@ from typing import Final
 
 BITS: Final = 50
 
-_SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_LENGTH: Final = 12
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_SYMBOLS: Final = 12
 _GROUP: Final = 4
-_CHECKS: Final = 2
+_CHECK_SYMBOLS: Final = 2
 _PRIME: Final = 1021
-"""The largest prime that two signs can hold: any one wrong sign and any two exchanged neighbours are noticed."""
-_MISREAD: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None, "\u2010": None, "\u2011": None})
+"""The largest prime that two symbols can hold: any one wrong symbol and any two exchanged neighbours are noticed."""
+_LOOKALIKES: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None, "\u2010": None, "\u2011": None})
 
 
-def written(number: int) -> str:
-    """The code of a `number` of at most 50 bits."""
-    signs = _signs(number, _LENGTH - _CHECKS) + _signs(number % _PRIME, _CHECKS)
-    return "-".join(signs[start : start + _GROUP] for start in range(0, _LENGTH, _GROUP))
+def encode(number: int) -> str:
+    """Return the code of a `number` of at most 50 bits."""
+    symbols = _to_symbols(number, _SYMBOLS - _CHECK_SYMBOLS) + _to_symbols(number % _PRIME, _CHECK_SYMBOLS)
+    return "-".join(symbols[start : start + _GROUP] for start in range(0, _SYMBOLS, _GROUP))
 
 
-def read(text: str) -> str:
-    """The code in `text` as `written` writes it: case, blanks and what looks alike do not matter.
+def parse(text: str) -> str:
+    """Return the code in `text` as `encode` writes it: case, blanks and look-alike symbols do not matter.
 
     Raises:
-        ValueError: it is no code, or mistyped.
+        ValueError: the text is no code, or is mistyped.
     """
-    signs = text.upper().translate(_MISREAD)
-    if len(signs) != _LENGTH or not set(signs) <= set(_SIGNS):
+    symbols = text.upper().translate(_LOOKALIKES)
+    if len(symbols) != _SYMBOLS or not set(symbols) <= set(_ALPHABET):
         raise ValueError("not a code")
-    code = written(_number(signs[:-_CHECKS]))
-    if code.replace("-", "") != signs:
+    code = encode(_to_number(symbols[:-_CHECK_SYMBOLS]))
+    if code.replace("-", "") != symbols:
         raise ValueError("mistyped")
     return code
 
 
-def _signs(number: int, length: int) -> str:
-    return "".join(_SIGNS[number >> 5 * place & 31] for place in reversed(range(length)))
+def _to_symbols(number: int, length: int) -> str:
+    return "".join(_ALPHABET[number >> 5 * digit & 31] for digit in reversed(range(length)))
 
 
-def _number(signs: str) -> int:
+def _to_number(symbols: str) -> int:
     number = 0
-    for sign in signs:
-        number = number << 5 | _SIGNS.index(sign)
+    for symbol in symbols:
+        number = number << 5 | _ALPHABET.index(symbol)
     return number

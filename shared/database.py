@@ -11,18 +11,20 @@ import stamina
 
 COMMAND_TIMEOUT_S: Final = 30.0
 """No statement outlives this; a counted batch of 10,000 rows takes well under a second."""
-START_S: Final = 60.0
-PATIENCE_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 60.0
+ACQUIRE_TIMEOUT_S: Final = 10.0
 
 
-@stamina.retry(on=(OSError, TimeoutError, asyncpg.CannotConnectNowError), attempts=None, timeout=START_S, wait_max=2.0)
+@stamina.retry(
+    on=(OSError, TimeoutError, asyncpg.CannotConnectNowError), attempts=None, timeout=CONNECT_TIMEOUT_S, wait_max=2.0
+)
 async def create_pool(url: str, *, application_name: str, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
-    """A pool on `url`; `application_name` is how the connections name themselves to the server.
+    """Create a pool on `url`, whose connections give `application_name` to the server.
 
-    A server that is away or just starts is waited for, so that a long outage costs few starts of a process.
+    It waits for a server that is away or starting, so that a long outage costs few starts of a process.
 
     Raises:
-        OSError, asyncpg.PostgresError: the database could not be reached for a minute, or lets nobody in.
+        OSError, asyncpg.PostgresError: the database could not be reached for a minute, or refuses the login.
     """
     return await asyncpg.create_pool(
         url,
@@ -35,14 +37,14 @@ async def create_pool(url: str, *, application_name: str, min_size: int = 1, max
             "application_name": application_name,
             "timezone": "UTC",
             "jit": "off",
-            # A plan that was made while a table was all but empty would otherwise read all of it for as long as it is
-            # kept, whatever the table has become: counting fell to a twentieth of its speed that way.
+            # A plan made while a table was nearly empty would otherwise scan the whole table for as long as the plan is
+            # cached, however large the table is by then: counting fell to a twentieth of its speed that way.
             "enable_seqscan": "off",
-            # A process that was stopped in a transaction gives its locks back before those who wait for them give up.
+            # A process that was stopped in a transaction releases its locks before the waiting sessions give up.
             "idle_in_transaction_session_timeout": "10000",
             "lock_timeout": "20000",
-            # A session whose other end is gone without a word, or takes nothing, ends within half a minute, and what it
-            # held with it. The server ignores these on sockets that are not TCP.
+            # A session whose peer has vanished or reads nothing ends within half a minute, and its locks with it. The
+            # server ignores these settings on sockets that are not TCP.
             "tcp_keepalives_idle": "10",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
@@ -52,11 +54,11 @@ async def create_pool(url: str, *, application_name: str, min_size: int = 1, max
 
 
 @asynccontextmanager
-async def connected(pool: asyncpg.Pool, patience: float = PATIENCE_S) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of `pool`, waited for at most `patience` seconds; so long it may take to be given back, too.
+async def connected(pool: asyncpg.Pool, timeout_s: float = ACQUIRE_TIMEOUT_S) -> AsyncIterator[asyncpg.Connection]:
+    """Acquire a connection of `pool` within `timeout_s` seconds; its release may take as long.
 
     Raises:
-        TimeoutError: none was free. OSError, asyncpg.PostgresError: a new one could not be made.
+        TimeoutError: no connection was free. OSError, asyncpg.PostgresError: a new one could not be made.
     """
-    async with pool.acquire(timeout=patience) as connection:
+    async with pool.acquire(timeout=timeout_s) as connection:
         yield cast("asyncpg.Connection", connection)

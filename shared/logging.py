@@ -14,19 +14,19 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def configure(service: str, role: str, log_format: Literal["json", "console"]) -> None:
-    """Send every log line of this process, libraries' included, to standard output in `log_format`."""
+    """Write every log line of this process, including those of libraries, to standard output in `log_format`."""
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
     )
-    shared: list[structlog.types.Processor] = [
+    common: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _without_exception_text,
+        _drop_exception_text,
         structlog.processors.EventRenamer("message"),
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -34,7 +34,7 @@ def configure(service: str, role: str, log_format: Literal["json", "console"]) -
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_first_line, *shared],
+            foreign_pre_chain=[_keep_first_line, *common],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -43,12 +43,12 @@ def configure(service: str, role: str, log_format: Literal["json", "console"]) -
     root.setLevel(logging.INFO)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.access").disabled = True
-    stamina.instrumentation.set_on_retry_hooks([_tell_of_retry])
+    stamina.instrumentation.set_on_retry_hooks([_log_retry])
     structlog.contextvars.bind_contextvars(service=service, role=role)
 
 
-def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
-    """Log one line. stamina's own would hold the arguments of what is tried: an address with its password, a person."""
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    """Log one line. stamina's own line would hold the arguments of the call: an address with its password, a person."""
     log.warning(
         "trying again",
         what=details.name,
@@ -58,23 +58,23 @@ def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
     )
 
 
-def _first_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Of a library's message keep the first line: the event loop puts the text of exceptions on those below."""
+def _keep_first_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep the first line of a library's message: the event loop puts the text of exceptions on the lines below."""
     event["event"] = str(event["event"]).partition("\n")[0]
     return event
 
 
-def _without_exception_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep an exception's type and places, drop its text: a driver may quote the row that it refused."""
+def _drop_exception_text(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep an exception's type and stack frames, drop its text: a driver may quote the row that it refused."""
     info = event.pop("exc_info", None)
     if not info:
         return event
     error = info if isinstance(info, BaseException) else info[1] if isinstance(info, tuple) else sys.exc_info()[1]
-    places = []
+    frames = []
     trace = error.__traceback__ if error is not None else None
     while trace is not None:
         code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
+        frames.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
-    event["failure"] = {"type": type(error).__qualname__, "at": places[-12:]}
+    event["failure"] = {"type": type(error).__qualname__, "at": frames[-12:]}
     return event

@@ -110,18 +110,20 @@ class CountedHistogram(Collector):
         REGISTRY.register(self)
 
     def observe(self, label: str, value: float, count: int) -> None:
-        """Note that `value` was seen `count` times."""
+        """Record `count` observations of `value`."""
         counts = self._counts.setdefault(label, [0] * (len(self._bounds) + 1))
         counts[bisect_left(self._bounds, value)] += count
         self._sums[label] = self._sums.get(label, 0.0) + value * count
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads."""
+        """Yield the metric that Prometheus scrapes."""
         family = HistogramMetricFamily(self._name, self._help, labels=[self._label])
         for label, counts in self._counts.items():
             bounds = [*(str(bound) for bound in self._bounds), "+Inf"]
             family.add_metric(
-                [label], list(zip(bounds, (float(one) for one in accumulate(counts)), strict=True)), self._sums[label]
+                [label],
+                list(zip(bounds, (float(total) for total in accumulate(counts)), strict=True)),
+                self._sums[label],
             )
         yield family
 

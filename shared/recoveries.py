@@ -1,4 +1,4 @@
-"""The trail of what people did by hand to a service's truth: each recovery is a row that says what, where and why."""
+"""The log of recoveries by hand: a row for each, with the command, what it was applied to and the reason."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ import asyncpg
 
 from shared.clock import utc
 
-RECOVERIES_SCHEMA: Final = """
-CREATE TABLE recoveries (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    at timestamptz NOT NULL,
-    what text NOT NULL,
-    place text NOT NULL,
-    found text NOT NULL,
-    done text NOT NULL,
-    reason text NOT NULL
-);
-"""
-"""The table that a migration of each service makes. Rows are only ever added."""
-
 
 class Recovery(NamedTuple):
-    """One recovery. `what` is the command, `place` what it was done to, `found` what was wrong with it."""
+    """A row of `recoveries`: `what` is the command, `place` its target, `found` the problem and `done` the remedy."""
 
     what: str
     place: str
@@ -33,17 +20,17 @@ class Recovery(NamedTuple):
     reason: str
 
 
-_NOTE: Final = "INSERT INTO recoveries (at, what, place, found, done, reason) VALUES ($1, $2, $3, $4, $5, $6)"
+_INSERT: Final = "INSERT INTO recoveries (at, what, place, found, done, reason) VALUES ($1, $2, $3, $4, $5, $6)"
 
 
-async def note(connection: asyncpg.Connection, recovery: Recovery, now: float) -> None:
-    """Write `recovery` at `now` (seconds since 1970), in the transaction that carries it out."""
-    await connection.execute(_NOTE, utc(now), *recovery)
+async def record_recovery(connection: asyncpg.Connection, recovery: Recovery, now: float) -> None:
+    """Insert `recovery` with the time `now` (seconds since 1970), in the transaction that carries it out."""
+    await connection.execute(_INSERT, utc(now), *recovery)
 
 
-_ALL: Final = "SELECT at, what, place, found, done, reason FROM recoveries ORDER BY id"
+_SELECT: Final = "SELECT at, what, place, found, done, reason FROM recoveries ORDER BY id"
 
 
-async def noted(connection: asyncpg.Connection) -> list[tuple[datetime, Recovery]]:
-    """Every recovery of this database, oldest first, with its time."""
-    return [(row["at"], Recovery(*row[1:])) for row in await connection.fetch(_ALL)]
+async def read_recoveries(connection: asyncpg.Connection) -> list[tuple[datetime, Recovery]]:
+    """Return every recovery of this database with its time, oldest first."""
+    return [(row["at"], Recovery(*row[1:])) for row in await connection.fetch(_SELECT)]

@@ -1,4 +1,4 @@
-"""Why a request is refused, in terms of no framework. Nothing in a refusal repeats what was sent."""
+"""Refusals of requests, independent of any web framework. A refusal never repeats what the client sent."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from shared.errors import MilleplumesError
 
 
 class FieldError(msgspec.Struct, frozen=True, order=True):
-    """One field that was refused: where it stands (RFC 6901) and why, as a word such as `email.invalid`."""
+    """One refused field: its JSON pointer (RFC 6901) and the reason, a code such as `email.invalid`."""
 
     pointer: str
     code: str
 
 
-class Refusal(MilleplumesError):  # noqa: N818  it is said of what was asked, not of us
-    """The request cannot be taken; whoever sends it again unchanged will hear the same.
+class Refusal(MilleplumesError):  # noqa: N818  the request is at fault, not the service
+    """The request cannot be accepted, and repeating it unchanged gives the same answer.
 
-    `status` is the HTTP status that says so, `code` a kebab-case word, `detail` a sentence for people, `members` what
-    else a program may want to know.
+    `status` is the HTTP status, `code` a kebab-case word, `detail` a sentence for people, `members` further values for
+    programs.
     """
 
     def __init__(
@@ -42,5 +42,5 @@ class Refusal(MilleplumesError):  # noqa: N818  it is said of what was asked, no
 
 
 def invalid(errors: Sequence[FieldError]) -> Refusal:
-    """A 422 that names every refused field."""
+    """Return a 422 that names every refused field."""
     return Refusal(422, "invalid", "Some fields were refused.", errors=errors)

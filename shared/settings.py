@@ -1,4 +1,4 @@
-"""What every service reads from its environment. Each service's settings module extends this."""
+"""Settings that every service reads from its environment. Each service's settings module extends them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
-def _comma_separated(value: object) -> object:
+def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_comma_separated)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split_commas)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/]+$")]
 
 
 class KafkaSettings(BaseSettings):
-    """Where Kafka is, and whether a single broker flushes each append that a 202 rests on."""
+    """The address of Kafka, and whether a single broker flushes each append that a 202 rests on."""
 
     model_config = SettingsConfigDict(env_prefix="", extra="ignore", frozen=True)
 
@@ -30,9 +30,9 @@ class ServiceSettings(KafkaSettings):
     """Settings of every service process.
 
     The four `*_url` are the public origins by which browsers and mails reach the services; behind a gateway they are
-    equal. `probe_port` is a second port of the process alone, for probes and metrics where several share `port`.
+    equal. `probe_port` is a second port for probes and metrics, where several processes share `port`.
     `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in which such
-    a proxy names the client's country. `clock_offset_seconds` puts this process's clock wrong, for fault tests only.
+    a proxy names the client's country. `clock_offset_seconds` shifts this process's clock, for fault tests only.
     """
 
     environment: Literal["development", "production"] = "production"

@@ -1,4 +1,4 @@
-"""Background tasks under supervision: one that ends when it should not ends the process, loudly."""
+"""Supervised background tasks: one that ends unexpectedly ends the process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from shared.logging import log
 FAILED_TASK_EXIT: Final = 70
 """Exit status after a background task died: EX_SOFTWARE of sysexits.h. The supervisor starts the process again."""
 
-FIRST_PAUSE_S: Final = 0.3
-LONGEST_PAUSE_S: Final = 5.0
-LASTED_S: Final = 60.0
-"""An attempt that lasted so long had got somewhere."""
+MIN_PAUSE_S: Final = 0.3
+MAX_PAUSE_S: Final = 5.0
+PAUSE_RESET_S: Final = 60.0
+"""After an attempt that lasted this long the pause starts from its minimum again."""
 
 
 def _end_process(_name: str) -> None:
@@ -25,10 +25,10 @@ def _end_process(_name: str) -> None:
 
 
 def raise_if_cancelled() -> None:
-    """End a task that was cancelled although it still runs.
+    """Raise where the current task was cancelled and still runs.
 
-    A clean-up that fails while the cancellation passes through it (the release of a broken connection) raises in its
-    place; whoever retries after such errors asks here first.
+    A clean-up that fails during a cancellation (the release of a broken connection) raises its own error instead of
+    the cancellation; code that retries after such errors calls this first.
 
     Raises:
         asyncio.CancelledError: the current task was cancelled.
@@ -38,26 +38,28 @@ def raise_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def wait_out(
-    attempt: Callable[[], Awaitable[None]], outages: tuple[type[Exception], ...], note: Callable[[Exception], None]
+async def retry_on_outage(
+    attempt: Callable[[], Awaitable[None]],
+    outage_errors: tuple[type[Exception], ...],
+    on_outage: Callable[[Exception], None],
 ) -> None:
-    """Do `attempt` until it returns, however long it fails with one of `outages`, of which `note` is told.
+    """Call `attempt` until it returns, retrying without an end after `outage_errors`, each passed to `on_outage`.
 
-    The longer that lasts the longer apart, up to five seconds; after an attempt that lasted a minute as at first.
+    The pauses grow up to five seconds, and start anew after an attempt that lasted a minute.
 
     Raises:
-        Exception: what `attempt` raises beside `outages`.
+        Exception: `attempt` raised an error other than `outage_errors`.
     """
-    pause = FIRST_PAUSE_S
+    pause = MIN_PAUSE_S
     while True:
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             await attempt()
-        except outages as error:
+        except outage_errors as error:
             raise_if_cancelled()
-            note(error)
+            on_outage(error)
             await asyncio.sleep(pause)
-            pause = FIRST_PAUSE_S if time.monotonic() - began > LASTED_S else min(pause * 2, LONGEST_PAUSE_S)
+            pause = MIN_PAUSE_S if time.monotonic() - started > PAUSE_RESET_S else min(pause * 2, MAX_PAUSE_S)
         else:
             return
 
@@ -66,7 +68,7 @@ class Tasks:
     """Background tasks of one process; `async with Tasks() as tasks` cancels and awaits them at the end.
 
     `on_failure` is called with the name of a task that raised or returned; by default the process ends at once,
-    because whatever it was doing is no longer being done.
+    because the work of that task is no longer done.
     """
 
     def __init__(self, on_failure: Callable[[str], None] = _end_process) -> None:
@@ -97,7 +99,7 @@ class Tasks:
             if self._closing:
                 raise
             log.error("background task was cancelled", task=name)
-        except Exception:  # noqa: BLE001  whatever it was, the process ends
+        except Exception:  # noqa: BLE001  the process ends after any error
             log.exception("background task failed", task=name)
         else:
             log.error("background task ended", task=name)

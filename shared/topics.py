@@ -8,18 +8,18 @@ from typing import Final
 HOUR_MS: Final = 60 * 60 * 1000
 DAY_MS: Final = 24 * HOUR_MS
 FOREVER_MS: Final = -1
-MESSAGE_BYTES: Final = 1_048_576
+MAX_MESSAGE_BYTES: Final = 1_048_576
 """The largest record batch a topic takes: Kafka's own default for `max.message.bytes`, less its overhead."""
 COMPACTED_SEGMENT_BYTES: Final = 16 * 1024 * 1024
-DEAD_LETTER_EXTRA_BYTES: Final = 64 * 1024
-"""Room for the headers that say why a record became a dead letter."""
+DEAD_LETTER_HEADER_BYTES: Final = 64 * 1024
+"""Room for the headers that give the reason for a dead letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
     """One topic.
 
-    `partitions` and `partitions_production` never change once a topic exists: keys map to partitions by them.
+    `partitions` and `partitions_production` never change once a topic exists, because keys map to partitions by them.
     `durable` marks the topics that a 202 rests on: a single broker flushes each append of theirs to disk unless
     `KAFKA_FLUSH=off`. `broker_time` makes the broker's clock the time of acceptance (`LogAppendTime`).
     """
@@ -35,10 +35,10 @@ class Topic:
     durable: bool = False
     broker_time: bool = False
     personal_data: bool = False
-    max_message_bytes: int = MESSAGE_BYTES
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
-    def settings(self, *, flush: bool) -> dict[str, str]:
-        """The broker-side settings of this topic; `flush` is whether a durable topic flushes each append."""
+    def broker_settings(self, *, flush: bool) -> dict[str, str]:
+        """Return the broker-side settings of this topic; `flush` is whether a durable topic flushes each append."""
         settings = {
             "cleanup.policy": "compact" if self.compacted else "delete",
             "max.message.bytes": str(self.max_message_bytes),
@@ -46,7 +46,7 @@ class Topic:
             "retention.ms": str(self.retention_ms),
         }
         if self.compacted:
-            # Only closed segments are compacted, and whoever starts reads all that is there: totals come every second.
+            # Only closed segments are compacted, and a starting service reads all of them: totals come every second.
             settings["segment.bytes"] = str(COMPACTED_SEGMENT_BYTES)
             settings["min.cleanable.dirty.ratio"] = "0.1"
         if self.durable:
@@ -54,7 +54,7 @@ class Topic:
         return settings
 
 
-def _intake(name: str, owner: str, events: tuple[str, ...], key: str) -> Topic:
+def _intake_topic(name: str, owner: str, events: tuple[str, ...], key: str) -> Topic:
     return Topic(
         name=name,
         owner=owner,
@@ -69,7 +69,7 @@ def _intake(name: str, owner: str, events: tuple[str, ...], key: str) -> Topic:
     )
 
 
-SIGNATURES: Final = _intake(
+SIGNATURES: Final = _intake_topic(
     "petitions.signatures.v1",
     "petitions",
     (
@@ -81,8 +81,8 @@ SIGNATURES: Final = _intake(
     ),
     "dedupe key",
 )
-ACTS: Final = _intake("petitions.acts.v1", "petitions", ("act-submitted", "act-withdrawn"), "dedupe key")
-MESSAGES: Final = _intake(
+ACTS: Final = _intake_topic("petitions.acts.v1", "petitions", ("act-submitted", "act-withdrawn"), "dedupe key")
+MESSAGES: Final = _intake_topic(
     "letters.messages.v1",
     "letters",
     (
@@ -97,14 +97,14 @@ MESSAGES: Final = _intake(
 )
 
 
-def _probes(owner: str) -> Topic:
-    """Empty records whose acknowledgement tells `owner` the broker's time. Nobody reads them."""
+def _probe_topic(owner: str) -> Topic:
+    """Return a topic of empty records whose acknowledgements tell `owner` the broker's time. It has no reader."""
     return Topic(name=f"{owner}.probes.v1", owner=owner, events=(), key="none", retention_ms=HOUR_MS, broker_time=True)
 
 
-PETITIONS_PROBES: Final = _probes("petitions")
-LETTERS_PROBES: Final = _probes("letters")
-MARATHON_PROBES: Final = _probes("marathon")
+PETITIONS_PROBES: Final = _probe_topic("petitions")
+LETTERS_PROBES: Final = _probe_topic("letters")
+MARATHON_PROBES: Final = _probe_topic("marathon")
 PETITIONS_TALLIES: Final = Topic(
     name="petitions.tallies.v1", owner="petitions", events=("actions-counted",), key="source partition"
 )
@@ -140,8 +140,8 @@ DELIVERIES: Final = Topic(
 )
 
 
-def dead_letters_of(topic: Topic) -> Topic:
-    """The dead-letter topic of `topic`: the record as it came, the reason in headers, seven days."""
+def dead_letter_topic(topic: Topic) -> Topic:
+    """Return the dead-letter topic of `topic`: unchanged records, the reason in headers, kept for seven days."""
     return Topic(
         name=f"{topic.name}.dlq",
         owner=topic.owner,
@@ -151,7 +151,7 @@ def dead_letters_of(topic: Topic) -> Topic:
         partitions_production=topic.partitions_production,
         retention_ms=7 * DAY_MS,
         personal_data=topic.personal_data,
-        max_message_bytes=topic.max_message_bytes + DEAD_LETTER_EXTRA_BYTES,
+        max_message_bytes=topic.max_message_bytes + DEAD_LETTER_HEADER_BYTES,
     )
 
 
@@ -160,7 +160,7 @@ COUNTED: Final = (SIGNATURES, ACTS, MESSAGES)
 
 ALL: Final = (
     *COUNTED,
-    *(dead_letters_of(topic) for topic in COUNTED),
+    *(dead_letter_topic(topic) for topic in COUNTED),
     PETITIONS_PROBES,
     LETTERS_PROBES,
     MARATHON_PROBES,

@@ -1,4 +1,4 @@
-"""Ends a process whose event loop no longer turns: whatever blocks it, nothing that the process promises is done."""
+"""A watchdog that ends a process whose event loop is blocked, since such a process does none of its work."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 from shared.logging import log
 from shared.tasks import FAILED_TASK_EXIT
 
-LOOK_S: Final = 1.0
-STILL_S: Final = 20.0
-"""So long without a turn of the loop, and the process ends. No honest work of ours takes a second."""
+CHECK_INTERVAL_S: Final = 1.0
+STALL_TIMEOUT_S: Final = 20.0
+"""The process ends after so long without a turn of the loop. No callback of ours takes as much as a second."""
 
 
 def _end_process() -> None:
@@ -22,41 +22,48 @@ def _end_process() -> None:
 
 
 @contextmanager
-def watched(
-    *, still_s: float = STILL_S, look_s: float = LOOK_S, end: Callable[[], None] = _end_process
+def watch_event_loop(
+    *,
+    stall_timeout_s: float = STALL_TIMEOUT_S,
+    check_interval_s: float = CHECK_INTERVAL_S,
+    on_stall: Callable[[], None] = _end_process,
 ) -> Iterator[None]:
-    """Inside, `end` is called once the running event loop has not turned for `still_s` seconds.
+    """Call `on_stall` once the running event loop has not turned for `stall_timeout_s` seconds.
 
-    Time is counted in looks of a thread, so that a process that was stopped as a whole and goes on is not ended for it.
+    A thread counts its checks instead of reading a clock, so that a process that was suspended and resumed survives.
     """
-    watch = _Watch(asyncio.get_running_loop(), round(still_s / look_s), look_s, end)
-    thread = threading.Thread(target=watch.run, name="watchdog", daemon=True)
+    watchdog = _Watchdog(
+        asyncio.get_running_loop(), round(stall_timeout_s / check_interval_s), check_interval_s, on_stall
+    )
+    thread = threading.Thread(target=watchdog.run, name="watchdog", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        watch.over.set()
-        thread.join(look_s)
+        watchdog.stopped.set()
+        thread.join(check_interval_s)
 
 
-class _Watch:
-    def __init__(self, loop: asyncio.AbstractEventLoop, patience: int, look_s: float, end: Callable[[], None]) -> None:
-        self.over = threading.Event()
+class _Watchdog:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, max_missed: int, check_interval_s: float, on_stall: Callable[[], None]
+    ) -> None:
+        self.stopped = threading.Event()
         self._loop = loop
-        self._patience = patience
-        self._look_s = look_s
-        self._end = end
+        self._max_missed = max_missed
+        self._check_interval_s = check_interval_s
+        self._on_stall = on_stall
         self._turned = True
 
     def run(self) -> None:
-        looks = 0
-        while not self.over.wait(self._look_s):
-            looks = 0 if self._turned else looks + 1
-            if looks >= self._patience:
-                log.critical("the event loop stands still", seconds=looks * self._look_s)
-                self._end()
+        missed = 0
+        while not self.stopped.wait(self._check_interval_s):
+            missed = 0 if self._turned else missed + 1
+            if missed >= self._max_missed:
+                log.critical("the event loop stands still", seconds=missed * self._check_interval_s)
+                self._on_stall()
                 return
-            if looks == 0:
+            if missed == 0:
                 self._turned = False
                 self._loop.call_soon_threadsafe(self._turn)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from tests.support.databases import Databases
-from tests.support.running import Running, mille_run, temporary_home
-from tests.support.topics import Topics
+from tests.support.databases import DatabaseFactory
+from tests.support.running import MilleRun, mille_run, temporary_home
+from tests.support.topics import TopicFactory
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def platform() -> Iterator[Endpoints]:
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[Running]:
+def system() -> Iterator[MilleRun]:
     """Everything, as `mille run` starts it, with a home and ports of its own."""
     with temporary_home() as home, mille_run(home) as running:
         running.wait_until_up()
@@ -38,15 +38,15 @@ def system() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def databases(platform: Endpoints) -> Iterator[Databases]:
+def databases(platform: Endpoints) -> Iterator[DatabaseFactory]:
     """The maker of databases; tests take `make_database`."""
-    maker = Databases(platform)
+    maker = DatabaseFactory(platform)
     yield maker
     asyncio.run(maker.close())
 
 
 @pytest.fixture
-async def make_database(databases: Databases) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+async def make_database(databases: DatabaseFactory) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
     """`await make_database("petitions")`: the address of a fresh database with that service's newest schema."""
     yield databases.make
     await databases.drop()
@@ -55,6 +55,6 @@ async def make_database(databases: Databases) -> AsyncIterator[Callable[[str], A
 @pytest.fixture
 async def make_topic(platform: Endpoints) -> AsyncIterator[Callable[..., Awaitable[str]]]:
     """`await make_topic(topics.SIGNATURES, partitions=2)`: the name of a fresh topic."""
-    maker = Topics(platform["kafka"])
+    maker = TopicFactory(platform["kafka"])
     yield maker.make
     await maker.close()

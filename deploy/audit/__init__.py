@@ -1,5 +1,5 @@
-"""The audit: the totals recomputed by other means than those that made them.
+"""The audit recomputes the totals by other means than those that made them.
 
-It shares no SQL with the counters and the ledger, no code of theirs that decides anything, and reads the log with the
-client library's own parser, not with the counter's.
+It shares neither SQL nor deciding code with the counters and the ledger, and reads the log with the client library's
+own parser, not with the counter's.
 """

@@ -1,4 +1,4 @@
-"""The whole audit, in order."""
+"""Run the whole audit, in order."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from typing import Any, Final
 import asyncpg
 
 from deploy.audit import documents, ledger, rows
-from deploy.audit.findings import SOURCES, Place, PlaceReport, Report, Source
-from deploy.audit.log import reading
+from deploy.audit.findings import SOURCES, AuditReport, Partition, PartitionReport, Source
+from deploy.audit.topic_log import open_topic_log
 from deploy.local.endpoints import Endpoints
-from deploy.mille.asking import ask
+from deploy.mille.service_client import request
 
-LEDGER_WITHIN_S: Final = 60.0
+LEDGER_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.25
-KEYS_AT_ONCE: Final = 2_000_000
-"""So many submitted records are held in memory at a time."""
-SHOWN_CELLS: Final = 10
+MAX_RECORDS_IN_MEMORY: Final = 2_000_000
+"""Submitted records in memory at a time."""
+MAX_CELLS_SHOWN: Final = 10
 
 
-async def audit(at: Endpoints) -> Report:
+async def audit(at: Endpoints) -> AuditReport:
     """Compare rows, ledger, totals, published documents and the log of the platform `at`; counting may go on meanwhile.
 
     Raises:
         OSError, asyncpg.PostgresError, KafkaError, TransientError: a part could not be reached.
     """
-    report = Report()
+    report = AuditReport()
     async with AsyncExitStack() as stack:
         services = {
-            name: await stack.enter_async_context(rows.moment(at["databases"][name]))
+            name: await stack.enter_async_context(rows.snapshot(at["databases"][name]))
             for name in sorted({source.service for source in SOURCES})
         }
-        counted: rows.Cells = {}
+        counted: rows.CellsByPartition = {}
         for source in SOURCES:
-            counted |= await rows.count(services[source.service], source, report.places)
+            counted |= await rows.count_rows(services[source.service], source, report.partitions)
         await _wait_for_the_ledger(at["databases"]["marathon"], report)
-        async with rows.moment(at["databases"]["marathon"]) as marathon:
+        async with rows.snapshot(at["databases"]["marathon"]) as marathon:
             await _verify_ledger(marathon, counted, report)
         await _verify_served(at, report)
         for source in SOURCES:
@@ -48,109 +48,115 @@ async def audit(at: Endpoints) -> Report:
     return report
 
 
-async def _verify_ledger(marathon: asyncpg.Connection, counted: rows.Cells, report: Report) -> None:
+async def _verify_ledger(marathon: asyncpg.Connection, counted: rows.CellsByPartition, report: AuditReport) -> None:
     report.ledger_rows = await ledger.verify_chains(marathon, report.differences)
-    if not await ledger.expand(marathon):
+    if not await ledger.expand_deltas(marathon):
         report.differences.append("ledger: what stands in it cannot be read")
         return
-    report.declared = await ledger.declared(marathon)
+    report.declared = await ledger.declared_ranges(marathon)
     await _compare_rows(marathon, counted, report)
     totals = await ledger.verify_sums(marathon, report.differences)
     report.campaigns = {slug: totals.get(slug, 0) for slug in await ledger.campaigns(marathon)}
     await _verify_documents(marathon, await ledger.published(marathon), "stored", report)
 
 
-async def _wait_for_the_ledger(url: str, report: Report) -> None:
-    """Wait until everything that is in the rows we have seen has arrived in the ledger."""
-    deadline = time.monotonic() + LEDGER_WITHIN_S
+async def _wait_for_the_ledger(url: str, report: AuditReport) -> None:
+    """Wait until the ledger holds everything that was counted in the rows."""
+    deadline = time.monotonic() + LEDGER_TIMEOUT_S
     connection = await asyncpg.connect(url, timeout=rows.CONNECT_S)
     try:
-        for place, found in report.places.items():
-            while (reached := await ledger.reached(connection, place)) < found.next:
+        for partition, checked in report.partitions.items():
+            while (reached := await ledger.end_offset(connection, partition)) < checked.next:
                 if time.monotonic() > deadline:
-                    report.differences.append(f"{place}: counted up to {found.next}, the ledger has only {reached}")
+                    report.differences.append(
+                        f"{partition}: counted up to {checked.next}, the ledger has only {reached}"
+                    )
                     break
                 await asyncio.sleep(POLL_S)
     finally:
         await connection.close(timeout=rows.CONNECT_S)
 
 
-async def _compare_rows(marathon: asyncpg.Connection, counted: rows.Cells, report: Report) -> None:
-    """Distinct rows against the ledger, cell by cell, as of the moment at which the rows were read."""
-    for place, found in report.places.items():
-        summed = await ledger.cells_up_to(marathon, place, found.next)
-        found.ledger = sum(summed.values())
+async def _compare_rows(marathon: asyncpg.Connection, counted: rows.CellsByPartition, report: AuditReport) -> None:
+    """Compare the rows with the ledger, cell by cell, as of the moment at which the rows were read."""
+    for partition, checked in report.partitions.items():
+        summed = await ledger.cells_up_to(marathon, partition, checked.next)
+        checked.ledger = sum(summed.values())
         unequal = [
-            (cell, counted[place].get(cell, 0), summed.get(cell, 0))
-            for cell in sorted(counted[place].keys() | summed.keys(), key=str)
-            if counted[place].get(cell, 0) != summed.get(cell, 0)
+            (cell, counted[partition].get(cell, 0), summed.get(cell, 0))
+            for cell in sorted(counted[partition].keys() | summed.keys(), key=str)
+            if counted[partition].get(cell, 0) != summed.get(cell, 0)
         ]
-        for cell, there, told in unequal[:SHOWN_CELLS]:
-            report.differences.append(f"{place}: {there} rows of {_words(cell)}, the ledger has {told}")
-        if len(unequal) > SHOWN_CELLS:
-            report.differences.append(f"{place}: {len(unequal) - SHOWN_CELLS} more cells differ")
+        for cell, row_count, ledger_count in unequal[:MAX_CELLS_SHOWN]:
+            report.differences.append(
+                f"{partition}: {row_count} rows of {_describe_cell(cell)}, the ledger has {ledger_count}"
+            )
+        if len(unequal) > MAX_CELLS_SHOWN:
+            report.differences.append(f"{partition}: {len(unequal) - MAX_CELLS_SHOWN} more cells differ")
 
 
 async def _verify_documents(
-    marathon: asyncpg.Connection, found: Mapping[str, str | Mapping[str, Any]], where: str, report: Report
+    marathon: asyncpg.Connection, contents: Mapping[str, str | Mapping[str, Any]], origin: str, report: AuditReport
 ) -> None:
     campaigns = await ledger.campaigns(marathon)
-    for slug, content in found.items():
+    for slug, content in contents.items():
         document = json.loads(content) if isinstance(content, str) else content
         faults: list[str] = []
-        ends = await ledger.ends_of(marathon, document["ledger"], faults)
+        ends = await ledger.offsets_of_heads(marathon, document["ledger"], faults)
         sums = await ledger.sums_up_to(marathon, slug, ends)
         faults += documents.faults(document, json.loads(campaigns[slug]), sums)
-        report.differences += [f"{where} totals of {slug}, version {document['version']}: {fault}" for fault in faults]
+        report.differences += [f"{origin} totals of {slug}, version {document['version']}: {fault}" for fault in faults]
 
 
-async def _verify_served(at: Endpoints, report: Report) -> None:
-    """The same for the documents that the public is shown now."""
+async def _verify_served(at: Endpoints, report: AuditReport) -> None:
+    """Check the documents that marathon serves now, too."""
     served = {}
     for slug in report.campaigns:
-        answer = await asyncio.to_thread(ask, "GET", f"{at['marathon']}/v1/campaigns/{slug}/totals")
-        if answer is None or not isinstance(answer.body, dict) or "ledger" not in answer.body:
+        response = await asyncio.to_thread(request, "GET", f"{at['marathon']}/v1/campaigns/{slug}/totals")
+        if response is None or not isinstance(response.body, dict) or "ledger" not in response.body:
             report.differences.append(f"served totals of {slug}: marathon does not answer with them")
         else:
-            served[slug] = answer.body
-    # A later moment: what is served may hold tally batches that came since.
-    async with rows.moment(at["databases"]["marathon"]) as marathon:
-        if served and await ledger.expand(marathon):
+            served[slug] = response.body
+    # A later snapshot: the served documents may include newer tally batches.
+    async with rows.snapshot(at["databases"]["marathon"]) as marathon:
+        if served and await ledger.expand_deltas(marathon):
             await _verify_documents(marathon, served, "served", report)
 
 
-async def _compare_with_log(service: asyncpg.Connection, kafka: str, source: Source, report: Report) -> None:
-    places = {place: found for place, found in report.places.items() if place.topic == source.topic}
-    async with reading(kafka, source.topic) as log:
-        ranges = {place: log.retained(place.partition, found.next) for place, found in places.items()}
-        for some in _in_portions(ranges):
+async def _compare_with_log(service: asyncpg.Connection, kafka: str, source: Source, report: AuditReport) -> None:
+    reports = {
+        partition: checked for partition, checked in report.partitions.items() if partition.topic == source.topic
+    }
+    async with open_topic_log(kafka, source.topic) as log:
+        ranges = {partition: log.retained(partition.partition, checked.next) for partition, checked in reports.items()}
+        for group in _memory_sized_groups(ranges):
             submitted = {}
-            for place in some:
-                offsets = ranges[place]
-                dead = await rows.dead_letters(service, place)
-                read = submitted[place.partition] = await log.submitted(place.partition, offsets, dead)
-                _note(places[place], offsets, read.records, read.keys)
+            for partition in group:
+                offsets = ranges[partition]
+                dead = await rows.dead_letters(service, partition)
+                read = submitted[partition.partition] = await log.read_submitted(partition.partition, offsets, dead)
+                _note_log_range(reports[partition], offsets, read.record_count, read.key_count)
             await rows.compare_with_log(service, source, submitted, report.differences)
 
 
-def _in_portions(ranges: Mapping[Place, range]) -> Iterator[list[Place]]:
-    """Places whose records together fit into memory; at least one."""
-    portion: list[Place] = []
+def _memory_sized_groups(ranges: Mapping[Partition, range]) -> Iterator[list[Partition]]:
+    """Group partitions whose records together fit into memory; each group has at least one."""
+    group: list[Partition] = []
     size = 0
-    for place, offsets in ranges.items():
-        if portion and size + len(offsets) > KEYS_AT_ONCE:
-            yield portion
-            portion, size = [], 0
-        portion.append(place)
+    for partition, offsets in ranges.items():
+        if group and size + len(offsets) > MAX_RECORDS_IN_MEMORY:
+            yield group
+            group, size = [], 0
+        group.append(partition)
         size += len(offsets)
-    if portion:
-        yield portion
+    if group:
+        yield group
 
 
-def _note(report: PlaceReport, offsets: range, submitted: int, keys: int) -> None:
+def _note_log_range(report: PartitionReport, offsets: range, submitted: int, keys: int) -> None:
     report.start, report.end = offsets.start, offsets.stop
     report.submitted, report.keys = submitted, keys
 
 
-def _words(cell: tuple[str | None, ...]) -> str:
+def _describe_cell(cell: tuple[str | None, ...]) -> str:
     return ", ".join(part or "no section" for part in cell)

@@ -1,4 +1,4 @@
-"""Published totals documents against the ledger: does what was shown follow from the rows that it names?"""
+"""Check published totals documents against the ledger rows that they name."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MAPS: Final = ("by_case", "by_country", "by_kind", "by_channel", "by_language")
-REASONS: Final = 8
+MAX_REASONS: Final = 8
 """More reasons than a decrease can have: withdrawn, invalidated, policy-changed, source-restored and the recoveries."""
-LONGEST: Final = 200
-"""So much of a map is printed."""
+MAX_PRINTED_CHARS: Final = 200
 
 
 def faults(document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with `document`, given the campaign and the exact `sums` by evidence, case and country.
+    """Return the faults of `document`, given the campaign and the exact `sums` by evidence, case and country.
 
-    Numbers that a threshold keeps from moving are checked as far as they are bound: by their sum.
+    Figures that a threshold keeps from moving are checked by their sum only.
     """
     policies = campaign["policies"]
     public = set(policies["public_evidence"])
     if policies["safety_mode"]:
-        return [*_safe_faults(document, campaign, sums), *_uneven(document)]
+        return [*_safe_faults(document, campaign, sums), *_unequal_sums(document)]
     exact: dict[str, Counter[str]] = {name: Counter() for name in ("evidence", "case", "country")}
     for row in sums:
         exact["evidence"][row["evidence"]] += row["change"]
@@ -36,19 +35,21 @@ def faults(document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Itera
     }
     if policies["public_threshold"] == 1:
         expected["by_country"] = _not_zero(exact["country"])
-    found = [
-        f"{name} is {_short(document[name])}, the ledger gives {_short(wanted)}"
-        for name, wanted in expected.items()
-        if (_not_zero(document[name]) if isinstance(wanted, dict) else document[name]) != wanted
+    different = [
+        f"{name} is {_short(document[name])}, the ledger gives {_short(value)}"
+        for name, value in expected.items()
+        if (_not_zero(document[name]) if isinstance(value, dict) else document[name]) != value
     ]
-    return [*found, *_uneven(document)]
+    return [*different, *_unequal_sums(document)]
 
 
 def _safe_faults(
     document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Iterable[Mapping[str, Any]]
 ) -> list[str]:
-    """In safety mode a figure is never under its true value cut to steps, and over it only by what has not moved it
-    yet: less than a step for each figure and for each reason of a decrease that the record does not show yet.
+    """Check a document of safety mode.
+
+    A figure is never below its true value cut to steps. It exceeds it only by what has not moved it yet: less than a
+    step for each figure and for each reason of a decrease that the record does not show yet.
     """
     policies = campaign["policies"]
     public, step = policies["public_evidence"], policies["public_threshold"]
@@ -57,29 +58,29 @@ def _safe_faults(
         if row["evidence"] in public:
             exact[row["case"], row["evidence"]] += row["change"]
     cut = {cell: count // step * step for cell, count in exact.items()}
-    found = []
-    for name, place in (("by_case", 0), ("by_evidence", 1)):
-        least: Counter[str] = Counter()
+    different = []
+    for name, index in (("by_case", 0), ("by_evidence", 1)):
+        lower_bounds: Counter[str] = Counter()
         for cell, count in cut.items():
-            least[cell[place]] += count
-        found += [
+            lower_bounds[cell[index]] += count
+        different += [
             f"{name} shows {document[name].get(key, 0)} of {key}, the ledger gives {count} or more"
-            for key, count in least.items()
+            for key, count in lower_bounds.items()
             if document[name].get(key, 0) < count
         ]
-    most = exact.total() + step * (len(exact.keys() | _cells(campaign)) + REASONS)
-    if document["total"] > most:
-        found.append(f"total is {document['total']}, the ledger gives {most} at most")
+    upper_bound = exact.total() + step * (len(exact.keys() | _cells(campaign)) + MAX_REASONS)
+    if document["total"] > upper_bound:
+        different.append(f"total is {document['total']}, the ledger gives {upper_bound} at most")
     if not document["total"] == document["public_total"] == sum(document["by_evidence"].values()):
-        found.append("total, public_total and the sum of by_evidence are not the same")
-    return found
+        different.append("total, public_total and the sum of by_evidence are not the same")
+    return different
 
 
 def _cells(campaign: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(case, evidence) for case in campaign["cases"] for evidence in campaign["policies"]["public_evidence"]}
 
 
-def _uneven(document: Mapping[str, Any]) -> list[str]:
+def _unequal_sums(document: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} adds up to {sum(document[name].values())}, not to {document['public_total']}"
         for name in (*MAPS, *(("by_section",) if document.get("by_section") else ()))
@@ -93,4 +94,4 @@ def _not_zero(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+    return text if len(text) <= MAX_PRINTED_CHARS else text[:MAX_PRINTED_CHARS] + "..."

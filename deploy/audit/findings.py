@@ -1,4 +1,4 @@
-"""What an audit checks and finds. Nothing here holds a key: a key may stand for a person."""
+"""The parts and findings of an audit. Nothing here holds a key: a key may stand for a person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOURCES: Final = (
 )
 
 
-class Place(NamedTuple):
+class Partition(NamedTuple):
     """One partition of a counted topic."""
 
     topic: str
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A smallest thing that is counted."""
+    """One combination of dimensions that is counted by itself."""
 
     campaign: str
     case: str
@@ -47,11 +47,11 @@ class Cell(NamedTuple):
 
 
 @dataclass(slots=True)
-class PlaceReport:
-    """What was checked of one partition.
+class PartitionReport:
+    """The checks of one partition.
 
-    `next` is how far it was counted, `rows` how many rows are there and `counted` how many of them count. Offsets from
-    `start` to before `end` were compared with the log, in which `submitted` records of `keys` keys stand.
+    It was counted up to `next`, and has `rows` rows of which `counted` count. Offsets from `start` to before `end` were
+    compared with the log, which has `submitted` records of `keys` keys there.
     """
 
     next: int
@@ -65,10 +65,10 @@ class PlaceReport:
 
 
 @dataclass(slots=True)
-class Report:
-    """The whole audit: `differences` is empty where everything agrees."""
+class AuditReport:
+    """The findings of the whole audit; `differences` is empty where everything agrees."""
 
-    places: dict[Place, PlaceReport] = field(default_factory=dict)
+    partitions: dict[Partition, PartitionReport] = field(default_factory=dict)
     ledger_rows: int = 0
     campaigns: dict[str, int] = field(default_factory=dict)
     """The total of every campaign, from the ledger."""

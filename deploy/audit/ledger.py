@@ -1,4 +1,4 @@
-"""The ledger, recomputed from the very bytes that it keeps: its chains, its sums, and what was published of them."""
+"""Recompute the ledger from its stored bytes: its chains, its sums, and the documents published from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from deploy.audit.findings import Cell, Place
+from deploy.audit.findings import Cell, Partition
 
 # PostgreSQL itself hashes: nothing of marathon's code is used.
 _BROKEN = """
@@ -41,7 +41,7 @@ FROM sources LEFT JOIN LATERAL (
 
 
 async def verify_chains(connection: asyncpg.Connection, differences: list[str]) -> int:
-    """Check every row against the one before it, its content and the heads; returns how many rows there are."""
+    """Check every row against the one before it, its content and the heads; return the number of rows."""
     for row in await connection.fetch(_BROKEN):
         differences += [
             f"ledger of {row['source']}/{row['partition']}: the row from {row['first']} {fault}"
@@ -63,8 +63,8 @@ ORDER BY source, partition, first
 """
 
 
-async def declared(connection: asyncpg.Connection) -> list[str]:
-    """The ranges of which the ledger has only what a person declared, in words."""
+async def declared_ranges(connection: asyncpg.Connection) -> list[str]:
+    """Describe the ranges of which the ledger has only what a person declared."""
     return [
         f"{row['source']}/{row['partition']}: offsets {row['first']} to {row['next'] - 1} were declared by hand: "
         f"{row['recovered']}"
@@ -86,10 +86,8 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 _ANALYZE = "ANALYZE audited"
 
 
-async def expand(connection: asyncpg.Connection) -> bool:
-    """Unpack all deltas of the ledger into a temporary table for what follows; False where they are no tally
-    batches.
-    """
+async def expand_deltas(connection: asyncpg.Connection) -> bool:
+    """Unpack all deltas of the ledger into a temporary table for later queries; False if they are no tally batches."""
     try:
         async with connection.transaction():
             await connection.execute(_EXPAND)
@@ -102,9 +100,9 @@ async def expand(connection: asyncpg.Connection) -> bool:
 _ENDS = "SELECT max(next) FROM ledger WHERE source = $1 AND partition = $2"
 
 
-async def reached(connection: asyncpg.Connection, place: Place) -> int:
-    """How far the ledger has come with `place`."""
-    return int(await connection.fetchval(_ENDS, *place) or 0)
+async def end_offset(connection: asyncpg.Connection, partition: Partition) -> int:
+    """Return the offset up to which the ledger covers `partition`."""
+    return int(await connection.fetchval(_ENDS, *partition) or 0)
 
 
 _CELLS_UP_TO = """
@@ -114,9 +112,9 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING sum(change) <> 0
 """
 
 
-async def cells_up_to(connection: asyncpg.Connection, place: Place, next_: int) -> dict[Cell, int]:
-    """What the tally batches of `place` below offset `next_` add up to, cell by cell."""
-    return {Cell(*row[:8]): row["change"] for row in await connection.fetch(_CELLS_UP_TO, *place, next_)}
+async def cells_up_to(connection: asyncpg.Connection, partition: Partition, next_: int) -> dict[Cell, int]:
+    """Sum the tally batches of `partition` below offset `next_`, cell by cell."""
+    return {Cell(*row[:8]): row["change"] for row in await connection.fetch(_CELLS_UP_TO, *partition, next_)}
 
 
 _UNEQUAL = """
@@ -158,7 +156,7 @@ FULL JOIN summed USING (campaign)
 
 
 async def verify_sums(connection: asyncpg.Connection, differences: list[str]) -> dict[str, int]:
-    """Compare the stored totals and courses with the sum of the ledger; returns every campaign's total."""
+    """Compare the stored totals and courses with the sum of the ledger; return every campaign's total."""
     for cell, stored, summed in await connection.fetch(_UNEQUAL):
         differences.append(f"totals of {cell}: {stored} are stored, the ledger adds up to {summed}")
     totals = {}
@@ -174,12 +172,12 @@ _PUBLISHED = "SELECT campaign, document::text FROM published ORDER BY campaign"
 
 
 async def campaigns(connection: asyncpg.Connection) -> dict[str, str]:
-    """Every campaign, as JSON."""
+    """Return every campaign, as JSON."""
     return {row["slug"]: row["document"] for row in await connection.fetch(_CAMPAIGNS)}
 
 
 async def published(connection: asyncpg.Connection) -> dict[str, str]:
-    """The document last published of every campaign, as JSON."""
+    """Return the last published document of every campaign, as JSON."""
     return {row["campaign"]: row["document"] for row in await connection.fetch(_PUBLISHED)}
 
 
@@ -194,21 +192,26 @@ WHERE campaign = $1 GROUP BY 1, 2, 3
 """
 
 
-async def ends_of(connection: asyncpg.Connection, heads: Mapping[str, str], differences: list[str]) -> dict[str, int]:
-    """The offsets up to which a document with these `heads` counted; heads that the ledger does not have are told."""
+async def offsets_of_heads(
+    connection: asyncpg.Connection, heads: Mapping[str, str], differences: list[str]
+) -> dict[str, int]:
+    """Return the offsets up to which a document with these `heads` counted.
+
+    Heads that the ledger does not have are added to `differences`.
+    """
     ends = {}
-    for place, head in heads.items():
-        next_ = await connection.fetchval(_HEAD, place, head)
+    for partition, head in heads.items():
+        next_ = await connection.fetchval(_HEAD, partition, head)
         if next_ is None:
-            differences.append(f"{place}: its published head {head[:12]}... is no row of the ledger")
+            differences.append(f"{partition}: its published head {head[:12]}... is no row of the ledger")
         else:
-            ends[place] = int(next_)
+            ends[partition] = int(next_)
     return ends
 
 
 async def sums_up_to(
     connection: asyncpg.Connection, campaign: str, ends: Mapping[str, int]
 ) -> Iterable[Mapping[str, Any]]:
-    """What `campaign` had by evidence, case and country when each place had been counted up to its end."""
+    """Sum `campaign` by evidence, case and country, with each partition counted up to its end."""
     rows = await connection.fetch(_SUMS_UP_TO, campaign, list(ends), list(ends.values()))
     return [dict(row) for row in rows]

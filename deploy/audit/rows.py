@@ -1,4 +1,4 @@
-"""The distinct rows, as the services' databases hold them at one moment."""
+"""Read the distinct rows from one snapshot of the services' databases."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Final
 
 import asyncpg
 
-from deploy.audit.findings import Cell, Place, PlaceReport, Source
-from deploy.audit.log import DeadLetters, Submitted
+from deploy.audit.findings import Cell, Partition, PartitionReport, Source
+from deploy.audit.topic_log import DeadLetters, SubmittedRecords
 
 CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 600.0
 KEY_BYTES: Final = 16
-AT_ONCE: Final = 50_000
-"""Rows that begin on so many offsets in a row come packed together."""
+OFFSETS_PER_GROUP: Final = 50_000
+"""The rows that begin in each range of this many offsets are packed together."""
 PREFETCH: Final = 4
 _PACKED: Final = Struct("!16sq")
 
 
 @asynccontextmanager
-async def moment(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that sees one state of its database until it ends."""
+async def snapshot(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to a database and see one state of it throughout."""
     connection = await asyncpg.connect(
         url, timeout=CONNECT_S, command_timeout=STATEMENT_S, server_settings={"application_name": "audit"}
     )
@@ -52,18 +52,20 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 """  # noqa: S608  the tables' names are ours
 
 
-Cells = dict[Place, dict[Cell, int]]
+CellsByPartition = dict[Partition, dict[Cell, int]]
 
 
-async def count(connection: asyncpg.Connection, source: Source, reports: dict[Place, PlaceReport]) -> Cells:
-    """How many rows count, by partition and cell. Adds a report for each partition of `source` to `reports`."""
-    cells: Cells = {}
+async def count_rows(
+    connection: asyncpg.Connection, source: Source, reports: dict[Partition, PartitionReport]
+) -> CellsByPartition:
+    """Count the rows that count, by partition and cell. Adds a report for each partition of `source` to `reports`."""
+    cells: CellsByPartition = {}
     for partition, next_ in await connection.fetch(_COUNTED_UP_TO, source.topic):
-        place = Place(source.topic, partition)
-        reports[place], cells[place] = PlaceReport(next_), {}
+        place = Partition(source.topic, partition)
+        reports[place], cells[place] = PartitionReport(next_), {}
     for partition, *dimensions, rows in await connection.fetch(_cells_sql(source.table)):
-        place = Place(source.topic, partition)
-        report = reports.setdefault(place, PlaceReport(0))
+        place = Partition(source.topic, partition)
+        report = reports.setdefault(place, PartitionReport(0))
         report.rows += rows
         cell = Cell(*dimensions)
         if cell.evidence is not None:
@@ -75,40 +77,42 @@ async def count(connection: asyncpg.Connection, source: Source, reports: dict[Pl
 _DEAD = 'SELECT "offset", applied FROM dead_letters WHERE topic = $1 AND partition = $2'
 
 
-async def dead_letters(connection: asyncpg.Connection, place: Place) -> DeadLetters:
-    """The records of `place` that could not be counted."""
-    found = [tuple(row) for row in await connection.fetch(_DEAD, *place)]
-    return DeadLetters({offset for offset, _ in found}, {offset for offset, applied in found if not applied})
+async def dead_letters(connection: asyncpg.Connection, partition: Partition) -> DeadLetters:
+    """Read which records of `partition` could not be counted."""
+    letters = [tuple(row) for row in await connection.fetch(_DEAD, *partition)]
+    return DeadLetters({offset for offset, _ in letters}, {offset for offset, applied in letters if not applied})
 
 
 def _first_offsets_sql(table: str) -> str:
     return f"""
 SELECT partition, string_agg(key || int8send(first_offset), '') FILTER (WHERE octet_length(key) = {KEY_BYTES}),
     count(*) FILTER (WHERE octet_length(key) <> {KEY_BYTES})
-FROM {table} WHERE partition = ANY($1::smallint[]) GROUP BY partition, first_offset / {AT_ONCE}
+FROM {table} WHERE partition = ANY($1::smallint[]) GROUP BY partition, first_offset / {OFFSETS_PER_GROUP}
 """  # noqa: S608  the tables' names are ours
 
 
 async def compare_with_log(
-    connection: asyncpg.Connection, source: Source, submitted: dict[int, Submitted], differences: list[str]
+    connection: asyncpg.Connection, source: Source, submitted: dict[int, SubmittedRecords], differences: list[str]
 ) -> None:
-    """Compare the rows of some partitions with what the log says was submitted there; `submitted` is used up.
+    """Compare the rows of some partitions with the records submitted to them; empties `submitted`.
 
     Every key that was submitted in the range has a row; a row that begins in the range begins where its key was first
     submitted, and one that began before it holds a key of which the log has only the later submissions.
     """
-    async for partition, packed, strange in connection.cursor(
+    async for partition, packed, invalid_keys in connection.cursor(
         _first_offsets_sql(source.table), list(submitted), prefetch=PREFETCH
     ):
-        place, log = Place(source.topic, partition), submitted[partition]
-        if strange:
-            differences.append(f"{place}: {strange} rows have keys that are none")
+        place, log = Partition(source.topic, partition), submitted[partition]
+        if invalid_keys:
+            differences.append(f"{place}: {invalid_keys} rows have keys that are none")
         for key, first in _PACKED.iter_unpack(packed or b""):
             if first >= log.start and not log.may_begin(key, first):
                 differences.append(f"{place}: a row begins at offset {first}, where its key was not first submitted")
-            log.first.pop(key, None)
-            log.redriven.pop(key, None)
+            log.first_offsets.pop(key, None)
+            log.redriven_offsets.pop(key, None)
     for partition, log in submitted.items():
-        place = Place(source.topic, partition)
-        without = sorted([*log.first.values(), *(min(offsets) for offsets in log.redriven.values())])
-        differences += [f"{place}: what was submitted at offset {offset} has no row" for offset in without]
+        place = Partition(source.topic, partition)
+        without_row = sorted(
+            [*log.first_offsets.values(), *(min(offsets) for offsets in log.redriven_offsets.values())]
+        )
+        differences += [f"{place}: what was submitted at offset {offset} has no row" for offset in without_row]

@@ -18,11 +18,11 @@ POLICIES: Final = {
     "public_evidence": ["confirmed", "recorded", "offline"],
     "public_threshold": 1,
 }
-"""A threshold of 1 shows every cell as it is, so that the public document can be compared country by country."""
+"""A threshold of 1 shows every cell exactly, so that the public document can be compared country by country."""
 
 
 def signatures(plan: Plan) -> str:
-    """The campaign that replays the petition, as YAML."""
+    """Return the campaign that replays the petition, as YAML."""
     petition = {
         "slug": plan.slugs.petition,
         "title": {
@@ -54,7 +54,7 @@ def signatures(plan: Plan) -> str:
 
 
 def letters(plan: Plan) -> str:
-    """The campaign that takes letters and solidarity messages, as YAML."""
+    """Return the campaign of letters and solidarity messages, as YAML."""
     case = {
         "slug": plan.slugs.letters_case,
         "name": "Mara Ilven",

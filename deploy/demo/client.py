@@ -1,5 +1,5 @@
-"""A small HTTP/1.1 client over connections that stay open: thousands of single posts must not cost more than they do
-at the other end.
+"""A small HTTP/1.1 client over persistent connections, so that thousands of single posts cost less here than at the
+server.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from urllib.parse import urlsplit
 from httptools import HttpParserError, HttpResponseParser
 
 CONNECT_SECONDS: Final = 5.0
-ANSWER_SECONDS: Final = 15.0
+RESPONSE_SECONDS: Final = 15.0
 
 
-class Answer(NamedTuple):
-    """What came back."""
+class Response(NamedTuple):
+    """The response to one request."""
 
     status: int
     body: bytes
 
 
 class Client:
-    """Keeps the connections that are not in use, by address; there are as many as there were requests side by side."""
+    """Reuses idle connections by address; it opens as many as there are concurrent requests."""
 
     def __init__(self) -> None:
         self._idle: dict[str, list[_Connection]] = {}
 
-    async def ask(
+    async def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> Answer:
-        """The answer to one request; nothing is repeated here.
+    ) -> Response:
+        """Send one request, without retries, and return the response.
 
         Raises:
-            OSError: no connection, or it ended before the answer did.
-            TimeoutError: no answer in time.
+            OSError: no connection, or it ended before the response did.
+            TimeoutError: no response in time.
         """
         parts = urlsplit(url)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -43,7 +43,7 @@ class Client:
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         connection = await self._connection(parts.netloc)
         try:
-            answer = await connection.ask("\r\n".join([*lines, "\r\n"]).encode("ascii") + body)
+            response = await connection.ask("\r\n".join([*lines, "\r\n"]).encode("ascii") + body)
         except BaseException:
             connection.close()
             raise
@@ -51,46 +51,46 @@ class Client:
             self._idle.setdefault(parts.netloc, []).append(connection)
         else:
             connection.close()
-        return answer
+        return response
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the idle connections."""
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
         self._idle.clear()
 
-    async def _connection(self, place: str) -> _Connection:
-        idle = self._idle.get(place, [])
+    async def _connection(self, netloc: str) -> _Connection:
+        idle = self._idle.get(netloc, [])
         while idle:
             connection = idle.pop()
             if connection.reusable:
                 return connection
-        host, _, port = place.rpartition(":")
+        host, _, port = netloc.rpartition(":")
         async with asyncio.timeout(CONNECT_SECONDS):
             _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, int(port))
         return connection
 
 
 class _Connection(asyncio.Protocol):
-    """One connection with at most one request on its way. httptools calls the methods named `on_...`."""
+    """One connection with at most one request in flight. httptools calls the methods named `on_...`."""
 
     def __init__(self) -> None:
         self.reusable = True
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._response: asyncio.Future[Response] | None = None
         self._parser = HttpResponseParser(self)
         self._body: list[bytes] = []
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes) -> Response:
         self._parser = HttpResponseParser(self)
         self._body = []
-        self._waiting = asyncio.get_running_loop().create_future()
+        self._response = asyncio.get_running_loop().create_future()
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError
         self._transport.write(request)
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await self._waiting
+        async with asyncio.timeout(RESPONSE_SECONDS):
+            return await self._response
 
     def close(self) -> None:
         self.reusable = False
@@ -117,9 +117,9 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.reusable = self.reusable and self._parser.should_keep_alive()
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(Answer(self._parser.get_status_code(), b"".join(self._body)))
+        if self._response is not None and not self._response.done():
+            self._response.set_result(Response(self._parser.get_status_code(), b"".join(self._body)))
 
     def _fail(self, error: OSError) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(error)
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(error)

@@ -1,4 +1,4 @@
-"""Runs `mille` commands as a person would."""
+"""Run `mille` commands as a person would."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from deploy.demo.sender import DemoError
 
-LIMIT_SECONDS: Final = 600
+TIMEOUT_SECONDS: Final = 600
 
 
 class Mille:
@@ -20,18 +20,18 @@ class Mille:
         self._environment = {**os.environ, "MILLE_HOME": str(home)}
 
     async def output(self, *arguments: str) -> str:
-        """What the command printed.
+        """Run the command and return its output.
 
         Raises:
-            DemoError: it failed; with what it printed.
+            DemoError: it failed; the message quotes its output.
         """
-        code, output = await self.outcome(*arguments)
+        code, output = await self.run(*arguments)
         if code:
             raise DemoError(f"`mille {' '.join(arguments[:2])}` ended with {code}:\n{output}")
         return output
 
-    async def outcome(self, *arguments: str) -> tuple[int, str]:
-        """The command's exit status and what it printed.
+    async def run(self, *arguments: str) -> tuple[int, str]:
+        """Run the command and return its exit status and output.
 
         Raises:
             TimeoutError: it did not end within ten minutes.
@@ -47,7 +47,7 @@ class Mille:
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 output, _ = await process.communicate()
         finally:
             if process.returncode is None:

@@ -1,4 +1,4 @@
-"""What the local mailbox caught for one run."""
+"""Read the mails of one run from the local mailbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _headers = BytesHeaderParser()
 
 
 class Mailbox:
-    """The messages that came to `folder` after this was made, for addresses of the run that began at `run`."""
+    """The messages that reached `folder` since this was created, for addresses of the run that began at `run`."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self._folder = folder
@@ -24,21 +24,21 @@ class Mailbox:
         self._files: dict[str, Path] = {}
 
     def scan(self) -> int:
-        """Read what is new; how many different Message-IDs there are by now."""
+        """Read the new messages; return the number of distinct Message-IDs so far."""
         new = _messages(self._folder) - self._seen
         for name in new:
             self._read(self._folder / name)
         self._seen |= new
         return len(set().union(*self.by_address.values()))
 
-    def link(self, address: str, pattern: str) -> str | None:
-        """The link that matches `pattern` in the plain text of the mail to `address`; None where there is none."""
+    def find_link(self, address: str, pattern: str) -> str | None:
+        """Find the link that matches `pattern` in the plain text of the mail to `address`; None if it has none."""
         file = self._files.get(address)
         if file is None:
             return None
         body = _whole.parsebytes(file.read_bytes()).get_body(("plain",))
-        found = re.search(pattern, body.get_content()) if body is not None else None
-        return found.group(0) if found else None
+        match = re.search(pattern, body.get_content()) if body is not None else None
+        return match.group(0) if match else None
 
     def _read(self, file: Path) -> None:
         headers = _headers.parsebytes(file.read_bytes())

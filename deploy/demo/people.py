@@ -1,4 +1,4 @@
-"""Invented people: each made from a number alone, so that nobody needs to be remembered."""
+"""Invented people, each derived from a number alone, so that none has to be stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPREAD: Final = 2_654_435_761
 
 
 class Person(NamedTuple):
-    """Somebody who does not exist."""
+    """A person who does not exist."""
 
     given_name: str
     family_name: str
@@ -32,7 +32,7 @@ class Person(NamedTuple):
 
 
 def person(number: int, run: str, country: str, role: str = "signer") -> Person:
-    """The person with this `number` in the run that began at `run`; always the same for the same arguments."""
+    """Return person `number` of the run that began at `run`; the same arguments give the same person."""
     mixed = (number * _SPREAD) & 0xFFFFFFFF
     return Person(
         given_name=GIVEN_NAMES[mixed % len(GIVEN_NAMES)],

@@ -1,4 +1,4 @@
-"""What goes over the wire: each post with the answer that must come."""
+"""The requests of the demo, each with its expected response."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _encode = msgspec.json.Encoder().encode
 class Post(NamedTuple):
     """One request to send until it is answered with `status`.
 
-    `service` is petitions or letters. `actions` are how many records the post may put on the topic, `bad_items` the
-    places in a batch that must be refused.
+    `service` is petitions or letters. `actions` is the number of records that the post may put on the topic;
+    `bad_items` are the indexes in a batch that must be refused.
     """
 
     service: str
@@ -80,26 +80,26 @@ _CONSENT: Final = _Consent()
 
 
 def singles(plan: Plan) -> Iterator[Post]:
-    """Signatures one by one, most as JSON as a page's script sends them, some as plain HTML forms."""
-    for place, signer in enumerate(plan.single_signers()):
-        if place % FORM_EVERY == 0:
+    """Yield single signatures, most as JSON as a page's script sends them, some as plain HTML forms."""
+    for index, signer in enumerate(plan.single_signers()):
+        if index % FORM_EVERY == 0:
             yield Post("petitions", "/v1/signatures", FORM, _form(plan, signer), 303)
         else:
             yield Post("petitions", "/v1/signatures", JSON, _encode(_signature(plan, signer)), 202)
 
 
 def batches(plan: Plan) -> Iterator[Post]:
-    """Signatures in batches from a partner that confirmed the addresses itself; a few items must be refused."""
-    entries = _partner_items(plan)
-    while taken := list(islice(entries, BATCH_ITEMS)):
-        bad = tuple(place for place, (_, is_bad) in enumerate(taken) if is_bad)
-        body = _encode(_Batch([item for item, _ in taken]))
-        good = len(taken) - len(bad)
+    """Yield batches of signatures from a partner that confirmed the addresses itself; a few items must be refused."""
+    items = _partner_items(plan)
+    while batch := list(islice(items, BATCH_ITEMS)):
+        bad = tuple(index for index, (_, must_fail) in enumerate(batch) if must_fail)
+        body = _encode(_Batch([item for item, _ in batch]))
+        good = len(batch) - len(bad)
         yield Post("petitions", "/v1/signatures/batch", JSON, body, 202, good, bad, authorized=True)
 
 
 def messages(plan: Plan) -> Iterator[Post]:
-    """Letters and solidarity messages, one from each writer."""
+    """Yield letters and solidarity messages, one from each writer."""
     for kind, writer in plan.writers():
         message = _Message(
             case=plan.slugs.letters_case,
@@ -118,7 +118,7 @@ def messages(plan: Plan) -> Iterator[Post]:
 
 
 def malformed(plan: Plan) -> Iterator[Post]:
-    """Requests that must be refused, each with the status that the contract gives it."""
+    """Yield requests that must be refused, each with the status that the contract names."""
     signer = plan.signer(0)
     good = _signature(plan, signer)
     replace = msgspec.structs.replace
@@ -148,10 +148,10 @@ def malformed(plan: Plan) -> Iterator[Post]:
 
 
 def _partner_items(plan: Plan) -> Iterator[tuple[_Signature, bool]]:
-    """What the partner sends, in order; with each, whether it must be refused."""
-    for place, signer in enumerate(plan.partner_signers()):
+    """Yield the partner's items in order, and whether each must be refused."""
+    for index, signer in enumerate(plan.partner_signers()):
         item = _signature(plan, signer, plan.started_at)
-        if is_bad(place):
+        if is_bad(index):
             yield msgspec.structs.replace(item, email="no address"), True
         yield item, False
 

@@ -1,4 +1,4 @@
-"""What the publisher said: signatures by country of a real petition. See data/README.md for source and licence."""
+"""The published signatures of a real petition, by country. See data/README.md for source and licence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 FILE: Final = Path(__file__).with_name("data") / "petition-241584-2019-03-24.json"
-COUNTED_AS: Final = {"BAT": "AQ"}
+ISO_CODES: Final = {"BAT": "AQ"}
 """British Antarctic Territory is the publisher's own code; ISO 3166-1 has Antarctica."""
 
 
@@ -30,19 +30,19 @@ class _Document(msgspec.Struct):
 
 
 def by_country(file: Path = FILE) -> dict[str, int]:
-    """Signatures by ISO 3166-1 alpha-2 code (or `XK`), as published in `file`.
+    """Read the signatures by ISO 3166-1 alpha-2 code (or `XK`) from `file`.
 
     Raises:
-        msgspec.MsgspecError: not such a document.
+        msgspec.MsgspecError: `file` is no such document.
     """
     document = msgspec.json.decode(file.read_bytes(), type=_Document)
     counts: dict[str, int] = {}
     for country in document.data.attributes.signatures_by_country:
-        code = COUNTED_AS.get(country.code, country.code)
+        code = ISO_CODES.get(country.code, country.code)
         counts[code] = counts.get(code, 0) + country.signature_count
     return counts
 
 
 def expected(scale: int, file: Path = FILE) -> dict[str, int]:
-    """Signatures to expect by country when one in `scale` is replayed, and at least one of each country."""
+    """Return the expected signatures by country if one in `scale` is replayed, with at least one of each country."""
     return {code: max(1, count // scale) for code, count in by_country(file).items()}

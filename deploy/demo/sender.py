@@ -1,4 +1,4 @@
-"""Posts until answered: whatever dies meanwhile, a post is repeated until its 202 or its deadline."""
+"""Send posts until they are answered: a post is repeated until its 202 or its deadline, whatever dies meanwhile."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from typing import Final
 
 import msgspec
 
-from deploy.demo.client import Answer, Client
+from deploy.demo.client import Client, Response
 from deploy.demo.posts import Post
 from shared.errors import MilleplumesError
 
 DEADLINE_SECONDS: Final = 180.0
 FIRST_PAUSE_SECONDS: Final = 0.1
-LONGEST_PAUSE_SECONDS: Final = 3.0
-COME_BACK: Final = (429, 503)
+MAX_PAUSE_SECONDS: Final = 3.0
+RETRY_STATUSES: Final = (429, 503)
 
 
 class DemoError(MilleplumesError):
-    """The demo cannot go on; the message says what was expected and what came instead."""
+    """The demo cannot continue; the message names what was expected and what came instead."""
 
 
-class _Refused(msgspec.Struct):
+class _RejectedItem(msgspec.Struct):
     index: int
 
 
-class _BatchAnswer(msgspec.Struct):
+class _BatchResponse(msgspec.Struct):
     accepted: int
-    rejected: list[_Refused]
+    rejected: list[_RejectedItem]
 
 
 @dataclass(slots=True)
 class Journal:
-    """What the driver knows from the answers alone.
+    """The driver's counts from the responses alone.
 
-    `acknowledged` and `repeated` count actions: the ones behind a 202, and those in posts that had to be sent again.
+    `acknowledged` and `repeated` count actions: those answered with 202, and those in posts that were sent again.
     """
 
     acknowledged: int = 0
@@ -49,7 +49,7 @@ class Journal:
 
 
 class Sender:
-    """Sends over few connections that stay open. `origins` are the services' addresses, `api_key` the partner's."""
+    """Sends over few persistent connections. `origins` are the services' addresses, `api_key` the partner's."""
 
     def __init__(self, origins: Mapping[str, str], api_key: str, journal: Journal) -> None:
         self._origins = origins
@@ -62,24 +62,24 @@ class Sender:
         """Close the connections."""
         self._client.close()
 
-    async def send_all(self, posts: Iterator[Post], at_once: int) -> None:
-        """Send all `posts`, `at_once` of them side by side.
+    async def send_all(self, posts: Iterator[Post], concurrency: int) -> None:
+        """Send all `posts`, `concurrency` of them at a time.
 
         Raises:
-            DemoError: one was answered otherwise than it must be, or not at all before its deadline.
+            DemoError: a response was not the expected one, or none came before the deadline.
         """
         async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
+            for _ in range(concurrency):
                 group.create_task(self._work(posts))
 
-    async def ask(self, method: str, url: str) -> int:
-        """The status of the answer to a request for `url`, asked again while the service is away.
+    async def request_status(self, method: str, url: str) -> int:
+        """Send a request to `url`, again while the service is away, and return the status.
 
         Raises:
-            DemoError: no answer before the deadline.
+            DemoError: no response before the deadline.
         """
-        answer, _ = await self._until_answered(method, url, {}, b"")
-        return answer.status
+        response, _ = await self._request_until_answered(method, url, {}, b"")
+        return response.status
 
     async def _work(self, posts: Iterator[Post]) -> None:
         for post in posts:
@@ -88,18 +88,18 @@ class Sender:
     async def _send(self, post: Post) -> None:
         headers = {"content-type": post.content_type, **(self._authorization if post.authorized else {})}
         url = self._origins[post.service] + post.path
-        answer, tries = await self._until_answered("POST", url, headers, post.body)
+        response, tries = await self._request_until_answered("POST", url, headers, post.body)
         self._journal.repeated += (tries - 1) * post.actions
-        if answer.status != post.status:
-            raise DemoError(f"POST {post.path} was answered {answer.status}, not {post.status}")
+        if response.status != post.status:
+            raise DemoError(f"POST {post.path} was answered {response.status}, not {post.status}")
         if post.actions == 0:
-            self._journal.refused[answer.status] += 1
+            self._journal.refused[response.status] += 1
         elif post.authorized:
-            self._read_batch(post, answer)
+            self._read_batch(post, response)
         self._journal.acknowledged += post.actions
 
-    def _read_batch(self, post: Post, answer: Answer) -> None:
-        batch = msgspec.json.decode(answer.body, type=_BatchAnswer)
+    def _read_batch(self, post: Post, response: Response) -> None:
+        batch = msgspec.json.decode(response.body, type=_BatchResponse)
         rejected = tuple(sorted(item.index for item in batch.rejected))
         if batch.accepted != post.actions or rejected != post.bad_items:
             raise DemoError(
@@ -108,23 +108,23 @@ class Sender:
             )
         self._journal.refused_items += len(rejected)
 
-    async def _until_answered(
+    async def _request_until_answered(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[Answer, int]:
+    ) -> tuple[Response, int]:
         deadline = time.monotonic() + DEADLINE_SECONDS
         pause = FIRST_PAUSE_SECONDS
         tries = 0
         while True:
             tries += 1
             try:
-                answer = await self._client.ask(method, url, headers=headers, body=body)
-                if answer.status not in COME_BACK:
-                    return answer, tries
-                why = f"status {answer.status}"
+                response = await self._client.request(method, url, headers=headers, body=body)
+                if response.status not in RETRY_STATUSES:
+                    return response, tries
+                reason = f"status {response.status}"
             except (OSError, TimeoutError) as error:
-                why = type(error).__name__
+                reason = type(error).__name__
             if time.monotonic() + pause > deadline:
                 service = next(name for name, origin in self._origins.items() if url.startswith(origin))
-                raise DemoError(f"{service} gave no answer within {DEADLINE_SECONDS:g} s: {why}")
+                raise DemoError(f"{service} gave no answer within {DEADLINE_SECONDS:g} s: {reason}")
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Expected against found, line by line. One difference is enough to fail."""
+"""Compare what was expected with what was found. One difference is enough to fail."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 COUNTRY_WIDTH: Final = 38
-"""Columns of a terminal that one country takes."""
+"""The terminal columns of one country."""
 OTHER: Final = "other"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One comparison: `low` to `high` is what may be found; mostly both are the same."""
+class Comparison:
+    """One comparison: `found` must lie in `low` to `high`, which are mostly the same."""
 
     name: str
     low: int
@@ -27,8 +27,8 @@ class Line:
     def holds(self) -> bool:
         return self.low <= self.found <= self.high
 
-    def under(self, title: str) -> Line:
-        """The same line with `title` before its name."""
+    def prefixed(self, title: str) -> Comparison:
+        """Return the same comparison with `title` before its name."""
         return replace(self, name=f"{title} {self.name}")
 
     @property
@@ -36,17 +36,17 @@ class Line:
         return f"{self.low:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"
 
 
-def exactly(name: str, expected: int, found: int) -> Line:
-    """A comparison that holds for one value alone."""
-    return Line(name, expected, expected, found)
+def exactly(name: str, expected: int, found: int) -> Comparison:
+    """Return a comparison that holds for one value only."""
+    return Comparison(name, expected, expected, found)
 
 
 def compare(
     title: str, expected: Mapping[str, Mapping[str, int]], document: Mapping[str, Any]
-) -> tuple[list[Line], list[Line]]:
-    """The public `document` against `expected`, map by map: lines for the countries, lines for everything else.
+) -> tuple[list[Comparison], list[Comparison]]:
+    """Compare the public `document` with `expected`, map by map; return the countries and everything else.
 
-    A cell that is on one side alone counts as 0 on the other; `other` must be 0.
+    A cell that one side lacks counts as 0 there; `other` must be 0.
     """
     countries = _cells("", expected["by_country"], document["by_country"])
     total = sum(expected["by_kind"].values())
@@ -58,20 +58,20 @@ def compare(
     return countries, rest
 
 
-def show(console: Console, countries: Sequence[Line], lines: Sequence[Line]) -> None:
-    """Print all lines, the countries several abreast."""
+def print_comparisons(console: Console, countries: Sequence[Comparison], lines: Sequence[Comparison]) -> None:
+    """Print all comparisons, with several countries in a row."""
     table = Table(title="Signatures by country: expected from the published file, and the public document")
-    abreast = max(1, console.width // COUNTRY_WIDTH)
-    for _ in range(abreast):
+    per_row = max(1, console.width // COUNTRY_WIDTH)
+    for _ in range(per_row):
         table.add_column("country")
         table.add_column("expected", justify="right")
         table.add_column("counted", justify="right")
         table.add_column("", no_wrap=True)
-    height = -(-len(countries) // abreast)
+    height = -(-len(countries) // per_row)
     for row in range(height):
         cells: list[str] = []
-        for line in countries[row::height]:
-            cells += [line.name, line.expected, f"{line.found:,}", _mark(line)]
+        for comparison in countries[row::height]:
+            cells += [comparison.name, comparison.expected, f"{comparison.found:,}", _mark(comparison)]
         table.add_row(*cells)
     console.print(table)
     table = Table()
@@ -79,15 +79,15 @@ def show(console: Console, countries: Sequence[Line], lines: Sequence[Line]) -> 
     table.add_column("expected", justify="right")
     table.add_column("found", justify="right")
     table.add_column("", no_wrap=True)
-    for line in lines:
-        table.add_row(line.name, line.expected, f"{line.found:,}", _mark(line))
+    for comparison in lines:
+        table.add_row(comparison.name, comparison.expected, f"{comparison.found:,}", _mark(comparison))
     console.print(table)
 
 
-def _cells(prefix: str, expected: Mapping[str, int], found: Mapping[str, int]) -> list[Line]:
+def _cells(prefix: str, expected: Mapping[str, int], found: Mapping[str, int]) -> list[Comparison]:
     names = [*expected, *sorted(found.keys() - expected.keys() - {OTHER})]
     return [exactly(f"{prefix}{name}", expected.get(name, 0), found.get(name, 0)) for name in names]
 
 
-def _mark(line: Line) -> str:
-    return "=" if line.holds else "[bold red]differs[/]"
+def _mark(comparison: Comparison) -> str:
+    return "=" if comparison.holds else "[bold red]differs[/]"

@@ -1,1 +1,1 @@
-"""The image of the services, and the gateway before them."""
+"""The image of the services, and the gateway in front of them."""

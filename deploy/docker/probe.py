@@ -1,4 +1,4 @@
-"""The image's health check: whether the process on PORT of this container says that it is ready."""
+"""The image's health check: whether the process on PORT of this container is ready."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Final
 
-SECONDS: Final = 3
+TIMEOUT_SECONDS: Final = 3
 
 
 def ready(port: int) -> bool:
     """Whether `/readyz` on loopback `port` answers 200."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == HTTPStatus.OK

@@ -1,4 +1,4 @@
-"""Which account PostgreSQL runs under: ours, or an ordinary one where we are root, since it refuses root."""
+"""Choose PostgreSQL's account: ours, or an ordinary one if we are root, since PostgreSQL refuses root."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Account:
 
     def reaches(self, path: Path) -> bool:
         """Whether this account may enter the folder, or run the program, at `path`."""
-        asked = subprocess.run(
+        result = subprocess.run(
             ["/usr/bin/env", "test", "-x", str(path)],
             user=self.uid,
             group=self.gid,
@@ -34,11 +34,11 @@ class Account:
             timeout=CHECK_SECONDS,
             check=False,
         )
-        return asked.returncode == 0
+        return result.returncode == 0
 
 
 def database_account() -> Account | None:
-    """The account to drop to, or None where we are an ordinary user already.
+    """Return the account to drop to, or None if we are an ordinary user already.
 
     Raises:
         SetupError: we are root and the system has no ordinary account to drop to.

@@ -1,4 +1,4 @@
-"""`make clean`: deletes the local folder and what PostgreSQL keeps elsewhere. Standard library only."""
+"""`make clean`: delete the local folder and PostgreSQL's data outside of it. Standard library only."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def urls(home: Home, administrator_url: str) -> dict[str, str]:
 
 
 async def create(administrator_url: str, service_urls: Mapping[str, str], *, whole_server: bool) -> None:
-    """Make the role and the database of each service, where they are missing; let each role into its own alone.
+    """Make the roles and the database of each service, where they are missing; let each service into its own alone.
+
+    `<service>_owner` owns the tables and signs in nowhere; the running service's role gets what the migrations grant.
 
     `whole_server` says that the server is ours: then no role gets into the server's own databases either.
 
@@ -38,42 +40,56 @@ async def create(administrator_url: str, service_urls: Mapping[str, str], *, who
     connection = await asyncpg.connect(administrator_url, timeout=CONNECT_SECONDS)
     try:
         for name, url in service_urls.items():
-            await _create_one(connection, name, urlsplit(url).password or "")
+            await _create_database(connection, name, urlsplit(url).password or "")
         if whole_server:
             await connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
     finally:
         await connection.close(timeout=CONNECT_SECONDS)
 
 
-async def migrate(service_urls: Mapping[str, str]) -> None:
+async def migrate(administrator_url: str, service_urls: Mapping[str, str]) -> None:
     """Bring each service's database to the newest schema; one that has it is not touched."""
     for service, url in service_urls.items():
-        if not await _current(service, url):
-            await asyncio.to_thread(migrations.upgrade, service, url)
+        await migrate_one(service, url, in_database(administrator_url, service))
 
 
-async def _current(service: str, url: str) -> bool:
+async def migrate_one(service: str, url: str, administrator_url: str) -> None:
+    """Bring the database of `service` at `url` to the newest schema, as the administrator of that database."""
+    if not await _has_newest_schema(service, url):
+        await asyncio.to_thread(migrations.upgrade, service, administrator_url)
+
+
+async def _has_newest_schema(service: str, url: str) -> bool:
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
         await migrations.check(connection, service)
-    except SetupError:
+    except (SetupError, asyncpg.InsufficientPrivilegeError):
         return False
     finally:
         await connection.close(timeout=CONNECT_SECONDS)
     return True
 
 
-async def _create_one(connection: asyncpg.Connection, name: str, password: str) -> None:
+async def _create_database(connection: asyncpg.Connection, name: str, password: str) -> None:
     # Names come from SERVICES and passwords from token_urlsafe: neither can hold a quote.
     verb = "ALTER" if await connection.fetchval(_ROLE_EXISTS, name) else "CREATE"
     await connection.execute(f"{verb} ROLE {name} LOGIN PASSWORD '{password}'")
-    await connection.execute(f"GRANT {name} TO CURRENT_USER")
+    owner = migrations.owner_of(name)
+    if not await connection.fetchval(_ROLE_EXISTS, owner):
+        await connection.execute(f"CREATE ROLE {owner} NOLOGIN")
+    await connection.execute(f"GRANT {owner} TO CURRENT_USER")
     if not await connection.fetchval(_DATABASE_EXISTS, name):
-        await connection.execute(f"CREATE DATABASE {name} OWNER {name} TEMPLATE template0")
+        await connection.execute(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE template0")
     await connection.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {name}")
+
+
+def in_database(administrator_url: str, name: str) -> str:
+    """The administrator's address of the database `name`."""
+    return urlunsplit(urlsplit(administrator_url)._replace(path=f"/{name}"))
 
 
 def _url(administrator_url: str, name: str, password: str) -> str:
     parts = urlsplit(administrator_url)
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(("postgresql", f"{name}:{quote(password)}@{place}", f"/{name}", parts.query, ""))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(("postgresql", f"{name}:{quote(password)}@{host}", f"/{name}", parts.query, ""))

@@ -1,4 +1,4 @@
-"""What `mille doctor` looks at: the environment as it was installed, and the platform if one is up."""
+"""The checks of `mille doctor`: the installed environment, and the platform if one is up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local import endpoints, jars, kafka, keys, ports, postgres, processes, topics
 from deploy.local.endpoints import Endpoints
-from deploy.local.home import PRIVATE_FILE, PROJECT
+from deploy.local.home import PRIVATE_FILE_MODE, PROJECT
 from deploy.local.settings import DEFAULT_PORTS, LocalSettings
 from services.notifications.sender.signing import Signer
 from services.notifications.settings import EXAMPLE_SENDER
@@ -31,16 +31,16 @@ from shared import migrations
 from shared.errors import MilleplumesError, SetupError
 from shared.privacy.keys import PrivateKeyOpener
 
-PYTHON: Final = (3, 11)
-OPEN_FILES: Final = 4096
-DISK_BYTES: Final = 5 * 1024**3
+MIN_PYTHON: Final = (3, 11)
+MIN_OPEN_FILES: Final = 4096
+MIN_DISK_BYTES: Final = 5 * 1024**3
 LOCK: Final = PROJECT / "deploy" / "requirements" / "development.txt"
 SERVICES_LOCK: Final = LOCK.with_name("services.txt")
-"""What is installed where nothing but the services and commands runs: in the image."""
-SETUP: Final = "run `make setup`"
-HALTS: Final = ("halted: ", "the log starts", "the log ends", "the record at", "records are missing")
-"""How a halted partition or source says why."""
-HALTED: Final = (
+"""The packages of the image, where only the services and commands run."""
+RUN_SETUP: Final = "run `make setup`"
+HALT_MESSAGES: Final = ("halted: ", "the log starts", "the log ends", "the record at", "records are missing")
+"""Phrases by which a halted partition or source explains itself."""
+HALT_REMEDY: Final = (
     "two truths disagree: docs/runbooks/halted-partition.md; `mille recover log` and `mille recover ledger` look"
 )
 RESTART: Final = "stop the platform and start it again with `mille run`"
@@ -48,23 +48,23 @@ RESTART: Final = "stop the platform and start it again with `mille run`"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `mend` says what to do and is empty where all is well."""
+    """The result of one check; `remedy` says what to do and is empty if all is well."""
 
     part: str
-    words: str
-    mend: str = ""
+    description: str
+    remedy: str = ""
 
 
 async def examine(settings: LocalSettings) -> list[Finding]:
-    """Look at every part, those of a running platform too if one is up."""
-    fixed: tuple[Callable[[], Finding], ...] = (
+    """Check every part, and those of a running platform if one is up."""
+    checks: tuple[Callable[[], Finding], ...] = (
         _python,
         partial(_packages, LOCK if settings.own_kafka or settings.own_postgres else SERVICES_LOCK),
         *((_jars,) if settings.own_kafka else ()),
         *((_wheels,) if settings.own_postgres else ()),
         _open_files,
     )
-    findings = [*(look() for look in fixed), _disk(settings), *_signing()]
+    findings = [*(check() for check in checks), _disk(settings), *_signing()]
     try:
         at = endpoints.read(settings.home)
     except SetupError:
@@ -79,18 +79,18 @@ async def examine(settings: LocalSettings) -> list[Finding]:
 
 
 def _python() -> Finding:
-    mend = "" if sys.version_info >= PYTHON else "install Python 3.11 or newer and run `make clean setup`"
-    return Finding("Python", f"{platform.python_version()} in {sys.prefix}", mend)
+    remedy = "" if sys.version_info >= MIN_PYTHON else "install Python 3.11 or newer and run `make clean setup`"
+    return Finding("Python", f"{platform.python_version()} in {sys.prefix}", remedy)
 
 
 def _packages(lock: Path) -> Finding:
-    """Whether what is installed is what `lock` says, by name and version."""
+    """Check the installed packages against `lock`, by name and version."""
     text = lock.read_text()
     locked = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", text, re.MULTILINE))
-    wrong = [name for name, version in locked.items() if _installed(name) not in (version, None)]
-    missing = [name for name in locked if _installed(name) is None and _wanted_here(name, text)]
-    if bad := [*wrong, *missing]:
-        return Finding("packages", f"{len(bad)} are not as locked: {', '.join(bad[:5])}", SETUP)
+    other_version = [name for name, version in locked.items() if _installed(name) not in (version, None)]
+    missing = [name for name in locked if _installed(name) is None and _is_required_here(name, text)]
+    if mismatched := [*other_version, *missing]:
+        return Finding("packages", f"{len(mismatched)} are not as locked: {', '.join(mismatched[:5])}", RUN_SETUP)
     return Finding("packages", f"{len(locked)} as locked")
 
 
@@ -101,8 +101,8 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _wanted_here(name: str, lock: str) -> bool:
-    """Whether the lock wants `name` on this system: a line with a condition may mean another one."""
+def _is_required_here(name: str, lock: str) -> bool:
+    """Whether the lock requires `name` on this system: a line with a condition may mean another one."""
     line = re.search(rf"^{re.escape(name)}==[^\n]*", lock, re.MULTILINE)
     return line is not None and ";" not in line[0]
 
@@ -111,38 +111,38 @@ def _jars() -> Finding:
     try:
         jars.class_path()
     except SetupError as error:
-        return Finding("Kafka's jars", str(error), SETUP)
+        return Finding("Kafka's jars", str(error), RUN_SETUP)
     return Finding("Kafka's jars", f"{len(jars.locked())} with the locked checksums")
 
 
 def _wheels() -> Finding:
     try:
-        programs = postgres.wheel()
+        programs = postgres.wheel_programs()
     except SetupError as error:
-        return Finding("PostgreSQL's programs", str(error), SETUP)
-    mend = "" if (programs / "postgres").is_file() else SETUP
-    return Finding("PostgreSQL's programs", str(programs), mend)
+        return Finding("PostgreSQL's programs", str(error), RUN_SETUP)
+    remedy = "" if (programs / "postgres").is_file() else RUN_SETUP
+    return Finding("PostgreSQL's programs", str(programs), remedy)
 
 
 def _open_files() -> Finding:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    mend = "" if hard >= OPEN_FILES else f"raise the limit to {OPEN_FILES}, for example with `ulimit -Hn`"
-    return Finding("open files", f"at most {hard}", mend)
+    remedy = "" if hard >= MIN_OPEN_FILES else f"raise the limit to {MIN_OPEN_FILES}, for example with `ulimit -Hn`"
+    return Finding("open files", f"at most {hard}", remedy)
 
 
 def _disk(settings: LocalSettings) -> Finding:
     folder = next(folder for folder in (settings.home.root, *settings.home.root.parents) if folder.exists())
     free = shutil.disk_usage(folder).free
-    mend = "" if free >= DISK_BYTES else f"make room: a run may need {DISK_BYTES / 1024**3:.0f} GiB"
-    return Finding("disk", f"{free / 1024**3:.1f} GiB free in {folder}", mend)
+    remedy = "" if free >= MIN_DISK_BYTES else f"make room: a run may need {MIN_DISK_BYTES / 1024**3:.0f} GiB"
+    return Finding("disk", f"{free / 1024**3:.1f} GiB free in {folder}", remedy)
 
 
 def _ports(settings: LocalSettings) -> Finding:
     try:
-        ports.check((name, getattr(settings, name)) for name in DEFAULT_PORTS)
+        ports.check_free((name, getattr(settings, name)) for name in DEFAULT_PORTS)
     except SetupError as error:
-        words, _, mend = str(error).partition(". ")
-        return Finding("ports", words, mend)
+        description, _, remedy = str(error).partition(". ")
+        return Finding("ports", description, remedy)
     return Finding("ports", "all free")
 
 
@@ -155,8 +155,8 @@ def _key(path: Path) -> Finding:
     if not path.exists():
         return Finding(part, "missing", RESTART)
     mode = stat.S_IMODE(path.stat().st_mode)
-    mend = "" if mode == PRIVATE_FILE else f"chmod 600 {path}"
-    return Finding(part, f"there, mode {mode:o}", mend)
+    remedy = "" if mode == PRIVATE_FILE_MODE else f"chmod 600 {path}"
+    return Finding(part, f"there, mode {mode:o}", remedy)
 
 
 async def _broker(settings: LocalSettings, servers: str) -> list[Finding]:
@@ -164,12 +164,17 @@ async def _broker(settings: LocalSettings, servers: str) -> list[Finding]:
     if not await kafka.answers(servers):
         return [Finding(part, f"does not answer at {servers}", RESTART)]
     try:
-        wrong = await topics.wrong(servers, flush=settings.flush, production=settings.environment == "production")
+        differences = await topics.compare(
+            servers, flush=settings.flush, production=settings.environment == "production"
+        )
     except MilleplumesError as error:
         return [Finding(part, str(error), RESTART)]
     answers = Finding(part, f"answers at {servers}")
-    if wrong:
-        return [answers, Finding("topics", "; ".join(str(one) for one in wrong), "run `mille topics --create`")]
+    if differences:
+        return [
+            answers,
+            Finding("topics", "; ".join(str(difference) for difference in differences), "run `mille topics --create`"),
+        ]
     return [answers, Finding("topics", "as declared")]
 
 
@@ -198,7 +203,7 @@ _WRAPPED: Final = "SELECT DISTINCT ON (campaign) campaign, wrapped FROM campaign
 
 
 async def _campaign_keys(settings: LocalSettings, at: Endpoints) -> list[Finding]:
-    """Whether the campaigns' keys were wrapped for the wrapping key that is here, one for each campaign."""
+    """Check that one key of each campaign was wrapped for the present wrapping key."""
     part = "campaign keys"
     try:
         opener = PrivateKeyOpener(settings.home.keys / keys.WRAPPING_PRIVATE)
@@ -208,13 +213,13 @@ async def _campaign_keys(settings: LocalSettings, at: Endpoints) -> list[Finding
         finally:
             await connection.close(timeout=postgres.CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError, MilleplumesError, asyncpg.PostgresError):
-        return []  # told of the key's file or of the database
-    foreign = [campaign for campaign, one in wrapped.items() if not _opens(opener, one)]
+        return []  # the check of the key's file or of the database reports it
+    foreign = [campaign for campaign, key in wrapped.items() if not _opens(opener, key)]
     if foreign:
-        words = (
+        description = (
             f"{len(foreign)} of {len(wrapped)} campaigns cannot be opened with wrapping.key, among them {foreign[0]}"
         )
-        return [Finding(part, words, "put back the keys that belong to these databases: docs/runbooks/keys.md")]
+        return [Finding(part, description, "put back the keys that belong to these databases: docs/runbooks/keys.md")]
     return [Finding(part, f"those of {len(wrapped)} campaigns open with wrapping.key")]
 
 
@@ -238,20 +243,20 @@ async def _service(part: str, metrics: str, logs: str) -> Finding:
     status, body = await processes.probe(port)
     if not status:
         return Finding(part, "does not answer", f"read its log in {logs}")
-    return _told(part, body, logs, ready=status == processes.READY)
+    return _service_finding(part, body, logs, ready=status == processes.READY)
 
 
-def _told(part: str, body: bytes, logs: str, *, ready: bool) -> Finding:
-    """What the readiness probe of `part` says in `body`."""
-    words = _words(body, "degraded" if ready else "missing")
-    if ready and not words:
+def _service_finding(part: str, body: bytes, logs: str, *, ready: bool) -> Finding:
+    """Return the finding for `part` from the `body` of its readiness probe."""
+    reasons = _readiness_reasons(body, "degraded" if ready else "missing")
+    if ready and not reasons:
         return Finding(part, "ready")
-    mend = HALTED if any(word in words for word in HALTS) else f"read its log in {logs}"
-    return Finding(part, f"{'ready, but' if ready else 'not ready:'} {words}", mend)
+    remedy = HALT_REMEDY if any(phrase in reasons for phrase in HALT_MESSAGES) else f"read its log in {logs}"
+    return Finding(part, f"{'ready, but' if ready else 'not ready:'} {reasons}", remedy)
 
 
-def _words(body: bytes, member: str) -> str:
-    """What a readiness probe lists as `member`, in words."""
+def _readiness_reasons(body: bytes, member: str) -> str:
+    """Join the entries that a readiness probe lists as `member`."""
     try:
         return "; ".join(f"{what}: {why}" for what, why in json.loads(body)[member].items())
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -259,7 +264,7 @@ def _words(body: bytes, member: str) -> str:
 
 
 class MailSettings(BaseSettings):
-    """What of the settings of notifications decides how mails are signed; the rest is its own business."""
+    """The settings of notifications that decide how mails are signed."""
 
     model_config = SettingsConfigDict(extra="ignore")
 
@@ -270,16 +275,16 @@ class MailSettings(BaseSettings):
 
 
 def _signing() -> list[Finding]:
-    """The DNS record that belongs to the key that mails are signed with, where there is one."""
+    """Return the DNS record for the key that signs mails, if one is set."""
     mail = MailSettings()
     if mail.dkim_key_file is None:
         return []
     domain = mail.dkim_domain or mail.mail_from.rpartition("@")[2]
     try:
-        signer = Signer.of(mail.dkim_key_file, mail.dkim_selector, domain)
+        signer = Signer.load(mail.dkim_key_file, mail.dkim_selector, domain)
     except SetupError as error:
         return [Finding("DKIM", str(error), "let DKIM_KEY_FILE name a readable RSA key in PEM")]
-    return [Finding("DKIM", f'DNS has to show for {signer.name}: TXT "{signer.record}"')]
+    return [Finding("DKIM", f'DNS has to show for {signer.dns_name}: TXT "{signer.dns_record}"')]
 
 
 async def _mailbox(at: Endpoints) -> Finding:

@@ -1,4 +1,4 @@
-"""`endpoints.json`: where everything is while a platform is up."""
+"""`endpoints.json`: the addresses of a running platform."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from deploy.local.home import Home, write_private
 from deploy.local.ports import HOST
-from deploy.local.processes import Placed, origins
+from deploy.local.processes import ProcessInstance, origins
 from deploy.local.settings import LocalSettings
 from shared.errors import SetupError
 
@@ -44,10 +44,10 @@ def describe(
     settings: LocalSettings,
     databases: Mapping[str, str],
     administrator_url: str,
-    places: list[Placed],
+    instances: list[ProcessInstance],
     pids: Mapping[str, int],
 ) -> Endpoints:
-    """Where everything is; `pids` are the processes' ids by their programs' names."""
+    """Describe the platform; `pids` are the processes' ids by the names of their programs."""
     home = settings.home
     at = origins(settings)
     return Endpoints(
@@ -62,15 +62,15 @@ def describe(
         administrator=administrator_url,
         logs=str(home.logs),
         kafka_data=str(home.kafka_data) if settings.own_kafka else None,
-        platform={name: pid for name, pid in pids.items() if name not in {place.name for place in places}},
+        platform={name: pid for name, pid in pids.items() if name not in {instance.name for instance in instances}},
         processes=[
             RunningProcess(
-                service=place.process.service,
-                role=place.process.role,
-                pid=pids.get(place.name, 0),
-                metrics=f"http://{HOST}:{place.probe_port}/metrics",
+                service=instance.process.service,
+                role=instance.process.role,
+                pid=pids.get(instance.name, 0),
+                metrics=f"http://{HOST}:{instance.probe_port}/metrics",
             )
-            for place in places
+            for instance in instances
         ],
     )
 
@@ -81,7 +81,7 @@ def write(home: Home, endpoints: Endpoints) -> None:
 
 
 def read(home: Home) -> Endpoints:
-    """What the running platform of `home` wrote.
+    """Read the endpoints that the running platform of `home` wrote.
 
     Raises:
         SetupError: no platform is up there.

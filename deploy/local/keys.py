@@ -1,4 +1,4 @@
-"""The local keys: made once, 0600, under the home. In production a key service holds them."""
+"""The local keys: generated once, 0600, under the home. In production a key service holds them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ NAMES: Final = (WRAPPING_PRIVATE, WRAPPING_PUBLIC, RECEIPT, RECIPIENT, SIGNING)
 
 
 def create(home: Home) -> None:
-    """Make the keys that are missing. Existing ones never change: what they sealed would be lost."""
-    makers: Mapping[str, Callable[[], bytes]] = {
+    """Generate the missing keys. Existing ones never change: what they sealed would be lost."""
+    generators: Mapping[str, Callable[[], bytes]] = {
         WRAPPING_PRIVATE: lambda: _private(rsa.generate_private_key(RSA_EXPONENT, RSA_BITS)),
         WRAPPING_PUBLIC: lambda: _public_half((home.keys / WRAPPING_PRIVATE).read_bytes()),
         RECEIPT: lambda: secrets.token_hex(SECRET_BYTES).encode(),
         RECIPIENT: lambda: secrets.token_hex(SECRET_BYTES).encode(),
         SIGNING: lambda: _private(ed25519.Ed25519PrivateKey.generate()),
     }
-    for name, make in makers.items():
+    for name, generate in generators.items():
         if not (home.keys / name).exists():
-            write_private(home.keys / name, make())
+            write_private(home.keys / name, generate())
 
 
 def _private(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:

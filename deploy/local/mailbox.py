@@ -1,4 +1,4 @@
-"""The local mailbox: an SMTP server that keeps each message as one `.eml` file and sends nothing on.
+"""The local mailbox: an SMTP server that stores each message as one `.eml` file and forwards nothing.
 
 `python -m deploy.local.mailbox --port PORT --folder FOLDER [--host HOST]`
 """
@@ -19,12 +19,12 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from deploy.local.ports import HOST
 from shared.clock import SystemClock
 
-MESSAGE_BYTES: Final = 10 * 1024 * 1024
-CONNECTIONS: Final = 500
+MAX_MESSAGE_BYTES: Final = 10 * 1024 * 1024
+BACKLOG: Final = 500
 
 
 class Mailbox:
-    """Stores messages under names that sort by arrival and never repeat."""
+    """Stores messages under unique names that sort by arrival."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class Mailbox:
     async def handle_DATA(  # noqa: N802  aiosmtpd finds it by this name
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
-        """Store one message, whole or not at all, with its envelope's addresses in front. Called by aiosmtpd."""
+        """Store one message atomically, with its envelope's addresses in front. Called by aiosmtpd."""
         content = envelope.content
         if not isinstance(content, bytes):
             return "554 5.6.0 no message"
@@ -48,17 +48,19 @@ class Mailbox:
 
 
 async def serve(host: str, port: int, folder: Path) -> None:
-    """Take messages on `port` of the address `host` until SIGTERM or SIGINT."""
+    """Receive messages on `port` of the address `host` until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     mailbox = Mailbox(folder)
     server = await loop.create_server(
-        lambda: SMTP(mailbox, hostname="mailbox.local", data_size_limit=MESSAGE_BYTES, enable_SMTPUTF8=True, loop=loop),
+        lambda: SMTP(
+            mailbox, hostname="mailbox.local", data_size_limit=MAX_MESSAGE_BYTES, enable_SMTPUTF8=True, loop=loop
+        ),
         host,
         port,
-        backlog=CONNECTIONS,
+        backlog=BACKLOG,
     )
     await stop.wait()
     server.close()

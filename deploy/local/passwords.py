@@ -1,4 +1,4 @@
-"""Passwords of the local database roles: made once, kept 0600 in the home."""
+"""Passwords of the local database roles: generated once, stored 0600 in the home."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PASSWORD_BYTES = 24
 
 
 def passwords(home: Home, *names: str) -> dict[str, str]:
-    """The passwords of the roles `names`; those not yet made are made now."""
-    kept: dict[str, str] = json.loads(home.passwords.read_text()) if home.passwords.exists() else {}
-    missing = {name: secrets.token_urlsafe(PASSWORD_BYTES) for name in names if name not in kept}
+    """Return the passwords of the roles `names`; missing ones are generated."""
+    stored: dict[str, str] = json.loads(home.passwords.read_text()) if home.passwords.exists() else {}
+    missing = {name: secrets.token_urlsafe(PASSWORD_BYTES) for name in names if name not in stored}
     if missing:
-        kept |= missing
-        write_private(home.passwords, json.dumps(kept, indent=1).encode())
-    return {name: kept[name] for name in names}
+        stored |= missing
+        write_private(home.passwords, json.dumps(stored, indent=1).encode())
+    return {name: stored[name] for name in names}

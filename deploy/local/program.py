@@ -1,4 +1,4 @@
-"""What the supervisor starts: one program, how to know that it is ready, how to stop it."""
+"""The programs that the supervisor starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.local.home import PROJECT
 
 PR_SET_PDEATHSIG: Final = 1
 LOG_BYTES: Final = 16 * 1024 * 1024
-"""A log above this size makes room for a new one at the next start."""
+"""A log above this size is rotated at the next start."""
 ROOM_BYTES: Final = 256 * 1024 * 1024
 """A broker that starts on a full disk cannot write its indexes, takes its logs for corrupt and deletes them."""
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -27,9 +27,9 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 class Program:
     """One program to keep running.
 
-    `ready` says whether it answers; it is asked again and again for `ready_within` seconds. `stop_signal` asks it to
-    end, and after `grace` seconds it is killed. `account` is the account it runs under, ours where it is None.
-    It is not started before there is room on the disk of the folder `needs_room`.
+    `ready` tells whether it answers, and is polled for `ready_seconds` seconds. `stop_signal` asks it to end; after
+    `grace_seconds` seconds it is killed. `account` is the account it runs under (None: ours). It is not started before
+    the disk of the folder `needs_room` has room.
     """
 
     name: str
@@ -37,21 +37,21 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     ready: Callable[[], Awaitable[bool]]
-    ready_within: float = 30.0
+    ready_seconds: float = 30.0
     stop_signal: signal.Signals = signal.SIGTERM
-    grace: float = 15.0
+    grace_seconds: float = 15.0
     account: Account | None = None
     needs_room: Path | None = None
 
     def has_room(self) -> bool:
-        """Whether the disk of `needs_room` has enough room to start on."""
+        """Whether the disk of `needs_room` has enough room for a start."""
         return self.needs_room is None or shutil.disk_usage(self.needs_room).free >= ROOM_BYTES
 
 
 async def spawn(program: Program) -> asyncio.subprocess.Process:
     """Start `program` in a session of its own, so that Ctrl-C reaches the supervisor alone.
 
-    Its output goes to its log. Where the system can do that, it ends when the supervisor is killed.
+    Its output goes to its log. If the system supports it, the program ends when the supervisor is killed.
     """
     account = program.account
     parent = os.getpid()

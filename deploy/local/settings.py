@@ -23,11 +23,11 @@ DEFAULT_PORTS: Final = {
 }
 HIGHEST_PORT: Final = 65535
 EXTRA_PORTS: Final = 20
-"""Further processes of one role listen this many ports above the one before."""
+"""Each further process of a role listens this many ports above the previous one."""
 
 
 class LocalSettings(BaseSettings):
-    """What `mille run` reads. A port of 0 means its default plus `mille_port_offset`."""
+    """The settings of `mille run`. A port of 0 means its default plus `mille_port_offset`."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=False)
 

@@ -1,4 +1,4 @@
-"""Creates the topics that `shared/topics.py` declares and brings the settings of existing ones in line."""
+"""Create the topics that `shared/topics.py` declares, and correct the settings of existing ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from shared import topics
 from shared.errors import SetupError, TransientError
-from shared.kafka.topic_check import BrokerSettings, Difference, administrator, brokers, differences
+from shared.kafka.topic_check import BrokerSettings, Difference, count_brokers, find_differences, open_admin
 
 TOPIC_EXISTS: Final = 36
 
@@ -21,39 +21,39 @@ async def create(bootstrap_servers: str, *, flush: bool, production: bool) -> li
     """Create the declared topics that are missing and change the settings that differ.
 
     Returns:
-        What differed, now mended.
+        The differences that were corrected.
 
     Raises:
-        SetupError: a topic has another number of partitions than declared, which cannot be mended.
+        SetupError: a topic has another number of partitions than declared, which cannot be corrected.
         TransientError, KafkaError: the broker did not answer, or refused.
     """
-    async with administrator(bootstrap_servers) as admin:
-        around = BrokerSettings(await brokers(admin), flush, production)
-        wrong = await differences(admin, topics.ALL, around)
-        if fixed := [difference for difference in wrong if difference.setting == "partitions"]:
-            raise SetupError(f"{fixed[0]}; a topic's partitions never change: start afresh with `make clean`")
-        await _create(admin, [topics.BY_NAME[name] for name in _names(wrong, missing=True)], around)
-        await _set(admin, [topics.BY_NAME[name] for name in _names(wrong, missing=False)], around)
-        return wrong
+    async with open_admin(bootstrap_servers) as admin:
+        broker = BrokerSettings(await count_brokers(admin), flush, production)
+        found = await find_differences(admin, topics.ALL, broker)
+        if immutable := [difference for difference in found if difference.setting == "partitions"]:
+            raise SetupError(f"{immutable[0]}; a topic's partitions never change: start afresh with `make clean`")
+        await _create(admin, [topics.BY_NAME[name] for name in _names(found, missing=True)], broker)
+        await _alter(admin, [topics.BY_NAME[name] for name in _names(found, missing=False)], broker)
+        return found
 
 
-async def wrong(bootstrap_servers: str, *, flush: bool, production: bool) -> list[Difference]:
-    """What is not as declared on the brokers at `bootstrap_servers`; changes nothing."""
-    async with administrator(bootstrap_servers) as admin:
-        around = BrokerSettings(await brokers(admin), flush, production)
-        return await differences(admin, topics.ALL, around)
+async def compare(bootstrap_servers: str, *, flush: bool, production: bool) -> list[Difference]:
+    """Compare the topics on the brokers at `bootstrap_servers` with their declarations; changes nothing."""
+    async with open_admin(bootstrap_servers) as admin:
+        broker = BrokerSettings(await count_brokers(admin), flush, production)
+        return await find_differences(admin, topics.ALL, broker)
 
 
-def _names(wrong: list[Difference], *, missing: bool) -> list[str]:
-    return sorted({difference.topic for difference in wrong if (difference.setting == "topic") == missing})
+def _names(found: list[Difference], *, missing: bool) -> list[str]:
+    return sorted({difference.topic for difference in found if (difference.setting == "topic") == missing})
 
 
-async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], around: BrokerSettings) -> None:
+async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], broker: BrokerSettings) -> None:
     if not missing:
         return
     answer: Any = await admin.create_topics(
         [
-            NewTopic(topic.name, around.partitions(topic), around.replication, topic_configs=around.settings(topic))
+            NewTopic(topic.name, broker.partitions(topic), broker.replication, topic_configs=broker.settings(topic))
             for topic in missing
         ]
     )
@@ -62,11 +62,11 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], aroun
             raise for_code(code)(f"{name}: {message}")
 
 
-async def _set(admin: AIOKafkaAdminClient, changed: list[topics.Topic], around: BrokerSettings) -> None:
+async def _alter(admin: AIOKafkaAdminClient, changed: list[topics.Topic], broker: BrokerSettings) -> None:
     if not changed:
         return
     answers: list[Any] = await admin.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic.name, around.settings(topic)) for topic in changed]
+        [ConfigResource(ConfigResourceType.TOPIC, topic.name, broker.settings(topic)) for topic in changed]
     )
     for answer in answers:
         for code, message, _kind, name in answer.resources:

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.audit.audit import audit
-from deploy.audit.findings import Report
+from deploy.audit.findings import AuditReport
 from deploy.local import endpoints
 from deploy.local.settings import LocalSettings
 
-SHOWN: Final = 50
-WIDTH: Final = 110
-"""No narrower: the names of the sources would be cut off."""
+MAX_DIFFERENCES_SHOWN: Final = 50
+MIN_TABLE_WIDTH: Final = 110
+"""In a narrower table, the sources' names would be cut off."""
 
 app = typer.Typer(add_completion=False)
 
@@ -30,29 +30,29 @@ def main() -> None:
     at = endpoints.read(LocalSettings().home)
     report = asyncio.run(audit(at))
     _show(report)
-    for words in report.declared:
-        print(words)
-    for difference in report.differences[:SHOWN]:
+    for declaration in report.declared:
+        print(declaration)
+    for difference in report.differences[:MAX_DIFFERENCES_SHOWN]:
         print(difference)
-    if len(report.differences) > SHOWN:
-        print(f"... and {len(report.differences) - SHOWN} more")
+    if len(report.differences) > MAX_DIFFERENCES_SHOWN:
+        print(f"... and {len(report.differences) - MAX_DIFFERENCES_SHOWN} more")
     verdict = "THESE DIFFER" if report.differences else "everything agrees"
     print(
-        f"{verdict}: {sum(found.counted for found in report.places.values()):,} counted actions, "
+        f"{verdict}: {sum(found.counted for found in report.partitions.values()):,} counted actions, "
         f"{report.ledger_rows:,} rows of the ledger, {len(report.campaigns)} campaigns, "
         f"in {time.monotonic() - began:.1f} s"
     )
     raise typer.Exit(1 if report.differences else 0)
 
 
-def _show(report: Report) -> None:
+def _show(report: AuditReport) -> None:
     table = Table("source", "rows", "counted", "ledger", "offsets checked", "submitted", "keys", box=box.SIMPLE)
-    for place, found in sorted(report.places.items()):
-        checked = f"{found.start} to {found.end - 1}" if found.end > found.start else "none"
-        if found.start:
-            checked += f" (of {found.next})"
-        figures = (found.rows, found.counted, found.ledger or 0)
+    for partition, checked in sorted(report.partitions.items()):
+        offsets = f"{checked.start} to {checked.end - 1}" if checked.end > checked.start else "none"
+        if checked.start:
+            offsets += f" (of {checked.next})"
+        figures = (checked.rows, checked.counted, checked.ledger or 0)
         table.add_row(
-            str(place), *(f"{each:,}" for each in figures), checked, f"{found.submitted:,}", f"{found.keys:,}"
+            str(partition), *(f"{each:,}" for each in figures), offsets, f"{checked.submitted:,}", f"{checked.keys:,}"
         )
-    Console(width=max(WIDTH, Console().width)).print(table)
+    Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)

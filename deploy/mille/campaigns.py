@@ -17,20 +17,20 @@ from rich.table import Table
 from deploy.local import endpoints, keys
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
-from deploy.mille.asking import Answer, ask, until
-from services.marathon.actions.announce import Announcements
+from deploy.mille.service_client import Response, poll_until, request
+from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.import_campaign import import_campaign
-from services.marathon.domain.campaign_changes import Import
-from services.marathon.domain.campaign_file import LARGEST_FILE, CampaignFileError
+from services.marathon.domain.campaign_changes import ImportPlan
+from services.marathon.domain.campaign_file import MAX_FILE_BYTES, CampaignFileError
 from services.marathon.storage import campaigns
 from shared.clock import SystemClock
 from shared.errors import SetupError, TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.privacy.keys import PublicKeyWrapper
 
-WITHIN_S: Final = 60.0
-WIDTH: Final = 110
-"""No narrower: times would be cut off."""
+ARRIVAL_TIMEOUT_S: Final = 60.0
+MIN_TABLE_WIDTH: Final = 110
+"""In a narrower table, times would be cut off."""
 CONNECT_S: Final = 10.0
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -44,7 +44,7 @@ def import_(file: Annotated[Path, typer.Argument(help="A campaign file, YAML or 
     try:
         changes = asyncio.run(_import(endpoints.read(home), home.keys / keys.WRAPPING_PUBLIC, text))
     except CampaignFileError as error:
-        for line, path, advice in error.complaints:
+        for line, path, advice in error.faults:
             print(f"{file}:{line}: {'.'.join(map(str, path)) or 'the file'} {advice}")
         print(f"Nothing was imported: {error}.")
         raise typer.Exit(1) from None
@@ -63,7 +63,7 @@ def list_() -> None:
     table = Table("campaign", "version", "opens", "closes", "cases", box=box.SIMPLE)
     for campaign in found:
         table.add_row(campaign.slug, str(campaign.version), campaign.opens, campaign.closes, ", ".join(campaign.cases))
-    Console(width=max(WIDTH, Console().width)).print(table)
+    Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
 
 
 def _read(file: Path) -> str:
@@ -71,22 +71,22 @@ def _read(file: Path) -> str:
         content = file.read_bytes()
     except OSError as error:
         raise SetupError(f"cannot read {file}: {error.strerror}") from None
-    if len(content) > LARGEST_FILE:
-        raise SetupError(f"{file} is larger than {LARGEST_FILE // 1024} KiB: is it a campaign file?")
+    if len(content) > MAX_FILE_BYTES:
+        raise SetupError(f"{file} is larger than {MAX_FILE_BYTES // 1024} KiB: is it a campaign file?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SetupError(f"{file} is not text in UTF-8") from None
 
 
-async def _import(at: Endpoints, wrapping_key: Path, text: str) -> Import:
+async def _import(at: Endpoints, wrapping_key: Path, text: str) -> ImportPlan:
     connection = await connect(at)
     try:
         changes = await import_campaign(
             connection,
             text,
             wrapper=PublicKeyWrapper(wrapping_key),
-            announcements=Announcements(),
+            encoder=EventEncoder(),
             now=SystemClock().now(),
         )
         cases = await campaigns.cases_of(connection, changes.campaign.slug)
@@ -97,7 +97,7 @@ async def _import(at: Endpoints, wrapping_key: Path, text: str) -> Import:
 
 
 async def connect(at: Endpoints) -> asyncpg.Connection:
-    """A connection to marathon's database.
+    """Connect to marathon's database.
 
     Raises:
         OSError, asyncpg.PostgresError: it cannot be reached.
@@ -105,36 +105,40 @@ async def connect(at: Endpoints) -> asyncpg.Connection:
     return await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
 
 
-async def _wait(at: Endpoints, changes: Import, cases: list[CaseChanged]) -> None:
-    """Wait until marathon and petitions answer with what was imported.
+async def _wait(at: Endpoints, changes: ImportPlan, cases: list[CaseChanged]) -> None:
+    """Wait until marathon and petitions show what was imported.
 
     Raises:
-        TransientError: they did not within a minute; what was imported is stored and will arrive.
+        TransientError: they did not within a minute; the import is stored and will arrive.
     """
     campaign = changes.campaign
     address = f"{at['marathon']}/v1/campaigns/{campaign.slug}"
-    if not await until(partial(ask, "GET", address), lambda answer: _has(answer, campaign.version), WITHIN_S):
+    if not await poll_until(
+        partial(request, "GET", address),
+        lambda response: _shows_campaign(response, campaign.version),
+        ARRIVAL_TIMEOUT_S,
+    ):
         raise TransientError(f"imported, but {address} does not answer with it: look at marathon's log")
     for case in cases:
         if case.petition is None:
             continue
         address = f"{at['petitions']}/v1/petitions/{case.petition.slug}"
-        arrived = partial(_has_petition, case=case, version=campaign.version)
-        if not await until(partial(ask, "GET", address), arrived, WITHIN_S):
+        shows_case = partial(_shows_petition, case=case, version=campaign.version)
+        if not await poll_until(partial(request, "GET", address), shows_case, ARRIVAL_TIMEOUT_S):
             raise TransientError(f"imported, but {address} does not answer with it: look at petitions' log")
 
 
-def _has(answer: Answer, version: int) -> bool:
-    return answer.status == HTTPStatus.OK and int(answer.body["version"]) >= version
+def _shows_campaign(response: Response, version: int) -> bool:
+    return response.status == HTTPStatus.OK and int(response.body["version"]) >= version
 
 
-def _has_petition(answer: Answer, case: CaseChanged, version: int) -> bool:
+def _shows_petition(response: Response, case: CaseChanged, version: int) -> bool:
     petition = case.petition
     return (
         petition is not None
-        and answer.status == HTTPStatus.OK
-        and answer.body["campaign"]["version"] >= version
-        and (answer.body["version"], answer.body["text"]) == (petition.version, petition.text)
+        and response.status == HTTPStatus.OK
+        and response.body["campaign"]["version"] >= version
+        and (response.body["version"], response.body["text"]) == (petition.version, petition.text)
     )
 
 

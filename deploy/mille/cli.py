@@ -1,4 +1,4 @@
-"""`mille`: finds the command's module and hands over.
+"""`mille`: find the command's module and run it.
 
 Only that module is imported, so that each command starts fast.
 """
@@ -47,7 +47,7 @@ def main() -> None:
     if name not in COMMANDS:
         sys.stderr.write(f"mille: there is no command {name!r}; `mille --help` lists them\n")
         sys.exit(USAGE_ERROR)
-    # People read what is printed: a retry, or a client that was not closed after an error, is no news.
+    # People read the output: retries, and clients left open after an error, do not concern them.
     stamina.instrumentation.set_on_retry_hooks([])
     for library in ("aiokafka", "asyncio"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -55,20 +55,20 @@ def main() -> None:
     try:
         app(args=rest, prog_name=f"mille {name}")
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
-        sys.exit(f"mille {name}: the settings are wrong: {wrong}")
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+        sys.exit(f"mille {name}: the settings are wrong: {faults}")
     except MilleplumesError as error:
         sys.exit(f"mille {name}: {error}")
     except Exception as error:
-        if (words := _away(error)) is None:
+        if (outage := _describe_outage(error)) is None:
             raise
-        sys.exit(f"mille {name}: {words}; `mille doctor` says more")
+        sys.exit(f"mille {name}: {outage}; `mille doctor` says more")
 
 
-def _away(error: Exception) -> str | None:
-    """What part of the platform `error` says is away, or None where it says nothing like that.
+def _describe_outage(error: Exception) -> str | None:
+    """Describe which part of the platform is away according to `error`; None if it is no outage.
 
-    Errors of drivers may quote what they refused: only their type is told.
+    Errors of drivers may quote personal data that they refused: only their type is named.
     """
     import asyncpg
     from aiokafka.errors import KafkaError
@@ -89,8 +89,8 @@ def _away(error: Exception) -> str | None:
 
 def _help() -> None:
     table = Table.grid(padding=(0, 3))
-    for name, words in COMMANDS.items():
-        table.add_row(f"  {name}", words)
+    for name, summary in COMMANDS.items():
+        table.add_row(f"  {name}", summary)
     console = Console()
     console.print("Usage: mille COMMAND [OPTIONS]\n\nCommands (each explains itself with --help):")
     console.print(table)

@@ -34,15 +34,15 @@ def demo(
 
     async def replay(at: Endpoints) -> None:
         now = SystemClock().now()
-        plan = planning.make(_digits(utc(now)), rfc3339(now), scale)
+        plan = planning.make_plan(_digits(utc(now)), rfc3339(now), scale)
         verdicts.append(await Driver(at, settings.home.root, plan, display).run())
-        display.say("Every total is exact." if verdicts[-1] else "Something differs: see above.")
+        display.print_line("Every total is exact." if verdicts[-1] else "Something differs: see above.")
         if display.interactive:
-            display.say(f"The board stays up until Ctrl-C: {display.figures.board}")
+            display.print_line(f"The board stays up until Ctrl-C: {display.figures.board}")
             await asyncio.Event().wait()
 
     settings = LocalSettings()
-    asyncio.run(platform.run(settings, platform.Options(), display.say, replay))
+    asyncio.run(platform.run(settings, platform.Options(), display.print_line, replay))
     raise typer.Exit(INTERRUPTED if not verdicts else int(not verdicts[0]))
 
 

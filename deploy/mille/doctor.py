@@ -12,7 +12,7 @@ from deploy.local.settings import LocalSettings
 
 app = typer.Typer(add_completion=False)
 
-MARKS = {True: "[green]ok  [/]", False: "[red]bad [/]"}
+STATUS_LABELS = {True: "[green]ok  [/]", False: "[red]bad [/]"}
 
 
 @app.command()
@@ -21,8 +21,8 @@ def doctor() -> None:
     console = Console(soft_wrap=True, highlight=False)
     findings = asyncio.run(diagnosis.examine(LocalSettings()))
     for finding in findings:
-        console.print(f"{MARKS[not finding.mend]} {finding.part}: ", end="")
-        console.print(finding.words, markup=False)
-        if finding.mend:
-            console.print(f"       -> {finding.mend}", markup=False)
-    raise typer.Exit(1 if any(finding.mend for finding in findings) else 0)
+        console.print(f"{STATUS_LABELS[not finding.remedy]} {finding.part}: ", end="")
+        console.print(finding.description, markup=False)
+        if finding.remedy:
+            console.print(f"       -> {finding.remedy}", markup=False)
+    raise typer.Exit(1 if any(finding.remedy for finding in findings) else 0)

@@ -15,7 +15,7 @@ import typer
 from deploy.local.home import PROJECT
 from shared import asyncapi, topics
 from shared.errors import SetupError
-from shared.events.examples import Example, examples
+from shared.events.examples import Example, load_examples
 
 PAGE: Final = PROJECT / "docs" / "events.md"
 HOUR_MS: Final = 60 * 60 * 1000
@@ -41,15 +41,15 @@ def events(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail where the page is stale")] = False,
 ) -> None:
     """Write docs/events.md from the code."""
-    wanted = page()
+    content = page()
     if not check:
-        PAGE.write_text(wanted)
-    elif not PAGE.exists() or PAGE.read_text() != wanted:
+        PAGE.write_text(content)
+    elif not PAGE.exists() or PAGE.read_text() != content:
         raise SetupError("docs/events.md is not up to date: run `mille events`")
 
 
 def page() -> str:
-    """The whole page, as Markdown."""
+    """Return the whole page, as Markdown."""
     return "\n".join([HEAD, *_overview(), "", *_topics()])
 
 
@@ -61,7 +61,7 @@ def _overview() -> Iterator[str]:
     for topic in topics.ALL:
         readers = ", ".join(name for name, read in asyncapi.CONSUMED.items() if topic in read) or _other_reader(topic)
         data = "sealed" if topic.personal_data else "none"
-        cells = (f"`{topic.name}`", topic.owner, readers, _key(topic), _partitions(topic), _kept(topic), data)
+        cells = (f"`{topic.name}`", topic.owner, readers, _key(topic), _partitions(topic), _retention(topic), data)
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield (
@@ -78,21 +78,21 @@ def _other_reader(topic: topics.Topic) -> str:
 
 
 def _topics() -> Iterator[str]:
-    known = {example.event: example for example in examples()}
+    examples_by_event = {example.event: example for example in load_examples()}
     for topic in topics.ALL:
         if topic.name.endswith(".dlq") or not topic.events:
             continue
         yield f"## `{topic.name}`"
         yield ""
         for event in topic.events:
-            if topic == _first_with(event):
-                yield from _event(event, known[event])
+            if topic == _first_topic_with(event):
+                yield from _event(event, examples_by_event[event])
             else:
-                yield f"`{event}`, as on [`{_first_with(event).name}`](#{event})."
+                yield f"`{event}`, as on [`{_first_topic_with(event).name}`](#{event})."
                 yield ""
 
 
-def _first_with(event: str) -> topics.Topic:
+def _first_topic_with(event: str) -> topics.Topic:
     return next(topic for topic in topics.ALL if event in topic.events)
 
 
@@ -100,11 +100,11 @@ def _event(event: str, example: Example) -> Iterator[str]:
     struct = asyncapi.EVENTS[event]
     yield f"### {event}"
     yield ""
-    yield f"Version {example.version}. {_words(struct)}"
+    yield f"Version {example.version}. {_docstrings(struct)}"
     yield ""
     yield from _fields(struct)
     for part in _parts_of(struct):
-        yield f"`{part.__name__}`: {_words(part)}"
+        yield f"`{part.__name__}`: {_docstrings(part)}"
         yield ""
         yield from _fields(part)
     yield "```json"
@@ -125,8 +125,8 @@ def _fields(struct: type[msgspec.Struct]) -> Iterator[str]:
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:
     factory = field.default_factory
-    made = factory() if callable(factory) else field.default
-    return msgspec.to_builtins(made)
+    default = factory() if callable(factory) else field.default
+    return msgspec.to_builtins(default)
 
 
 def _type(hint: Any) -> str:
@@ -141,14 +141,14 @@ def _type(hint: Any) -> str:
 
 
 def _parts_of(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
-    """The structs that stand in fields of `struct`, in order, each once."""
-    found: list[type[msgspec.Struct]] = []
+    """Return the structs in the fields of `struct`, in order, each once."""
+    parts: list[type[msgspec.Struct]] = []
 
     def look(hint: Any) -> None:
         for part in (hint, *typing.get_args(hint)):
             if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                if part not in found:
-                    found.append(part)
+                if part not in parts:
+                    parts.append(part)
                     look_in(part)
             elif part is not hint:
                 look(part)
@@ -158,11 +158,11 @@ def _parts_of(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
             look(hint)
 
     look_in(struct)
-    return found
+    return parts
 
 
-def _words(struct: type[msgspec.Struct]) -> str:
-    """The docstrings of `struct` and of the classes it extends, most special first, a paragraph each."""
+def _docstrings(struct: type[msgspec.Struct]) -> str:
+    """Return the docstrings of `struct` and of the classes it extends, most special first, a paragraph each."""
     lineage = [part for part in struct.__mro__ if part.__module__.startswith("shared.events")]
     return "\n\n".join(" ".join(inspect.cleandoc(part.__doc__ or "").split()) for part in lineage)
 
@@ -177,7 +177,7 @@ def _partitions(topic: topics.Topic) -> str:
     return f"{topic.partitions} / {topic.partitions_production}"
 
 
-def _kept(topic: topics.Topic) -> str:
+def _retention(topic: topics.Topic) -> str:
     if topic.compacted:
         return "the last of each key"
     if topic.retention_ms == topics.FOREVER_MS:

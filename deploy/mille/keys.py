@@ -14,16 +14,16 @@ from rich.table import Table
 from deploy.local import endpoints
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
-from deploy.mille.asking import Answer, ask, until
 from deploy.mille.campaigns import CONNECT_S, connect
-from services.marathon.actions.announce import Announcements
+from deploy.mille.service_client import Response, poll_until, request
+from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.keys import NewKey, create_key, revoke_key
 from services.marathon.storage import access
 from shared.clock import SystemClock
 from shared.errors import TransientError
 from shared.events.marathon import AccessChanged
 
-WITHIN_S: Final = 60.0
+ACCEPT_TIMEOUT_S: Final = 60.0
 NO_ITEMS: Final = b'{"items": []}'
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -64,15 +64,17 @@ async def _create(at: Endpoints, campaign: str, scopes: list[str], section: str 
             campaign,
             scopes=scopes,
             section=section,
-            announcements=Announcements(),
+            encoder=EventEncoder(),
             now=SystemClock().now(),
         )
     finally:
         await connection.close(timeout=CONNECT_S)
-    # An empty batch stores nothing: it is refused for what it lacks once the key is known, and for the key before.
+    # An empty batch stores nothing. It is refused for the key until that is known, and then for being empty.
     address = f"{at['petitions']}/v1/signatures/batch"
     headers = {"Authorization": f"Bearer {key.text}", "Content-Type": "application/json"}
-    if not await until(partial(ask, "POST", address, body=NO_ITEMS, headers=headers), _knows_the_key, WITHIN_S):
+    if not await poll_until(
+        partial(request, "POST", address, body=NO_ITEMS, headers=headers), _accepts_key, ACCEPT_TIMEOUT_S
+    ):
         raise TransientError(
             f"key {key.access.id} was made, but petitions does not accept it: look at the logs of marathon and "
             "petitions, revoke the key and make another"
@@ -80,15 +82,15 @@ async def _create(at: Endpoints, campaign: str, scopes: list[str], section: str 
     return key
 
 
-def _knows_the_key(answer: Answer) -> bool:
+def _accepts_key(response: Response) -> bool:
     # A server error says nothing about the key.
-    return answer.status != HTTPStatus.UNAUTHORIZED and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return response.status != HTTPStatus.UNAUTHORIZED and response.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 async def _revoke(at: Endpoints, key_id: str) -> AccessChanged:
     connection = await connect(at)
     try:
-        return await revoke_key(connection, key_id, announcements=Announcements(), now=SystemClock().now())
+        return await revoke_key(connection, key_id, encoder=EventEncoder(), now=SystemClock().now())
     finally:
         await connection.close(timeout=CONNECT_S)
 

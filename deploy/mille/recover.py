@@ -1,4 +1,4 @@
-"""`mille recover`: what only a person can decide on after a loss. Dry, unless --yes says to do it."""
+"""`mille recover`: repairs after a loss that only a person can decide on. A dry run, unless --yes is given."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from deploy.local import endpoints
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from deploy.mille.dlq import counted_topics
-from deploy.recovery import compacted, lost_logs, lost_tallies, restored, suppressed
-from deploy.recovery.compacted import size
-from deploy.recovery.lost_logs import Partition
+from deploy.recovery import compacted_topics, lost_logs, lost_tallies, restored_databases, suppressed_recipients
+from deploy.recovery.compacted_topics import count_by_kind
+from deploy.recovery.lost_logs import PartitionState
 from shared.clock import parse_rfc3339
 from shared.errors import SetupError
 from shared.kafka.positions import PositionLostError
-from shared.recoveries import noted
+from shared.recoveries import read_recoveries
 
 CONNECT_S: Final = 10.0
-WIDTH: Final = 110
-DRY: Final = "Nothing was changed. Repeat with --yes and --reason to do it."
-FOUND: Final = 1
-"""Exit status where something has to be mended and was not."""
+MIN_TABLE_WIDTH: Final = 110
+DRY_RUN_NOTICE: Final = "Nothing was changed. Repeat with --yes and --reason to do it."
+NOT_REPAIRED: Final = 1
+"""Exit status if something needs a repair and was not repaired."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 Yes = Annotated[bool, typer.Option("--yes", help="Do it, rather than say what would be done")]
 Reason = Annotated[str, typer.Option(help="Why, in a sentence; it is kept in the trail")]
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @app.command("log")
@@ -49,7 +49,7 @@ def log_(
     Stop the intakes before. Restart counters and notifications afterwards.
     """
     at = _begin(yes=yes, reason=reason)
-    moment = _moment(since)
+    since_seconds = _parse_since(since)
     broken = [
         partition
         for counted in counted_topics(topic)
@@ -61,11 +61,11 @@ def log_(
         return
     _show_partitions(broken)
     for partition in broken:
-        print(f"{partition} -> {_run(lost_logs.intent(at, partition, moment))}")
+        print(f"{partition} -> {_run(lost_logs.describe_repair(at, partition, since_seconds))}")
     if not yes:
-        _leave(DRY)
+        _exit_unrepaired(DRY_RUN_NOTICE)
     for partition in broken:
-        _say(_run(lost_logs.mend(at, partition, since=moment, reason=reason)))
+        _print_lines(_run(lost_logs.repair(at, partition, since=since_seconds, reason=reason)))
 
 
 @app.command()
@@ -73,41 +73,41 @@ def ledger(*, topic: Annotated[str, typer.Option(help="Only what is counted of t
            reason: Reason = "") -> None:  # fmt: skip
     """Fill the gaps that lost tally batches leave in marathon's ledger, from the rows; the change is a correction."""
     at = _begin(yes=yes, reason=reason)
-    found = [_run(lost_tallies.examine(at, counted)) for counted in counted_topics(topic)]
+    examined = [_run(lost_tallies.examine(at, counted)) for counted in counted_topics(topic)]
     # Several counted topics share a tally topic.
-    anew = {one.counted.tallies.name: one for one in found if one.another_log}
-    broken = [one for one in found if one.gaps or one in anew.values()]
+    replaced = {findings.counted.tallies.name: findings for findings in examined if findings.topic_replaced}
+    broken = [findings for findings in examined if findings.gaps or findings in replaced.values()]
     if not broken:
         print("the ledger lacks nothing that was counted")
         return
-    for name, one in anew.items():
-        print(f"{name} ends at {one.end}, and was read up to {one.read}: it is another log")
-    for gaps in (gaps for one in broken for gaps in one.gaps):
-        print(f"{gaps.place}: {lost_tallies.words(gaps)}; by the rows they change the total by {gaps.change}")
+    for name, findings in replaced.items():
+        print(f"{name} ends at {findings.end}, and was read up to {findings.read_up_to}: it is another log")
+    for gaps in (gaps for findings in broken for gaps in findings.gaps):
+        print(f"{gaps.source}: {lost_tallies.describe_gaps(gaps)}; by the rows they change the total by {gaps.change}")
     if not yes:
-        _leave(DRY)
-    for one in broken:
-        _say(_run(lost_tallies.mend(at, one, reason, anew=one in anew.values())))
+        _exit_unrepaired(DRY_RUN_NOTICE)
+    for findings in broken:
+        _print_lines(_run(lost_tallies.repair(at, findings, reason, from_start=findings in replaced.values())))
 
 
 @app.command()
 def topics(*, yes: Yes = False, reason: Reason = "") -> None:
     """Tell campaigns, cases, keys, access and totals again, where their topics lack what marathon's database holds."""
     at = _begin(yes=yes, reason=reason)
-    here, missing = _run(compacted.examine(at))
-    if not any(size(missing).values()):
+    stored, missing = _run(compacted_topics.examine(at))
+    if not any(count_by_kind(missing).values()):
         print("the topics hold everything that marathon's database does")
         return
     table = Table("", "in the database", "missing on the topics", box=box.SIMPLE)
-    for name, count in size(here).items():
-        table.add_row(name, str(count), str(size(missing)[name]))
+    for name, count in count_by_kind(stored).items():
+        table.add_row(name, str(count), str(count_by_kind(missing)[name]))
     Console().print(table)
     if not yes:
-        _leave(DRY)
-    _run(compacted.tell(at, missing, reason))
-    left = size(_run(compacted.examine(at))[1])
-    if any(left.values()):
-        _leave("not everything has arrived on the topics: look at marathon's log and repeat the command")
+        _exit_unrepaired(DRY_RUN_NOTICE)
+    _run(compacted_topics.republish(at, missing, reason))
+    remaining = count_by_kind(_run(compacted_topics.examine(at))[1])
+    if any(remaining.values()):
+        _exit_unrepaired("not everything has arrived on the topics: look at marathon's log and repeat the command")
     print("everything was told again")
 
 
@@ -122,52 +122,60 @@ def database(
     at = _begin(yes=yes, reason=reason)
     if service not in at["databases"]:
         raise SetupError(f"there is no database {service}; these are: {', '.join(at['databases'])}")
-    work = {"marathon": _marathon, "notifications": _notifications}.get(service)
-    if work is None:
-        _source(at, service, yes=yes, reason=reason)
+    repair = {"marathon": _repair_marathon, "notifications": _repair_notifications}.get(service)
+    if repair is None:
+        _repair_source(at, service, yes=yes, reason=reason)
     else:
-        work(at, yes=yes, reason=reason)
+        repair(at, yes=yes, reason=reason)
 
 
-def _source(at: Endpoints, service: str, *, yes: bool, reason: str) -> None:
-    found = _run(restored.examine_source(at, service))
+def _repair_source(at: Endpoints, service: str, *, yes: bool, reason: str) -> None:
+    partitions = _run(restored_databases.examine_source(at, service))
     table = Table(
         "partition", "counted up to", "epoch", "marathon knows up to", "epoch", "taken back", "", box=box.SIMPLE
     )
-    for one in found:
-        place, fits = f"{one.topic}/{one.partition}", "" if one.fits else "no tally batch ends here"
-        table.add_row(place, str(one.next), str(one.epoch), str(one.known), str(one.heard), str(-one.change), fits)
-    Console(width=max(WIDTH, Console().width)).print(table)
-    if not all(one.fits for one in found):
+    for partition in partitions:
+        name, fits = f"{partition.topic}/{partition.partition}", "" if partition.fits else "no tally batch ends here"
+        table.add_row(
+            name,
+            str(partition.next),
+            str(partition.epoch),
+            str(partition.known_up_to),
+            str(partition.highest_epoch),
+            str(-partition.change),
+            fits,
+        )
+    Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+    if not all(partition.fits for partition in partitions):
         raise SetupError(
             f"marathon has heard of other positions than these: is this a backup of {service}, and was it not counted "
             "into since it was restored?"
         )
     if not yes:
-        _leave(DRY)
-    epoch = restored.next_epoch(found)
-    _run(restored.mend_source(at, service, epoch, reason))
+        _exit_unrepaired(DRY_RUN_NOTICE)
+    epoch = restored_databases.next_epoch(partitions)
+    _run(restored_databases.repair_source(at, service, epoch, reason))
     print(f"epoch {epoch} was begun; start the counters")
 
 
-def _marathon(at: Endpoints, *, yes: bool, reason: str) -> None:
-    newer = _run(restored.examine_marathon(at))
-    for name, count in size(newer).items():
+def _repair_marathon(at: Endpoints, *, yes: bool, reason: str) -> None:
+    newer = _run(restored_databases.examine_marathon(at))
+    for name, count in count_by_kind(newer).items():
         print(f"{name}: {count} that the backup does not hold, or only in an older state")
     if not yes:
-        _leave(DRY)
-    _run(restored.mend_marathon(at, newer, reason))
+        _exit_unrepaired(DRY_RUN_NOTICE)
+    _run(restored_databases.repair_marathon(at, newer, reason))
     print("they were put back, and the tally topics were read to their ends; start marathon")
 
 
-def _notifications(at: Endpoints, *, yes: bool, reason: str) -> None:
-    found = _run(suppressed.examine(at))
-    print(f"{len(found)} recipients wanted no more mail, or addresses had no mailbox any more, since the backup")
-    if not found:
+def _repair_notifications(at: Endpoints, *, yes: bool, reason: str) -> None:
+    suppressions = _run(suppressed_recipients.examine(at))
+    print(f"{len(suppressions)} recipients wanted no more mail, or addresses had no mailbox any more, since the backup")
+    if not suppressions:
         return
     if not yes:
-        _leave(DRY)
-    _run(suppressed.mend(at, found, reason))
+        _exit_unrepaired(DRY_RUN_NOTICE)
+    _run(suppressed_recipients.repair(at, suppressions, reason))
     print("they get no mail; start notifications")
 
 
@@ -175,7 +183,11 @@ def _notifications(at: Endpoints, *, yes: bool, reason: str) -> None:
 def list_() -> None:
     """Show the trail: everything that was ever recovered by hand."""
     at = endpoints.read(LocalSettings().home)
-    trail = [(moment, service, one) for service, url in at["databases"].items() for moment, one in _run(_trail(url))]
+    trail = [
+        (moment, service, recovery)
+        for service, url in at["databases"].items()
+        for moment, recovery in _run(_trail(url))
+    ]
     for moment, service, (what, place, found, done, reason) in sorted(trail):
         print(f"{moment:%Y-%m-%d %H:%M}  {service}: recover {what}: {place}: {found}; {done} ({reason})")
     if not trail:
@@ -185,7 +197,7 @@ def list_() -> None:
 async def _trail(url: str) -> list[Any]:
     connection = await asyncpg.connect(url, timeout=CONNECT_S)
     try:
-        return await noted(connection)
+        return await read_recoveries(connection)
     finally:
         await connection.close(timeout=CONNECT_S)
 
@@ -196,32 +208,32 @@ def _begin(*, yes: bool, reason: str) -> Endpoints:
     return endpoints.read(LocalSettings().home)
 
 
-def _run(work: Coroutine[Any, Any, Answer]) -> Answer:
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
     except PositionLostError:
         raise SetupError("somebody counts meanwhile: look again") from None
 
 
-def _moment(text: str) -> float | None:
+def _parse_since(text: str) -> float | None:
     try:
         return parse_rfc3339(text) if text else None
     except ValueError:
         raise SetupError(f"--since {text} is not a time such as 2026-12-01T12:00:00Z") from None
 
 
-def _show_partitions(partitions: Iterable[Partition]) -> None:
+def _show_partitions(partitions: Iterable[PartitionState]) -> None:
     for partition in partitions:
         print(f"{partition}: the log holds {partition.start} to {partition.end}")
-        for standing in partition.standings:
-            print(f"  {standing.service} has read up to {standing.next}: {standing.problem or 'can be read on'}")
+        for reader in partition.readers:
+            print(f"  {reader.service} has read up to {reader.next}: {reader.problem or 'can be read on'}")
 
 
-def _say(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
 
 
-def _leave(words: str) -> None:
-    print(words)
-    raise typer.Exit(FOUND)
+def _exit_unrepaired(message: str) -> None:
+    print(message)
+    raise typer.Exit(NOT_REPAIRED)

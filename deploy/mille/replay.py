@@ -1,4 +1,4 @@
-"""`mille replay`: counts the topics again from their start, and compares or fills a fresh database."""
+"""`mille replay`: count the topics again from their start, and compare, or fill a fresh database."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local import endpoints
+from deploy.local import databases, endpoints
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from deploy.mille.dlq import counted_topics
-from shared import migrations
 from shared.clock import SystemClock
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.replay import Report, refill, replay
+from shared.counting.replay import PartitionReport, refill, replay
 from shared.database import create_pool
 from shared.errors import SetupError
 
-SHOWN = 20
-WIDTH = 110
-"""No narrower: topics' names would be cut off."""
+MAX_DIFFERENCES_SHOWN = 20
+MIN_TABLE_WIDTH = 110
+"""In a narrower table, topics' names would be cut off."""
 
 app = typer.Typer(add_completion=False)
 
@@ -53,24 +52,33 @@ def main(
     raise typer.Exit(1 if any(report.differences for report in reports) else 0)
 
 
-async def _reports(at: Endpoints, chosen: list[CountedTopic]) -> list[Report]:
-    found = []
+async def _reports(at: Endpoints, chosen: list[CountedTopic]) -> list[PartitionReport]:
+    collected = []
     for counted in chosen:
         async with aclosing(replay(at["databases"][counted.topic.owner], at["kafka"], counted)) as reports:
             async for report in reports:
-                found.append(report)  # noqa: PERF401  a comprehension would not close the generator
-    return found
+                collected.append(report)  # noqa: PERF401  a comprehension would not close the generator
+    return collected
 
 
-def _show(reports: list[Report]) -> None:
+def _show(reports: list[PartitionReport]) -> None:
     table = Table("topic", "partition", "offsets checked", "rows", "older than that", "differences", box=box.SIMPLE)
-    for one in reports:
-        checked = f"{one.checked.start} to {one.checked.end - 1}" if one.checked.end > one.checked.start else "none"
-        table.add_row(
-            one.topic, str(one.partition), checked, str(one.rows), str(one.unknown), str(len(one.differences))
+    for report in reports:
+        checked = (
+            f"{report.offsets.start} to {report.offsets.end - 1}"
+            if report.offsets.end > report.offsets.start
+            else "none"
         )
-    Console(width=max(WIDTH, Console().width)).print(table)
-    for difference in [difference for report in reports for difference in report.differences][:SHOWN]:
+        table.add_row(
+            report.topic,
+            str(report.partition),
+            checked,
+            str(report.rows),
+            str(report.older_rows),
+            str(len(report.differences)),
+        )
+    Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+    for difference in [difference for report in reports for difference in report.differences][:MAX_DIFFERENCES_SHOWN]:
         print(difference)
 
 
@@ -79,14 +87,14 @@ async def _fill(kafka: str, chosen: list[CountedTopic], url: str) -> None:
     if len(owners) != 1:
         raise SetupError("a database belongs to one service: name it with --service")
     service = owners.pop()
-    await asyncio.to_thread(migrations.upgrade, service, url)
+    await databases.migrate_one(service, url, url)
     pool = await create_pool(url, application_name="replay")
     try:
         for counted in chosen:
             ranges = await refill(pool, kafka, counted, SystemClock())
             rows = await pool.fetchval(f"SELECT count(*) FROM {counted.table}")  # noqa: S608  a table of ours
-            held = ", ".join(f"{number}: {one.start} to {one.end}" for number, one in sorted(ranges.items()))
-            print(f"{counted.topic.name}: {rows} rows from the offsets of partitions {held}")
+            offsets = ", ".join(f"{number}: {each.start} to {each.end}" for number, each in sorted(ranges.items()))
+            print(f"{counted.topic.name}: {rows} rows from the offsets of partitions {offsets}")
     except asyncpg.PostgresError as error:
         raise SetupError(f"the database could not be filled: {type(error).__name__}") from error
     finally:

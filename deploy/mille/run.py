@@ -22,10 +22,10 @@ def run(
 ) -> None:
     """Start everything and keep it running until Ctrl-C or SIGTERM."""
     options = platform.Options(platform_only=platform_only, mail=not no_mail)
-    asyncio.run(platform.run(LocalSettings(), options, say))
+    asyncio.run(platform.run(LocalSettings(), options, print_line))
 
 
-def say(line: str) -> None:
-    """Print a line for people, at once even where the output is a file; nobody listening any more is no error."""
+def print_line(line: str) -> None:
+    """Print a line for people, unbuffered even into a file; a closed output is no error."""
     with suppress(OSError):
         print(line, flush=True)

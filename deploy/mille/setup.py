@@ -21,22 +21,21 @@ from deploy.local.passwords import passwords
 from deploy.local.postgres import ADMINISTRATOR
 from deploy.local.processes import KEY_SETTINGS, PROCESSES
 from deploy.local.settings import LocalSettings
-from shared import migrations
 from shared.errors import SetupError
 from shared.settings import Origin
 
 PASSWORD_FILE: Final = "password"  # noqa: S105  a file's name
 PGPASS_FILE: Final = "pgpass"
 """A password file as libpq and asyncpg read it (PGPASSFILE): database addresses then need no password."""
-WAIT_SECONDS: Final = 120
+DATABASE_TIMEOUT_SECONDS: Final = 120
 
-_NOT_YET: Final = (OSError, asyncpg.CannotConnectNowError)
+_NOT_READY_ERRORS: Final = (OSError, asyncpg.CannotConnectNowError)
 
 app = typer.Typer(add_completion=False)
 
 
 class OutsideSettings(LocalSettings):
-    """Where the outside Kafka, PostgreSQL and services are. The four `*_url` are where commands reach the services."""
+    """The addresses of the outside Kafka and PostgreSQL, and in the four `*_url` those of the services for commands."""
 
     kafka_bootstrap_servers: str = Field(min_length=1)
     database_url: str = Field(min_length=1)
@@ -55,11 +54,11 @@ def hand_out(
     home.make()
     keys.create(home)
     for service, names in _keys_of_services().items():
-        _give(folder / service, {name: (home.keys / name).read_bytes() for name in names})
+        _write_files(folder / service, {name: (home.keys / name).read_bytes() for name in names})
     for role, password in passwords(home, ADMINISTRATOR, *databases.SERVICES).items():
-        _give(folder / role, {PGPASS_FILE: f"*:*:*:{role}:{password}\n".encode()})
+        _write_files(folder / role, {PGPASS_FILE: f"*:*:*:{role}:{password}\n".encode()})
     administrator = passwords(home, ADMINISTRATOR)[ADMINISTRATOR]
-    _give(folder / ADMINISTRATOR, {PASSWORD_FILE: administrator.encode()})
+    _write_files(folder / ADMINISTRATOR, {PASSWORD_FILE: administrator.encode()})
     print(f"each service has its keys and its password in {folder}")
 
 
@@ -76,8 +75,6 @@ def platform(
     home.make()
     addresses = databases.urls(home, settings.database_url)
     asyncio.run(_set_up(settings, addresses, whole_server=whole_server))
-    for service, address in addresses.items():
-        migrations.upgrade(service, address)
     endpoints.write(home, _describe(settings, addresses))
     print("databases, schemas and topics are as this version needs them")
 
@@ -91,21 +88,22 @@ def _outside() -> OutsideSettings:
 
 
 async def _set_up(settings: OutsideSettings, addresses: Mapping[str, str], *, whole_server: bool) -> None:
-    await _until_it_answers(settings.database_url)
+    await _wait_for_database(settings.database_url)
     await databases.create(settings.database_url, addresses, whole_server=whole_server)
+    await databases.migrate(settings.database_url, addresses)
     production = settings.environment == "production"
     for difference in await topics.create(settings.bootstrap_servers, flush=settings.flush, production=production):
         print(f"mended: {difference}")
 
 
-async def _until_it_answers(address: str) -> None:
+async def _wait_for_database(address: str) -> None:
     """Wait for the database server, a bounded time.
 
     Raises:
         SetupError: it does not answer, or does not let us in.
     """
     try:
-        async for attempt in stamina.retry_context(_NOT_YET, attempts=None, timeout=WAIT_SECONDS):
+        async for attempt in stamina.retry_context(_NOT_READY_ERRORS, attempts=None, timeout=DATABASE_TIMEOUT_SECONDS):
             with attempt:
                 connection = await asyncpg.connect(address, timeout=databases.CONNECT_SECONDS)
                 await connection.close(timeout=databases.CONNECT_SECONDS)
@@ -123,13 +121,13 @@ def _describe(settings: OutsideSettings, addresses: Mapping[str, str]) -> endpoi
 
 
 def _keys_of_services() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    keys_by_service: dict[str, set[str]] = {}
     for process in PROCESSES:
-        found.setdefault(process.service, set()).update(KEY_SETTINGS[name] for name in process.keys)
-    return found
+        keys_by_service.setdefault(process.service, set()).update(KEY_SETTINGS[name] for name in process.keys)
+    return keys_by_service
 
 
-def _give(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in files.items():
         write_private(folder / name, content)

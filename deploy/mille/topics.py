@@ -22,12 +22,14 @@ def main(
 ) -> None:
     """Compare the broker's topics with shared/topics.py; the exit status is 1 where they differ and stay so."""
     settings = LocalSettings()
-    work = topics.create if create else topics.wrong
-    found = asyncio.run(
-        work(settings.bootstrap_servers, flush=settings.flush, production=settings.environment == "production")
+    check_or_create = topics.create if create else topics.compare
+    differences = asyncio.run(
+        check_or_create(
+            settings.bootstrap_servers, flush=settings.flush, production=settings.environment == "production"
+        )
     )
-    for difference in found:
+    for difference in differences:
         print(f"mended: {difference}" if create else difference)
-    if not found:
+    if not differences:
         print("every topic is as declared")
-    raise typer.Exit(1 if found and not create else 0)
+    raise typer.Exit(1 if differences and not create else 0)

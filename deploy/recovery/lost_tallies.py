@@ -1,8 +1,8 @@
-"""Tally batches that are lost for ever: what the rows say and the ledger does not.
+"""Recompute lost tally batches from the rows, and add them to the ledger.
 
-A range that was counted, but whose tally batch is neither in the ledger nor on its topic, is a gap. What it changed
-follows from the rows: their sum, less what the ledger has and what its topic still holds. How many people had taken
-their action back in it does not, so `withdrawn` of a filled gap stays 0.
+A range that was counted, but whose tally batch is neither in the ledger nor on its topic, is a gap. Its changes follow
+from the rows: their sum, less what the ledger has and what its topic still holds. The number of withdrawals does not,
+so `withdrawn` of a filled gap stays 0.
 """
 
 from __future__ import annotations
@@ -17,61 +17,71 @@ import asyncpg
 import msgspec
 
 from deploy.local.endpoints import Endpoints
-from deploy.recovery.draining import drain
-from deploy.recovery.tally_sums import CONNECT_S, STATEMENT_S, Cell, moment, parts_in, rows, sum_of, told
+from deploy.recovery.outbox_drain import drain
+from deploy.recovery.tally_sums import (
+    CONNECT_S,
+    STATEMENT_S,
+    Cell,
+    decode_parts,
+    snapshot,
+    sum_batches,
+    sum_ledger,
+    sum_rows,
+)
 from services.marathon.actions.fill_gaps import fill_gaps
-from services.marathon.domain.ledger import Head, Part, SourcePartition
+from services.marathon.domain.ledger import ChainHead, Part, SourcePartition
 from services.marathon.storage import ledger
 from shared.clock import SystemClock, rfc3339
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.tally_batches import DELTAS_A_PART
+from shared.counting.tally_batches import MAX_DELTAS_PER_PART
 from shared.events.tallies import ActionsCounted, Delta
 from shared.kafka.topic_scan import open_scan
-from shared.recoveries import Recovery, note
+from shared.recoveries import Recovery, record_recovery
 
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Gaps:
-    """What the ledger lacks of one source partition whose rows hold everything below `counted`.
+class LedgerGaps:
+    """The gaps in the ledger of one source partition whose rows hold everything below `counted`.
 
-    `ranges` are the gaps, `there` the parts that the topic holds between and behind them, `missing` what the gaps
-    changed together.
+    `ranges` are the gaps, `available_parts` the parts that the topic holds between and behind them, `missing` the sum
+    of the gaps.
     """
 
-    place: SourcePartition
+    source: SourcePartition
     counted: int
-    head: Head
+    head: ChainHead
     ranges: Sequence[tuple[int, int]]
-    there: Sequence[Part]
+    available_parts: Sequence[Part]
     missing: Mapping[Cell, int]
     moved_at: datetime
 
     @property
     def change(self) -> int:
-        """How far the gaps move the total."""
+        """The change of the total by the gaps."""
         return sum(self.missing.values())
 
 
 @dataclass(slots=True, eq=False)
 class Findings:
-    """What was found of one counted topic. `read` and `end` are how far its tally topic was read, and its end."""
+    """The gaps of one counted topic. Its tally topic was read up to `read_up_to` and ends at `end`."""
 
     counted: CountedTopic
-    read: int
+    read_up_to: int
     end: int
-    gaps: list[Gaps] = field(default_factory=list)
+    gaps: list[LedgerGaps] = field(default_factory=list)
 
     @property
-    def another_log(self) -> bool:
-        """Whether the tally topic is shorter than what was read of it."""
-        return self.read > self.end
+    def topic_replaced(self) -> bool:
+        """Whether the tally topic is another log: it ends before the offset up to which it was read."""
+        return self.read_up_to > self.end
 
 
-class _There(NamedTuple):
-    """What the tally topic holds beyond the ledger, in order, each part once; its end; and the source partitions that
-    tell of a restored database, which marathon has to hear of first.
+class _TopicParts(NamedTuple):
+    """The parts that the tally topic holds beyond the ledger, in order and each once, and the topic's end.
+
+    `restored` are the source partitions with a newer epoch, which marathon has to read first.
     """
 
     parts: dict[SourcePartition, list[Part]]
@@ -80,121 +90,130 @@ class _There(NamedTuple):
 
 
 async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
-    """What the ledger lacks of `counted`. Sends what waits in the counters' outbox; changes nothing else.
+    """Find the gaps in the ledger of `counted`. Sends the counters' pending outbox; changes nothing else.
 
     Raises:
-        SetupError: what waits in the outbox cannot be sent. KafkaError, OSError, asyncpg.PostgresError: a part is away.
+        SetupError: the pending outbox cannot be sent. KafkaError, OSError, asyncpg.PostgresError: a part is away.
     """
-    counted_rows = await rows(at["databases"][counted.topic.owner], counted)
+    counted_rows = await sum_rows(at["databases"][counted.topic.owner], counted)
     await drain(at["databases"][counted.topic.owner], at["kafka"], counted.topic.owner)
-    async with moment(at["databases"]["marathon"]) as connection:
+    async with snapshot(at["databases"]["marathon"]) as connection:
         heads = await ledger.heads(connection)
-        read = (await ledger.readings(connection)).get(counted.tallies.name, 0)
-        there = await _there(at["kafka"], counted, heads)
-        findings = Findings(counted, read, there.end)
-        for place, found in sorted(counted_rows.items()):
-            head = heads.get(place, Head())
-            chain = _chain(head.next, found.next, there.parts.get(place, ()))
-            ranges = list(_gaps(head.next, found.next, chain))
-            if ranges and place not in there.restored:
-                known = await told(connection, place)
-                known.update(sum_of(part.batch for part in chain))
-                missing = {cell: change for cell in found.cells | known if (change := found.cells[cell] - known[cell])}
-                findings.gaps.append(Gaps(place, found.next, head, ranges, chain, missing, found.moved_at))
+        read = (await ledger.positions(connection)).get(counted.tallies.name, 0)
+        topic_parts = await _read_topic_parts(at["kafka"], counted, heads)
+        findings = Findings(counted, read, topic_parts.end)
+        for source, rows in sorted(counted_rows.items()):
+            head = heads.get(source, ChainHead())
+            chain = _chain(head.next, rows.next, topic_parts.parts.get(source, ()))
+            ranges = list(_gaps(head.next, rows.next, chain))
+            if ranges and source not in topic_parts.restored:
+                accounted = await sum_ledger(connection, source)
+                accounted.update(sum_batches(part.batch for part in chain))
+                missing = {
+                    cell: change for cell in rows.cells | accounted if (change := rows.cells[cell] - accounted[cell])
+                }
+                findings.gaps.append(LedgerGaps(source, rows.next, head, ranges, chain, missing, rows.moved_at))
     return findings
 
 
-async def _there(kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, Head]) -> _There:
+async def _read_topic_parts(
+    kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, ChainHead]
+) -> _TopicParts:
     found: dict[SourcePartition, dict[tuple[int, int], Part]] = {}
     restored: set[SourcePartition] = set()
     async with open_scan(kafka, counted.tallies.name) as scan:
         async with aclosing(scan.batches(0)) as batches:
             async for batch in batches:
-                for part in parts_in(batch):
-                    head = heads.get(part.place, Head())
+                for part in decode_parts(batch):
+                    head = heads.get(part.source, ChainHead())
                     if part.batch.epoch > head.epoch:
-                        restored.add(part.place)
+                        restored.add(part.source)
                     elif part.batch.first >= head.next and part.batch.epoch == head.epoch:
-                        found.setdefault(part.place, {}).setdefault((part.batch.first, part.batch.part), part)
+                        found.setdefault(part.source, {}).setdefault((part.batch.first, part.batch.part), part)
         end = scan.ranges[0].end
-    return _There({place: [parts[each] for each in sorted(parts)] for place, parts in found.items()}, end, restored)
+    return _TopicParts(
+        {source: [parts[key] for key in sorted(parts)] for source, parts in found.items()}, end, restored
+    )
 
 
 def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:
-    """Of `parts` those of complete tally batches within what was counted, in order and without overlap."""
+    """Select the parts of complete tally batches below `counted`, in order and without overlap."""
     chain: list[Part] = []
-    at = first
-    for begin in sorted({part.batch.first for part in parts}):
-        same = [part for part in parts if part.batch.first == begin]
-        if begin >= at and len(same) == same[0].batch.parts and same[0].batch.next <= counted:
-            chain += same
-            at = same[0].batch.next
+    end = first
+    for start in sorted({part.batch.first for part in parts}):
+        batch_parts = [part for part in parts if part.batch.first == start]
+        batch = batch_parts[0].batch
+        if start >= end and len(batch_parts) == batch.parts and batch.next <= counted:
+            chain += batch_parts
+            end = batch.next
     return chain
 
 
 def _gaps(first: int, counted: int, chain: Sequence[Part]) -> Iterator[tuple[int, int]]:
-    at = first
+    end = first
     for part in chain:
-        if part.batch.first > at:
-            yield at, part.batch.first
-        at = part.batch.next
-    if at < counted:
-        yield at, counted
+        if part.batch.first > end:
+            yield end, part.batch.first
+        end = part.batch.next
+    if end < counted:
+        yield end, counted
 
 
-async def mend(at: Endpoints, findings: Findings, reason: str, *, anew: bool) -> list[str]:
-    """Fill the gaps from what the rows say, each in the public record, and say what was done.
+async def repair(at: Endpoints, findings: Findings, reason: str, *, from_start: bool) -> list[str]:
+    """Fill the gaps with what the rows add up to, each in the public record, and describe what was done.
 
-    `anew` is for a tally topic that is another log: it is read from its start.
+    `from_start` is for a tally topic that is another log: it is read from its start.
 
     Raises:
         SetupError: the ledger has moved meanwhile.
     """
-    said = []
+    lines = []
     topic = findings.counted.tallies.name
     connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S, command_timeout=STATEMENT_S)
     try:
         async with connection.transaction():
             now = SystemClock().now()
-            if anew:
+            if from_start:
                 done = f"{topic} is read from its start"
-                await ledger.begin_anew(connection, topic)
-                found = f"ends at {findings.end}, read up to {findings.read}"
-                await note(connection, Recovery("ledger", topic, found, done, reason), now)
-                said.append(done)
+                await ledger.reset_position(connection, topic)
+                found = f"ends at {findings.end}, read up to {findings.read_up_to}"
+                await record_recovery(connection, Recovery("ledger", topic, found, done, reason), now)
+                lines.append(done)
             for gaps in findings.gaps:
-                await fill_gaps(connection, topic, _parts(gaps, now))
+                await fill_gaps(connection, topic, _filled_parts(gaps, now))
                 done = f"filled, the total moved by {gaps.change}"
-                await note(connection, Recovery("ledger", str(gaps.place), words(gaps), done, reason), now)
-                said.append(f"{gaps.place}: {words(gaps)}: {done}")
+                await record_recovery(
+                    connection, Recovery("ledger", str(gaps.source), describe_gaps(gaps), done, reason), now
+                )
+                lines.append(f"{gaps.source}: {describe_gaps(gaps)}: {done}")
     finally:
         await connection.close(timeout=CONNECT_S)
-    return said
+    return lines
 
 
-def words(gaps: Gaps) -> str:
-    """Which offsets' tally batches are missing."""
+def describe_gaps(gaps: LedgerGaps) -> str:
+    """Name the offsets whose tally batches are missing."""
     ranges = ", ".join(f"{first} to {next_ - 1}" for first, next_ in gaps.ranges)
     return f"the tally batches of offsets {ranges} are lost"
 
 
-def _parts(gaps: Gaps, now: float) -> list[Part]:
-    """What fills the gaps and what stands between them, in order. All that is missing stands in the first gap."""
+def _filled_parts(gaps: LedgerGaps, now: float) -> list[Part]:
+    """Return parts for the gaps and those between them, in order. The first gap gets everything that is missing."""
     deltas = [_delta(cell, change) for cell, change in sorted(gaps.missing.items(), key=str)]
     filled: list[Part] = []
     for number, range_ in enumerate(gaps.ranges):
-        filled += _filling(gaps, range_, deltas if number == 0 else [], now)
-    return sorted([*filled, *gaps.there], key=lambda part: (part.batch.first, part.batch.part))
+        filled += _gap_parts(gaps, range_, deltas if number == 0 else [], now)
+    return sorted([*filled, *gaps.available_parts], key=lambda part: (part.batch.first, part.batch.part))
 
 
-def _filling(gaps: Gaps, range_: tuple[int, int], deltas: list[Delta], now: float) -> Iterator[Part]:
+def _gap_parts(gaps: LedgerGaps, range_: tuple[int, int], deltas: list[Delta], now: float) -> Iterator[Part]:
     counted_at = rfc3339(now)
-    portions = [deltas[at : at + DELTAS_A_PART] for at in range(0, len(deltas), DELTAS_A_PART)] or [[]]
+    portions = [deltas[at : at + MAX_DELTAS_PER_PART] for at in range(0, len(deltas), MAX_DELTAS_PER_PART)] or [[]]
     for number, portion in enumerate(portions):
         batch = ActionsCounted(
-            source=gaps.place.source,
+            source=gaps.source.source,
             epoch=gaps.head.epoch,
-            partition=gaps.place.partition,
+            partition=gaps.source.partition,
             first=range_[0],
             next=range_[1],
             part=number,
@@ -204,7 +223,7 @@ def _filling(gaps: Gaps, range_: tuple[int, int], deltas: list[Delta], now: floa
             deltas=portion,
             recovered="tallies-lost",
         )
-        yield Part.of(gaps.head.read, batch, _encode(batch))
+        yield Part.of(gaps.head.tally_offset, batch, _encode(batch))
 
 
 def _delta(cell: Cell, change: int) -> Delta:

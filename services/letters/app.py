@@ -1,4 +1,4 @@
-"""letters' composition root: what a process of each role consists of."""
+"""letters' composition root: the application of each role."""
 
 from __future__ import annotations
 

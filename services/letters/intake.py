@@ -1,4 +1,4 @@
-"""The intake of letters, wired: what it takes, how it answers, what the links in its mails do."""
+"""The wiring of the intake of letters: its routes, its endpoints, and the links in its mails."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fastapi import APIRouter, FastAPI
 from services.letters.actions.record_message import RecordMessage
 from services.letters.actions.report_posted import ReportPosted
 from services.letters.actions.write_message import WriteMessage
-from services.letters.http.messages import messages
-from services.letters.http.parts import Parts
-from services.letters.http.posted import PAGE as POSTED_PAGE
-from services.letters.http.posted import posted
-from services.letters.http.sheets import sheets
+from services.letters.http.context import IntakeContext
+from services.letters.http.messages import message_routes
+from services.letters.http.posted import PAGE_PATH as POSTED_PAGE
+from services.letters.http.posted import posted_routes
+from services.letters.http.sheets import sheet_routes
 from services.letters.settings import LettersSettings
 from shared import topics
 from shared.errors import TransientError
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageConfirmed, MessageWithdrawn
 from shared.http.fast_routes import FastRoute
-from shared.http.limits import BODY_BYTES
+from shared.http.limits import MAX_BODY_BYTES
 from shared.http.service import add_fast_route, create_app
 from shared.intake.links import ActionLinks, EventSpec, LinkActions, link_routes
 from shared.intake.pages import IntakePages
@@ -32,7 +32,7 @@ from shared.intake.submit import SubmitEndpoint
 from shared.web.pages import Pages
 
 SOURCE: Final = "/letters/intake"
-TAKEN: Final = (topics.MESSAGES,)
+INTAKE_TOPICS: Final = (topics.MESSAGES,)
 
 
 def create_intake(settings: LettersSettings) -> FastAPI:
@@ -54,7 +54,7 @@ class LettersIntake:
     """The parts of one intake process."""
 
     def __init__(self, settings: LettersSettings) -> None:
-        self.process = IntakeProcess(settings, "letters", TAKEN, topics.LETTERS_PROBES)
+        self.process = IntakeProcess(settings, "letters", INTAKE_TOPICS, topics.LETTERS_PROBES)
         self.pages = Pages(service="letters", origins=settings, folder=Path(__file__).parent)
         self._settings = settings
         self._form = IntakePages(
@@ -72,56 +72,56 @@ class LettersIntake:
             f"{settings.letters_url}{POSTED_PAGE}/%s",
         )
         self._links = ActionLinks(self.process.catalog, self.process.broker_time.now)
-        self._parts: Parts | None = None
+        self._context: IntakeContext | None = None
 
-    def parts(self) -> Parts:
-        """What the routes work with.
+    def context(self) -> IntakeContext:
+        """Return the context of the routes.
 
         Raises:
             TransientError: not started yet.
         """
-        if self._parts is None:
+        if self._context is None:
             raise TransientError("not started yet")
-        return self._parts
+        return self._context
 
     def routers(self) -> list[APIRouter]:
-        """The ordinary routes."""
+        """Return the ordinary routes."""
         links = link_routes(self._links, self._form, f"{self._settings.letters_url}/letters")
-        return [posted(self.parts), messages(self.parts), sheets(self.parts), links]
+        return [posted_routes(self.context), message_routes(self.context), sheet_routes(self.context), links]
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Everything between start and stop of the process."""
+        """Run the process from start to stop."""
         async with self.process.running():
-            parts = self._parts = self._assembled()
-            self._links.actions = self._deeds()
-            add_fast_route(app, FastRoute("/v1/messages", BODY_BYTES, parts.messages.take))
+            context = self._context = self._build_context()
+            self._links.actions = self._build_link_actions()
+            add_fast_route(app, FastRoute("/v1/messages", MAX_BODY_BYTES, context.messages_endpoint.try_submit))
             yield
 
-    def _assembled(self) -> Parts:
+    def _build_context(self) -> IntakeContext:
         process = self.process
-        partitions = process.partitions(topics.MESSAGES)
-        recording = RecordMessage(process.catalog, process.terms, process.broker_time, partitions)
-        writing, posting = WriteMessage(recording), ReportPosted(recording)
-        windows = process.batches[topics.MESSAGES.name]
-        return Parts(
+        partition_count = process.partition_count(topics.MESSAGES)
+        record_message = RecordMessage(process.catalog, process.terms, process.broker_time, partition_count)
+        write_message, report_posted = WriteMessage(record_message), ReportPosted(record_message)
+        batches = process.batches[topics.MESSAGES.name]
+        return IntakeContext(
             settings=self._settings,
             catalog=process.catalog,
-            writing=writing,
-            messages=SubmitEndpoint(writing.decide, windows, process.receipts),
+            write_message=write_message,
+            messages_endpoint=SubmitEndpoint(write_message.build_from_json, batches, process.receipts),
             receipts=process.receipts,
-            counted=process.receipt_status,
+            receipt_status=process.receipt_status,
             pages=self._form,
-            posting=posting,
-            posted=SubmitEndpoint(posting.decide, windows, process.receipts),
+            report_posted=report_posted,
+            posted_endpoint=SubmitEndpoint(report_posted.build_from_json, batches, process.receipts),
             posted_pages=self._posted_form,
             now=process.broker_time.now,
         )
 
-    def _deeds(self) -> dict[str, LinkActions]:
+    def _build_link_actions(self) -> dict[str, LinkActions]:
         return {
             topics.MESSAGES.name: LinkActions(
-                windows=self.process.batches[topics.MESSAGES.name],
+                batches=self.process.batches[topics.MESSAGES.name],
                 kind="letter",
                 confirm=EventSpec(MessageConfirmed, Envelope("message-confirmed", source=SOURCE)),
                 withdraw=EventSpec(MessageWithdrawn, Envelope("message-withdrawn", source=SOURCE)),

@@ -12,7 +12,7 @@ from shared.http.server import serve
 
 
 def main() -> None:
-    """Run one process until it is told to stop."""
+    """Run one process until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m services.marathon", description="campaigns, totals, live board")
     parser.add_argument("--role", choices=get_args(Role), default="all")
     role: Role = parser.parse_args().role

@@ -1,4 +1,4 @@
-"""marathon's composition root: what a process of each role consists of."""
+"""marathon's composition root: the parts of a process of each role."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import asyncpg
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter, FastAPI
 
-from services.marathon.actions.announce import Announcements
+from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.publish_totals import Publisher
-from services.marathon.consumers.ends import EndOffsets
+from services.marathon.consumers.ends import EndOffsetReader
 from services.marathon.consumers.tallies import TallyReader
 from services.marathon.http import campaigns, totals
-from services.marathon.http.course import Course
-from services.marathon.http.documents import Documents
+from services.marathon.http.course import HistoryCache
+from services.marathon.http.documents import TotalsDocuments
 from services.marathon.http.live import LiveBoard
 from services.marathon.http.pages import last_hour, pages_router
 from services.marathon.settings import MarathonSettings
@@ -28,17 +28,17 @@ from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import SetupError
-from shared.http.problem import OUTAGES
+from shared.http.problem import UNAVAILABLE_ERRORS
 from shared.http.service import create_app
 from shared.kafka import topic_check
 from shared.kafka.outbox import OutboxRelay
 from shared.logging import log
-from shared.tasks import Tasks, wait_out
+from shared.tasks import Tasks, retry_on_outage
 from shared.web.pages import Pages
 
 Role = Literal["all", "web", "ledger"]
 
-RELIED_ON: Final = (
+REQUIRED_TOPICS: Final = (
     *topics.COUNTED,
     topics.PETITIONS_TALLIES,
     topics.LETTERS_TALLIES,
@@ -50,11 +50,11 @@ RELIED_ON: Final = (
 )
 """The topics whose settings marathon relies on."""
 
-AWAY: Final[tuple[type[Exception], ...]] = (KafkaError, *OUTAGES)
+OUTAGE_ERRORS: Final[tuple[type[Exception], ...]] = (KafkaError, *UNAVAILABLE_ERRORS)
 
 
 def create(settings: MarathonSettings, role: Role) -> FastAPI:
-    """The application of one process: `web` answers people, `ledger` counts and publishes, `all` does both."""
+    """Create the application of one process: `web` serves, `ledger` counts and publishes, `all` does both."""
     process = _Process(settings, role)
     return create_app(
         service="marathon",
@@ -73,23 +73,23 @@ class _Process:
         self.serves = role in ("all", "web")
         self.counts = role in ("all", "ledger")
         self._clock = SystemClock(settings.clock_offset_seconds)
-        self._catalog = Catalog(settings.kafka_bootstrap_servers, read=(topics.CASES, topics.TOTALS))
-        self._documents = Documents(self._catalog, self._clock)
+        self._catalog = Catalog(settings.kafka_bootstrap_servers, source_topics=(topics.CASES, topics.TOTALS))
+        self._documents = TotalsDocuments(self._catalog, self._clock)
         self._board = LiveBoard(self._documents)
-        self._course = Course(self._catalog, self._clock)
+        self._history = HistoryCache(self._catalog, self._clock)
         self._checked = False
-        self._reader: TallyReader | None = None
+        self._tally_reader: TallyReader | None = None
         self._publisher: Publisher | None = None
 
     def routers(self) -> tuple[APIRouter, ...]:
         return (
             campaigns.router(self._catalog, self._documents, self._clock),
-            totals.router(self._catalog, self._documents, self._board, self._course),
+            totals.router(self._catalog, self._documents, self._board, self._history),
             pages_router(
                 Pages(service="marathon", origins=self._settings, folder=Path(__file__).parent),
                 self._catalog,
                 self._clock,
-                last_hour(self._catalog, self._course),
+                last_hour(self._catalog, self._history),
             ),
         )
 
@@ -100,16 +100,16 @@ class _Process:
         if self.serves and not self._catalog.ready:
             missing["catalog"] = "campaigns and totals are not read yet"
         if self.counts:
-            missing |= self._reader.missing() if self._reader is not None else {"ledger": "not started yet"}
+            missing |= self._tally_reader.missing() if self._tally_reader is not None else {"ledger": "not started yet"}
         return missing
 
     def degraded(self) -> Mapping[str, str]:
-        parts = [part for part in (self._reader, self._publisher) if part is not None]
-        return {what: why for part in parts for what, why in part.degraded().items()}
+        parts = [part for part in (self._tally_reader, self._publisher) if part is not None]
+        return {name: reason for part in parts for name, reason in part.degraded().items()}
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        # Neither Kafka nor the database need be there: pages come from memory, or ask for patience.
+        # Neither Kafka nor the database has to be available: pages come from memory, or are a 503 with `Retry-After`.
         pool = await create_pool(self._settings.database_url, application_name="marathon", min_size=0, max_size=8)
         try:
             async with Tasks() as tasks:
@@ -121,18 +121,18 @@ class _Process:
             await pool.close()
 
     def _serve(self, app: FastAPI, pool: asyncpg.Pool, tasks: Tasks) -> None:
-        self._course.pool = pool
+        self._history.pool = pool
         tasks.start("catalog", self._catalog.run)
         tasks.start("live board", lambda: self._board.run(app.state.closing))
 
     async def _start(self, pool: asyncpg.Pool, tasks: Tasks) -> None:
-        """Count once Kafka and the database are found as they must be, however long they are away."""
+        """Start counting once Kafka and the database pass their checks, however long they are away."""
 
-        def note(error: Exception) -> None:
+        def report(error: Exception) -> None:
             log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
 
         try:
-            await wait_out(lambda: self._check(pool), AWAY, note)
+            await retry_on_outage(lambda: self._check(pool), OUTAGE_ERRORS, report)
         except SetupError as error:
             log.error("refused to start", reason=str(error))
             raise
@@ -142,9 +142,9 @@ class _Process:
 
     async def _check(self, pool: asyncpg.Pool) -> None:
         settings = self._settings
-        await topic_check.check(
+        await topic_check.check_topics(
             settings.kafka_bootstrap_servers,
-            RELIED_ON,
+            REQUIRED_TOPICS,
             flush=settings.kafka_flush == "on",
             production=settings.environment == "production",
         )
@@ -156,12 +156,12 @@ class _Process:
         settings = self._settings
         production = settings.environment == "production"
         servers = settings.kafka_bootstrap_servers
-        self._reader = TallyReader(pool, servers)
+        self._tally_reader = TallyReader(pool, servers)
         partitions = {
             topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
         }
-        ends = EndOffsets(servers, partitions)
-        self._publisher = Publisher(pool, ends, Announcements())
-        tasks.start("tally batches", self._reader.run)
+        end_offsets = EndOffsetReader(servers, partitions)
+        self._publisher = Publisher(pool, end_offsets, EventEncoder())
+        tasks.start("tally batches", self._tally_reader.run)
         tasks.start("totals", self._publisher.run)
         tasks.start("outbox", OutboxRelay(pool, servers, service="marathon", give_up_s=math.inf).run)

@@ -8,10 +8,10 @@ from shared.settings import ServiceSettings
 
 
 class MarathonSettings(ServiceSettings):
-    """Beside what every service reads: the keys that only marathon holds.
+    """The settings of every service, and the files of the keys that only marathon has.
 
-    `wrapping_public_key_file` is the half that wraps campaign keys without opening them, `signing_key_file` what
-    marathon signs with.
+    `wrapping_public_key_file` is the public key that wraps campaign keys, `signing_key_file` the key with which
+    marathon signs.
     """
 
     wrapping_public_key_file: Path | None = None

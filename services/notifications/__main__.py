@@ -12,7 +12,7 @@ from shared.logging import configure
 
 
 def main() -> None:
-    """Read the role and the settings, and serve until told to stop."""
+    """Read the role and the settings, and serve until the process is stopped."""
     parser = argparse.ArgumentParser(prog="services.notifications", description="E-mail to participants")
     parser.add_argument("--role", choices=get_args(Role), default="all")
     role: Role = parser.parse_args().role

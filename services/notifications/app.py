@@ -1,4 +1,4 @@
-"""notifications' composition root: what a process of each role consists of."""
+"""notifications' composition root: the parts of a process of each role."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Literal
 import asyncpg
 from fastapi import APIRouter, FastAPI
 
-from services.notifications.consumers.submission_decoder import Read, SubmissionDecoder
-from services.notifications.consumers.submissions import Submissions
+from services.notifications.consumers.submission_decoder import DecodedBatch, SubmissionDecoder
+from services.notifications.consumers.submissions import SubmissionHandler
 from services.notifications.domain.recipient_keys import RecipientKeys
-from services.notifications.http.mailbox import mailbox
+from services.notifications.http.mailbox import mailbox_router
 from services.notifications.http.preferences import Preferences
-from services.notifications.sender.attempts import Attempts
+from services.notifications.sender.attempts import AttemptRunner
 from services.notifications.sender.composing import Composer
-from services.notifications.sender.housekeeping import MEASURE_S, Housekeeping
-from services.notifications.sender.outages import again_and_again
+from services.notifications.sender.housekeeping import MEASURE_INTERVAL_S, Housekeeping
+from services.notifications.sender.outages import run_repeatedly
 from services.notifications.sender.planning import Planner
 from services.notifications.sender.sending import Sender
 from services.notifications.sender.smtp_connection import SmtpConnection
@@ -42,17 +42,17 @@ Role = Literal["consumer", "sender", "web", "all"]
 
 SERVICE = "notifications"
 GROUP = "notifications.plan-mails"
-READ = (topics.SIGNATURES, topics.MESSAGES)
-OURS = (*READ, topics.CASES, topics.KEYS, topics.DELIVERIES)
-"""The topics whose settings we rely on."""
-CATALOG_S = 300.0
-TIME_S = 60.0
-"""Between two readings of the database's clock; a quartz drifts by milliseconds meanwhile."""
+CONSUMED_TOPICS = (topics.SIGNATURES, topics.MESSAGES)
+CHECKED_TOPICS = (*CONSUMED_TOPICS, topics.CASES, topics.KEYS, topics.DELIVERIES)
+"""The topics whose settings notifications relies on."""
+CATALOG_TIMEOUT_S = 300.0
+CLOCK_INTERVAL_S = 60.0
+"""Time between two readings of the database's clock; a local clock drifts by milliseconds meanwhile."""
 
 
 def create(settings: Settings, role: Role) -> FastAPI:
-    """The application of one process: `consumer` turns events into deliveries, `sender` plans and sends mails, `web`
-    answers people, `all` does everything.
+    """Create the application of one process: `consumer` turns events into deliveries, `sender` plans and sends mails,
+    `web` serves the pages, `all` does everything.
     """
     service = Notifications(settings, role)
     app = create_app(
@@ -75,20 +75,20 @@ class Notifications:
         self._settings = settings
         self._role = role
         self._clock = DatabaseClock(SystemClock(settings.clock_offset_seconds))
-        self._names = RecipientKeys(read_secret(settings.recipient_key_file))
+        self._recipient_keys = RecipientKeys(read_secret(settings.recipient_key_file))
         self._pool: asyncpg.Pool | None = None
         self._catalog: Catalog | None = None
-        self._loop: PositionedLoop[Read] | None = None
+        self._loop: PositionedLoop[DecodedBatch] | None = None
         self._started = False
 
     def routers(self) -> list[APIRouter]:
-        """The routes of this role."""
+        """Return the routes of this role."""
         if self._role not in ("web", "all"):
             return []
         settings = self._settings
-        routers = [Preferences(self._connected, self._names, self.pages, self._clock).router()]
+        routers = [Preferences(self._connected, self._recipient_keys, self.pages, self._clock).router()]
         if settings.environment == "development" and settings.mailbox_folder is not None:
-            routers.append(mailbox(settings.mailbox_folder, self.pages))
+            routers.append(mailbox_router(settings.mailbox_folder, self.pages))
         return routers
 
     def _connected(self) -> asyncpg.Pool:
@@ -97,7 +97,7 @@ class Notifications:
         return self._pool
 
     def missing(self) -> Mapping[str, str]:
-        """What readiness lacks, by part."""
+        """Return what is not ready yet, by part."""
         if not self._started:
             return {SERVICE: "starting"}
         if self._catalog is not None and not self._catalog.ready:
@@ -106,7 +106,7 @@ class Notifications:
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Everything between start and stop of the process.
+        """Run the parts of this role between start and stop of the process.
 
         Raises:
             SetupError: Kafka's topics, the database's schema or a key are not as they must be.
@@ -119,9 +119,9 @@ class Notifications:
                 await migrations.check(connection, SERVICE)
                 await self._clock.read(connection)
             if self._role != "web":
-                await topic_check.check(
+                await topic_check.check_topics(
                     settings.kafka_bootstrap_servers,
-                    OURS,
+                    CHECKED_TOPICS,
                     flush=settings.kafka_flush == "on",
                     production=settings.environment == "production",
                 )
@@ -135,24 +135,26 @@ class Notifications:
     def _start(self, tasks: Tasks, pool: asyncpg.Pool) -> None:
         settings = self._settings
         opener = PrivateKeyOpener(settings.wrapping_private_key_file)
-        catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, read=(topics.CASES, topics.KEYS))
+        catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=(topics.CASES, topics.KEYS))
         self._catalog = catalog
         tasks.start("catalog", catalog.run)
-        tasks.start("clock", partial(again_and_again, "reading the time", partial(self._read_time, pool), None, TIME_S))
+        tasks.start(
+            "clock", partial(run_repeatedly, "reading the time", partial(self._read_time, pool), None, CLOCK_INTERVAL_S)
+        )
         if self._role in ("sender", "all"):
             self._start_sender(tasks, pool, catalog)
         if self._role in ("consumer", "all"):
-            submissions = Submissions(self._clock)
+            handler = SubmissionHandler(self._clock)
             self._loop = PositionedLoop(
-                topics=[topic.name for topic in READ],
+                topics=[topic.name for topic in CONSUMED_TOPICS],
                 group=GROUP,
                 pool=pool,
                 bootstrap_servers=settings.kafka_bootstrap_servers,
-                prepare=SubmissionDecoder(catalog, self._names, READ).read,
-                handle=submissions.handle,
-                poison=submissions.set_aside,
+                prepare=SubmissionDecoder(catalog, self._recipient_keys, CONSUMED_TOPICS).decode,
+                handle=handler.handle,
+                handle_poison=handler.skip_poison,
             )
-            tasks.start("submissions", _once_ready(catalog, self._loop.run))
+            tasks.start("submissions", _when_ready(catalog, self._loop.run))
 
     async def _read_time(self, pool: asyncpg.Pool) -> bool:
         async with connected(pool) as connection:
@@ -162,22 +164,24 @@ class Notifications:
     def _start_sender(self, tasks: Tasks, pool: asyncpg.Pool, catalog: Catalog) -> None:
         settings, clock = self._settings, self._clock
         relay = OutboxRelay(pool, settings.kafka_bootstrap_servers, service=SERVICE)
-        attempts = Attempts(Composer(catalog, self._names, settings), clock)
+        runner = AttemptRunner(Composer(catalog, self._recipient_keys, settings), clock)
         connections = [SmtpConnection(settings) for _ in range(settings.smtp_connections)]
-        sender = Sender(pool, attempts, connections, clock, relay.wake)
-        planner = Planner(pool, catalog, self._names, clock, sender.wake)
-        keeping = Housekeeping(pool, clock)
+        sender = Sender(pool, runner, connections, clock, relay.wake)
+        planner = Planner(pool, catalog, self._recipient_keys, clock, sender.wake)
+        housekeeping = Housekeeping(pool, clock)
         tasks.start("outbox", relay.run)
-        tasks.start("sending", _once_ready(catalog, sender.run))
-        tasks.start("planning", _once_ready(catalog, planner.run))
-        tasks.start("housekeeping", partial(again_and_again, "housekeeping", keeping.turn, None, MEASURE_S))
+        tasks.start("sending", _when_ready(catalog, sender.run))
+        tasks.start("planning", _when_ready(catalog, planner.run))
+        tasks.start(
+            "housekeeping", partial(run_repeatedly, "housekeeping", housekeeping.run_once, None, MEASURE_INTERVAL_S)
+        )
 
 
-def _once_ready(catalog: Catalog, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """`run`, begun only when every campaign is known."""
+def _when_ready(catalog: Catalog, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Return `run`, delayed until every campaign is known."""
 
     async def wait_and_run() -> None:
-        await catalog.wait_ready(CATALOG_S)
+        await catalog.wait_ready(CATALOG_TIMEOUT_S)
         await run()
 
     return wait_and_run

@@ -14,10 +14,10 @@ EXAMPLE_SENDER: Final = "letters@milleplumes.example"
 
 
 class Settings(ServiceSettings):
-    """What a notifications process reads beside every service's settings.
+    """The settings of a notifications process beside those of every service.
 
     `wrapping_private_key_file` opens the campaigns' keys. `recipient_key_file` holds the secret (64 hexadecimal digits)
-    under which addresses are hashed; whoever loses it loses who has unsubscribed.
+    under which addresses are hashed; without it the list of unsubscribed addresses is lost.
 
     Mail leaves from `mail_from` through the relay at `smtp_host`, with at most `smtp_connections` connections.
     `smtp_tls` is `tls` from the first byte, `starttls` (required), `auto` (where the relay offers it) or `off`.
@@ -27,7 +27,7 @@ class Settings(ServiceSettings):
     Where `dkim_key_file` names an RSA key (PEM), mails are signed with it for `dkim_domain`, by default that of
     `mail_from`, under `dkim_selector`. Otherwise DKIM is the relay's business.
 
-    `mailbox_folder` is where a local mailbox keeps what it caught; it is shown under `/mailbox` in development only.
+    `mailbox_folder` is where a local mailbox stores what it caught; it is shown under `/mailbox` in development only.
     """
 
     port: int = 8103

@@ -12,7 +12,7 @@ from shared.logging import configure
 
 
 def main() -> None:
-    """Run one process until it is told to stop."""
+    """Run one process until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m services.petitions", description="signatures and other acts")
     parser.add_argument("--role", choices=get_args(Role), default="intake")
     role: Role = parser.parse_args().role

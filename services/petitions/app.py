@@ -1,4 +1,4 @@
-"""petitions' composition root: what a process of each role consists of."""
+"""petitions' composition root: the application of each role."""
 
 from __future__ import annotations
 

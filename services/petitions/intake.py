@@ -1,4 +1,4 @@
-"""The intake of petitions, wired: what it takes, how it answers, what the links in its mails do."""
+"""The wiring of the intake of petitions: its routes, its endpoints, and the links in its mails."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from fastapi import APIRouter, FastAPI
 
 from services.petitions.actions.record_act import RecordAct
 from services.petitions.actions.sign_petition import SignPetition
-from services.petitions.http.acts import acts
-from services.petitions.http.batches import batches
-from services.petitions.http.declarations import declarations
-from services.petitions.http.parts import Parts
-from services.petitions.http.petitions import petitions
-from services.petitions.http.signatures import signatures
+from services.petitions.http.acts import act_routes
+from services.petitions.http.batches import batch_routes
+from services.petitions.http.context import IntakeContext
+from services.petitions.http.declarations import declaration_routes
+from services.petitions.http.petitions import petition_routes
+from services.petitions.http.signatures import signature_routes
 from services.petitions.settings import PetitionsSettings
 from shared import topics
 from shared.errors import TransientError
 from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
 from shared.http.fast_routes import FastRoute
-from shared.http.limits import BODY_BYTES
+from shared.http.limits import MAX_BODY_BYTES
 from shared.http.service import add_fast_route, create_app
 from shared.intake.links import ActionLinks, EventSpec, LinkActions, link_routes
 from shared.intake.pages import IntakePages
@@ -32,7 +32,7 @@ from shared.intake.submit import SubmitEndpoint
 from shared.web.pages import Pages
 
 SOURCE: Final = "/petitions/intake"
-TAKEN: Final = (topics.SIGNATURES, topics.ACTS)
+INTAKE_TOPICS: Final = (topics.SIGNATURES, topics.ACTS)
 
 
 def create_intake(settings: PetitionsSettings) -> FastAPI:
@@ -54,7 +54,7 @@ class PetitionsIntake:
     """The parts of one intake process."""
 
     def __init__(self, settings: PetitionsSettings) -> None:
-        self.process = IntakeProcess(settings, "petitions", TAKEN, topics.PETITIONS_PROBES)
+        self.process = IntakeProcess(settings, "petitions", INTAKE_TOPICS, topics.PETITIONS_PROBES)
         self.pages = Pages(service="petitions", origins=settings, folder=Path(__file__).parent)
         self._settings = settings
         self._form = IntakePages(
@@ -65,64 +65,75 @@ class PetitionsIntake:
             f"{settings.marathon_url}/cases/%s",
         )
         self._links = ActionLinks(self.process.catalog, self.process.broker_time.now)
-        self._parts: Parts | None = None
+        self._context: IntakeContext | None = None
 
-    def parts(self) -> Parts:
-        """What the routes work with.
+    def context(self) -> IntakeContext:
+        """Return the context of the routes.
 
         Raises:
             TransientError: not started yet.
         """
-        if self._parts is None:
+        if self._context is None:
             raise TransientError("not started yet")
-        return self._parts
+        return self._context
 
     def routers(self) -> list[APIRouter]:
-        """The ordinary routes."""
+        """Return the ordinary routes."""
         links = link_routes(self._links, self._form, self._settings.petitions_url)
-        parts = self.parts
-        return [batches(parts), signatures(parts), acts(parts), petitions(parts), declarations(parts), links]
+        context = self.context
+        return [
+            batch_routes(context),
+            signature_routes(context),
+            act_routes(context),
+            petition_routes(context),
+            declaration_routes(context),
+            links,
+        ]
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Everything between start and stop of the process."""
+        """Run the process from start to stop."""
         async with self.process.running():
-            parts = self._parts = self._assembled()
-            self._links.actions = self._deeds()
-            self.process.catalog.on_change(parts.signing.changed)
-            add_fast_route(app, FastRoute("/v1/signatures", BODY_BYTES, parts.signatures.take))
+            context = self._context = self._build_context()
+            self._links.actions = self._build_link_actions()
+            self.process.catalog.on_change(context.sign_petition.on_catalog_change)
+            add_fast_route(app, FastRoute("/v1/signatures", MAX_BODY_BYTES, context.signatures_endpoint.try_submit))
             yield
 
-    def _assembled(self) -> Parts:
+    def _build_context(self) -> IntakeContext:
         process = self.process
         catalog, broker_time = process.catalog, process.broker_time
-        signing = SignPetition(catalog, broker_time, process.partitions(topics.SIGNATURES))
-        acting = RecordAct(catalog, process.terms, broker_time, process.partitions(topics.ACTS))
-        return Parts(
+        sign_petition = SignPetition(catalog, broker_time, process.partition_count(topics.SIGNATURES))
+        record_act = RecordAct(catalog, process.terms, broker_time, process.partition_count(topics.ACTS))
+        return IntakeContext(
             settings=self._settings,
             catalog=catalog,
             broker_time=broker_time,
-            signing=signing,
-            signatures=SubmitEndpoint(signing.decide, process.batches[topics.SIGNATURES.name], process.receipts),
-            acting=acting,
-            acts=SubmitEndpoint(acting.decide, process.batches[topics.ACTS.name], process.receipts),
+            sign_petition=sign_petition,
+            signatures_endpoint=SubmitEndpoint(
+                sign_petition.build_from_json, process.batches[topics.SIGNATURES.name], process.receipts
+            ),
+            record_act=record_act,
+            acts_endpoint=SubmitEndpoint(
+                record_act.build_from_json, process.batches[topics.ACTS.name], process.receipts
+            ),
             receipts=process.receipts,
-            counted=process.receipt_status,
+            receipt_status=process.receipt_status,
             pool=process.pool,
             pages=self._form,
         )
 
-    def _deeds(self) -> dict[str, LinkActions]:
-        windows = self.process.batches
+    def _build_link_actions(self) -> dict[str, LinkActions]:
+        batches = self.process.batches
         return {
             topics.SIGNATURES.name: LinkActions(
-                windows=windows[topics.SIGNATURES.name],
+                batches=batches[topics.SIGNATURES.name],
                 kind="signature",
                 confirm=EventSpec(SignatureConfirmed, Envelope("signature-confirmed", source=SOURCE)),
                 withdraw=EventSpec(SignatureWithdrawn, Envelope("signature-withdrawn", source=SOURCE)),
             ),
             topics.ACTS.name: LinkActions(
-                windows=windows[topics.ACTS.name],
+                batches=batches[topics.ACTS.name],
                 kind="share",
                 confirm=None,
                 withdraw=EventSpec(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE)),

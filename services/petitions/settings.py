@@ -6,6 +6,6 @@ from shared.intake.settings import IntakeSettings
 
 
 class PetitionsSettings(IntakeSettings):
-    """Every role reads the same ones."""
+    """The settings of all roles."""
 
     port: int = 8101

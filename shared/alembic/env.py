@@ -1,6 +1,6 @@
 """Alembic's environment for every service: one connection, one transaction, no models.
 
-Alembic speaks through SQLAlchemy, whose asyncpg driver saves a second PostgreSQL library.
+Alembic uses SQLAlchemy, whose asyncpg driver avoids a second PostgreSQL library.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared.migrations import VERSION_TABLE
+from shared.migrations import VERSION_TABLE, owner_of
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('milleplumes migrations'))"
 
 
 def _migrate(connection: Connection) -> None:
+    service: str = context.config.attributes["service"]
     context.configure(connection=connection, version_table=VERSION_TABLE, transaction_per_migration=False)
     with context.begin_transaction():
         connection.exec_driver_sql(_LOCK)
+        connection.exec_driver_sql(f"SET LOCAL ROLE {owner_of(service)}")
         context.run_migrations()
 
 

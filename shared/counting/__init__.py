@@ -1,1 +1,1 @@
-"""Turns records of a counted topic into rows, and what changed into tally batches."""
+"""Turns records of a counted topic into rows, and the changes of the totals into tally batches."""

@@ -1,4 +1,4 @@
-"""Reads the records of a batch and makes them ready for the transaction, without touching rows."""
+"""Decodes the records of batches into the plan of a transaction, without reading or writing rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
 from shared.counting.batch_plan import BatchPlan, DecodedRecord
-from shared.counting.copy_format import own_part, place_part, sort_part
+from shared.counting.copy_format import pack_submission_attributes, pack_submission_prefix, pack_submission_suffix
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.dimension_ids import Combination, Ids, combination_of
-from shared.counting.event_decoder import EventDecoder, check_shape, keyed_hash
+from shared.counting.dimension_ids import Combination, IdByCombination, combination_of
+from shared.counting.event_decoder import EventDecoder, check_shape, decode_keyed_hash
 from shared.counting.fast_path import FastPath
 from shared.counting.fold import InputRecord
 from shared.counting.transitions import FollowUp, Submitted
@@ -19,110 +19,116 @@ from shared.kafka.records import PartitionBatch, Record
 
 Item = TypeVar("Item")
 
-SLICE: Final = 100
-"""After so many records what else waits gets its turn: foremost the transaction before."""
+SLICE_RECORDS: Final = 100
+"""How many records are decoded before other tasks get their turn, foremost the previous transaction."""
 
 
-class DimensionNumbers(Protocol):
-    """Numbers for combinations of dimensions: `Interned`, or a replay's own."""
+class DimensionIdSource(Protocol):
+    """Ids for combinations of dimensions: `DimensionIds`, or a replay's own."""
 
-    ids: Ids
+    ids: IdByCombination
 
     def clear_if_full(self) -> None:
-        """Start anew once there are too many to remember."""
+        """Forget all ids once there are too many. Called before `ensure`."""
 
     async def ensure(self, combinations: Collection[Combination]) -> None:
         """Make sure that `ids` has all of `combinations`."""
 
 
 class BatchDecoder:
-    """Makes `Work` of the batches of one counted topic."""
+    """Makes plans of the batches of one counted topic."""
 
-    def __init__(self, counted: CountedTopic, interned: DimensionNumbers) -> None:
-        self._reading = EventDecoder(counted.topic)
+    def __init__(self, counted: CountedTopic, dimension_ids: DimensionIdSource) -> None:
+        self._event_decoder = EventDecoder(counted.topic)
         self._topic = counted.topic.name.encode()
-        self._interned = interned
-        self._limited = counted.daily_limit
-        self._usual = None if counted.daily_limit else FastPath(self._reading, self._topic)
+        self._dimension_ids = dimension_ids
+        self._daily_limit = counted.daily_limit
+        self._fast_path = None if counted.daily_limit else FastPath(self._event_decoder, self._topic)
 
     async def plan(self, batches: Sequence[PartitionBatch]) -> BatchPlan:
-        """What there is to do for `batches`."""
-        self._interned.clear_if_full()
-        work = BatchPlan(batches, self._interned.ids)
+        """Plan the transaction that counts `batches`."""
+        self._dimension_ids.clear_if_full()
+        plan = BatchPlan(batches, self._dimension_ids.ids)
         for batch in batches:
             for records in _slices(batch.records):
-                await self._read(batch.partition, records, work)
+                await self._add_records(batch.partition, records, plan)
                 await asyncio.sleep(0)
-        for key in work.shared:
-            if taken := work.take_back(key):
-                work.special.append(self.decode(*taken))
-        work.special.sort(key=lambda said: (said.partition, said.record.offset))
-        return work
+        for key in plan.slow_keys:
+            if demoted := plan.demote(key):
+                plan.slow_records.append(self.decode(*demoted))
+        plan.slow_records.sort(key=lambda decoded: (decoded.partition, decoded.record.offset))
+        return plan
 
-    async def _read(self, partition: int, records: Sequence[Record], work: BatchPlan) -> None:
-        others = self._take(partition, records, work)
-        said = [self.decode(partition, record) for record in others]
-        if unknown := _unknown(said, work.ids):
-            await self._interned.ensure(unknown)
-            others = self._take(partition, others, work)
-            said = [self.decode(partition, record) for record in others]
-        work.special.extend(said)
-        work.shared.update(one.key for one in said)
+    async def _add_records(self, partition: int, records: Sequence[Record], plan: BatchPlan) -> None:
+        others = self._add_plain_records(partition, records, plan)
+        decoded = [self.decode(partition, record) for record in others]
+        if unknown := _unknown_combinations(decoded, plan.ids):
+            await self._dimension_ids.ensure(unknown)
+            others = self._add_plain_records(partition, others, plan)
+            decoded = [self.decode(partition, record) for record in others]
+        plan.slow_records.extend(decoded)
+        plan.slow_keys.update(record.key for record in decoded)
 
-    def _take(self, partition: int, records: Sequence[Record], work: BatchPlan) -> Sequence[Record]:
-        return self._usual.take(partition, records, work) if self._usual else records
+    def _add_plain_records(self, partition: int, records: Sequence[Record], plan: BatchPlan) -> Sequence[Record]:
+        return self._fast_path.add_plain_records(partition, records, plan) if self._fast_path else records
 
     def decode(self, partition: int, record: Record) -> DecodedRecord:
-        """What `record` says, or why it says nothing."""
+        """Decode one record; the reason why it cannot be counted becomes its `refusal`."""
         origin = None
         try:
-            what, origin = self._reading.decode_headers(record, partition)
+            event_type, origin = self._event_decoder.decode_headers(record, partition)
             check_shape(record.key, record.value)
-            if what == "submitted":
-                submission = self._reading.decode_submission(record.value or b"")
+            if event_type == "submitted":
+                submission = self._event_decoder.decode_submission(record.value or b"")
                 submission.check_person()
-                return DecodedRecord(partition, record, submission, keyed_hash(submission.digest), origin=origin)
-            reference = self._reading.decode_reference(record.value or b"")
-            digest = keyed_hash(reference.digest) if reference.digest else b""
+                return DecodedRecord(partition, record, submission, decode_keyed_hash(submission.digest), origin=origin)
+            reference = self._event_decoder.decode_reference(record.value or b"")
+            digest = decode_keyed_hash(reference.digest) if reference.digest else b""
         except PermanentError as error:
             return DecodedRecord(partition, record, origin=origin, refusal=error.reason)
-        return DecodedRecord(partition, record, digest=digest, follow_up=what, origin=origin)
+        return DecodedRecord(partition, record, digest=digest, follow_up=event_type, origin=origin)
 
-    def to_input(self, said: DecodedRecord, ids: Ids) -> InputRecord:
-        """What the fold sees of `said`."""
-        record, origin, key = said.record, said.origin, said.key
-        first = origin.offset if origin else record.offset
-        if said.refusal:
-            return InputRecord(said.partition, record.offset, first, key, None, refusal=said.refusal, decoded=said)
-        if said.submission is None:
-            assert said.follow_up is not None  # noqa: S101  what is neither refused nor a submission happened later
-            follow_up = FollowUp(record.offset, first, said.follow_up)
-            return InputRecord(said.partition, record.offset, first, key, follow_up, decoded=said)
+    def to_input(self, decoded: DecodedRecord, ids: IdByCombination) -> InputRecord:
+        """Make the fold's input of a decoded record."""
+        record, key = decoded.record, decoded.key
+        origin = decoded.origin.offset if decoded.origin else record.offset
+        if decoded.refusal:
+            return InputRecord(
+                decoded.partition, record.offset, origin, key, None, refusal=decoded.refusal, decoded=decoded
+            )
+        if decoded.submission is None:
+            assert decoded.follow_up is not None  # noqa: S101  it is neither refused nor a submission
+            follow_up = FollowUp(record.offset, origin, decoded.follow_up)
+            return InputRecord(decoded.partition, record.offset, origin, key, follow_up, decoded=decoded)
         submitted = Submitted(
             offset=record.offset,
-            origin=first,
-            partition=said.partition,
-            dimensions=ids[combination_of(said.submission)],
-            minute=said.accepted_ms // 60_000,
-            state=said.submission.state,
-            digest=int.from_bytes(said.digest[:8], "big", signed=True),
+            origin=origin,
+            partition=decoded.partition,
+            dimensions=ids[combination_of(decoded.submission)],
+            minute=decoded.accepted_ms // 60_000,
+            state=decoded.submission.state,
+            digest=int.from_bytes(decoded.digest[:8], "big", signed=True),
         )
-        quota = said.submission.quota if self._limited else None
-        return InputRecord(said.partition, record.offset, first, key, submitted, quota=quota, decoded=said)
+        quota = decoded.submission.quota if self._daily_limit else None
+        return InputRecord(decoded.partition, record.offset, origin, key, submitted, quota=quota, decoded=decoded)
 
-    def submission_row(self, said: DecodedRecord, ids: Ids, *, further: bool) -> bytes:
-        """The packed row of `submissions` for `said`, which is a submission."""
-        submission = said.submission
+    def pack_submission(self, decoded: DecodedRecord, ids: IdByCombination, *, further: bool) -> bytes:
+        """Pack the row of `submissions` for a decoded record that is a submission."""
+        submission = decoded.submission
         assert submission is not None  # noqa: S101
-        sort = sort_part(self._topic, ids[combination_of(submission)], submission, further=further)
-        own = own_part(said.record.offset, said.key, said.digest, submission)
-        return b"".join((place_part(said.partition, said.accepted_ms), sort, *own))
+        prefix = pack_submission_prefix(decoded.partition, decoded.accepted_ms)
+        attributes = pack_submission_attributes(
+            self._topic, ids[combination_of(submission)], submission, further=further
+        )
+        suffix = pack_submission_suffix(decoded.record.offset, decoded.key, decoded.digest, submission)
+        return b"".join((prefix, attributes, *suffix))
 
 
-def _unknown(said: Sequence[DecodedRecord], ids: Ids) -> set[Combination]:
-    return {found for one in said if one.submission and (found := combination_of(one.submission)) not in ids}
+def _unknown_combinations(decoded: Sequence[DecodedRecord], ids: IdByCombination) -> set[Combination]:
+    combinations = (combination_of(record.submission) for record in decoded if record.submission)
+    return {combination for combination in combinations if combination not in ids}
 
 
 def _slices(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    for at in range(0, len(items), SLICE):
-        yield items[at : at + SLICE]
+    for at in range(0, len(items), SLICE_RECORDS):
+        yield items[at : at + SLICE_RECORDS]

@@ -1,4 +1,4 @@
-"""What a transaction of counting has to do, made ready without the database."""
+"""The plan of one counting transaction, prepared without the database."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shared.counting.dimension_ids import Ids
+from shared.counting.dimension_ids import IdByCombination
 from shared.counting.event_decoder import KEY_BYTES, Origin, SubmissionRecord
 from shared.counting.fold import InputRecord, Outcome
 from shared.counting.transitions import FollowUpType, State
 from shared.kafka.records import PartitionBatch, Record
 
 Cell = tuple[int, int, State, int]
-"""Where something counts: partition, dimensions, state and minute of acceptance."""
+"""The partition, dimensions, state and minute of acceptance that a new row counts under."""
 
 
 class DecodedRecord(NamedTuple):
-    """What a record says.
+    """A record with its decoded content.
 
-    A `submission` with its digest; or that something happened (`then`) to the submission of that digest; or nothing
-    that can be understood (`refusal`). `origin` is set where it was redriven.
+    It is a `submission` with its digest, or a `follow_up` to the submission of that digest, or cannot be counted for
+    the reason `refusal`. `origin` is set if it was redriven.
     """
 
     partition: int
@@ -33,52 +33,52 @@ class DecodedRecord(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """The dedupe key; empty where the record has none that could be one."""
+        """The dedupe key; empty where the record has no valid one."""
         key = self.record.key
         return key if key is not None and len(key) == KEY_BYTES else b""
 
     @property
     def accepted_ms(self) -> int:
-        """When it was accepted, by the broker's clock; of a redriven record, when it was accepted first."""
+        """When the record was first accepted, by the broker's clock."""
         return self.origin.timestamp_ms if self.origin else self.record.timestamp_ms
 
 
 @dataclass(slots=True)
 class BatchPlan:
-    """What there is to do for `batches`; `ids` has all the combinations of dimensions that occur in them.
+    """What to write for `batches`; `ids` has all the combinations of dimensions that occur in them.
 
-    `singles` are the keys that a single usual record names, each with its place in the lists `records` (with their
-    partitions), `cells`, `rows` and `kept` (packed rows). What else there is, is `special`, in order of partition and
-    offset once everything is read; `shared` are its keys.
+    A key that exactly one record of the batches names, a plain submission, is a fast key. `fast_keys` has its index in
+    the lists `fast_records` (with their partitions), `cells`, `new_rows` and `submission_rows` (both packed).
+    All other records are `slow_records`, sorted by partition and offset once the plan is complete, with `slow_keys`.
     """
 
     batches: Sequence[PartitionBatch]
-    ids: Ids
-    singles: dict[bytes, int] = field(default_factory=dict)
-    records: list[tuple[int, Record]] = field(default_factory=list)
+    ids: IdByCombination
+    fast_keys: dict[bytes, int] = field(default_factory=dict)
+    fast_records: list[tuple[int, Record]] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
-    rows: list[bytes] = field(default_factory=list)
-    kept: list[bytes] = field(default_factory=list)
-    named: dict[bytes, bytes] = field(default_factory=dict)
-    """The digests of singles that are confirmed and let their name be shown."""
-    special: list[DecodedRecord] = field(default_factory=list)
-    shared: set[bytes] = field(default_factory=set)
-    fresh: int = 0
-    """How many of the singles were new."""
+    new_rows: list[bytes] = field(default_factory=list)
+    submission_rows: list[bytes] = field(default_factory=list)
+    public_digests: dict[bytes, bytes] = field(default_factory=dict)
+    """The digests of the fast keys whose submission is confirmed and has a public name."""
+    slow_records: list[DecodedRecord] = field(default_factory=list)
+    slow_keys: set[bytes] = field(default_factory=set)
+    new_count: int = 0
+    """How many of the fast keys had no row yet; set when the plan is written."""
     outcome: Outcome = field(default_factory=Outcome)
-    """What the fold of everything else did."""
+    """The result of the fold of all other records; set when the plan is written."""
 
-    def take_back(self, key: bytes) -> tuple[int, Record] | None:
-        """Undo that `key` is single, if it is; returns its record."""
-        place = self.singles.pop(key, None)
-        if place is None:
+    def demote(self, key: bytes) -> tuple[int, Record] | None:
+        """Remove `key` from the fast keys and return its partition and record, or None if it is not one of them."""
+        index = self.fast_keys.pop(key, None)
+        if index is None:
             return None
-        self.rows[place] = self.kept[place] = b""
-        self.named.pop(key, None)
-        return self.records[place]
+        self.new_rows[index] = self.submission_rows[index] = b""
+        self.public_digests.pop(key, None)
+        return self.fast_records[index]
 
 
-def decoded(one: InputRecord) -> DecodedRecord:
-    """What a record said that came through `Reader.arrived`."""
-    assert one.decoded is not None  # noqa: S101  it set it
-    return one.decoded
+def decoded_record(record: InputRecord) -> DecodedRecord:
+    """The decoded record of an input record that `BatchDecoder.to_input` made."""
+    assert record.decoded is not None  # noqa: S101  `to_input` sets it
+    return record.decoded

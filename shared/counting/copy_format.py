@@ -1,8 +1,8 @@
-"""Rows in the binary format of PostgreSQL's COPY, packed while PostgreSQL is still busy with the rows before.
+"""Rows in the binary format of PostgreSQL's COPY, packed while PostgreSQL still writes the previous rows.
 
 The format is https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format": for each row the number of its
-columns, and for each column its length and its bytes in network order. Columns come in the order in which they change
-least: what many rows share is packed once.
+columns, and for each column its length and its bytes in network order. The columns that many rows share come first, so
+that their bytes are packed once.
 """
 
 from __future__ import annotations
@@ -16,60 +16,61 @@ import asyncpg
 from shared.counting.event_decoder import SubmissionRecord
 from shared.counting.transitions import State
 
-_BEGIN: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_END: Final = b"\xff\xff"
-_LENGTH: Final = struct.Struct(">i").pack
-LENGTHS: Final = tuple(_LENGTH(length) for length in range(4096))
-"""The packed lengths of short columns."""
-EIGHT: Final = LENGTHS[8]
-SIXTEEN: Final = LENGTHS[16]
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER: Final = b"\xff\xff"
+_pack_length: Final = struct.Struct(">i").pack
+PACKED_LENGTHS: Final = tuple(_pack_length(length) for length in range(4096))
+"""The packed lengths of short columns, by length."""
+LENGTH_8: Final = PACKED_LENGTHS[8]
+LENGTH_16: Final = PACKED_LENGTHS[16]
 
 ROW_COLUMNS: Final = (
     "invalidated", "dimensions", "minute", "partition", "state",
     "first_offset", "applied_offset", "opened", "digest", "key",
 )  # fmt: skip
-_CELL: Final = struct.Struct(">hi?iiiiihi1s")
+_ROW_PREFIX: Final = struct.Struct(">hi?iiiiihi1s")
 
 SUBMISSION_COLUMNS: Final = (
     "partition", "accepted_ms",
     "dimensions", "seal_key", "version", "public_name", "updates", "further", "topic", "locale",
     "offset", "key", "digest", "network", "domain", "sealed",
 )  # fmt: skip
-_PLACE: Final = struct.Struct(">hihiq")
-_SORT: Final = struct.Struct(">iiihihi?i?i?")
+_SUBMISSION_PREFIX: Final = struct.Struct(">hihiq")
+_SUBMISSION_ATTRIBUTES: Final = struct.Struct(">iiihihi?i?i?")
 
 
-def cell_part(dimensions: int, minute: int, partition: int, state: State) -> bytes:
-    """The beginning of the row of a new key, which all that count in one cell share."""
-    return _CELL.pack(10, 1, False, 4, dimensions, 4, minute, 2, partition, 1, state.encode())
+def pack_row_prefix(dimensions: int, minute: int, partition: int, state: State) -> bytes:
+    """Pack the beginning of the row of a new key, which all new rows of one cell share."""
+    return _ROW_PREFIX.pack(10, 1, False, 4, dimensions, 4, minute, 2, partition, 1, state.encode())
 
 
-def new_row(cell: bytes, offset: int, digest: bytes, key: bytes) -> bytes:
-    """The row of a new key, `ROW_COLUMNS`, opened by the submission at `offset`; of `digest` the beginning is taken."""
-    place = EIGHT + offset.to_bytes(8, "big")
-    return b"".join((cell, place, place, place, EIGHT, digest[:8], SIXTEEN, key))
+def pack_row(prefix: bytes, offset: int, digest: bytes, key: bytes) -> bytes:
+    """Pack the row of a new key (`ROW_COLUMNS`), opened by the submission at `offset`."""
+    column = LENGTH_8 + offset.to_bytes(8, "big")
+    return b"".join((prefix, column, column, column, LENGTH_8, digest[:8], LENGTH_16, key))
 
 
-def place_part(partition: int, accepted_ms: int) -> bytes:
-    """The beginning of a row of `submissions`, which all that were accepted together share."""
-    return _PLACE.pack(16, 2, partition, 8, accepted_ms)
+def pack_submission_prefix(partition: int, accepted_ms: int) -> bytes:
+    """Pack the beginning of a row of `submissions`, which all submissions of one batch of the log share."""
+    return _SUBMISSION_PREFIX.pack(16, 2, partition, 8, accepted_ms)
 
 
-def sort_part(topic: bytes, dimensions: int, said: SubmissionRecord, *, further: bool) -> bytes:
-    """The middle of a row of `submissions`, which all of one sort share. `topic` is its name in UTF-8."""
-    fixed = _SORT.pack(
-        4, dimensions, 2, said.seal_key, 2, said.petition_version, 1, said.public_name, 1, said.updates, 1, further
+def pack_submission_attributes(topic: bytes, dimensions: int, submission: SubmissionRecord, *, further: bool) -> bytes:
+    """Pack the middle of a row of `submissions`, which many submissions share. `topic` is its name in UTF-8."""
+    fixed = _SUBMISSION_ATTRIBUTES.pack(
+        4, dimensions, 2, submission.seal_key, 2, submission.petition_version,
+        1, submission.public_name, 1, submission.updates, 1, further,
     )  # fmt: skip
-    locale = said.locale.encode()
-    return b"".join((fixed, _LENGTH(len(topic)), topic, _LENGTH(len(locale)), locale))
+    locale = submission.locale.encode()
+    return b"".join((fixed, _pack_length(len(topic)), topic, _pack_length(len(locale)), locale))
 
 
-def own_part(offset: int, key: bytes, digest: bytes, said: SubmissionRecord) -> tuple[bytes, ...]:
-    """The end of a row of `submissions`, in parts: what is its own."""
-    network, domain, sealed = said.network.encode(), said.domain.encode(), said.sealed
+def pack_submission_suffix(offset: int, key: bytes, digest: bytes, submission: SubmissionRecord) -> tuple[bytes, ...]:
+    """Pack the end of a row of `submissions`, the columns that are its own, in parts."""
+    network, domain, sealed = submission.network.encode(), submission.domain.encode(), submission.sealed
     return (
-        EIGHT, offset.to_bytes(8, "big"), SIXTEEN, key, SIXTEEN, digest,
-        LENGTHS[len(network)], network, LENGTHS[len(domain)], domain, _LENGTH(len(sealed)), sealed,
+        LENGTH_8, offset.to_bytes(8, "big"), LENGTH_16, key, LENGTH_16, digest,
+        PACKED_LENGTHS[len(network)], network, PACKED_LENGTHS[len(domain)], domain, _pack_length(len(sealed)), sealed,
     )  # fmt: skip
 
 
@@ -77,6 +78,6 @@ async def copy_rows(connection: asyncpg.Connection, table: str, columns: Iterabl
     """COPY packed `rows` into `table`."""
 
     async def source() -> AsyncIterator[bytes]:
-        yield b"".join((_BEGIN, *rows, _END))
+        yield b"".join((_HEADER, *rows, _TRAILER))
 
     await connection.copy_to_table(table, source=source(), columns=list(columns), format="binary")

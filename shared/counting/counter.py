@@ -1,4 +1,4 @@
-"""Counting: the one place where records of a counted topic become rows, and what changed becomes a tally batch."""
+"""Counting: turns the records of a counted topic into rows, and the changes of the totals into tally batches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import asyncpg
 
 from shared.clock import Clock
 from shared.counting.batch_decoder import BatchDecoder
-from shared.counting.batch_plan import BatchPlan, DecodedRecord, decoded
+from shared.counting.batch_plan import BatchPlan, DecodedRecord, decoded_record
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.dimension_ids import DimensionIds, Ids
+from shared.counting.dimension_ids import DimensionIds, IdByCombination
 from shared.counting.fold import InputRecord, Outcome, fold
 from shared.counting.row_store import copy_new_rows, copy_submissions, find_rows, load_state, write_outcome
-from shared.counting.submission_store import insert_further, show_names
-from shared.counting.tally_batches import TallyBatches
+from shared.counting.submission_store import insert_further, update_signatories
+from shared.counting.tally_batches import TallyBatchBuilder
 from shared.counting.transitions import EVIDENCE, Change, Row
 from shared.kafka.dead_letters import dead_letter
 from shared.kafka.outbox import OutboxRecord, put_outbox
@@ -27,102 +27,109 @@ ENDS_THE_PROCESS = "ends-the-process"
 
 
 class TopicCounter:
-    """Counts one topic: `prepare`, `apply`, `written` and `poison` are what a `PositionedLoop` asks for."""
+    """Counts one topic; its public methods are the callbacks of a `PositionedLoop`."""
 
     def __init__(self, counted: CountedTopic, pool: asyncpg.Pool, clock: Clock) -> None:
         self._counted = counted
         self._clock = clock
-        self._interned = DimensionIds(pool)
-        self._reader = BatchDecoder(counted, self._interned)
-        self._tallies = TallyBatches(counted)
+        self._dimension_ids = DimensionIds(pool)
+        self._decoder = BatchDecoder(counted, self._dimension_ids)
+        self._tally_batches = TallyBatchBuilder(counted)
 
     async def prepare(self, batches: Sequence[PartitionBatch]) -> BatchPlan:
-        """Read `batches` and pack what will be written."""
-        return await self._reader.plan(batches)
+        """Decode `batches` and pack their rows."""
+        return await self._decoder.plan(batches)
 
-    async def apply(self, connection: asyncpg.Connection, work: BatchPlan) -> None:
-        """Write `work` in the caller's transaction: rows, sealed data, dead letters, tally batches."""
-        rows = await find_rows(connection, self._counted.table, _keys(work))
-        fresh = work.singles.keys() - rows.keys()
-        await copy_new_rows(connection, self._counted.table, [work.rows[work.singles[key]] for key in sorted(fresh)])
-        changes = _added(work, fresh)
-        kept = [work.kept[place] for key, place in work.singles.items() if key in fresh]
-        repeats = [work.records[place] for key, place in work.singles.items() if key not in fresh]
-        special = [*work.special, *(self._reader.decode(*repeat) for repeat in repeats)]
-        outcome = await self._fold(connection, special, work.ids, rows)
-        for partition, some in outcome.changes.items():
-            changes[partition].extend(some)
-        await copy_submissions(connection, [*kept, *self._kept(outcome.first, work.ids, further=False)])
-        await insert_further(connection, self._kept(outcome.further, work.ids, further=True))
-        if self._counted.names:
-            await show_names(connection, self._counted, _confirmed(work, fresh, outcome))
-        await put_outbox(connection, await self._records(connection, work, changes, outcome))
-        work.fresh, work.outcome = len(fresh), outcome
+    async def apply(self, connection: asyncpg.Connection, plan: BatchPlan) -> None:
+        """Write `plan` in the caller's transaction: rows, sealed data, dead letters, tally batches."""
+        rows = await find_rows(connection, self._counted.table, _keys(plan))
+        new_keys = plan.fast_keys.keys() - rows.keys()
+        new_rows = [plan.new_rows[plan.fast_keys[key]] for key in sorted(new_keys)]
+        await copy_new_rows(connection, self._counted.table, new_rows)
+        changes = _changes_by_new_rows(plan, new_keys)
+        new_submissions = [plan.submission_rows[index] for key, index in plan.fast_keys.items() if key in new_keys]
+        repeats = [plan.fast_records[index] for key, index in plan.fast_keys.items() if key not in new_keys]
+        slow_records = [*plan.slow_records, *(self._decoder.decode(*repeat) for repeat in repeats)]
+        outcome = await self._fold(connection, slow_records, plan.ids, rows)
+        for partition, partition_changes in outcome.changes.items():
+            changes[partition].extend(partition_changes)
+        new_submissions += self._submission_rows(outcome.first_submissions, plan.ids, further=False)
+        await copy_submissions(connection, new_submissions)
+        await insert_further(connection, self._submission_rows(outcome.further_submissions, plan.ids, further=True))
+        if self._counted.shows_names:
+            await update_signatories(connection, self._counted, _confirmations(plan, new_keys, outcome))
+        await put_outbox(connection, await self._outbox_records(connection, plan, changes, outcome))
+        plan.new_count, plan.outcome = len(new_keys), outcome
 
-    async def poison(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
-        """Make a dead letter of the one record of `batch`, unread."""
-        said = DecodedRecord(batch.partition, batch.records[0], refusal=ENDS_THE_PROCESS)
-        await self.apply(connection, BatchPlan([batch], {}, special=[said]))
+    async def set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
+        """Make a dead letter of the one record of `batch`, without decoding it."""
+        record = DecodedRecord(batch.partition, batch.records[0], refusal=ENDS_THE_PROCESS)
+        await self.apply(connection, BatchPlan([batch], {}, slow_records=[record]))
 
     async def _fold(
-        self, connection: asyncpg.Connection, special: Sequence[DecodedRecord], ids: Ids, rows: dict[bytes, Row]
+        self,
+        connection: asyncpg.Connection,
+        decoded: Sequence[DecodedRecord],
+        ids: IdByCombination,
+        rows: dict[bytes, Row],
     ) -> Outcome:
-        if not special:
+        if not decoded:
             return Outcome()
-        arrived = [self._reader.to_input(said, ids) for said in special]
+        records = [self._decoder.to_input(record, ids) for record in decoded]
         before = dict(rows)
-        held = await load_state(connection, self._counted, arrived, rows)
-        outcome = fold(arrived, held)
+        loaded = await load_state(connection, self._counted, records, rows)
+        outcome = fold(records, loaded)
         await write_outcome(connection, self._counted, before, outcome)
         return outcome
 
-    def _kept(self, arrived: Sequence[InputRecord], ids: Ids, *, further: bool) -> list[bytes]:
-        return [self._reader.submission_row(decoded(one), ids, further=further) for one in arrived]
+    def _submission_rows(self, records: Sequence[InputRecord], ids: IdByCombination, *, further: bool) -> list[bytes]:
+        return [self._decoder.pack_submission(decoded_record(record), ids, further=further) for record in records]
 
-    async def _records(
-        self, connection: asyncpg.Connection, work: BatchPlan, changes: dict[int, list[Change]], outcome: Outcome
+    async def _outbox_records(
+        self, connection: asyncpg.Connection, plan: BatchPlan, changes: dict[int, list[Change]], outcome: Outcome
     ) -> list[OutboxRecord]:
-        used = {change.dimensions for some in changes.values() for change in some}
-        combinations = await self._interned.combinations(connection, used)
+        ids = {change.dimensions for partition_changes in changes.values() for change in partition_changes}
+        combinations = await self._dimension_ids.combinations(connection, ids)
         now = self._clock.now()
-        records = [
+        tally_batches = [
             record
-            for batch in work.batches
-            for record in self._tallies.of_batch(batch, changes[batch.partition], combinations, now)
+            for batch in plan.batches
+            for record in self._tally_batches.build(batch, changes[batch.partition], combinations, now)
         ]
-        letters = [
-            dead_letter(self._counted, one.partition, decoded(one).record, reason) for one, reason in outcome.refused
+        dead_letters = [
+            dead_letter(self._counted, refused.partition, decoded_record(refused).record, reason)
+            for refused, reason in outcome.refused
         ]
-        return [*records, *letters]
+        return [*tally_batches, *dead_letters]
 
-    def written(self, work: BatchPlan) -> None:
-        """Measure what was committed."""
+    def record_metrics(self, plan: BatchPlan) -> None:
+        """Record the metrics of a committed plan."""
         topic = self._counted.topic.name
-        ACTIONS_COUNTED.labels(topic).inc(work.fresh + len(work.outcome.first))
-        ACTIONS_REPEATED.labels(topic).inc(work.outcome.repeats)
-        for _, reason in work.outcome.refused:
+        ACTIONS_COUNTED.labels(topic).inc(plan.new_count + len(plan.outcome.first_submissions))
+        ACTIONS_REPEATED.labels(topic).inc(plan.outcome.repeats)
+        for _, reason in plan.outcome.refused:
             DEAD_LETTERS.labels(topic, reason).inc()
         now_ms = self._clock.now() * 1000
-        for batch in work.batches:
+        for batch in plan.batches:
             for accepted_ms, count in Multiset(record.timestamp_ms for record in batch.records).items():
                 ACCEPT_TO_COUNT.observe(topic, max(0.0, now_ms - accepted_ms) / 1000, count)
 
 
-def _keys(work: BatchPlan) -> list[bytes]:
-    """Every key that `work` names, in the order of the index in which they are looked up."""
-    return sorted({*work.singles, *(said.key for said in work.special if said.key)})
+def _keys(plan: BatchPlan) -> list[bytes]:
+    """All keys of `plan`, in the order of the index in which they are looked up."""
+    return sorted({*plan.fast_keys, *(record.key for record in plan.slow_records if record.key)})
 
 
-def _added(work: BatchPlan, fresh: set[bytes]) -> defaultdict[int, list[Change]]:
-    """What the `fresh` ones of the singles add, by partition."""
-    cells = [work.cells[place] for key, place in work.singles.items() if key in fresh]
+def _changes_by_new_rows(plan: BatchPlan, new_keys: set[bytes]) -> defaultdict[int, list[Change]]:
+    """The changes that the new rows of fast keys make, by partition."""
+    cells = [plan.cells[index] for key, index in plan.fast_keys.items() if key in new_keys]
     changes: defaultdict[int, list[Change]] = defaultdict(list)
     for (partition, dimensions, state, minute), count in Multiset(cells).items():
         changes[partition].append(Change(dimensions, EVIDENCE[state], minute, count))
     return changes
 
 
-def _confirmed(work: BatchPlan, fresh: set[bytes], outcome: Outcome) -> list[tuple[bytes, bytes]]:
-    """The keys whose name a submission decides about now, each with that submission's digest."""
-    shown = [(key, digest) for key, digest in work.named.items() if key in fresh]
-    return [*shown, *((one.key, decoded(one).digest) for one in outcome.confirmed)]
+def _confirmations(plan: BatchPlan, new_keys: set[bytes], outcome: Outcome) -> list[tuple[bytes, bytes]]:
+    """The confirmed keys of `plan`, each with the digest of the submission that decides whether to show the name."""
+    new = [(key, digest) for key, digest in plan.public_digests.items() if key in new_keys]
+    return [*new, *((record.key, decoded_record(record).digest) for record in outcome.confirmations)]

@@ -1,4 +1,4 @@
-"""Dimensions by number: the few combinations that occur stand in one table, rows hold their id."""
+"""Ids of combinations of dimensions: the few that occur are stored in one table, and rows refer to them by id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.database import connected
 from shared.events.words import Channel, Kind
 
 MAX_COMBINATIONS: Final = 200_000
-"""As many combinations are remembered at most."""
+"""How many combinations a process may have in memory."""
 
 
 class Combination(NamedTuple):
@@ -28,70 +28,73 @@ class Combination(NamedTuple):
     language: str
 
 
-def combination_of(of: SubmissionRecord) -> Combination:
-    """The combination that `of` counts under."""
-    return Combination(of.campaign, of.case, of.subject, of.section, of.kind, of.channel, of.country, of.language)
+def combination_of(submission: SubmissionRecord) -> Combination:
+    """The combination that `submission` counts under."""
+    return Combination(
+        submission.campaign, submission.case, submission.subject, submission.section,
+        submission.kind, submission.channel, submission.country, submission.language,
+    )  # fmt: skip
 
 
-_MAKE = """
+_INSERT = """
 INSERT INTO dimensions (campaign, "case", subject, section, kind, channel, country, language)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
 ON CONFLICT DO NOTHING
 """
-_FIND = """
+_SELECT_IDS = """
 SELECT id, campaign, "case", subject, dimensions.section, kind, channel, country, language FROM dimensions
 JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-    AS wanted (campaign, "case", subject, section, kind, channel, country, language)
+    AS requested (campaign, "case", subject, section, kind, channel, country, language)
 USING (campaign, "case", subject, kind, channel, country, language)
-WHERE dimensions.section IS NOT DISTINCT FROM wanted.section
+WHERE dimensions.section IS NOT DISTINCT FROM requested.section
 """
-_BY_ID = """
+_SELECT_BY_ID = """
 SELECT id, campaign, "case", subject, section, kind, channel, country, language FROM dimensions
 WHERE id = ANY($1::integer[])
 """
 
 
-Ids = dict[tuple[str | None, ...], int]
-"""The ids of combinations."""
+IdByCombination = dict[tuple[str | None, ...], int]
+"""Its keys are combinations, or plain tuples of their fields."""
 
 
 class DimensionIds:
-    """The combinations of one database, both ways. They are made in transactions of their own and never go."""
+    """The combinations of one database and their ids. They are inserted in transactions of their own, never deleted."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self.ids: Ids = {}
+        self.ids: IdByCombination = {}
         self._combinations: dict[int, Combination] = {}
 
     def clear_if_full(self) -> None:
-        """Start anew once there are too many to remember. Whoever needs ids asks first, and then for all it needs."""
+        """Forget all combinations once there are too many. Call it before `ensure`, then ensure all that are needed."""
         if len(self.ids) > MAX_COMBINATIONS:
             self.ids = {}
             self._combinations = {}
 
     async def ensure(self, combinations: Collection[Combination]) -> None:
         """Make sure that `ids` has all of `combinations`."""
-        # In one order everywhere: an insert waits for another of the same combination, and two must not wait mutually.
+        # In the same order everywhere: inserts of the same combination wait for each other, and must not deadlock.
         columns = [list(column) for column in zip(*sorted(combinations, key=repr), strict=True)]
         async with connected(self._pool) as connection:
-            await connection.execute(_MAKE, *columns)
-            self._remember(await connection.fetch(_FIND, *columns))
+            await connection.execute(_INSERT, *columns)
+            self._add_rows(await connection.fetch(_SELECT_IDS, *columns))
 
     async def combinations(self, connection: asyncpg.Connection, ids: Iterable[int]) -> dict[int, Combination]:
         """The combinations of `ids`."""
-        wanted = set(ids)
-        found = {one: self._combinations[one] for one in wanted & self._combinations.keys()}
-        if missing := wanted - found.keys():
-            found |= self._remember(await connection.fetch(_BY_ID, list(missing)))
-        return found
+        requested = set(ids)
+        combinations = {number: self._combinations[number] for number in requested & self._combinations.keys()}
+        if missing := requested - combinations.keys():
+            combinations |= self._add_rows(await connection.fetch(_SELECT_BY_ID, list(missing)))
+        return combinations
 
-    def _remember(self, rows: Iterable[asyncpg.Record]) -> dict[int, Combination]:
-        found = {}
+    def _add_rows(self, rows: Iterable[asyncpg.Record]) -> dict[int, Combination]:
+        combinations = {}
         for row in rows:
-            found[row["id"]] = made = Combination(
+            combinations[row["id"]] = combination = Combination(
                 row["campaign"], row["case"], row["subject"], row["section"],
                 row["kind"], row["channel"], row["country"], row["language"],
             )  # fmt: skip
-            self.ids[made] = row["id"]
-        self._combinations |= found
-        return found
+            self.ids[combination] = row["id"]
+        self._combinations |= combinations
+        return combinations

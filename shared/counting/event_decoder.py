@@ -1,4 +1,4 @@
-"""What the counter reads of an event: only what it counts by or keeps, tolerant of everything else."""
+"""Decodes events as the counter needs them: only the fields that it counts by or stores, tolerant of all others."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from shared.clock import parse_rfc3339
 from shared.counting.fold import Quota
 from shared.counting.transitions import FollowUpType, State
 from shared.errors import PermanentError
-from shared.events.cloudevents import ORIGIN_HEADER, UNREADABLE, event_type
-from shared.events.words import LARGEST_VERSION, LONGEST_WORD, Channel, Kind
+from shared.events.cloudevents import DECODE_ERRORS, ORIGIN_HEADER, parse_event_type
+from shared.events.words import MAX_PETITION_VERSION, MAX_WORD_CHARACTERS, Channel, Kind
 from shared.kafka.records import Record
 from shared.topics import Topic
 
 KEY_BYTES: Final = 16
 DIGEST_BYTES: Final = 16
-LARGEST_VALUE: Final = 256 * 1024
-"""Several times what the largest request can become; what is larger is not one of ours."""
-MAJOR: Final = 1
-URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-"""Turns base64url into base64."""
-NUL: Final = b"\\u0000"
-"""PostgreSQL's text cannot hold the character 0, which only this escape can bring."""
-HEADER_PREFIXES: Final = 256
-"""So many beginnings of headers are remembered: a few for each producing process."""
+MAX_VALUE_BYTES: Final = 256 * 1024
+"""Several times what the largest request can become; no intake of ours writes a larger value."""
+SUPPORTED_MAJOR: Final = 1
+BASE64URL_TO_BASE64: Final = bytes.maketrans(b"-_", b"+/")
+"""A translation table."""
+ESCAPED_NUL: Final = b"\\u0000"
+"""PostgreSQL's text cannot store the character 0, which can enter only by this escape."""
+MAX_HEADER_PREFIXES: Final = 256
+"""How many beginnings of packed headers are remembered: a few for each producing process."""
 ORIGIN_TIME_HEADER: Final = "ce_origintime"
 """When a redriven record was first accepted, RFC 3339. An extension attribute."""
 
-Word = Annotated[str, msgspec.Meta(max_length=LONGEST_WORD)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_VERSION)]
-Read = TypeVar("Read")
-EventWord = Literal["submitted"] | FollowUpType
+Word = Annotated[str, msgspec.Meta(max_length=MAX_WORD_CHARACTERS)]
+SmallInt = Annotated[int, msgspec.Meta(ge=0, le=MAX_PETITION_VERSION)]
+Decoded = TypeVar("Decoded")
+EventType = Literal["submitted"] | FollowUpType
 
 
 class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The part of a submitted event that is counted by or kept. Field by field as in `shared/events/actions.py`."""
+    """The fields of a submitted event that are counted by or stored, each as in `shared/events/actions.py`."""
 
     campaign: Word
     case: Word
@@ -50,7 +50,7 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     subject: Word
     digest: Word
     sealed: bytes
-    seal_key: Number
+    seal_key: SmallInt
     locale: Word
     evidence: Literal["confirmed", "recorded", "self_reported"] = "recorded"
     confirmed_at: Word | None = None
@@ -58,7 +58,7 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     updates: bool = False
     network: Word = ""
     domain: Word = ""
-    petition_version: Number = 0
+    petition_version: SmallInt = 0
     person: Word = ""
     daily_limit: int = 0
 
@@ -71,82 +71,83 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def quota(self) -> Quota | None:
-        """Whose daily limit it falls under.
+        """The daily limit that it falls under.
 
         Raises:
-            PermanentError: `invalid`, where the person key is not one.
+            PermanentError: `invalid`, where the person key is malformed.
         """
-        return Quota(keyed_hash(self.person), self.daily_limit) if self.person else None
+        return Quota(decode_keyed_hash(self.person), self.daily_limit) if self.person else None
 
     def check_person(self) -> None:
-        """Refuse a person key that is none.
+        """Refuse a malformed person key.
 
         Raises:
             PermanentError: `invalid`.
         """
         if self.person:
-            keyed_hash(self.person)
+            decode_keyed_hash(self.person)
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
-    """The part of a later event that is used: the digest of the submission that a confirmation means."""
+    """The field of a later event that is used: the digest of the submission that a confirmation refers to."""
 
     digest: Word = ""
 
 
 class Origin(NamedTuple):
-    """Where in its partition, and when, a redriven record was accepted first."""
+    """The offset and time at which a redriven record was first accepted, in the same partition."""
 
     offset: int
     timestamp_ms: int
 
 
-def event_names(topic: Topic) -> dict[str, EventWord]:
-    """What each event type of a counted topic says: `signature-submitted` says `submitted`."""
+def event_types(topic: Topic) -> dict[str, EventType]:
+    """The action of each CloudEvents type of a counted topic: `submitted` for `signature-submitted`."""
     return {name: name.rpartition("-")[2] for name in topic.events}  # type: ignore[misc]
 
 
 class EventDecoder:
-    """Reads the records of one topic."""
+    """Decodes the records of one topic."""
 
     def __init__(self, topic: Topic) -> None:
-        self._names = event_names(topic)
+        self._types = event_types(topic)
         self._topic = topic.name
         self._submission = msgspec.json.Decoder(SubmissionRecord).decode
         self._reference = msgspec.json.Decoder(Reference).decode
-        self._usual: dict[bytes, EventWord] = {}
+        self._type_by_prefix: dict[bytes, EventType] = {}
 
-    def decode_headers(self, record: Record, partition: int) -> tuple[EventWord, Origin | None]:
-        """What `record` of `partition` says, and where it stood first if it was redriven, by its headers.
+    def decode_headers(self, record: Record, partition: int) -> tuple[EventType, Origin | None]:
+        """The event type of `record` in `partition` and, if it was redriven, its origin, from its headers.
 
         Raises:
             PermanentError: `not-a-cloudevent`, `unknown-type`, `unknown-version`, `bad-origin`.
         """
         packed = record.packed_headers
-        at = packed.find(_ID)
-        if (usual := self._usual.get(packed[:at])) and _ends_in_id_and_time(packed, at):
-            return usual, None
+        at = packed.find(_ID_HEADER)
+        if (remembered := self._type_by_prefix.get(packed[:at])) and _ends_in_id_and_time(packed, at):
+            return remembered, None
         headers = record.headers
-        name, major = event_type(headers)
-        what = self._names.get(name)
-        if what is None:
+        name, major = parse_event_type(headers)
+        event_type = self._types.get(name)
+        if event_type is None:
             raise PermanentError("unknown-type")
-        if major != MAJOR:
+        if major != SUPPORTED_MAJOR:
             raise PermanentError("unknown-version")
-        found = dict(headers)
-        if ORIGIN_HEADER in found:
-            return what, read_origin(found, self._topic, partition, Origin(record.offset, record.timestamp_ms))
-        if at > 0 and _ends_in_id_and_time(packed, at) and len(self._usual) < HEADER_PREFIXES:
-            self._usual[packed[:at]] = what
-        return what, None
+        by_name = dict(headers)
+        if ORIGIN_HEADER in by_name:
+            current = Origin(record.offset, record.timestamp_ms)
+            return event_type, decode_origin(by_name, self._topic, partition, current)
+        if at > 0 and _ends_in_id_and_time(packed, at) and len(self._type_by_prefix) < MAX_HEADER_PREFIXES:
+            self._type_by_prefix[packed[:at]] = event_type
+        return event_type, None
 
-    def is_plain_submission(self, packed: bytes) -> bool:
-        """Whether packed headers are those of a plain submission, of a kind that `headers` has read before."""
-        at = packed.find(_ID)
-        return self._usual.get(packed[:at]) == "submitted" and _ends_in_id_and_time(packed, at)
+    def is_plain_submission(self, packed_headers: bytes) -> bool:
+        """Whether packed headers are those of a submission whose beginning `decode_headers` has remembered."""
+        at = packed_headers.find(_ID_HEADER)
+        return self._type_by_prefix.get(packed_headers[:at]) == "submitted" and _ends_in_id_and_time(packed_headers, at)
 
     def decode_submission(self, value: bytes) -> SubmissionRecord:
-        """The submission that `value` is.
+        """Decode the value of a submitted event.
 
         Raises:
             PermanentError: `unreadable`, `invalid`.
@@ -154,7 +155,7 @@ class EventDecoder:
         return _decode(self._submission, value)
 
     def decode_reference(self, value: bytes) -> Reference:
-        """The part of a later event that `value` is.
+        """Decode the value of a later event.
 
         Raises:
             PermanentError: `unreadable`, `invalid`.
@@ -162,21 +163,21 @@ class EventDecoder:
         return _decode(self._reference, value)
 
 
-_ID: Final = b"\x0ace_id"
-_TIME: Final = b"\x0ece_time\x30"
+_ID_HEADER: Final = b"\x0ace_id"
+_TIME_HEADER: Final = b"\x0ece_time\x30"
 
 
 def _ends_in_id_and_time(packed: bytes, at: int) -> bool:
     """Whether packed headers end, from `at`, in one short `ce_id` and a `ce_time` of 24 bytes, as our envelopes do.
 
-    What stands before is then the same in all records of a process, and is read only once.
+    The headers before them are then the same in all records of a process, and are decoded only once.
     """
     id_length = len(packed) - at - 40
-    return 0 <= id_length < 0x40 and packed[at + 6] == id_length << 1 and packed[-33:-24] == _TIME  # noqa: PLR2004
+    return 0 <= id_length < 0x40 and packed[at + 6] == id_length << 1 and packed[-33:-24] == _TIME_HEADER  # noqa: PLR2004
 
 
 def check_shape(key: bytes | None, value: bytes | None) -> None:
-    """Refuse what cannot be an event of ours before anything reads it.
+    """Refuse a record that cannot be an event of ours, before its value is decoded.
 
     Raises:
         PermanentError: `bad-key`, `no-value`, `oversize`.
@@ -185,54 +186,56 @@ def check_shape(key: bytes | None, value: bytes | None) -> None:
         raise PermanentError("bad-key")
     if value is None:
         raise PermanentError("no-value")
-    if len(value) > LARGEST_VALUE:
+    if len(value) > MAX_VALUE_BYTES:
         raise PermanentError("oversize")
 
 
-def keyed_hash(text: str) -> bytes:
-    """The 16 bytes that `text` is the base64url of, padded or not.
+def decode_keyed_hash(text: str) -> bytes:
+    """Decode 16 bytes from base64url, padded or not.
 
     Raises:
-        PermanentError: `invalid`, where it is not that.
+        PermanentError: `invalid`, where `text` is anything else.
     """
     try:
-        found = binascii.a2b_base64(text.rstrip("=").encode("ascii").translate(URL_SAFE) + b"==", strict_mode=False)
+        digest = binascii.a2b_base64(
+            text.rstrip("=").encode("ascii").translate(BASE64URL_TO_BASE64) + b"==", strict_mode=False
+        )
     except ValueError:
         raise PermanentError("invalid") from None
-    if len(found) != DIGEST_BYTES:
+    if len(digest) != DIGEST_BYTES:
         raise PermanentError("invalid")
-    return found
+    return digest
 
 
-def _decode(decoder: Callable[[bytes], Read], value: bytes) -> Read:
-    if NUL in value:
+def _decode(decoder: Callable[[bytes], Decoded], value: bytes) -> Decoded:
+    if ESCAPED_NUL in value:
         raise PermanentError("invalid")
     try:
         return decoder(value)
     except msgspec.ValidationError:
         raise PermanentError("invalid") from None
-    except UNREADABLE:
+    except DECODE_ERRORS:
         raise PermanentError("unreadable") from None
 
 
-def read_origin(headers: Mapping[str, bytes], topic: str, partition: int, here: Origin) -> Origin:
-    """Where a record that stands `here`, redriven, stood first: before that in the same partition, nowhere else.
+def decode_origin(headers: Mapping[str, bytes], topic: str, partition: int, current: Origin) -> Origin:
+    """The origin of a redriven record whose own offset and time are `current`: an earlier offset of its partition.
 
     Raises:
         PermanentError: `bad-origin`.
     """
     try:
-        named, place, offset = headers[ORIGIN_HEADER].decode("ascii").split("/")
-        origin = Origin(int(offset), _accepted(headers.get(ORIGIN_TIME_HEADER), here))
+        origin_topic, origin_partition, offset = headers[ORIGIN_HEADER].decode("ascii").split("/")
+        origin = Origin(int(offset), _accepted_ms(headers.get(ORIGIN_TIME_HEADER), current))
     except ValueError:
         raise PermanentError("bad-origin") from None
-    if (named, place) != (topic, str(partition)) or not 0 <= origin.offset < here.offset:
+    if (origin_topic, origin_partition) != (topic, str(partition)) or not 0 <= origin.offset < current.offset:
         raise PermanentError("bad-origin")
     return origin
 
 
-def _accepted(text: bytes | None, here: Origin) -> int:
-    """When a redriven record was accepted first, never later than it was redriven."""
-    if text is None:
-        return here.timestamp_ms
-    return min(here.timestamp_ms, int(parse_rfc3339(text.decode("ascii")) * 1000))
+def _accepted_ms(origin_time: bytes | None, current: Origin) -> int:
+    """When a redriven record was first accepted, never later than it was redriven."""
+    if origin_time is None:
+        return current.timestamp_ms
+    return min(current.timestamp_ms, int(parse_rfc3339(origin_time.decode("ascii")) * 1000))

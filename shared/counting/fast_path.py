@@ -1,7 +1,7 @@
-"""The usual record, a plain submission of a key that no other record of the batch names: read and packed in one go.
+"""Decodes and packs plain submissions in one loop: those of a key that no other record of the batches names.
 
-Nearly all records are of this kind, and their cost is what counting costs. Whatever is unusual in any way is left to
-`Reader`, which reads it step by step and says what is wrong with it.
+Nearly all records are of this kind, so their cost is the cost of counting. All others are left to `BatchDecoder`, which
+decodes them step by step and finds the reason where one cannot be counted.
 """
 
 from __future__ import annotations
@@ -13,84 +13,104 @@ from typing import Final
 import msgspec
 
 from shared.counting.batch_plan import BatchPlan, Cell
-from shared.counting.copy_format import cell_part, new_row, own_part, place_part, sort_part
+from shared.counting.copy_format import (
+    pack_row,
+    pack_row_prefix,
+    pack_submission_attributes,
+    pack_submission_prefix,
+    pack_submission_suffix,
+)
 from shared.counting.event_decoder import (
+    BASE64URL_TO_BASE64,
     DIGEST_BYTES,
+    ESCAPED_NUL,
     KEY_BYTES,
-    LARGEST_VALUE,
-    NUL,
-    URL_SAFE,
+    MAX_VALUE_BYTES,
     EventDecoder,
     SubmissionRecord,
 )
 from shared.kafka.records import Record
 
-MAX_PARTS: Final = 20_000
-"""So many packed parts are remembered at most."""
+MAX_CACHED_PARTS: Final = 20_000
+"""How many packed parts each cache may hold."""
 
-_Sort = tuple[int, int, int, bool, bool, str]
+_Attributes = tuple[int, int, int, bool, bool, str]
+"""Dimensions, seal key, petition version, public name, updates, locale."""
 
 
 class FastPath:
-    """Takes the usual records of one topic, whose name in UTF-8 is `topic`."""
+    """Plans the plain submissions of one topic, whose name in UTF-8 is `topic`."""
 
-    def __init__(self, reading: EventDecoder, topic: bytes) -> None:
-        self._is_usual = reading.is_plain_submission
+    def __init__(self, event_decoder: EventDecoder, topic: bytes) -> None:
+        self._is_plain = event_decoder.is_plain_submission
         self._decode = msgspec.json.Decoder(SubmissionRecord).decode
         self._topic = topic
-        self._sorts: dict[_Sort, bytes] = {}
-        self._cells: dict[Cell, bytes] = {}
+        self._packed_attributes: dict[_Attributes, bytes] = {}
+        self._packed_prefixes: dict[Cell, bytes] = {}
 
-    def take(self, partition: int, records: Iterable[Record], work: BatchPlan) -> list[Record]:
-        """Put the usual ones of `records` into `work`, and return the others."""
-        singles, shared, ids = work.singles, work.shared, work.ids
+    def add_plain_records(self, partition: int, records: Iterable[Record], plan: BatchPlan) -> list[Record]:
+        """Add the plain submissions among `records` to `plan`, and return the other records."""
+        fast_keys, slow_keys, ids = plan.fast_keys, plan.slow_keys, plan.ids
         others = []
-        place, placed_ms, minute = b"", -1, 0
+        prefix, prefix_ms, minute = b"", -1, 0
         for record in records:
-            offset, accepted_ms, key, value, packed = record
+            offset, accepted_ms, key, value, packed_headers = record
             if (
-                key is None or value is None or len(key) != KEY_BYTES or len(value) > LARGEST_VALUE or NUL in value
-                or key in singles or key in shared or not self._is_usual(packed)
+                key is None or value is None or len(key) != KEY_BYTES or len(value) > MAX_VALUE_BYTES
+                or ESCAPED_NUL in value or key in fast_keys or key in slow_keys or not self._is_plain(packed_headers)
             ):  # fmt: skip
                 others.append(record)
                 continue
             try:
-                said = self._decode(value)
-                digest = binascii.a2b_base64(said.digest.encode().translate(URL_SAFE) + b"==")
+                submission = self._decode(value)
+                digest = binascii.a2b_base64(submission.digest.encode().translate(BASE64URL_TO_BASE64) + b"==")
             except (ValueError, RecursionError, msgspec.MsgspecError):
                 others.append(record)
                 continue
             dimensions = ids.get((
-                said.campaign, said.case, said.subject, said.section,
-                said.kind, said.channel, said.country, said.language,
+                submission.campaign, submission.case, submission.subject, submission.section,
+                submission.kind, submission.channel, submission.country, submission.language,
             ))  # fmt: skip
-            if dimensions is None or len(digest) != DIGEST_BYTES or said.person:
+            if dimensions is None or len(digest) != DIGEST_BYTES or submission.person:
                 others.append(record)
                 continue
-            if accepted_ms != placed_ms:
-                place, placed_ms, minute = place_part(partition, accepted_ms), accepted_ms, accepted_ms // 60_000
-            cell = (partition, dimensions, said.state, minute)
-            singles[key] = len(work.records)
-            work.records.append((partition, record))
-            work.cells.append(cell)
-            work.rows.append(new_row(self._cells.get(cell) or self._cell(cell), offset, digest, key))
-            work.kept.append(b"".join((place, self._sort(dimensions, said), *own_part(offset, key, digest, said))))
-            if said.public_name and said.confirmed_at:
-                work.named[key] = digest
+            if accepted_ms != prefix_ms:
+                prefix = pack_submission_prefix(partition, accepted_ms)
+                prefix_ms, minute = accepted_ms, accepted_ms // 60_000
+            cell = (partition, dimensions, submission.state, minute)
+            fast_keys[key] = len(plan.fast_records)
+            plan.fast_records.append((partition, record))
+            plan.cells.append(cell)
+            plan.new_rows.append(
+                pack_row(self._packed_prefixes.get(cell) or self._pack_prefix(cell), offset, digest, key)
+            )
+            attributes = self._pack_attributes(dimensions, submission)
+            suffix = pack_submission_suffix(offset, key, digest, submission)
+            plan.submission_rows.append(b"".join((prefix, attributes, *suffix)))
+            if submission.public_name and submission.confirmed_at:
+                plan.public_digests[key] = digest
         return others
 
-    def _cell(self, cell: Cell) -> bytes:
+    def _pack_prefix(self, cell: Cell) -> bytes:
         partition, dimensions, state, minute = cell
-        if len(self._cells) > MAX_PARTS:
-            self._cells.clear()
-        packed = self._cells[cell] = cell_part(dimensions, minute, partition, state)
+        if len(self._packed_prefixes) > MAX_CACHED_PARTS:
+            self._packed_prefixes.clear()
+        packed = self._packed_prefixes[cell] = pack_row_prefix(dimensions, minute, partition, state)
         return packed
 
-    def _sort(self, dimensions: int, said: SubmissionRecord) -> bytes:
-        sort = (dimensions, said.seal_key, said.petition_version, said.public_name, said.updates, said.locale)
-        packed = self._sorts.get(sort)
+    def _pack_attributes(self, dimensions: int, submission: SubmissionRecord) -> bytes:
+        attributes = (
+            dimensions,
+            submission.seal_key,
+            submission.petition_version,
+            submission.public_name,
+            submission.updates,
+            submission.locale,
+        )
+        packed = self._packed_attributes.get(attributes)
         if packed is None:
-            if len(self._sorts) > MAX_PARTS:
-                self._sorts.clear()
-            packed = self._sorts[sort] = sort_part(self._topic, dimensions, said, further=False)
+            if len(self._packed_attributes) > MAX_CACHED_PARTS:
+                self._packed_attributes.clear()
+            packed = pack_submission_attributes(self._topic, dimensions, submission, further=False)
+            self._packed_attributes[attributes] = packed
         return packed

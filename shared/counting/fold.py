@@ -1,4 +1,4 @@
-"""Folds events, in the order of their offsets, over what is held: pure, so the same in counter and replay."""
+"""Folds events into the stored state, in the order of their offsets. It is pure, so counter and replay share it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from shared.errors import PermanentError
 if TYPE_CHECKING:
     from shared.counting.batch_plan import DecodedRecord
 
-CONFIRMED: Final = frozenset("ck")
-MINUTES_A_DAY: Final = 24 * 60
+CONFIRMED_STATES: Final = frozenset("ck")
+MINUTES_PER_DAY: Final = 24 * 60
 
 
 class Quota(NamedTuple):
-    """Whose daily limit a submission falls under: the person key, and how many a day are counted."""
+    """The daily limit that a submission falls under: the person key, and how many a day are counted."""
 
     person: bytes
     limit: int
 
 
 class InputRecord(NamedTuple):
-    """One record of a batch: what it says (`event`), or why it says nothing that can be understood (`refusal`).
+    """One record of a batch: its `event`, or the reason why it cannot be counted (`refusal`).
 
-    `origin` is its own offset, unless it was redriven: then where it stood first in the same partition.
+    `origin` is the record's own offset or, if it was redriven, its first offset in the same partition.
     """
 
     partition: int
@@ -37,22 +37,22 @@ class InputRecord(NamedTuple):
     refusal: str = ""
     quota: Quota | None = None
     decoded: DecodedRecord | None = None
-    """What the record said, for whoever stores it; the fold does not look."""
+    """The decoded record, for the code that stores it; the fold does not read it."""
 
     @property
     def redriven(self) -> bool:
         return self.origin != self.offset
 
 
-class Place(NamedTuple):
-    """Where a dead letter stood first."""
+class PartitionOffset(NamedTuple):
+    """The origin of a dead letter."""
 
     partition: int
     offset: int
 
 
 class DeadLetter(NamedTuple):
-    """What is remembered of a dead letter.
+    """The stored state of a dead letter.
 
     `applied` says that it was redriven with success, `superseded` that its key was submitted since.
     """
@@ -65,103 +65,109 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class LoadedState:
-    """What is held about the keys, persons and origins of a batch; `fold` keeps it up to date."""
+    """The stored state of the keys, persons and origins of a batch; `fold` keeps it up to date."""
 
     rows: dict[bytes, Row] = field(default_factory=dict)
-    dead: dict[Place, DeadLetter] = field(default_factory=dict)
-    waiting: dict[bytes, set[Place]] = field(default_factory=dict)
-    opened: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    dead_letters: dict[PartitionOffset, DeadLetter] = field(default_factory=dict)
+    dead_letters_by_key: dict[bytes, set[PartitionOffset]] = field(default_factory=dict)
+    daily_counts: dict[tuple[bytes, int], int] = field(default_factory=dict)
     """How many actions a person (key) has begun on a day (whole days since 1970)."""
 
-    def add_dead_letter(self, place: Place, letter: DeadLetter) -> None:
-        """Hold a dead letter."""
-        self.dead[place] = letter
-        self.waiting.setdefault(letter.key, set()).add(place)
+    def add_dead_letter(self, origin: PartitionOffset, dead_letter: DeadLetter) -> None:
+        """Add a dead letter, or replace it."""
+        self.dead_letters[origin] = dead_letter
+        self.dead_letters_by_key.setdefault(dead_letter.key, set()).add(origin)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a fold did: rows and dead letters it touched, what to add to the totals, what to keep beside them."""
+    """The result of a fold: the rows, dead letters and daily counts to write, the changes of the totals, and the
+    submissions to store.
+    """
 
     rows: dict[bytes, Row] = field(default_factory=dict)
-    dead: dict[Place, DeadLetter] = field(default_factory=dict)
-    opened: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    dead_letters: dict[PartitionOffset, DeadLetter] = field(default_factory=dict)
+    daily_counts: dict[tuple[bytes, int], int] = field(default_factory=dict)
     changes: dict[int, list[Change]] = field(default_factory=dict)
     """By partition."""
     refused: list[tuple[InputRecord, str]] = field(default_factory=list)
-    first: list[InputRecord] = field(default_factory=list)
-    """Submissions of keys that were new."""
-    further: list[InputRecord] = field(default_factory=list)
+    first_submissions: list[InputRecord] = field(default_factory=list)
+    """Submissions of new keys."""
+    further_submissions: list[InputRecord] = field(default_factory=list)
     """Submissions with other data than the first of their key."""
-    confirmed: list[InputRecord] = field(default_factory=list)
-    """Submissions and confirmations that say whose data a confirmed action shows."""
+    confirmations: list[InputRecord] = field(default_factory=list)
+    """Submissions and confirmations that decide whose data a confirmed action shows."""
     repeats: int = 0
 
 
 def fold(records: Iterable[InputRecord], loaded: LoadedState) -> Outcome:
-    """Apply `arrived` in order to `held`, which knows everything about their keys, persons and origins."""
+    """Apply `records` in order to `loaded`, which must hold the state of all their keys, persons and origins."""
     outcome = Outcome()
-    for one in records:
-        letter = loaded.dead.get(Place(one.partition, one.origin)) if one.redriven else None
-        if letter is not None and letter.applied:
+    for record in records:
+        dead_letter = (
+            loaded.dead_letters.get(PartitionOffset(record.partition, record.origin)) if record.redriven else None
+        )
+        if dead_letter is not None and dead_letter.applied:
             continue
         try:
-            _apply(one, letter, loaded, outcome)
+            _apply(record, dead_letter, loaded, outcome)
         except PermanentError as error:
-            outcome.refused.append((one, error.reason))
-            _remember(one, DeadLetter(one.key, error.reason), loaded, outcome)
+            outcome.refused.append((record, error.reason))
+            _record_dead_letter(record, DeadLetter(record.key, error.reason), loaded, outcome)
         else:
-            if one.redriven:
-                settled = letter or DeadLetter(one.key, "")
-                _remember(one, settled._replace(applied=True), loaded, outcome)
+            if record.redriven:
+                redriven = dead_letter or DeadLetter(record.key, "")
+                _record_dead_letter(record, redriven._replace(applied=True), loaded, outcome)
     return outcome
 
 
-def _remember(one: InputRecord, letter: DeadLetter, held: LoadedState, outcome: Outcome) -> None:
-    place = Place(one.partition, one.origin)
-    if letter.applied or place not in held.dead:
-        held.add_dead_letter(place, letter)
-        outcome.dead[place] = letter
+def _record_dead_letter(record: InputRecord, dead_letter: DeadLetter, loaded: LoadedState, outcome: Outcome) -> None:
+    origin = PartitionOffset(record.partition, record.origin)
+    if dead_letter.applied or origin not in loaded.dead_letters:
+        loaded.add_dead_letter(origin, dead_letter)
+        outcome.dead_letters[origin] = dead_letter
 
 
-def _apply(one: InputRecord, letter: DeadLetter | None, held: LoadedState, outcome: Outcome) -> None:
-    event = one.event
+def _apply(record: InputRecord, dead_letter: DeadLetter | None, loaded: LoadedState, outcome: Outcome) -> None:
+    event = record.event
     if event is None:
-        raise PermanentError(one.refusal)
-    before = held.rows.get(one.key)
+        raise PermanentError(record.refusal)
+    before = loaded.rows.get(record.key)
     if isinstance(event, Submitted):
-        day = (one.quota.person, event.minute // MINUTES_A_DAY) if one.quota else None
-        if one.quota and day and held.opened.get(day, 0) >= one.quota.limit:
+        day = (record.quota.person, event.minute // MINUTES_PER_DAY) if record.quota else None
+        if record.quota and day and loaded.daily_counts.get(day, 0) >= record.quota.limit:
             event = replace(event, held=True)
         step = transition(before, event)
-        _note_submission(one, event, before, step, outcome)
-        _supersede(one, held, outcome)
+        _record_submission(record, event, before, step, outcome)
+        _supersede_dead_letters(record, loaded, outcome)
         if step.opened and day:
-            held.opened[day] = outcome.opened[day] = held.opened.get(day, 0) + 1
+            loaded.daily_counts[day] = outcome.daily_counts[day] = loaded.daily_counts.get(day, 0) + 1
     else:
-        step = transition(before, replace(event, superseded=True) if letter and letter.superseded else event)
-        if event.type == "confirmed" and step.row.state in CONFIRMED and event.origin >= step.row.opened:
-            outcome.confirmed.append(one)
+        superseded = dead_letter is not None and dead_letter.superseded
+        step = transition(before, replace(event, superseded=True) if superseded else event)
+        if event.type == "confirmed" and step.row.state in CONFIRMED_STATES and event.origin >= step.row.opened:
+            outcome.confirmations.append(record)
     if step.row is not before:
-        held.rows[one.key] = outcome.rows[one.key] = step.row
+        loaded.rows[record.key] = outcome.rows[record.key] = step.row
     if step.changes:
-        outcome.changes.setdefault(one.partition, []).extend(step.changes)
+        outcome.changes.setdefault(record.partition, []).extend(step.changes)
 
 
-def _note_submission(one: InputRecord, event: Submitted, before: Row | None, step: Step, outcome: Outcome) -> None:
+def _record_submission(record: InputRecord, event: Submitted, before: Row | None, step: Step, outcome: Outcome) -> None:
     if before is None:
-        outcome.first.append(one)
+        outcome.first_submissions.append(record)
     elif event.digest != before.digest:
-        outcome.further.append(one)
+        outcome.further_submissions.append(record)
     if step.row is before:
         outcome.repeats += 1
     elif event.state == "c":
-        outcome.confirmed.append(one)
+        outcome.confirmations.append(record)
 
 
-def _supersede(one: InputRecord, held: LoadedState, outcome: Outcome) -> None:
-    """Whatever of this key was refused before has a later submission now."""
-    for place in held.waiting.get(one.key, ()):
-        letter = held.dead[place]
-        if place.partition == one.partition and place.offset < one.origin and not letter.superseded:
-            held.dead[place] = outcome.dead[place] = letter._replace(superseded=True)
+def _supersede_dead_letters(record: InputRecord, loaded: LoadedState, outcome: Outcome) -> None:
+    """Mark the earlier dead letters of the record's key as superseded by this submission."""
+    for origin in loaded.dead_letters_by_key.get(record.key, ()):
+        dead_letter = loaded.dead_letters[origin]
+        if origin.partition == record.partition and origin.offset < record.origin and not dead_letter.superseded:
+            superseded = dead_letter._replace(superseded=True)
+            loaded.dead_letters[origin] = outcome.dead_letters[origin] = superseded

@@ -23,31 +23,31 @@ from shared.kafka.outbox import OutboxRelay
 from shared.settings import ServiceSettings
 from shared.tasks import Tasks
 
-AT_ONCE: Final = 2
-"""Transactions of one loop: while one waits for its commit or for Python, PostgreSQL is at work on the other."""
+MAX_TRANSACTIONS: Final = 2
+"""Concurrent transactions of one loop: while one waits for its commit or for Python, PostgreSQL executes the other."""
 
 
 def counting_loop(
     counted: CountedTopic, pool: asyncpg.Pool, bootstrap_servers: str, clock: Clock, *, instance_id: str | None = None
 ) -> PositionedLoop[BatchPlan]:
-    """The loop that counts one topic. `instance_id` names a process across restarts: it gets its partitions back."""
-    counting = TopicCounter(counted, pool, clock)
+    """Create the loop of one topic. A process that restarts with its `instance_id` gets its partitions back."""
+    counter = TopicCounter(counted, pool, clock)
     return PositionedLoop(
         topics=[counted.topic.name],
         group=counted.group,
         pool=pool,
         bootstrap_servers=bootstrap_servers,
-        prepare=counting.prepare,
-        handle=counting.apply,
-        written=counting.written,
-        poison=counting.poison,
+        prepare=counter.prepare,
+        handle=counter.apply,
+        on_committed=counter.record_metrics,
+        handle_poison=counter.set_aside,
         instance_id=instance_id,
-        at_once=AT_ONCE,
+        max_transactions=MAX_TRANSACTIONS,
     )
 
 
 def create_counter_app(settings: ServiceSettings, service: str, counted: Sequence[CountedTopic]) -> FastAPI:
-    """The application of a counter process of `service`: probes and metrics, and the counting beneath."""
+    """Create the application of a counter process of `service`: probes and metrics, and one counting loop per topic."""
     process = _CounterProcess(settings, service, counted)
     return create_app(
         service=service,
@@ -75,25 +75,27 @@ class _CounterProcess:
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         settings = self._settings
         servers = settings.kafka_bootstrap_servers
-        topics = [topic for one in self._counted for topic in (one.topic, one.dead_letters, one.tallies)]
-        await topic_check.check(
+        topics = [
+            topic for counted in self._counted for topic in (counted.topic, counted.dead_letters, counted.tallies)
+        ]
+        await topic_check.check_topics(
             servers, topics, flush=settings.kafka_flush == "on", production=settings.environment == "production"
         )
         pool = await create_pool(
             settings.database_url,
             application_name=f"{self._service} counter",
-            max_size=2 + (2 + AT_ONCE) * len(self._counted),
+            max_size=2 + (2 + MAX_TRANSACTIONS) * len(self._counted),
         )
         try:
             async with connected(pool) as connection:
                 await migrations.check(connection, self._service)
             clock = SystemClock(settings.clock_offset_seconds)
             name = f"{socket.gethostname()}-{settings.port}"
-            self._loops = [counting_loop(one, pool, servers, clock, instance_id=name) for one in self._counted]
+            self._loops = [counting_loop(counted, pool, servers, clock, instance_id=name) for counted in self._counted]
             async with Tasks() as tasks:
                 tasks.start("outbox", OutboxRelay(pool, servers, service=self._service).run)
-                for one, loop in zip(self._counted, self._loops, strict=True):
-                    tasks.start(f"counting {one.table}", loop.run)
+                for counted, loop in zip(self._counted, self._loops, strict=True):
+                    tasks.start(f"counting {counted.table}", loop.run)
                 yield
         finally:
             await pool.close()

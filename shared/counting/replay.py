@@ -1,4 +1,4 @@
-"""Counts what a topic still holds once more, in memory, and compares it with what is held."""
+"""Counts the records that a topic still has again, in memory, and compares the result with the database."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from shared.clock import Clock
 from shared.counting.batch_decoder import BatchDecoder
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.counter import ENDS_THE_PROCESS, TopicCounter
-from shared.counting.dimension_ids import Combination, Ids
-from shared.counting.fold import MINUTES_A_DAY, InputRecord, LoadedState, fold
+from shared.counting.dimension_ids import Combination, IdByCombination
+from shared.counting.fold import MINUTES_PER_DAY, InputRecord, LoadedState, fold
 from shared.counting.transitions import NO_SUBMISSION, Row
 from shared.database import connected
 from shared.errors import SetupError
@@ -22,11 +22,11 @@ from shared.kafka.positions import advance, ensure_positions
 from shared.kafka.topic_scan import OffsetRange, TopicScan, open_scan
 
 
-class LocalCombinations:
-    """Numbers for combinations of dimensions that no database knows."""
+class LocalDimensionIds:
+    """Ids for combinations of dimensions that are not in any database."""
 
     def __init__(self) -> None:
-        self.ids: Ids = {}
+        self.ids: IdByCombination = {}
         self.combinations: list[Combination] = []
 
     def clear_if_full(self) -> None:
@@ -34,48 +34,52 @@ class LocalCombinations:
 
     async def ensure(self, combinations: Collection[Combination]) -> None:
         """Make sure that `ids` has all of `combinations`."""
-        for one in combinations:
-            self.ids[one] = len(self.combinations)
-            self.combinations.append(one)
+        for combination in combinations:
+            self.ids[combination] = len(self.combinations)
+            self.combinations.append(combination)
 
 
 @dataclass(slots=True)
-class Report:
-    """What the replay of one partition found. `checked` is the range of offsets that it could replay."""
+class PartitionReport:
+    """The result of replaying one partition. `offsets` is the range that it could replay."""
 
     topic: str
     partition: int
-    checked: OffsetRange
+    offsets: OffsetRange
     rows: int = 0
-    unknown: int = 0
-    """Rows that began before the range."""
+    older_rows: int = 0
+    """Rows whose first submission is before the range."""
     differences: list[str] = field(default_factory=list)
 
-    def differs(self, what: str, offset: int) -> None:
-        """Note a difference, by the offset of a first submission; never by its key."""
-        self.differences.append(f"{self.topic}/{self.partition}: {what} that was first submitted at {offset}")
+    def add_difference(self, text: str, offset: int) -> None:
+        """Add a difference, named by the offset of a first submission, never by its key."""
+        self.differences.append(f"{self.topic}/{self.partition}: {text} that was first submitted at {offset}")
 
 
-_POSITIONS: Final = "SELECT partition, next FROM positions WHERE topic = $1 ORDER BY partition"
-_ANY: Final = "SELECT EXISTS (SELECT FROM positions WHERE topic = $1 AND next > 0)"
-_START: Final = "UPDATE positions SET next = $3 WHERE topic = $1 AND partition = $2"
-_TELL_NOBODY: Final = "DELETE FROM outbox"
-_DEAD: Final = 'SELECT "offset", reason FROM dead_letters WHERE topic = $1 AND partition = $2 AND "offset" >= $3'
+_SELECT_POSITIONS: Final = "SELECT partition, next FROM positions WHERE topic = $1 ORDER BY partition"
+_ANY_COUNTED: Final = "SELECT EXISTS (SELECT FROM positions WHERE topic = $1 AND next > 0)"
+_SET_POSITION: Final = "UPDATE positions SET next = $3 WHERE topic = $1 AND partition = $2"
+_CLEAR_OUTBOX: Final = "DELETE FROM outbox"
+_SELECT_DEAD_LETTERS: Final = (
+    'SELECT "offset", reason FROM dead_letters WHERE topic = $1 AND partition = $2 AND "offset" >= $3'
+)
 
 
-def _rows(table: str) -> str:
+def _select_rows(table: str) -> str:
     return f"""
-SELECT key, held.dimensions, state::text, invalidated, partition, first_offset, applied_offset, opened, minute, digest,
+SELECT key, dimensions.id, state::text, invalidated, partition, first_offset, applied_offset, opened, minute, digest,
     campaign, "case", subject, section, kind, channel, country, language
-FROM {table} AS held JOIN dimensions ON dimensions.id = held.dimensions WHERE partition = $1
+FROM {table} AS stored JOIN dimensions ON dimensions.id = stored.dimensions WHERE partition = $1
 """  # noqa: S608  a table of ours
 
 
-async def replay(database_url: str, bootstrap_servers: str, counted: CountedTopic) -> AsyncGenerator[Report, None]:
-    """Compare each partition of `counted` as it stands at one moment, while counting may go on."""
+async def replay(
+    database_url: str, bootstrap_servers: str, counted: CountedTopic
+) -> AsyncGenerator[PartitionReport, None]:
+    """Compare each partition of `counted` with a snapshot of the database, while counting may go on."""
     async with open_scan(bootstrap_servers, counted.topic.name) as scan, _snapshot(database_url) as connection:
-        for partition, end in await connection.fetch(_POSITIONS, counted.topic.name):
-            yield await _Replay(connection, scan, counted, partition).run(end)
+        for partition, end in await connection.fetch(_SELECT_POSITIONS, counted.topic.name):
+            yield await _PartitionReplay(connection, scan, counted, partition).run(end)
 
 
 @asynccontextmanager
@@ -88,102 +92,103 @@ async def _snapshot(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close(timeout=10)
 
 
-class _Replay:
+class _PartitionReplay:
     def __init__(self, connection: asyncpg.Connection, scan: TopicScan, counted: CountedTopic, partition: int) -> None:
         self._connection = connection
         self._scan = scan
         self._counted = counted
         self._partition = partition
-        self._combinations = LocalCombinations()
-        self._reader = BatchDecoder(counted, self._combinations)
-        self._held = LoadedState()
+        self._dimension_ids = LocalDimensionIds()
+        self._decoder = BatchDecoder(counted, self._dimension_ids)
+        self._state = LoadedState()
         self._start = scan.ranges[partition].start
-        self._vague_day = -1
-        self._older: set[bytes] = set()
+        self._partial_day = -1
+        self._older_keys: set[bytes] = set()
 
-    async def run(self, end: int) -> Report:
-        report = Report(self._counted.topic.name, self._partition, OffsetRange(self._start, end))
-        dead = {row["offset"]: row["reason"] for row in await self._connection.fetch(
-            _DEAD, report.topic, self._partition, self._start
-        )}  # fmt: skip
-        await self._fold(end, {offset for offset, reason in dead.items() if reason == ENDS_THE_PROCESS})
+    async def run(self, end: int) -> PartitionReport:
+        report = PartitionReport(self._counted.topic.name, self._partition, OffsetRange(self._start, end))
+        rows = await self._connection.fetch(_SELECT_DEAD_LETTERS, report.topic, self._partition, self._start)
+        await self._fold(end, {row["offset"] for row in rows if row["reason"] == ENDS_THE_PROCESS})
         await self._compare_rows(report)
-        self._compare_dead_letters(dead.keys(), report)
+        self._compare_dead_letters({row["offset"] for row in rows}, report)
         return report
 
     async def _fold(self, end: int, set_aside: Collection[int]) -> None:
         async with aclosing(self._scan.batches(self._partition, end)) as batches:
             async for batch in batches:
-                if self._start and self._vague_day < 0:
-                    self._vague_day = batch.records[0].timestamp_ms // 60_000 // MINUTES_A_DAY
-                work = await self._reader.plan([batch])
-                singles = [self._reader.decode(*work.records[place]) for place in work.singles.values()]
-                said = sorted([*singles, *work.special], key=lambda one: one.record.offset)
-                arrived = [self._reader.to_input(one, work.ids) for one in said]
-                fold([_set_aside(one) if one.offset in set_aside else one for one in arrived], self._held)
+                if self._start and self._partial_day < 0:
+                    self._partial_day = batch.records[0].timestamp_ms // 60_000 // MINUTES_PER_DAY
+                plan = await self._decoder.plan([batch])
+                fast_records = [self._decoder.decode(*plan.fast_records[index]) for index in plan.fast_keys.values()]
+                decoded = sorted([*fast_records, *plan.slow_records], key=lambda decoded: decoded.record.offset)
+                records = [self._decoder.to_input(record, plan.ids) for record in decoded]
+                fold([_refuse(record) if record.offset in set_aside else record for record in records], self._state)
 
-    async def _compare_rows(self, report: Report) -> None:
-        rows = self._held.rows
-        async for key, *found in self._connection.cursor(_rows(self._counted.table), self._partition, prefetch=5000):
+    async def _compare_rows(self, report: PartitionReport) -> None:
+        rows = self._state.rows
+        query = _select_rows(self._counted.table)
+        async for key, *columns in self._connection.cursor(query, self._partition, prefetch=5000):
             report.rows += 1
-            row, combination = Row(*found[:9]), Combination(*found[9:])
+            row, combination = Row(*columns[:9]), Combination(*columns[9:])
             replayed = rows.pop(key, None)
             if row.first_offset < self._start:
-                report.unknown += 1
-                self._older.add(key)
+                report.older_rows += 1
+                self._older_keys.add(key)
             elif replayed is None:
-                report.differs("nothing was submitted for a row", row.first_offset)
+                report.add_difference("nothing was submitted for a row", row.first_offset)
             elif self._differ(row, combination, replayed):
-                report.differs("the log gives another row than the one", row.first_offset)
+                report.add_difference("the log gives another row than the one", row.first_offset)
         for row in rows.values():
-            report.differs("there is no row for a key", row.first_offset)
+            report.add_difference("there is no row for a key", row.first_offset)
 
     def _differ(self, row: Row, combination: Combination, replayed: Row) -> bool:
-        if self._combinations.combinations[replayed.dimensions] != combination:
+        if self._dimension_ids.combinations[replayed.dimensions] != combination:
             return True
         # An erased person's digest is gone.
-        alike = replayed._replace(dimensions=row.dimensions, digest=row.digest and replayed.digest)
-        # What was sent on the first day before the range is not known, hence not whether the limit was reached.
-        if self._counted.daily_limit and row.minute // MINUTES_A_DAY <= self._vague_day:
-            alike = alike._replace(state=row.state)
-        return row != alike
+        expected = replayed._replace(dimensions=row.dimensions, digest=row.digest and replayed.digest)
+        # Submissions of the first day may precede the range, so it is unknown whether the limit was reached.
+        if self._counted.daily_limit and row.minute // MINUTES_PER_DAY <= self._partial_day:
+            expected = expected._replace(state=row.state)
+        return row != expected
 
-    def _compare_dead_letters(self, kept: Collection[int], report: Report) -> None:
+    def _compare_dead_letters(self, stored: Collection[int], report: PartitionReport) -> None:
         replayed = {
-            place.offset
-            for place, letter in self._held.dead.items()
-            if place.offset >= self._start and not (letter.reason == NO_SUBMISSION and letter.key in self._older)
+            origin.offset
+            for origin, letter in self._state.dead_letters.items()
+            if origin.offset >= self._start and not (letter.reason == NO_SUBMISSION and letter.key in self._older_keys)
         }
-        for offset in sorted(replayed.symmetric_difference(kept)):
+        for offset in sorted(replayed.symmetric_difference(stored)):
             report.differences.append(f"{report.topic}/{self._partition}: a dead letter on one side only, at {offset}")
 
 
-def _set_aside(one: InputRecord) -> InputRecord:
-    return one._replace(event=None, refusal=ENDS_THE_PROCESS)
+def _refuse(record: InputRecord) -> InputRecord:
+    return record._replace(event=None, refusal=ENDS_THE_PROCESS)
 
 
 async def refill(
     pool: asyncpg.Pool, bootstrap_servers: str, counted: CountedTopic, clock: Clock
 ) -> dict[int, OffsetRange]:
-    """Count what `counted` still holds into the empty tables of `pool`, telling nobody; returns the ranges counted.
+    """Count the records that `counted` still has into the empty tables of `pool`, without publishing tally batches.
+
+    Returns the counted offsets of each partition.
 
     Raises:
-        SetupError: something was counted there already.
+        SetupError: this database has counted records of the topic already.
     """
-    counting = TopicCounter(counted, pool, clock)
+    counter = TopicCounter(counted, pool, clock)
     async with open_scan(bootstrap_servers, counted.topic.name) as scan:
         async with connected(pool) as connection:
             await ensure_positions(connection, counted.topic.name, len(scan.ranges))
-            if await connection.fetchval(_ANY, counted.topic.name):
+            if await connection.fetchval(_ANY_COUNTED, counted.topic.name):
                 raise SetupError(f"{counted.topic.name} was counted into this database already")
         for partition, (start, _) in scan.ranges.items():
             async with connected(pool) as connection:
-                await connection.execute(_START, counted.topic.name, partition, start)
+                await connection.execute(_SET_POSITION, counted.topic.name, partition, start)
             async with aclosing(scan.batches(partition)) as batches:
                 async for batch in batches:
-                    work = await counting.prepare([batch])
+                    plan = await counter.prepare([batch])
                     async with connected(pool) as connection, connection.transaction():
                         await advance(connection, [batch], [0])
-                        await counting.apply(connection, work)
-                        await connection.execute(_TELL_NOBODY)
+                        await counter.apply(connection, plan)
+                        await connection.execute(_CLEAR_OUTBOX)
         return dict(scan.ranges)

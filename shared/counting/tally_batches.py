@@ -1,4 +1,4 @@
-"""Tally batches: what counting a range of offsets changed, as other services are told."""
+"""Tally batches: the changes of the totals by counting a range of offsets, published to other services."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from shared.events.words import Channel, Evidence, Kind
 from shared.kafka.outbox import OutboxRecord
 from shared.kafka.records import PartitionBatch
 
-DELTAS_A_PART: Final = 2_000
-"""So many deltas leave in one part, far below what a record may hold."""
+MAX_DELTAS_PER_PART: Final = 2_000
+"""Far below the size of the largest record."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,19 +36,19 @@ class _Cell(NamedTuple):
     minute: int
 
 
-class TallyBatches:
-    """Makes the tally batches of one counted topic."""
+class TallyBatchBuilder:
+    """Builds the tally batches of one counted topic."""
 
     def __init__(self, counted: CountedTopic) -> None:
         self._counted = counted
         self._envelope = Envelope("actions-counted", source=f"/{counted.topic.owner}/counter")
 
-    def of_batch(
+    def build(
         self, batch: PartitionBatch, changes: Iterable[Change], combinations: Mapping[int, Combination], now: float
     ) -> list[OutboxRecord]:
-        """The parts of the tally batch of `batch`, one with no deltas where nothing changed."""
+        """Build the parts of the tally batch of `batch`: one without deltas if nothing changed."""
         deltas = _deltas(changes, combinations)
-        parts = [deltas[at : at + DELTAS_A_PART] for at in range(0, len(deltas), DELTAS_A_PART)] or [[]]
+        parts = [deltas[at : at + MAX_DELTAS_PER_PART] for at in range(0, len(deltas), MAX_DELTAS_PER_PART)] or [[]]
         return [self._record(batch, part, (number, len(parts)), now) for number, part in enumerate(parts)]
 
     def _record(self, batch: PartitionBatch, deltas: list[Delta], part: tuple[int, int], now: float) -> OutboxRecord:
@@ -56,8 +56,8 @@ class TallyBatches:
             source=batch.topic,
             epoch=batch.epoch,
             partition=batch.partition,
-            first=batch.first,
-            next=batch.next,
+            first=batch.first_offset,
+            next=batch.next_offset,
             part=part[0],
             parts=part[1],
             counted_at=rfc3339(now),
@@ -67,7 +67,7 @@ class TallyBatches:
         return self.outbox_record(counted)
 
     def outbox_record(self, counted: ActionsCounted) -> OutboxRecord:
-        """`counted` as a record of the tally topic."""
+        """Make the record of the tally topic."""
         return OutboxRecord(
             self._counted.tallies.name,
             counted.partition % self._counted.tallies.partitions,
@@ -78,23 +78,26 @@ class TallyBatches:
 
 
 def _deltas(changes: Iterable[Change], combinations: Mapping[int, Combination]) -> list[Delta]:
-    """The sum of `changes` by cell, in a fixed order; cells in which nothing happened are left out."""
+    """The sums of `changes` by cell, in a fixed order, without cells whose sums are all 0."""
     sums: defaultdict[_Cell, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for dimensions, evidence, minute, *amounts in changes:
-        of = combinations[dimensions]
-        cell = _Cell(of.campaign, of.case, of.section, of.kind, of.channel, of.country, of.language, evidence, minute)
-        total = sums[cell]
+        combination = combinations[dimensions]
+        cell = _Cell(
+            combination.campaign, combination.case, combination.section, combination.kind, combination.channel,
+            combination.country, combination.language, evidence, minute,
+        )  # fmt: skip
+        totals = sums[cell]
         for index, amount in enumerate(amounts):
-            total[index] += amount
-    return [_delta(cell, total) for cell, total in sorted(sums.items(), key=_order) if any(total)]
+            totals[index] += amount
+    return [_delta(cell, totals) for cell, totals in sorted(sums.items(), key=_sort_key) if any(totals)]
 
 
-def _order(item: tuple[_Cell, Sequence[int]]) -> tuple[str, ...]:
+def _sort_key(item: tuple[_Cell, Sequence[int]]) -> tuple[str, ...]:
     return tuple(str(part) for part in item[0])
 
 
-def _delta(cell: _Cell, total: Sequence[int]) -> Delta:
-    change, withdrawn, invalidated, reinstated = total
+def _delta(cell: _Cell, totals: Sequence[int]) -> Delta:
+    change, withdrawn, invalidated, reinstated = totals
     return Delta(
         campaign=cell.campaign,
         case=cell.case,

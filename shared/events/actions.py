@@ -1,6 +1,6 @@
-"""What signatures, acts and messages have in common on the wire.
+"""The common fields of signatures, acts and messages on the wire.
 
-A submitted event carries every dimension of the totals, so that the counter looks nothing up. Personal data is
+A submitted event carries every dimension of the totals, so that the counter needs no lookup. Personal data is
 only in `sealed`. The record's key is the dedupe key (16 bytes), its timestamp the broker's time of acceptance.
 """
 
@@ -12,7 +12,7 @@ from shared.events.words import Channel, Evidence, Kind
 
 
 class Dimensions(msgspec.Struct, frozen=True, kw_only=True):
-    """By what an action is counted. `section` and `country` follow the rules under "Words" of the contract."""
+    """The dimensions of a counted action. `section` and `country` follow the rules under "Words" of the contract."""
 
     campaign: str
     case: str
@@ -24,13 +24,13 @@ class Dimensions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActionSubmitted(Dimensions, frozen=True, kw_only=True):
-    """An action was taken by an intake.
+    """An intake accepted an action.
 
     `sealed` is base64 of the personal fields, sealed under the campaign's seal key `seal_key` (its version), with
     topic, `subject` and dedupe key as associated data. `digest` is a keyed hash of the submission (base64url, 16
-    bytes): equal for equal content of the same person, and the name by which a confirmation means this submission.
+    bytes): equal for equal content of the same person; a confirmation refers to the submission by it.
     `subject` is the petition's or case's slug. `evidence` is `confirmed` where a partner confirmed the address itself
-    (then `confirmed_at` says when, RFC 3339), `self_reported` for an act the person only says they did, else
+    (then `confirmed_at` says when, RFC 3339), `self_reported` for an act that only the person reports, else
     `recorded`. `network` and `domain` are keyed hashes of the client's network (/24 or /64) and e-mail domain,
     base64url, or empty.
     """
@@ -49,7 +49,7 @@ class ActionSubmitted(Dimensions, frozen=True, kw_only=True):
 
 
 class ActionReference(msgspec.Struct, frozen=True, kw_only=True):
-    """What every later event about an action says: which one it means (the record's key says whose)."""
+    """The reference to an action in every later event about it; the record's key identifies the person."""
 
     campaign: str
     case: str
@@ -57,7 +57,7 @@ class ActionReference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActionConfirmed(ActionReference, frozen=True, kw_only=True):
-    """The person pressed the link in the e-mail. `digest` names the submission whose link it was."""
+    """The person pressed the link in the e-mail. `digest` identifies the submission of that link."""
 
     digest: str
 
@@ -73,4 +73,4 @@ class ActionInvalidated(ActionReference, frozen=True, kw_only=True):
 
 
 class ActionReinstated(ActionReference, frozen=True, kw_only=True):
-    """An invalidated action counts again with what its state is worth by now."""
+    """An invalidated action counts again, with its current state."""

@@ -16,31 +16,31 @@ from shared.errors import PermanentError
 
 Headers = list[tuple[str, bytes]]
 
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for a value that is no event of ours: no JSON, no UTF-8, of another shape, nested too deeply."""
+DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""Errors of decoding a value that is no valid event: no JSON, no UTF-8, another shape, nested too deeply."""
 
 ORIGIN_HEADER: Final = "ce_origin"
-"""Where a redriven record stood first, `topic/partition/offset`. An extension attribute."""
+"""The first position of a redriven record, `topic/partition/offset`. An extension attribute."""
 
 
 class EventType(NamedTuple):
-    """What a consumer needs to know before it reads the value."""
+    """The name and major data version of an event, which a consumer needs before it decodes the value."""
 
     name: str
     major: int
 
 
 class Envelope:
-    """Makes the headers of one event type of one producing process.
+    """The headers of one event type of one producing process.
 
     `source` names the producer as a URI reference (`/petitions/intake`), `version` is the data version, major.minor.
-    Ids are unique for their source: random for the process, then counted.
+    Ids are unique within their source: a random prefix for the process, then a counter.
     """
 
     def __init__(self, event_type: str, *, source: str, version: str = "1.0") -> None:
         self._ids = itertools.count()
-        self._prefix = secrets.token_hex(8).encode() + b"-"
-        self._fixed: Headers = [
+        self._id_prefix = secrets.token_hex(8).encode() + b"-"
+        self._fixed_headers: Headers = [
             ("ce_specversion", b"1.0"),
             ("ce_type", event_type.encode()),
             ("ce_source", source.encode()),
@@ -49,15 +49,15 @@ class Envelope:
         ]
 
     def headers(self, time: bytes) -> Headers:
-        """Headers of the next event; `time` is its RFC 3339 time."""
-        return [*self._fixed, ("ce_id", self._prefix + b"%x" % next(self._ids)), ("ce_time", time)]
+        """Return the headers of the next event; `time` is its RFC 3339 time."""
+        return [*self._fixed_headers, ("ce_id", self._id_prefix + b"%x" % next(self._ids)), ("ce_time", time)]
 
 
-def event_type(headers: Iterable[tuple[str, bytes]]) -> EventType:
-    """The type and major data version that `headers` name.
+def parse_event_type(headers: Iterable[tuple[str, bytes]]) -> EventType:
+    """Return the type and major data version from `headers`.
 
     Raises:
-        PermanentError: `not-a-cloudevent` where a needed header is missing or unreadable.
+        PermanentError: `not-a-cloudevent` where a required header is missing or unreadable.
     """
     name = version = specversion = None
     for key, value in headers:

@@ -15,9 +15,9 @@ from shared.events.actions import (
 class MessageSubmitted(ActionSubmitted, frozen=True, kw_only=True):
     """Somebody wrote a letter, postcard, drawing or solidarity message; `subject` is the case's slug.
 
-    `person` is the person key (base64url, 16 bytes): by it the record's partition is chosen and letters a day are
-    limited to `daily_limit`, the campaign's `letters_per_person` at intake. With channel `post` and evidence
-    `self_reported` it is a letter or postcard that the person posted themself: its text never came to us.
+    `person` is the person key (base64url, 16 bytes): it chooses the record's partition, and it limits letters a day to
+    `daily_limit`, the campaign's `letters_per_person` at intake. With channel `post` and evidence `self_reported`
+    it is a letter or postcard that the person posted themself: its text never came to us.
     """
 
     person: str

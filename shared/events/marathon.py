@@ -11,7 +11,7 @@ Texts = dict[str, str]
 
 
 class Policies(msgspec.Struct, frozen=True, kw_only=True):
-    """What a campaign has chosen. `letters_per_person` is a day's limit to one case, above which letters are held.
+    """The policies of a campaign. `letters_per_person` is a day's limit to one case, above which letters are held.
 
     `address_rules` is the version of the mailbox rules in shared/privacy/addresses.py, frozen at the campaign's first
     import.
@@ -27,7 +27,7 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A partner organisation of a campaign, and the countries whose actions are its own."""
+    """A partner organisation of a campaign, and the countries whose actions belong to it."""
 
     slug: str
     name: str
@@ -35,9 +35,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
-    """How an organisation is reached: `address` by post, line by line.
+    """The contact details of an organisation: `address` holds the lines of its postal address.
 
-    `imprint` is what it has to say of itself by law; `privacy` holds links to its data-protection text, by language.
+    `imprint` is the statement that the law requires; `privacy` holds links to its data-protection text, by language.
     """
 
     email: str = ""
@@ -47,10 +47,10 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CampaignChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign as it now is.
+    """The current state of a campaign.
 
-    Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one a change. `contact` is there
-    from 1.1 on.
+    Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one with each change. `contact`
+    exists from 1.1 on.
     """
 
     slug: str
@@ -86,10 +86,10 @@ class Petition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where letters to somebody go.
+    """The postal address for letters of a case.
 
-    `lines` stand on the envelope as they are, in `language`; `country` is the destination. `version` is the version of
-    the case in which the address came: whoever has noted it knows which address a letter went to.
+    `lines` are written on the envelope unchanged, in `language`; `country` is the destination. `version` is the version
+    of the case in which the address appeared: it identifies the address that a letter went to.
     """
 
     version: int
@@ -99,16 +99,16 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a place lets through: `languages`, all where none is named, and further `rules` by the reader's language."""
+    """The rules of a place for letters: its `languages` (all if empty), and further `rules` by reader's language."""
 
     languages: tuple[str, ...] = ()
     rules: dict[str, tuple[str, ...]] = {}
 
 
 class CaseChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """A case as it now is. `version` rises by one a change; `campaign` is the slug of the campaign it belongs to.
+    """The current state of a case. `version` rises by one with each change; `campaign` is the slug of its campaign.
 
-    `address` (from 1.1 on) is public: everybody may write there by post. Where there is none, nobody is told one.
+    `address` (from 1.1 on) is public: everybody may write there by post. Without it, no address is published.
     """
 
     slug: str
@@ -128,7 +128,7 @@ class CaseChanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CampaignKeysCreated(msgspec.Struct, frozen=True, kw_only=True):
-    """A key of a campaign, wrapped: only who holds the private wrapping key can open it. `wrapped` is base64."""
+    """A wrapped key of a campaign: only the private wrapping key opens it. `wrapped` is base64."""
 
     campaign: str
     purpose: Purpose
@@ -157,9 +157,9 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TotalsChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """The totals document: absolute values, `version` rises by one. Field by field as in the contract.
+    """The totals document: absolute values, `version` rises by one. The fields are those of the contract.
 
-    `by_section` is empty where the campaign has no sections; `none` in it is what no section stands for.
+    `by_section` is empty where the campaign has no sections; its member `none` counts actions without a section.
     """
 
     campaign: str

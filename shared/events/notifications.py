@@ -6,7 +6,7 @@ import msgspec
 
 
 class DeliverySent(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail was handed over. The record's key is the recipient key (keyed hash); `template` names what was sent."""
+    """A mail was handed over. The record's key is the recipient key (keyed hash); `template` names its template."""
 
     campaign: str
     template: str
@@ -17,9 +17,9 @@ class DeliverySent(msgspec.Struct, frozen=True, kw_only=True):
 class DeliveryBounced(msgspec.Struct, frozen=True, kw_only=True):
     """A mail was refused for good, by the SMTP code `answer`, and is not tried again.
 
-    `mailbox_gone` says that the refusal was of the address itself: no further mail goes to it. `address` (from 1.1 on)
-    names that address as it was written to, by a keyed hash (base64url): another spelling, though taken for the same
-    mailbox and the same recipient key, still gets mail.
+    `mailbox_gone` says that the address itself was refused: no further mail goes to it. `address` (from 1.1 on) is a
+    keyed hash (base64url) of that address in the spelling that was used: another spelling, though it has the same
+    mailbox and recipient key, still gets mail.
     """
 
     campaign: str

@@ -1,18 +1,18 @@
-"""Tally batches: what one service tells another that it has counted. Counts only, no personal data."""
+"""Tally batches, by which one service reports its counts to another. Counts only, no personal data."""
 
 from __future__ import annotations
 
 import msgspec
 
 from shared.events.actions import Dimensions
-from shared.events.words import Evidence, Recovered
+from shared.events.words import Evidence, RecoveryReason
 
 
 class Delta(Dimensions, frozen=True, kw_only=True):
     """A change of one cell. `minute` is the minute of acceptance, in whole minutes since 1970, by the broker's clock.
 
-    `change` is what to add; `withdrawn` how much of the decrease people took back themselves, `invalidated` and
-    `reinstated` how many moves an integrity decision made.
+    `change` is the number to add; `withdrawn` is the part of the decrease that people withdrew themselves;
+    `invalidated` and `reinstated` count the changes that an integrity decision made.
     """
 
     evidence: Evidence
@@ -24,12 +24,12 @@ class Delta(Dimensions, frozen=True, kw_only=True):
 
 
 class ActionsCounted(msgspec.Struct, frozen=True, kw_only=True):
-    """One tally batch: what counting offsets `first` to `next - 1` of `source`/`partition` changed.
+    """One tally batch: the changes from counting offsets `first` to `next - 1` of `source`/`partition`.
 
-    `source` is the topic counted. `epoch` rises when the source's database was restored. A batch of many cells
+    `source` is the counted topic. `epoch` rises when the source's database was restored. A batch of many cells
     travels as `part` (from 0) of `parts` with equal `first` and `next`. `counted_at` is the counter's clock,
-    `accepted_until` the broker's time of the last record covered, both RFC 3339. `recovered` says that nobody counted
-    this range just now: a person declared it, because records or tally batches were lost for ever.
+    `accepted_until` the broker's time of the last record covered, both RFC 3339. `recovered` marks a range that was not
+    counted just now: a person declared it, because records or tally batches were lost for ever.
     """
 
     source: str
@@ -42,4 +42,4 @@ class ActionsCounted(msgspec.Struct, frozen=True, kw_only=True):
     counted_at: str
     accepted_until: str
     deltas: list[Delta]
-    recovered: Recovered | None = None
+    recovered: RecoveryReason | None = None

@@ -1,4 +1,4 @@
-"""The words of the contract that events, requests and pages share."""
+"""The enumerated words of the contract, shared by events, requests and pages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ Purpose = Literal["dedupe", "seal", "token"]
 Confirmation = Literal["none", "optional", "required"]
 OnePer = Literal["email", "email_and_name"]
 TotalsState = Literal["live", "catching_up", "frozen"]
-LONGEST_WORD: Final = 100
-"""Characters of a slug, a country, a language, a hash in an event. Longer than any of ours, and short enough that one
-of each dimension fits into a row of an index: 2,704 bytes in PostgreSQL, at up to four a character.
+MAX_WORD_CHARACTERS: Final = 100
+"""Limit in characters of a slug, a country, a language or a hash in an event.
+
+It is more than any value of ours needs, and small enough that one of each dimension fits into an index row: 2,704 bytes
+in PostgreSQL, at up to four bytes a character.
 """
-LARGEST_VERSION: Final = 32_767
-"""A petition's version stands in two bytes of each row."""
-Recovered = Literal["records-lost", "tallies-lost"]
-"""What was lost of a range that a person declared: the records before they were counted, or what counting them told."""
+MAX_PETITION_VERSION: Final = 32_767
+"""A row stores a petition's version in two bytes."""
+RecoveryReason = Literal["records-lost", "tallies-lost"]
+"""The loss in a range that a person declared: the records before they were counted, or the tally batches about them."""

@@ -1,1 +1,1 @@
-"""HTTP for every service: the application's frame, its errors, its server, and the hot route inside the protocol."""
+"""HTTP for every service: the application factory, its errors, its server, and fast routes inside the protocol."""

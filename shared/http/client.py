@@ -1,4 +1,4 @@
-"""Who is calling, by what the peer and its trusted proxies say. Both kinds of route ask here."""
+"""The client of a request, according to its peer and trusted proxies. Both kinds of route use this module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 Network = IPv4Network | IPv6Network
 
 _COUNTRY: Final = re.compile(rb"[A-Za-z]{2}")
-_REMEMBERED: Final = 10_000
+_CACHE_SIZE: Final = 10_000
 
 
 class Client(NamedTuple):
@@ -22,8 +22,8 @@ class Client(NamedTuple):
     country: str | None
 
 
-class Clients:
-    """Reads the client of a request.
+class ClientResolver:
+    """Determine the client of a request.
 
     Forwarding headers are believed only from a peer in `trusted_proxies`: then the client is the last address in
     `X-Forwarded-For` that is no trusted proxy itself. `country_header` is the header in which such a proxy names a
@@ -33,12 +33,12 @@ class Clients:
     def __init__(self, trusted_proxies: tuple[Network, ...], country_header: str | None) -> None:
         self._country_header = country_header.lower().encode("ascii") if country_header else None
         self._networks = trusted_proxies
-        self.trusts_anyone = bool(trusted_proxies)
-        self._trusted = lru_cache(maxsize=_REMEMBERED)(self._is_trusted)
+        self.has_trusted_proxies = bool(trusted_proxies)
+        self._trusted = lru_cache(maxsize=_CACHE_SIZE)(self._is_trusted)
 
-    def of(self, peer: str, headers: Headers) -> Client:
-        """The client of a request from `peer` (an address without a port); header names are in lower case."""
-        if not self.trusts_anyone or not self._trusted(peer):
+    def resolve(self, peer: str, headers: Headers) -> Client:
+        """Return the client of a request from `peer` (an address without a port); header names are in lower case."""
+        if not self.has_trusted_proxies or not self._trusted(peer):
             return Client(peer, None)
         forwarded: list[bytes] = []
         country = None
@@ -47,11 +47,11 @@ class Clients:
                 forwarded += value.split(b",")
             elif name == self._country_header and _COUNTRY.fullmatch(value):
                 country = value.decode("ascii").upper()
-        return Client(self._nearest_stranger(peer, forwarded), country)
+        return Client(self._nearest_untrusted(peer, forwarded), country)
 
-    def _nearest_stranger(self, peer: str, forwarded: list[bytes]) -> str:
+    def _nearest_untrusted(self, peer: str, forwarded: list[bytes]) -> str:
         for hop in reversed(forwarded):
-            address = _address(hop.decode("latin-1").strip())
+            address = _parse_address(hop.decode("latin-1").strip())
             if address is None:
                 return peer
             peer = str(address)
@@ -60,13 +60,13 @@ class Clients:
         return peer
 
     def _is_trusted(self, text: str) -> bool:
-        address = _address(text)
+        address = _parse_address(text)
         return address is not None and any(
             address.version == network.version and address in network for network in self._networks
         )
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which addresses any web page may call. The batch and the desk are never among them.
+"""The addresses that a web page of any origin may call. The batch and the desk are never among them.
 
 Source: "HTTP" in the contract; the protocol is https://fetch.spec.whatwg.org/#http-cors-protocol.
 """
@@ -11,7 +11,7 @@ from typing import Final
 Header = tuple[bytes, bytes]
 
 ALLOW_ORIGIN: Final[Header] = (b"access-control-allow-origin", b"*")
-EXPOSE: Final[Header] = (b"access-control-expose-headers", b"Retry-After")
+EXPOSE_HEADERS: Final[Header] = (b"access-control-expose-headers", b"Retry-After")
 PREFLIGHT: Final[tuple[Header, ...]] = (
     ALLOW_ORIGIN,
     (b"access-control-allow-methods", b"GET, POST"),
@@ -19,7 +19,7 @@ PREFLIGHT: Final[tuple[Header, ...]] = (
     (b"access-control-max-age", b"86400"),
 )
 
-_PUBLIC: Final = re.compile(
+_PUBLIC_PATH: Final = re.compile(
     r"/v1/(?:"
     r"signatures(?:/(?!batch$)[^/]+)?"
     r"|messages(?:/[^/]+)?"
@@ -33,5 +33,5 @@ _PUBLIC: Final = re.compile(
 
 
 def is_public(path: str) -> bool:
-    """Whether a page of any origin may read what `path` answers."""
-    return path.startswith("/v1/") and _PUBLIC.fullmatch(path) is not None
+    """Whether a page of any origin may read the answers of `path`."""
+    return path.startswith("/v1/") and _PUBLIC_PATH.fullmatch(path) is not None

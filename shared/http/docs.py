@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as a plain page of our own, with nothing fetched from elsewhere."""
+"""`/docs`: the OpenAPI document as a plain page of our own, without third-party resources."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ dd { margin-inline-start: 1.5rem; }
 """
 
 
-def docs() -> APIRouter:
-    """The routes of the page and its style sheet."""
+def docs_router() -> APIRouter:
+    """Return the routes of the page and its style sheet."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/docs")
     async def page(request: Request) -> HTMLResponse:
         headers = {"Content-Security-Policy": _POLICY}
-        return HTMLResponse("".join(_page(request.app.openapi())), headers=headers)
+        return HTMLResponse("".join(_render_page(request.app.openapi())), headers=headers)
 
     @router.get(STYLE_PATH)
     async def style() -> Response:
@@ -38,7 +38,7 @@ def docs() -> APIRouter:
     return router
 
 
-def _page(document: dict[str, Any]) -> Iterator[str]:
+def _render_page(document: dict[str, Any]) -> Iterator[str]:
     title = escape(document["info"]["title"])
     yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     yield f'<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="{STYLE_PATH}"></head>'
@@ -46,11 +46,11 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     yield '<p><a href="/openapi.json">openapi.json</a> · <a href="/asyncapi.json">asyncapi.json</a></p>'
     for path, operations in document.get("paths", {}).items():
         for method, operation in operations.items():
-            yield from _operation(path, method, operation)
+            yield from _render_operation(path, method, operation)
     yield "</body></html>"
 
 
-def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
+def _render_operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"<article><h2><code>{escape(method.upper())} {escape(path)}</code></h2>"
     yield f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p><dl>"
     for parameter in operation.get("parameters", ()):

@@ -1,4 +1,4 @@
-"""How a connection's hot request is answered, and how its transport looks to everybody else."""
+"""The answer to a connection's fast request, and the transport that uvicorn's cycles see."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Final, Protocol
 
 
 class Connection(Protocol):
-    """What this module needs of the protocol class."""
+    """The part of the protocol class that this module uses."""
 
-    def answer_accepted(self, body: bytes, *, keep_alive: bool) -> None:
-        """Write a 202 with `body` and go on with the connection."""
+    def write_accepted(self, body: bytes, *, keep_alive: bool) -> None:
+        """Write a 202 with `body` and continue with the connection."""
         ...
 
-    def answer_unavailable(self, *, keep_alive: bool) -> None:
-        """Write a 503 and go on with the connection."""
+    def write_unavailable(self, *, keep_alive: bool) -> None:
+        """Write a 503 and continue with the connection."""
         ...
 
-    def close_gently(self) -> None:
-        """Close once what is written has gone; if the client is still sending, without cutting it off."""
+    def close_gracefully(self) -> None:
+        """Close once all written bytes are sent; do not cut off a client that is still sending."""
         ...
 
     @property
-    def ending(self) -> bool:
-        """Whether nothing more is answered on this connection."""
+    def closing(self) -> bool:
+        """Whether the connection answers no further request."""
         ...
 
 
-class NobodyWaits:
-    """In the place of a cycle's event: no task waits for the body of a hot request."""
+class _NullEvent:
+    """The event of a fast request: no task waits for its body."""
 
     def set(self) -> None:
-        """Nothing to wake."""
+        """Do nothing, since no task waits."""
 
 
-_NOBODY_WAITS: Final = NobodyWaits()
+_NULL_EVENT: Final = _NullEvent()
 
 
 class FastResponse:
-    """Stands as a connection's cycle while its hot request is unanswered: later requests queue, a shutdown waits."""
+    """The connection's cycle while its fast request is unanswered: later requests queue, a shutdown waits."""
 
     __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete", "response_started")
 
@@ -48,32 +48,32 @@ class FastResponse:
         self.response_started = False
         self.disconnected = False
         self.keep_alive = True
-        self.message_event = _NOBODY_WAITS
+        self.message_event = _NULL_EVENT
 
-    def begin(self, *, keep_alive: bool) -> None:
-        """A request waits for its answer from now on."""
+    def start(self, *, keep_alive: bool) -> None:
+        """Begin to answer a request."""
         self.response_complete = False
         self.keep_alive = keep_alive
 
-    def leave(self) -> None:
-        """The request is for somebody else to answer."""
+    def hand_over(self) -> None:
+        """Leave the answer to the ordinary route."""
         self.response_complete = True
 
-    def accepted(self, body: bytes) -> None:
+    def send_accepted(self, body: bytes) -> None:
         """Answer 202 with this JSON."""
         self.response_complete = True
         if not self.disconnected:
-            self._protocol.answer_accepted(body, keep_alive=self.keep_alive)
+            self._protocol.write_accepted(body, keep_alive=self.keep_alive)
 
-    def unavailable(self) -> None:
+    def send_unavailable(self) -> None:
         """Answer 503."""
         self.response_complete = True
         if not self.disconnected:
-            self._protocol.answer_unavailable(keep_alive=self.keep_alive)
+            self._protocol.write_unavailable(keep_alive=self.keep_alive)
 
 
-class GentleTransport:
-    """A connection's transport as its cycles see it: closing it does not cut off a client that is still sending."""
+class GracefulTransport:
+    """A connection's transport for its cycles: closing it does not cut off a client that is still sending."""
 
     def __init__(self, protocol: Connection, transport: asyncio.Transport) -> None:
         self._protocol = protocol
@@ -81,7 +81,7 @@ class GentleTransport:
         self.get_extra_info = transport.get_extra_info
 
     def close(self) -> None:
-        self._protocol.close_gently()
+        self._protocol.close_gracefully()
 
     def is_closing(self) -> bool:
-        return self._protocol.ending
+        return self._protocol.closing

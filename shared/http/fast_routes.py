@@ -1,4 +1,4 @@
-"""Hot routes: posts that are answered inside the protocol, with no scope, task or cycle per request."""
+"""Fast routes: POST requests that are answered inside the protocol, without a scope, task or cycle per request."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ JSON_TYPES = frozenset(
         b"application/json;charset=UTF-8",
     )
 )
-"""The spellings of `Content-Type` that a hot route takes; every other is for the ordinary route to judge."""
+"""The spellings of `Content-Type` that a fast route accepts; the ordinary route judges every other."""
 
 
-class FastAnswer(Protocol):
-    """How a taken request is answered: exactly one of the two, once, then or later."""
+class FastResponder(Protocol):
+    """The responder of an accepted request: exactly one method is called, once, immediately or later."""
 
-    def accepted(self, body: bytes) -> None:
+    def send_accepted(self, body: bytes) -> None:
         """Answer 202 with this JSON."""
         ...
 
-    def unavailable(self) -> None:
+    def send_unavailable(self) -> None:
         """Answer 503: nothing is known to be stored."""
         ...
 
 
 class FastHandler(Protocol):
-    """Takes one request, or leaves it.
+    """Handle one request, or leave it to the ordinary route.
 
-    Called with the whole body, the headers by lower-case name, and who sent it. True means that `answer` was or will
-    be called; False leaves the request unchanged to the ordinary route, which writes every other answer.
+    The arguments are the whole body, the headers by lower-case name, and the client. True means that `answer` was or
+    will be called; False leaves the request unchanged to the ordinary route, which writes every other answer.
     """
 
-    def __call__(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastAnswer) -> bool: ...
+    def __call__(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastResponder) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class FastRoute:
-    """POSTs of JSON to `path` (exactly, without a query) of at most `max_body` bytes go to `take`."""
+    """Route POSTs of JSON to exactly `path`, without a query, of at most `max_body_bytes`, to `handler`."""
 
     path: str
-    max_body: int
-    take: FastHandler
+    max_body_bytes: int
+    handler: FastHandler
 
 
 class ResponseHeads:
-    """The status line and headers of hot answers, the same as the ordinary route would send, less the blank line."""
+    """The status line and headers of fast answers, as the ordinary route sends them, without the blank line."""
 
     def __init__(self) -> None:
         self._common: list[Header] | None = None
@@ -65,26 +65,26 @@ class ResponseHeads:
         self._problem = unavailable().response()
 
     def accepted(self, common: list[Header], length: int) -> bytes:
-        """Head of a 202 with `length` bytes of JSON; `common` are the server's own headers, a new list each second."""
+        """Return the head of a 202 with `length` bytes of JSON; the server renews its `common` headers each second."""
         if common is not self._common:
-            self._renew(common)
+            self._rebuild(common)
         return self._accepted % length
 
     def unavailable(self, common: list[Header]) -> tuple[bytes, bytes]:
-        """Head and body of a 503."""
+        """Return the head and body of a 503."""
         if common is not self._common:
-            self._renew(common)
+            self._rebuild(common)
         return self._unavailable, bytes(self._problem.body)
 
-    def _renew(self, common: list[Header]) -> None:
+    def _rebuild(self, common: list[Header]) -> None:
         self._common = common
-        after = [*middleware.SECURITY, cors.ALLOW_ORIGIN, cors.EXPOSE]
-        accepted = [*common, (b"content-length", b"%d"), (b"content-type", b"application/json"), *after]
-        self._accepted = b"HTTP/1.1 202 Accepted\r\n" + lines(accepted)
-        refused = [*common, *self._problem.raw_headers, *after]
-        self._unavailable = b"HTTP/1.1 503 Service Unavailable\r\n" + lines(refused)
+        security = [*middleware.SECURITY_HEADERS, cors.ALLOW_ORIGIN, cors.EXPOSE_HEADERS]
+        accepted = [*common, (b"content-length", b"%d"), (b"content-type", b"application/json"), *security]
+        self._accepted = b"HTTP/1.1 202 Accepted\r\n" + encode_headers(accepted)
+        unavailable = [*common, *self._problem.raw_headers, *security]
+        self._unavailable = b"HTTP/1.1 503 Service Unavailable\r\n" + encode_headers(unavailable)
 
 
-def lines(headers: Iterable[Header]) -> bytes:
-    """`headers` as they go on the wire."""
+def encode_headers(headers: Iterable[Header]) -> bytes:
+    """Return `headers` in the format of HTTP/1.1."""
     return b"".join(b"%s: %s\r\n" % header for header in headers)

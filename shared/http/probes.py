@@ -1,4 +1,4 @@
-"""What the platform asks of every process: is it alive, is it ready, what has it counted, what does it speak."""
+"""Probes of every process: liveness, readiness, metrics, and the AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from shared.settings import ServiceSettings
 Readiness = Callable[[], Mapping[str, str]]
 
 
-def probes(service: str, settings: ServiceSettings, readiness: Readiness, degraded: Readiness) -> APIRouter:
-    """Routes that the gateway never lets out.
+def probe_router(service: str, settings: ServiceSettings, readiness: Readiness, degraded: Readiness) -> APIRouter:
+    """Return the routes that the gateway never exposes.
 
-    `readiness` says what is missing, by part; the process is ready when nothing is. `degraded` says what a process
-    does without that serves people all the same.
+    `readiness` reports the missing parts; the process is ready when there are none. `degraded` reports the parts that
+    the process works without.
     """
     router = APIRouter(include_in_schema=False)
 
     @router.get("/livez")
-    async def alive() -> dict[str, str]:
+    async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
     @router.get("/readyz")
-    async def ready() -> JSONResponse:
+    async def readyz() -> JSONResponse:
         missing = dict(readiness())
         body: dict[str, Any] = {
             "ready": not missing,
@@ -39,18 +39,18 @@ def probes(service: str, settings: ServiceSettings, readiness: Readiness, degrad
         return JSONResponse(body, status_code=503 if missing else 200)
 
     @router.get("/metrics")
-    async def measured() -> Response:
+    async def metrics() -> Response:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     @lru_cache(maxsize=1)
-    def events() -> dict[str, Any]:
-        # Imported when asked for: FastStream is 20 MB that a busy intake need not hold.
+    def document() -> dict[str, Any]:
+        # Imported on the first request: FastStream takes 20 MB that a busy intake does not need.
         from shared import asyncapi
 
-        return asyncapi.document(service)
+        return asyncapi.build_document(service)
 
     @router.get("/asyncapi.json")
-    def spoken() -> JSONResponse:
-        return JSONResponse(events())
+    def asyncapi_document() -> JSONResponse:
+        return JSONResponse(document())
 
     return router

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details. They never repeat what was sent."""
+"""Errors as RFC 9457 problem details. They never repeat what the client sent."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from shared.refusals import FieldError, Refusal, invalid
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
-OUTAGES: Final[tuple[type[Exception], ...]] = (
+UNAVAILABLE_ERRORS: Final[tuple[type[Exception], ...]] = (
     TransientError,
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InterfaceError,
 )
-"""What a database says, or does not say, that is away: it may answer later."""
-_TYPES: Final = "urn:problem-type:milleplumes:"
+"""Errors of a database that is unreachable and may answer later: they become a 503."""
+_TYPE_PREFIX: Final = "urn:problem-type:milleplumes:"
 
 
 class Problem(HTTPException):
@@ -56,9 +56,9 @@ class Problem(HTTPException):
             self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS), **(self.headers or {})}
 
     def body(self) -> bytes:
-        """The problem as JSON."""
+        """Return the problem as JSON."""
         document: dict[str, Any] = {
-            "type": _TYPES + self.code,
+            "type": _TYPE_PREFIX + self.code,
             "title": HTTPStatus(self.status_code).phrase,
             "status": self.status_code,
             "detail": self.detail,
@@ -68,27 +68,27 @@ class Problem(HTTPException):
         return msgspec.json.encode({**document, **self.members})
 
     def response(self) -> Response:
-        """The problem as a response."""
+        """Return the problem as a response."""
         return Response(self.body(), self.status_code, self.headers, MEDIA_TYPE)
 
 
 def unavailable(detail: str = "Not available at the moment. It is safe to send this again.") -> Problem:
-    """A 503: nothing is known to be stored, and repeating is safe."""
+    """Return a 503: nothing is known to be stored, and repeating is safe."""
     return Problem(503, detail=detail)
 
 
-def problem_of(refusal: Refusal) -> Problem:
-    """`refusal` as a problem."""
+def problem_from(refusal: Refusal) -> Problem:
+    """Return `refusal` as a problem."""
     return Problem(refusal.status, refusal.code, detail=refusal.detail, errors=refusal.errors, members=refusal.members)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Make every error of `app`, its framework's own included, a problem."""
+    """Answer every error of `app`, including those of its framework, with a problem."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    for unreachable in OUTAGES:
-        app.add_exception_handler(unreachable, _outage)
+    for error_type in UNAVAILABLE_ERRORS:
+        app.add_exception_handler(error_type, _outage)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
@@ -99,18 +99,18 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:
-    return problem_of(cast("Refusal", error)).response()
+    return problem_from(cast("Refusal", error)).response()
 
 
-async def _validation_error(_request: Request, error: Exception) -> Response:
+async def _validation_error(_request: Request, exception: Exception) -> Response:
     errors = []
-    for found in cast("RequestValidationError", error).errors():
-        if found["type"] == "json_invalid":
+    for error in cast("RequestValidationError", exception).errors():
+        if error["type"] == "json_invalid":
             return Problem(400, "not-json", detail="The body is not JSON.").response()
-        place = [str(part) for part in found["loc"][1:]]
-        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in place)
-        errors.append(FieldError(pointer, f"{place[-1] if place else 'body'}.{found['type']}"))
-    return problem_of(invalid(errors)).response()
+        path = [str(part) for part in error["loc"][1:]]
+        pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+        errors.append(FieldError(pointer, f"{path[-1] if path else 'body'}.{error['type']}"))
+    return problem_from(invalid(errors)).response()
 
 
 async def _outage(_request: Request, _error: Exception) -> Response:

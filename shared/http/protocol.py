@@ -1,7 +1,7 @@
-"""uvicorn's httptools protocol with hot routes answered inside it, and with bounds on every connection.
+"""uvicorn's httptools protocol, which answers fast routes itself and enforces limits on every connection.
 
 Written against uvicorn 0.54, which is pinned. With another server, or the plain `uvicorn` command, the same
-application answers the same through its ordinary routes, slower and without these bounds.
+application answers the same through its ordinary routes, slower and without these limits.
 """
 
 from __future__ import annotations
@@ -16,41 +16,39 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from shared.http import middleware
-from shared.http.client import Client, Clients
-from shared.http.fast_response import FastResponse, GentleTransport
-from shared.http.fast_routes import JSON_TYPES, FastRoute, ResponseHeads, lines
+from shared.http.client import Client, ClientResolver
+from shared.http.fast_response import FastResponse, GracefulTransport
+from shared.http.fast_routes import JSON_TYPES, FastRoute, ResponseHeads, encode_headers
 from shared.http.limits import ConnectionLimits
 from shared.http.problem import Problem, unavailable
 from shared.logging import log
 
-PIPELINED: Final = 100
-"""Requests that may wait behind an unanswered one on a connection; more are a flood."""
-CLOSE: Final = b"connection: close\r\n"
+MAX_PIPELINED: Final = 100
+"""Requests that may wait behind an unanswered one on a connection; more end the connection."""
+CONNECTION_CLOSE: Final = b"connection: close\r\n"
 LINGER_SECONDS: Final = 5.0
-"""How long a connection that was answered before its body ended is read from, so that the answer is not lost."""
-LENGTH_DIGITS: Final = 10
-"""A Content-Length written with more is for the ordinary route to read."""
-STUCK_SECONDS: Final = 60.0
-"""A client that for so long takes nothing of what waits to be sent is cut off. Whoever reads on, however slowly, is
-not.
-"""
+"""How long a connection is read after an answer that came before the end of the body, so that the answer arrives."""
+MAX_LENGTH_DIGITS: Final = 10
+"""The ordinary route reads a Content-Length with more digits."""
+STALL_SECONDS: Final = 60.0
+"""A client that reads nothing of the pending bytes for so long is cut off; one that reads slowly is not."""
 
 RAW_TRANSPORT: Final = "milleplumes.raw_transport"
-"""The ASGI extension by which an endless answer gets at its connection: one write for many is made past its task.
+"""The ASGI extension by which an endless answer reaches its connection: one write serves many, outside their tasks.
 
-A function that gives the transport. Who calls it sees to slow readers from then on: how much they have taken cannot be
-told from what waits, where more is written all the time.
+It is a function that returns the transport. From then on its caller is responsible for slow readers: while more is
+written all the time, the pending bytes do not show how much a client has read.
 """
 
-NOTHING: Final = 0
+IDLE: Final = 0
 HEADERS: Final = 1
 BODY: Final = 2
-LEFTOVERS: Final = 3
-"""What is being read from a connection; leftovers are dropped."""
+DISCARDING: Final = 3
+"""The reading state of a connection; in the last one, input is read and dropped."""
 
 
 class FastProtocol(HttpToolsProtocol):
-    """One connection. `check` must be called about once a second for its time limits to hold."""
+    """One connection. `enforce_time_limits` must be called about once a second."""
 
     def __init__(
         self,
@@ -61,202 +59,209 @@ class FastProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         state = config.app.state  # type: ignore[union-attr]
-        self._routes: Mapping[bytes, FastRoute] = state.hot_routes
+        self._routes: Mapping[bytes, FastRoute] = state.fast_routes
         self._limits: ConnectionLimits = state.connection_limits
-        self._clients: Clients = state.clients
-        self._heads: ResponseHeads = state.hot_heads
-        self._raw: asyncio.Transport = cast("asyncio.Transport", None)
-        self._me = Client("", None)
-        self._reading: int = NOTHING
-        self._since = self.loop.time()
-        self._fresh = True
+        self._client_resolver: ClientResolver = state.client_resolver
+        self._heads: ResponseHeads = state.response_heads
+        self._raw_transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._peer = Client("", None)
+        self._read_state: int = IDLE
+        self._state_since = self.loop.time()
+        self._is_new = True
         self._head_bytes = 0
         self._chunk_bytes = self._unclaimed_bytes = 0
-        self._unsent = 0
-        self._taken_at = self._since
-        self._lent = False
-        self._hot: FastRoute | None = None
-        self._hot_headers: Mapping[bytes, bytes] = {}
-        self._hot_body: bytes | bytearray = b""
-        self._answer = FastResponse(self)
+        self._unsent_bytes = 0
+        self._last_read_at = self._state_since
+        self._transport_lent = False
+        self._fast_route: FastRoute | None = None
+        self._fast_headers: Mapping[bytes, bytes] = {}
+        self._fast_body: bytes | bytearray = b""
+        self._fast_response = FastResponse(self)
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._raw = transport
-        self.transport = cast("asyncio.Transport", GentleTransport(self, transport))
-        self._me = Client(self.client[0] if self.client else "", None)
-        if len(self.connections) > self._limits.connections:
-            self._refuse(unavailable())
+        self._raw_transport = transport
+        self.transport = cast("asyncio.Transport", GracefulTransport(self, transport))
+        self._peer = Client(self.client[0] if self.client else "", None)
+        if len(self.connections) > self._limits.max_connections:
+            self._reject(unavailable())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._answer.disconnected = True
+        self._fast_response.disconnected = True
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that has sent all it wants still gets the answers to its requests, less one that has begun: nobody
-        may be left to read that, and it may be endless.
+        """Keep the connection open for answers that are due, but not for one that has begun.
+
+        The client of such an answer may be gone, and the answer may be endless.
         """
-        # A request whose body is cut off has a cycle, but no answer; a hot one before it has.
-        last: Any = self._answer if self._reading == BODY else self.cycle
-        if self._reading == LEFTOVERS or last is None or last.response_started or last.response_complete:
+        # A request whose body is cut off has a cycle, but no answer; a fast request before it has one.
+        last: Any = self._fast_response if self._read_state == BODY else self.cycle
+        if self._read_state == DISCARDING or last is None or last.response_started or last.response_complete:
             return False
         last.keep_alive = False
-        self._reading = NOTHING
+        self._read_state = IDLE
         return True
 
     def data_received(self, data: bytes) -> None:
-        before = self._reading
-        if before == LEFTOVERS:
+        previous_state = self._read_state
+        if previous_state == DISCARDING:
             return
         self._chunk_bytes = self._unclaimed_bytes = len(data)
-        if before != NOTHING:
+        if previous_state != IDLE:
             self._unclaimed_bytes = 0
             self._head_bytes += self._chunk_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            return  # nothing here speaks another protocol; the request itself was handled
+            return  # no other protocol is supported; the request itself was handled
         except httptools.HttpParserError:
-            if self._reading != LEFTOVERS:
-                self._refuse(Problem(400, "not-http", detail="This is not a request in HTTP."))
+            if self._read_state != DISCARDING:
+                self._reject(Problem(400, "not-http", detail="This is not a request in HTTP."))
             return
-        if self._reading == BODY and before != BODY:
-            self._since = self.loop.time()
-        elif self._head_bytes > self._limits.header_bytes and self._reading in (HEADERS, BODY) and self._hot is None:
-            self._refuse(Problem(431))
+        if self._read_state == BODY and previous_state != BODY:
+            self._state_since = self.loop.time()
+        elif (
+            self._head_bytes > self._limits.max_header_bytes
+            and self._read_state in (HEADERS, BODY)
+            and self._fast_route is None
+        ):
+            self._reject(Problem(431))
 
-    def check(self, now: float) -> None:
+    def enforce_time_limits(self, now: float) -> None:
         """End the connection if the client has taken too long; `now` is the event loop's time."""
-        if self._is_stuck(now):
-            self._raw.abort()
-        elif self._reading == LEFTOVERS:
-            if now - self._since > LINGER_SECONDS:
-                self._raw.close()
-        elif self._reading == NOTHING:
+        if self._is_stalled(now):
+            self._raw_transport.abort()
+        elif self._read_state == DISCARDING:
+            if now - self._state_since > LINGER_SECONDS:
+                self._raw_transport.close()
+        elif self._read_state == IDLE:
             cycle: Any = self.cycle
             idle = cycle is None or cycle.response_complete
-            limit = self._limits.header_seconds if self._fresh else self.timeout_keep_alive
-            if idle and now - self._since > limit:
-                self._raw.close()
+            limit = self._limits.header_timeout_seconds if self._is_new else self.timeout_keep_alive
+            if idle and now - self._state_since > limit:
+                self._raw_transport.close()
         elif self.flow.read_paused:
-            self._since = now  # it is we who are slow
+            self._state_since = now  # the server is slow, not the client
         else:
-            limit = self._limits.header_seconds if self._reading == HEADERS else self._limits.body_seconds
-            if now - self._since > limit:
-                self._refuse(Problem(408))
+            limits = self._limits
+            limit = limits.header_timeout_seconds if self._read_state == HEADERS else limits.body_timeout_seconds
+            if now - self._state_since > limit:
+                self._reject(Problem(408))
 
-    def _is_stuck(self, now: float) -> bool:
-        """Whether the client has long taken nothing. Looks only while nothing is added to what waits to be sent."""
-        if not (self._raw.is_closing() or (self.flow.write_paused and not self._lent)):
-            self._unsent = 0
+    def _is_stalled(self, now: float) -> bool:
+        """Whether the client has read nothing for too long. Applies only while no pending bytes are added."""
+        if not (self._raw_transport.is_closing() or (self.flow.write_paused and not self._transport_lent)):
+            self._unsent_bytes = 0
             return False
-        unsent = self._raw.get_write_buffer_size()
-        if unsent != self._unsent:
-            self._unsent = unsent
-            self._taken_at = now
-        return unsent > 0 and now - self._taken_at > STUCK_SECONDS
+        unsent = self._raw_transport.get_write_buffer_size()
+        if unsent != self._unsent_bytes:
+            self._unsent_bytes = unsent
+            self._last_read_at = now
+        return unsent > 0 and now - self._last_read_at > STALL_SECONDS
 
-    def _lend(self) -> asyncio.Transport:
-        self._lent = True
-        return self._raw
+    def _lend_transport(self) -> asyncio.Transport:
+        self._transport_lent = True
+        return self._raw_transport
 
     # One request
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self._reading = HEADERS
-        self._since = self.loop.time()
-        self._fresh = False
-        # What came in one piece with an older request is not held against this one.
+        self._read_state = HEADERS
+        self._state_since = self.loop.time()
+        self._is_new = False
+        # Bytes that arrived together with an older request do not count for this one.
         self._head_bytes, self._unclaimed_bytes = self._unclaimed_bytes, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reading != BODY:  # there it is a trailer of a chunked body: nobody reads those
+        if self._read_state != BODY:  # otherwise it is a trailer of a chunked body, which is ignored
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        limit = self._limits.header_bytes
-        if self._head_bytes + self._chunk_bytes > limit and self._header_bytes() > limit:
-            self._refuse(Problem(431))
-            raise _EndedError
+        limit = self._limits.max_header_bytes
+        if self._head_bytes + self._chunk_bytes > limit and self._parsed_header_bytes() > limit:
+            self._reject(Problem(431))
+            raise _ConnectionEndedError
         route = self._routes.get(self.url)
-        if route is not None and self._is_hot(route):
-            self._hot = route
-            self._hot_body = b""
+        if route is not None and self._is_fast(route):
+            self._fast_route = route
+            self._fast_body = b""
         else:
-            self._begin_ordinary()
-        self._reading = BODY
+            self._start_ordinary()
+        self._read_state = BODY
 
     def on_body(self, body: bytes) -> None:
-        if self._hot is None:
-            self._head_bytes = 0  # what comes without a body after this is of trailers: the parser gathers them
+        if self._fast_route is None:
+            self._head_bytes = 0  # further bytes without a body belong to trailers, which the parser collects
             super().on_body(body)
-        elif not self._hot_body:
-            self._hot_body = body
+        elif not self._fast_body:
+            self._fast_body = body
         else:
-            if isinstance(self._hot_body, bytes):
-                self._hot_body = bytearray(self._hot_body)
-            self._hot_body += body
+            if isinstance(self._fast_body, bytes):
+                self._fast_body = bytearray(self._fast_body)
+            self._fast_body += body
 
     def on_message_complete(self) -> None:
-        self._reading = NOTHING
-        route = self._hot
+        self._read_state = IDLE
+        route = self._fast_route
         if route is None:
             super().on_message_complete()
             return
-        self._hot = None
-        body = bytes(self._hot_body)
-        client = self._clients.of(self._me.address, self.headers) if self._clients.trusts_anyone else self._me
-        before, answer = self.cycle, self._answer
-        answer.begin(keep_alive=self.parser.should_keep_alive())
-        self.cycle = cast("Any", answer)
-        if not self._taken(route, body, client):
-            answer.leave()
-            self.cycle = before
-            self._begin_ordinary()
+        self._fast_route = None
+        body = bytes(self._fast_body)
+        resolver = self._client_resolver
+        client = resolver.resolve(self._peer.address, self.headers) if resolver.has_trusted_proxies else self._peer
+        previous_cycle, response = self.cycle, self._fast_response
+        response.start(keep_alive=self.parser.should_keep_alive())
+        self.cycle = cast("Any", response)
+        if not self._try_handler(route, body, client):
+            response.hand_over()
+            self.cycle = previous_cycle
+            self._start_ordinary()
             super().on_body(body)
             super().on_message_complete()
 
-    def _taken(self, route: FastRoute, body: bytes, client: Client) -> bool:
+    def _try_handler(self, route: FastRoute, body: bytes, client: Client) -> bool:
         try:
-            return route.take(body, self._hot_headers, client, self._answer)
-        except Exception:  # noqa: BLE001  the ordinary route is asked next, and says what is wrong
+            return route.handler(body, self._fast_headers, client, self._fast_response)
+        except Exception:  # noqa: BLE001  the ordinary route is next, and reports the error
             log.exception("hot route failed", route=route.path)
             return False
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        if self._reading == LEFTOVERS or self._raw.is_closing():
+        if self._read_state == DISCARDING or self._raw_transport.is_closing():
             return
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._reading == NOTHING:
-            self._since = self.loop.time()
+        elif self._read_state == IDLE:
+            self._state_since = self.loop.time()
 
-    def _header_bytes(self) -> int:
+    def _parsed_header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
-    def _is_hot(self, route: FastRoute) -> bool:
-        """Whether the request whose headers are read may be answered here; the rest is for the ordinary route."""
+    def _is_fast(self, route: FastRoute) -> bool:
+        """Whether the request with these headers may be answered here; the ordinary route answers the others."""
         cycle: Any = self.cycle
         if cycle is not None and not cycle.response_complete:
             return False
         parser = self.parser
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or self.flow.write_paused:
             return False
-        headers = self._hot_headers = dict(self.headers)
+        headers = self._fast_headers = dict(self.headers)
         length = headers.get(b"content-length", b"")
         return (
             len(headers) == len(self.headers)
             and length.isdigit()
-            and len(length) <= LENGTH_DIGITS
-            and int(length) <= route.max_body
+            and len(length) <= MAX_LENGTH_DIGITS
+            and int(length) <= route.max_body_bytes
             and headers.get(b"content-type") in JSON_TYPES
             and b"expect" not in headers
             and b"transfer-encoding" not in headers
@@ -264,17 +269,17 @@ class FastProtocol(HttpToolsProtocol):
             and b"upgrade" not in headers
         )
 
-    def _begin_ordinary(self) -> None:
-        """Hand the request to uvicorn, as if its own callbacks had read it."""
-        if len(self.pipeline) >= PIPELINED:
-            self._end()
-            raise _EndedError
+    def _start_ordinary(self) -> None:
+        """Pass the request to uvicorn, as if its own callbacks had read it."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._close_now()
+            raise _ConnectionEndedError
         self._head_bytes = 0
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         self.headers.extend(headers)
-        self.scope["extensions"] = {RAW_TRANSPORT: self._lend}  # type: ignore[dict-item]
+        self.scope["extensions"] = {RAW_TRANSPORT: self._lend_transport}  # type: ignore[dict-item]
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
@@ -282,76 +287,76 @@ class FastProtocol(HttpToolsProtocol):
 
     # How a connection ends
 
-    def _refuse(self, problem: Problem) -> None:
+    def _reject(self, problem: Problem) -> None:
         """Answer the request being read with `problem` and end the connection.
 
-        Where that would overtake the answer to an older request, or answer twice, the connection only ends.
+        If that would overtake the answer to an older request, or answer twice, only end the connection.
         """
         cycle: Any = self.cycle
         if cycle is not None:
-            begun = self._reading == BODY and self._hot is None
-            if begun and not (cycle.response_started or self.pipeline):
+            cycle_started = self._read_state == BODY and self._fast_route is None
+            if cycle_started and not (cycle.response_started or self.pipeline):
                 cycle.disconnected = True
                 cycle.message_event.set()
-            elif begun or not cycle.response_complete:
-                self._end()
+            elif cycle_started or not cycle.response_complete:
+                self._close_now()
                 return
         response = problem.response()
-        headers = [*self.server_state.default_headers, *response.raw_headers, *middleware.SECURITY]
-        head = [STATUS_LINE[problem.status_code], lines(headers), CLOSE, b"\r\n"]
-        self._raw.write(b"".join([*head, bytes(response.body)]))
+        headers = [*self.server_state.default_headers, *response.raw_headers, *middleware.SECURITY_HEADERS]
+        head = [STATUS_LINE[problem.status_code], encode_headers(headers), CONNECTION_CLOSE, b"\r\n"]
+        self._raw_transport.write(b"".join([*head, bytes(response.body)]))
         self.linger()
 
-    def _end(self) -> None:
-        self._raw.close()
-        self._reading = LEFTOVERS
+    def _close_now(self) -> None:
+        self._raw_transport.close()
+        self._read_state = DISCARDING
 
-    def close_gently(self) -> None:
-        """Close once what is written has gone; if the client is still sending, without cutting it off."""
-        if self._reading == NOTHING:
-            self._raw.close()
+    def close_gracefully(self) -> None:
+        """Close once all written bytes are sent; do not cut off a client that is still sending."""
+        if self._read_state == IDLE:
+            self._raw_transport.close()
         else:
             self.linger()
 
     def linger(self) -> None:
-        """Send what is written and say that it was the last, then read and drop what the client sends, for a while."""
-        if self._raw.is_closing():
+        """Send all written bytes and half-close, then read and drop the client's input for a while."""
+        if self._raw_transport.is_closing():
             return
-        self._reading = LEFTOVERS
-        self._since = self.loop.time()
-        self._raw.write_eof()
+        self._read_state = DISCARDING
+        self._state_since = self.loop.time()
+        self._raw_transport.write_eof()
         self.flow.resume_reading()
 
     @property
-    def ending(self) -> bool:
-        """Whether nothing more is answered on this connection."""
-        return self._reading == LEFTOVERS or self._raw.is_closing()
+    def closing(self) -> bool:
+        """Whether the connection answers no further request."""
+        return self._read_state == DISCARDING or self._raw_transport.is_closing()
 
-    # Hot answers
+    # Fast answers
 
-    def answer_accepted(self, body: bytes, *, keep_alive: bool) -> None:
-        """Write a 202 with `body` and go on with the connection."""
+    def write_accepted(self, body: bytes, *, keep_alive: bool) -> None:
+        """Write a 202 with `body` and continue with the connection."""
         head = self._heads.accepted(self.server_state.default_headers, len(body))
         if keep_alive:
-            self._raw.write(b"%s\r\n%s" % (head, body))
+            self._raw_transport.write(b"%s\r\n%s" % (head, body))
             self.on_response_complete()
         else:
-            self._answer_last(head, body)
+            self._write_last(head, body)
 
-    def answer_unavailable(self, *, keep_alive: bool) -> None:
-        """Write a 503 and go on with the connection."""
+    def write_unavailable(self, *, keep_alive: bool) -> None:
+        """Write a 503 and continue with the connection."""
         head, body = self._heads.unavailable(self.server_state.default_headers)
         if keep_alive:
-            self._raw.write(b"%s\r\n%s" % (head, body))
+            self._raw_transport.write(b"%s\r\n%s" % (head, body))
             self.on_response_complete()
         else:
-            self._answer_last(head, body)
+            self._write_last(head, body)
 
-    def _answer_last(self, head: bytes, body: bytes) -> None:
-        self._raw.write(b"%s%s\r\n%s" % (head, CLOSE, body))
-        self.close_gently()
+    def _write_last(self, head: bytes, body: bytes) -> None:
+        self._raw_transport.write(b"%s%s\r\n%s" % (head, CONNECTION_CLOSE, body))
+        self.close_gracefully()
         self.on_response_complete()
 
 
-class _EndedError(Exception):
-    """Stops the parser: the connection is ending."""
+class _ConnectionEndedError(Exception):
+    """Stop the parser, since the connection is ending."""

@@ -1,4 +1,4 @@
-"""Runs an application on one address until it is told to stop."""
+"""The server that runs an application on one address until a signal stops it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ KEEP_ALIVE_SECONDS: Final = 65
 """Longer than the 60 s after which common gateways drop an idle upstream connection, so that they close first."""
 BACKLOG: Final = 4096
 GC_THRESHOLDS: Final = (50_000, 50, 100)
-"""Requests leave no cycles; rare collections keep pauses out of the tail."""
+"""Requests leave no reference cycles; rare collections keep pauses out of the tail latency."""
 
-TICKS_A_SECOND: Final = 10
+TICKS_PER_SECOND: Final = 10
 """uvicorn's main loop ticks every 0.1 s."""
 
 
 class _Server(uvicorn.Server):
-    """Ends with status 0 when asked to stop, and tells the application first."""
+    """A server that ends with status 0 on a signal, and notifies the application first."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -41,10 +41,10 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % TICKS_A_SECOND == 0:
+        if counter % TICKS_PER_SECOND == 0:
             now = asyncio.get_running_loop().time()
             for connection in tuple(self.server_state.connections):
-                cast("FastProtocol", connection).check(now)
+                cast("FastProtocol", connection).enforce_time_limits(now)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
@@ -54,13 +54,13 @@ class _Server(uvicorn.Server):
 
 
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
-    """Serve `app` on the host and port of `settings`; returns after a graceful stop.
+    """Serve `app` on the host and port of `settings`, and return after a graceful stop.
 
-    Several processes may share one port (`SO_REUSEPORT`): the kernel spreads connections over them. Each then has a
-    `probe_port` of its own, where it answers alike.
+    Several processes may share one port (`SO_REUSEPORT`): the kernel spreads connections over them. Each then has
+    its own `probe_port`, which serves the same routes.
 
     Raises:
-        OSError: the address is taken or not ours.
+        OSError: the address is in use or not local.
         SystemExit: the application did not start.
     """
     ports = [port for port in (settings.port, settings.probe_port) if port is not None]

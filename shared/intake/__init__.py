@@ -1,1 +1,1 @@
-"""What the intakes of petitions and letters have in common: reading requests, fields of a person, keys, statuses."""
+"""The shared parts of the intakes of petitions and letters: request decoding, person fields, keys, receipts."""

@@ -1,4 +1,4 @@
-"""Keyed hashes of where an action came from, for integrity rules. No address is kept."""
+"""Keyed hashes of the origin of an action, for integrity rules. No address is stored."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Final
 
 from shared.privacy import dedupe
 
-REMEMBERED: Final = 8_192
+CACHE_SIZE: Final = 8_192
 
 
-@lru_cache(maxsize=REMEMBERED)
-def network(key: bytes, address: str) -> str:
-    """Keyed hash of the network (/24 or /64) of a client's address; empty where there is none."""
+@lru_cache(maxsize=CACHE_SIZE)
+def network_hash(key: bytes, address: str) -> str:
+    """Return the keyed hash of the network (/24 or /64) of a client's IP address; empty where it has none."""
     try:
-        client = ip_address(address)
+        ip = ip_address(address)
     except ValueError:
         return ""
-    if isinstance(client, IPv6Address) and client.ipv4_mapped is not None:
-        client = client.ipv4_mapped
-    return dedupe.network_hash(key, client)
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return dedupe.network_hash(key, ip)
 
 
-@lru_cache(maxsize=REMEMBERED)
-def domain(key: bytes, name: str) -> str:
-    """Keyed hash of an e-mail domain in A-labels."""
+@lru_cache(maxsize=CACHE_SIZE)
+def domain_hash(key: bytes, name: str) -> str:
+    """Return the keyed hash of an e-mail domain in A-labels."""
     return dedupe.domain_hash(key, name)

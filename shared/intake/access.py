@@ -10,21 +10,25 @@ from shared.events.marathon import AccessChanged
 from shared.refusals import Refusal
 
 _SCHEME: Final = "bearer "
-_KEY_LENGTH: Final = 200
+_MAX_KEY_LENGTH: Final = 200
 
 
-def partner(authorization: str | None, scope: str, access: Mapping[str, AccessChanged]) -> AccessChanged:
-    """Whose key `authorization` (the header's value) holds; `access` is by SHA-256 of the key, in hexadecimal.
+def authenticate_partner(
+    authorization: str | None, scope: str, access_by_hash: Mapping[str, AccessChanged]
+) -> AccessChanged:
+    """Return the access that the API key in `authorization` (the header's value) grants.
+
+    `access_by_hash` is keyed by the SHA-256 of the API key, in hexadecimal.
 
     Raises:
-        Refusal: 401 without a known key, 403 where the key has not the `scope`.
+        Refusal: 401 without a known key, 403 where the key lacks the `scope`.
     """
     scheme, key = (authorization or "")[: len(_SCHEME)], (authorization or "")[len(_SCHEME) :].strip()
-    if scheme.lower() != _SCHEME or not key or len(key) > _KEY_LENGTH:
+    if scheme.lower() != _SCHEME or not key or len(key) > _MAX_KEY_LENGTH:
         raise Refusal(401, "key-missing", "Send your API key as `Authorization: Bearer`.")
-    known = access.get(hashlib.sha256(key.encode()).hexdigest())
-    if known is None or known.revoked:
+    granted = access_by_hash.get(hashlib.sha256(key.encode()).hexdigest())
+    if granted is None or granted.revoked:
         raise Refusal(401, "key-unknown", "This API key is not known, or no longer valid.")
-    if scope not in known.scopes:
+    if scope not in granted.scopes:
         raise Refusal(403, "scope-missing", f"This API key has not the scope {scope}.")
-    return known
+    return granted

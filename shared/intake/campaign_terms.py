@@ -1,4 +1,4 @@
-"""Campaigns as an intake needs them: open or not, whose section, under which keys."""
+"""The terms under which an intake takes actions for a campaign: dates, policies, sections, keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class CatalogView(Protocol):
-    """What an intake reads of the catalog."""
+    """The parts of the catalog that an intake reads."""
 
     campaigns: dict[str, CampaignChanged]
     cases: dict[str, CaseChanged]
@@ -30,7 +30,7 @@ class CatalogView(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignTerms:
-    """One campaign, prepared. Times are seconds since 1970; `sections` are by country."""
+    """The terms of one campaign. Times are seconds since 1970; `sections` are by country."""
 
     campaign: str
     opens: float
@@ -42,25 +42,25 @@ class CampaignTerms:
     sections: dict[str, str]
 
     def section_of(self, country: str) -> str | None:
-        """The section that counts an action from `country`."""
+        """Return the section that counts an action from `country`."""
         return self.sections.get(country)
 
-    def comment(self, written: str) -> str:
-        """What is kept of a comment: nothing in safety mode."""
-        return "" if self.policies.safety_mode else written
+    def comment_to_store(self, comment: str) -> str:
+        """Return the comment to store: an empty one in safety mode."""
+        return "" if self.policies.safety_mode else comment
 
-    def names_count(self) -> bool:
-        """Whether people who share an address count one by one."""
+    def counts_names(self) -> bool:
+        """Whether people who share an address are counted separately."""
         return self.policies.one_per == "email_and_name"
 
 
-def terms_of(known: CatalogView, slug: str) -> CampaignTerms:
-    """The campaign `slug`.
+def terms_of(catalog: CatalogView, slug: str) -> CampaignTerms:
+    """Return the terms of the campaign `slug`.
 
     Raises:
-        TransientError: it, or its keys, have not arrived.
+        TransientError: the campaign or its keys have not arrived.
     """
-    campaign, keys = known.campaigns.get(slug), known.keys.get(slug)
+    campaign, keys = catalog.campaigns.get(slug), catalog.keys.get(slug)
     if campaign is None or keys is None:
         raise TransientError("campaign or keys have not arrived")
     return CampaignTerms(
@@ -76,85 +76,85 @@ def terms_of(known: CatalogView, slug: str) -> CampaignTerms:
 
 
 class TermsCache:
-    """Prepares each campaign once; `changed` is to be told of changes of the catalog."""
+    """Builds the terms of each campaign once. The catalog must report its changes to `on_catalog_change`."""
 
-    def __init__(self, known: CatalogView) -> None:
-        self._known = known
-        self._prepared: dict[str, CampaignTerms] = {}
+    def __init__(self, catalog: CatalogView) -> None:
+        self._catalog = catalog
+        self._terms: dict[str, CampaignTerms] = {}
 
-    def of(self, slug: str) -> CampaignTerms:
-        """The campaign `slug`.
+    def get(self, slug: str) -> CampaignTerms:
+        """Return the terms of the campaign `slug`.
 
         Raises:
-            TransientError: it, or its keys, have not arrived.
+            TransientError: the campaign or its keys have not arrived.
         """
-        opening = self._prepared.get(slug)
-        if opening is None:
-            opening = self._prepared[slug] = terms_of(self._known, slug)
-        return opening
+        terms = self._terms.get(slug)
+        if terms is None:
+            terms = self._terms[slug] = terms_of(self._catalog, slug)
+        return terms
 
-    def changed(self, what: str, _slug: str) -> None:
-        """Something in the catalog has changed."""
-        if what != "totals":
-            self._prepared.clear()
+    def on_catalog_change(self, kind: str, _slug: str) -> None:
+        """Drop the cached terms after a change of anything but totals."""
+        if kind != "totals":
+            self._terms.clear()
 
 
-def check_ready(known: CatalogView) -> None:
-    """Make sure that what is unknown is unknown.
+def check_ready(catalog: CatalogView) -> None:
+    """Make sure that the catalog is complete, so that a missing entry does not exist.
 
     Raises:
         TransientError: the compacted topics have not been read to their ends.
     """
-    if not known.ready:
+    if not catalog.ready:
         raise TransientError("the catalog has not been read")
 
 
-def check_open(opening: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
+def check_open(terms: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
     """Make sure that an action may be taken at `now`: from `opens` on, and before `closes`.
 
     Raises:
         Refusal: 422 before, 410 after.
     """
-    if opening.opens <= now < opening.closes:
+    if terms.opens <= now < terms.closes:
         return
-    if now < opening.opens:
+    if now < terms.opens:
         raise Refusal(422, "not-open", "The campaign has not opened yet.")
-    raise closed(totals)
+    raise campaign_closed(totals)
 
 
-def check_confirmations_open(opening: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
+def check_confirmations_open(terms: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
     """Make sure that a confirmation still counts at `now`.
 
     Raises:
         Refusal: 410.
     """
-    if now >= opening.confirmations_close:
-        raise closed(totals)
+    if now >= terms.confirmations_close:
+        raise campaign_closed(totals)
 
 
-def closed(totals: TotalsChanged | None) -> Refusal:
-    """A 410 that says how it ended."""
+def campaign_closed(totals: TotalsChanged | None) -> Refusal:
+    """Return a 410 with the final totals."""
     members = {} if totals is None else {"total": totals.total, "as_of": totals.as_of, "state": totals.state}
     return Refusal(410, "closed", "The campaign has closed.", members=members)
 
 
 def country_of(stated: str | None, seen: str | None) -> str:
-    """The country an action is counted in: what the person says, else what a trusted proxy saw, else unknown."""
+    """Return the country to count an action in: the stated one, else the one a trusted proxy saw, else unknown."""
     return stated or seen or UNKNOWN
 
 
-def canonical(address: str, opening: CampaignTerms) -> str:
-    """The one spelling of an address, by the campaign's rules.
+def canonicalize(address: str, terms: CampaignTerms) -> str:
+    """Return the canonical spelling of an address under the campaign's rules.
 
     Raises:
-        Refusal: 422, its domain is none after all.
+        Refusal: 422, its domain is not a domain name.
     """
     try:
-        return canonical_address(address, opening.policies.address_rules)
+        return canonical_address(address, terms.policies.address_rules)
     except ValueError:
         raise invalid([FieldError("/email", "email.invalid")]) from None
 
 
 def encode_hash(digest: bytes) -> str:
-    """A keyed hash as events carry it."""
+    """Encode a keyed hash as events carry it: base64url without padding."""
     return b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=").decode("ascii")

@@ -1,7 +1,7 @@
 """The countries that an action may name.
 
 Source: ISO 3166-1 alpha-2 as published by the ISO 3166 Maintenance Agency, read in November 2026, with `XK`
-(user-assigned, in common use for Kosovo) and `ZZ` (user-assigned, here: none is known).
+(user-assigned, in common use for Kosovo) and `ZZ` (user-assigned, here: the country is unknown).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bodies as RFC 8259 JSON in UTF-8: what is not is refused with 400, whatever its fields say."""
+"""Bodies as RFC 8259 JSON in UTF-8: any other body is refused with 400, whatever its fields say."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from shared.refusals import Refusal
 
 MAX_DEPTH: Final = 16
 
-# A string without an end is one match to the end of the body: were it none, each of its quotes would be tried again as
-# the beginning of another, in quadratic time.
-_OPENED: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+# An unterminated string is one match to the end of the body: otherwise each of its quotes would be tried as the
+# beginning of another string, in quadratic time.
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _decode: Final = msgspec.json.Decoder(float_hook=lambda _text: 0.0).decode
-"""Reads any document. Fractions are never wanted, and one like 1e999 is valid JSON all the same."""
+"""Decodes any document. No field takes a fraction, so each becomes 0.0: 1e999 is valid JSON beyond a float."""
 
 
 def not_json() -> Refusal:
-    """A 400."""
+    """Return a 400."""
     return Refusal(400, "not-json", "The body is not JSON (RFC 8259) in UTF-8, or nested more than 16 deep.")
 
 
 def check_encoding(body: bytes) -> None:
     """Make sure that `body` is UTF-8 and not too deep.
 
-    A typed decoder does neither for members that it does not know; everything else of RFC 8259 it does check.
+    A typed decoder checks neither in members that it does not know, but everything else of RFC 8259.
 
     Raises:
         Refusal: 400.
@@ -50,46 +50,46 @@ def check_utf8(body: bytes) -> None:
         raise not_json() from None
 
 
-def check_depth(body: bytes, deepest: int = MAX_DEPTH) -> None:
-    """Make sure that nothing in `body` is nested deeper than `deepest`.
+def check_depth(body: bytes, max_depth: int = MAX_DEPTH) -> None:
+    """Make sure that nothing in `body` is nested deeper than `max_depth`.
 
     Raises:
         Refusal: 400.
     """
-    if _openings(body) > deepest and depth(body) > deepest:
+    if _count_brackets(body) > max_depth and nesting_depth(body) > max_depth:
         raise not_json()
 
 
 def check_depth_outside(body: bytes, parts: Sequence[bytes | msgspec.Raw]) -> None:
-    """As `check_depth`, for what `body` holds besides `parts`, which are checked one by one.
+    """Check the depth of `body` outside of `parts`, which are checked one by one.
 
     Raises:
         Refusal: 400.
     """
-    outside = _openings(body) - sum(_openings(bytes(part)) for part in parts)
-    if outside > MAX_DEPTH and depth(body) > MAX_DEPTH:
+    outside = _count_brackets(body) - sum(_count_brackets(bytes(part)) for part in parts)
+    if outside > MAX_DEPTH and nesting_depth(body) > MAX_DEPTH:
         raise not_json()
 
 
-def _openings(body: bytes) -> int:
+def _count_brackets(body: bytes) -> int:
     return body.count(b"{") + body.count(b"[")
 
 
-def depth(body: bytes) -> int:
-    """How many arrays and objects stand in each other at most."""
-    deepest = now = 0
-    for found in _OPENED.finditer(body):
-        sign = found.group()
-        if sign in b"[{":
-            now += 1
-            deepest = max(deepest, now)
-        elif sign in b"]}":
-            now -= 1
-    return deepest
+def nesting_depth(body: bytes) -> int:
+    """Return the greatest number of arrays and objects nested in each other."""
+    max_depth = depth = 0
+    for match in _STRING_OR_BRACKET.finditer(body):
+        token = match.group()
+        if token in b"[{":
+            depth += 1
+            max_depth = max(max_depth, depth)
+        elif token in b"]}":
+            depth -= 1
+    return max_depth
 
 
 def parse(body: bytes) -> Any:
-    """The document in `body`, of any shape.
+    """Return the document in `body`, of any shape.
 
     Raises:
         Refusal: 400.

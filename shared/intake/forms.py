@@ -1,4 +1,4 @@
-"""Plain HTML forms, as the documents that JSON would have been."""
+"""Plain HTML forms, converted to the documents that JSON would have been."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from shared.refusals import Refusal
 MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_FIELDS: Final = 50
 CONSENTS: Final = ("privacy", "updates", "public_name")
-_UNTICKED: Final = frozenset(("", "false", "0", "off"))
+_UNCHECKED: Final = frozenset(("", "false", "0", "off"))
 
 
-def values(body: bytes) -> dict[str, str]:
-    """What was typed, by field name; the last of equal names wins.
+def parse(body: bytes) -> dict[str, str]:
+    """Return the values of a form by field name; the last of equal names wins.
 
     Raises:
-        Refusal: 400 where it is no such form in UTF-8.
+        Refusal: 400 where `body` is no form in UTF-8.
     """
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
@@ -27,22 +27,24 @@ def values(body: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
-def document(typed: Mapping[str, str], *, optional: Iterable[str], boxes: Iterable[str] = ()) -> dict[str, Any]:
-    """The JSON document that says the same as a form.
+def to_document(
+    values: Mapping[str, str], *, optional: Iterable[str], checkboxes: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the JSON document equivalent to a form.
 
-    Consents are the boxes `privacy`, `updates` and `public_name`; `boxes` are further true-or-false fields. A field
-    in `optional` that was left empty counts as absent.
+    Consents are the checkboxes `privacy`, `updates` and `public_name`; `checkboxes` are further boolean fields. An
+    empty field in `optional` counts as absent.
     """
-    fields: dict[str, Any] = {name: text for name, text in typed.items() if name not in CONSENTS}
+    fields: dict[str, Any] = {name: text for name, text in values.items() if name not in CONSENTS}
     for name in optional:
         if fields.get(name) == "":
             del fields[name]
-    for name in boxes:
-        fields[name] = is_ticked(typed, name)
-    fields["consent"] = {name: is_ticked(typed, name) for name in CONSENTS}
+    for name in checkboxes:
+        fields[name] = is_checked(values, name)
+    fields["consent"] = {name: is_checked(values, name) for name in CONSENTS}
     return fields
 
 
-def is_ticked(typed: Mapping[str, str], name: str) -> bool:
-    """Whether a box came back ticked."""
-    return typed.get(name, "") not in _UNTICKED
+def is_checked(values: Mapping[str, str], name: str) -> bool:
+    """Whether a checkbox was checked."""
+    return values.get(name, "") not in _UNCHECKED

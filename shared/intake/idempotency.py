@@ -1,4 +1,4 @@
-"""Idempotency-Key at intake: a bounded memory, best effort. What makes repeats safe is the dedupe key."""
+"""Idempotency-Key at intake: a bounded memory, best effort. The dedupe key is what makes repeats safe."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from typing import Final
 
 from shared.refusals import Refusal
 
-ENTRIES: Final = 100_000
-SECONDS: Final = 600.0
-KEY_LENGTH: Final = 255
+MAX_ENTRIES: Final = 100_000
+RETENTION_SECONDS: Final = 600.0
+MAX_KEY_LENGTH: Final = 255
 _HASH_BYTES: Final = 16
 
 
 class IdempotencyMemory:
-    """Remembers which body came under which key, as hashes under a key that ends with the process."""
+    """Remembers the body of each Idempotency-Key, both as hashes under a secret that ends with the process."""
 
-    def __init__(self, *, entries: int = ENTRIES, seconds: float = SECONDS) -> None:
-        self._entries = entries
-        self._seconds = seconds
+    def __init__(self, *, max_entries: int = MAX_ENTRIES, retention_seconds: float = RETENTION_SECONDS) -> None:
+        self._max_entries = max_entries
+        self._retention_seconds = retention_seconds
         self._secret = secrets.token_bytes(32)
-        self._seen: dict[bytes, tuple[bytes, float]] = {}
+        self._entries: dict[bytes, tuple[bytes, float]] = {}
 
     def check(self, key: bytes, body: bytes, now: float, owner: bytes = b"") -> None:
-        """Remember `body` under the `key` of `owner` at `now`, in seconds of a clock that does not go back.
+        """Remember `body` under the `key` of `owner` at `now`, in seconds of a monotonic clock.
 
-        Where senders are known, each of them has its own keys. Neither `owner` nor `key` holds a zero byte.
+        Keys are separate for each `owner`. Neither `owner` nor `key` contains a zero byte.
 
         Raises:
             Refusal: 422, another body came under this key within the last ten minutes, or the key is too long.
         """
-        if len(key) > KEY_LENGTH:
+        if len(key) > MAX_KEY_LENGTH:
             raise Refusal(422, "idempotency-key-invalid", "The Idempotency-Key is too long.")
-        self._forget(now)
+        self._drop_expired(now)
         name, content = self._hash(owner + b"\0" + key), self._hash(body)
-        known = self._seen.setdefault(name, (content, now))
-        if known[0] != content:
+        entry = self._entries.setdefault(name, (content, now))
+        if entry[0] != content:
             raise Refusal(422, "idempotency-key-reused", "Another body came under this Idempotency-Key.")
-        if len(self._seen) > self._entries:
+        if len(self._entries) > self._max_entries:
             self._drop_oldest()
 
     def _hash(self, data: bytes) -> bytes:
         return blake2b(data, key=self._secret, digest_size=_HASH_BYTES).digest()
 
-    def _forget(self, now: float) -> None:
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if now - self._seen[oldest][1] <= self._seconds:
+    def _drop_expired(self, now: float) -> None:
+        while self._entries:
+            oldest = next(iter(self._entries))
+            if now - self._entries[oldest][1] <= self._retention_seconds:
                 return
-            del self._seen[oldest]
+            del self._entries[oldest]
 
     def _drop_oldest(self) -> None:
-        del self._seen[next(iter(self._seen))]
+        del self._entries[next(iter(self._entries))]

@@ -1,4 +1,4 @@
-"""The links in mails, to confirm an act and to take it back. Opening one changes nothing; its button does."""
+"""The links in mails that confirm or withdraw an act. GET shows a page and changes nothing; its button posts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
-    """An event that can be said of an act: its class and its envelope."""
+    """An event about an act: its class and its envelope."""
 
     event: type[ActionConfirmed | ActionWithdrawn]
     envelope: Envelope
@@ -41,149 +41,149 @@ class EventSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkActions:
-    """What the links can do to the acts of one topic. `kind` is what the pages call them."""
+    """The events that links append to one topic. `kind` is what the pages call its acts."""
 
-    windows: ProducerBatches
+    batches: ProducerBatches
     kind: Kind
     confirm: EventSpec | None
     withdraw: EventSpec
 
     def event_for(self, purpose: TokenPurpose) -> EventSpec | None:
-        """The event that a link of `purpose` says."""
+        """Return the event that a link of `purpose` appends."""
         return self.confirm if purpose == "confirm" else self.withdraw
 
 
 class ActionLinks:
-    """Reads tokens and does what they say. `deeds` are by topic, set once windows are open; `now` is the broker's."""
+    """Reads tokens and appends their events. `actions` are by topic, set at the start; `now` is the broker's time."""
 
-    def __init__(self, known: CatalogView, now: Callable[[], float]) -> None:
+    def __init__(self, catalog: CatalogView, now: Callable[[], float]) -> None:
         self.actions: Mapping[str, LinkActions] = {}
-        self._known = known
+        self._catalog = catalog
         self._now = now
 
     def read(self, text: str, purpose: TokenPurpose) -> ActToken:
-        """The token in `text`, if it is one of ours for `purpose`.
+        """Return the token in `text`.
 
         Raises:
-            Refusal: 404, it is not. TransientError: we cannot know yet.
+            Refusal: 404, it is not one of ours for `purpose`. TransientError: the catalog has not been read.
         """
         try:
-            keys = self._known.keys.get(tokens.campaign_of(text))
+            keys = self._catalog.keys.get(tokens.campaign_of(text))
             token = tokens.read(text, keys.token) if keys is not None else None
         except ValueError:
-            raise _broken() from None
+            raise _unknown_link() from None
         if token is None:
-            check_ready(self._known)
-            raise _broken()
+            check_ready(self._catalog)
+            raise _unknown_link()
         if token.purpose != purpose or any(act.topic not in self.actions for act in token.acts):
-            raise _broken()
+            raise _unknown_link()
         return token
 
     def check(self, token: ActToken) -> None:
-        """Make sure that a confirmation still counts. Taking back is always possible.
+        """Make sure that a confirmation still counts. A withdrawal is always possible.
 
         Raises:
             Refusal: 410. TransientError: the campaign has not arrived.
         """
         if token.purpose == "confirm":
-            opening = terms_of(self._known, token.campaign)
-            check_confirmations_open(opening, self._now(), self._known.totals.get(token.campaign))
+            terms = terms_of(self._catalog, token.campaign)
+            check_confirmations_open(terms, self._now(), self._catalog.totals.get(token.campaign))
 
-    async def press(self, token: ActToken) -> None:
-        """Say what the token says of each of its acts; returns when all are acknowledged. May be repeated.
+    async def execute(self, token: ActToken) -> None:
+        """Append the event of each of the token's acts and wait until all are acknowledged. May be repeated.
 
         Raises:
             Refusal: as `check`. ConnectionError: not all are known to be stored.
         """
         self.check(token)
         time = rfc3339(self._now()).encode("ascii")
-        puts = [self._put(token, act, time) for act in token.acts]
-        results = await asyncio.gather(*puts, return_exceptions=True)
+        appends = [self._append(token, act, time) for act in token.acts]
+        results = await asyncio.gather(*appends, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _put(self, token: ActToken, act: TokenAct, time: bytes) -> None:
-        deeds = self.actions[act.topic]
-        said = deeds.event_for(token.purpose)
-        if said is None:
+    async def _append(self, token: ActToken, act: TokenAct, time: bytes) -> None:
+        actions = self.actions[act.topic]
+        spec = actions.event_for(token.purpose)
+        if spec is None:
             return
-        about: dict[str, Any] = {"campaign": token.campaign, "case": act.case, "subject": act.subject}
-        if issubclass(said.event, ActionConfirmed):
-            about["digest"] = urlsafe_b64encode(act.digest).rstrip(b"=").decode("ascii")
-        value = _encode(said.event(**about))
-        await deeds.windows.put(act.partition, act.key, value, said.envelope.headers(time))
+        fields: dict[str, Any] = {"campaign": token.campaign, "case": act.case, "subject": act.subject}
+        if issubclass(spec.event, ActionConfirmed):
+            fields["digest"] = urlsafe_b64encode(act.digest).rstrip(b"=").decode("ascii")
+        value = _encode(spec.event(**fields))
+        await actions.batches.append_and_wait(act.partition, act.key, value, spec.envelope.headers(time))
 
     def cases(self, token: ActToken) -> list[tuple[str, Kind]]:
-        """What the token's acts are about."""
+        """Return the case and the kind of each of the token's acts."""
         return [(act.case, self.actions[act.topic].kind) for act in token.acts]
 
     def view(self, token: ActToken, action: str, language: str) -> TokenView:
-        """The view of a page about the token, whose button posts to `action`."""
-        return token_view(self._known, self.cases(token), action=action, now=self._now(), language=language)
+        """Return the view of a page about the token, whose button posts to `action`."""
+        return token_view(self._catalog, self.cases(token), action=action, now=self._now(), language=language)
 
 
-def link_routes(links: ActionLinks, pages: IntakePages, base: str) -> APIRouter:
-    """The routes `/confirm/{token}` and `/withdraw/{token}` under `base`, an origin with a path or without."""
+def link_routes(links: ActionLinks, pages: IntakePages, base_url: str) -> APIRouter:
+    """Return the routes `/confirm/{token}` and `/withdraw/{token}` under `base_url`, which may have a path."""
     router = APIRouter()
-    prefix = "/" + base.partition("://")[2].partition("/")[2]
+    prefix = "/" + base_url.partition("://")[2].partition("/")[2]
     for purpose in get_args(TokenPurpose):
-        page = _Page(links, pages, base, purpose)
+        page = _LinkPage(links, pages, base_url, purpose)
         path = f"{prefix.rstrip('/')}/{purpose}/{{token}}"
-        shown = responses(404, 410, 503, answer={"type": "object"}, page=True)
+        documented = responses(404, 410, 503, answer={"type": "object"}, page=True)
         summary = f"The page of a link in a mail: {purpose}"
-        router.add_api_route(path, page.show, methods=["GET"], summary=summary, responses=shown)
-        router.add_api_route(path, page.press, methods=["POST"], summary=f"Its button: {purpose}", responses=shown)
+        router.add_api_route(path, page.show, methods=["GET"], summary=summary, responses=documented)
+        router.add_api_route(path, page.press, methods=["POST"], summary=f"Its button: {purpose}", responses=documented)
     return router
 
 
-class _Page:
-    """The page of one purpose: shown by GET, its button pressed by POST."""
+class _LinkPage:
+    """The page of one purpose: GET shows it, its button posts."""
 
-    def __init__(self, links: ActionLinks, pages: IntakePages, base: str, purpose: TokenPurpose) -> None:
+    def __init__(self, links: ActionLinks, pages: IntakePages, base_url: str, purpose: TokenPurpose) -> None:
         self._links = links
         self._pages = pages
-        self._base = base
+        self._base_url = base_url
         self._purpose = purpose
 
     async def show(self, request: Request, token: str) -> Response:
         try:
-            found = self._links.read(token, self._purpose)
-            self._links.check(found)
+            decoded = self._links.read(token, self._purpose)
+            self._links.check(decoded)
         except (Refusal, TransientError) as error:
-            return self._failed(request, error)
+            return self._error_response(request, error)
         if wants_json(request):
-            acts = [{"case": case, "kind": kind} for case, kind in self._links.cases(found)]
+            acts = [{"case": case, "kind": kind} for case, kind in self._links.cases(decoded)]
             return JSONResponse({"purpose": self._purpose, "acts": acts}, headers=NO_STORE)
-        return self._shown(request, f"{self._purpose}.html", token, found)
+        return self._page_response(request, f"{self._purpose}.html", token, decoded)
 
     async def press(self, request: Request, token: str) -> Response:
         try:
-            found = self._links.read(token, self._purpose)
-            await self._links.press(found)
+            decoded = self._links.read(token, self._purpose)
+            await self._links.execute(decoded)
         except (Refusal, TransientError, ConnectionError) as error:
-            return self._failed(request, error)
+            return self._error_response(request, error)
         if wants_json(request):
-            return JSONResponse({"status": "accepted", "acts": len(found.acts)}, headers=NO_STORE)
-        done = "confirmed.html" if self._purpose == "confirm" else "withdrawn.html"
-        return self._shown(request, done, token, found)
+            return JSONResponse({"status": "accepted", "acts": len(decoded.acts)}, headers=NO_STORE)
+        template = "confirmed.html" if self._purpose == "confirm" else "withdrawn.html"
+        return self._page_response(request, template, token, decoded)
 
-    def _shown(self, request: Request, template: str, text: str, token: ActToken) -> Response:
-        action = f"{self._base}/{self._purpose}/{text}"
+    def _page_response(self, request: Request, template: str, text: str, token: ActToken) -> Response:
+        action = f"{self._base_url}/{self._purpose}/{text}"
         case = token.acts[0].case if token.acts else None
         return self._pages.show(
             request, template, case, view=lambda language: self._links.view(token, action, language)
         )
 
-    def _failed(self, request: Request, error: Exception) -> Response:
+    def _error_response(self, request: Request, error: Exception) -> Response:
         if wants_json(request):
             raise error
         if not isinstance(error, Refusal):
-            return self._pages.problem(request, 503)
+            return self._pages.show_problem(request, 503)
         if error.status == HTTPStatus.NOT_FOUND:
             return self._pages.show(request, "link-broken.html", None, status=404)
-        return self._pages.problem(request, error.status)
+        return self._pages.show_problem(request, error.status)
 
 
-def _broken() -> Refusal:
+def _unknown_link() -> Refusal:
     return Refusal(404, "unknown-link", "This link does not work: it may be cut off, or too old.")

@@ -1,4 +1,4 @@
-"""What the ordinary routes say of themselves in the OpenAPI document, from the structs that decide."""
+"""The OpenAPI document's parts of the ordinary routes, from the structs that decode their requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from shared.intake import forms
 
-_PROBLEM: Final = {
+_PROBLEM_SCHEMA: Final = {
     "type": "object",
     "required": ["type", "title", "status"],
     "properties": {
@@ -27,7 +27,7 @@ _PROBLEM: Final = {
     },
 }
 
-_MEANINGS: Final = {
+_DESCRIPTIONS: Final = {
     400: "Not JSON (RFC 8259) in UTF-8, or not a form",
     401: "No API key, or one that is not known",
     403: "The API key lacks the scope",
@@ -43,25 +43,25 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def schema_of(struct: Any) -> dict[str, Any]:
-    """The JSON schema of a struct, whole, with nothing to look up elsewhere."""
+    """Return the JSON schema of a struct with all references inlined."""
     (schema,), components = msgspec.json.schema_components((struct,), ref_template="{name}")
-    inlined: dict[str, Any] = _inlined(schema, components)
-    return inlined
+    resolved: dict[str, Any] = _inline(schema, components)
+    return resolved
 
 
-def _inlined(part: Any, components: dict[str, Any]) -> Any:
-    if isinstance(part, dict):
-        if "$ref" in part:
-            return _inlined(components[part["$ref"]], components)
-        return {name: _inlined(value, components) for name, value in part.items()}
-    if isinstance(part, list):
-        return [_inlined(value, components) for value in part]
-    return part
+def _inline(node: Any, components: dict[str, Any]) -> Any:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            return _inline(components[node["$ref"]], components)
+        return {name: _inline(value, components) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_inline(value, components) for value in node]
+    return node
 
 
-def body(struct: Any, *, form: bool = False) -> dict[str, Any]:
-    """The `openapi_extra` of a route that takes `struct` as JSON, and as a form too where `form` says so."""
-    content: dict[str, Any] = _json(schema_of(struct))
+def request_body(struct: Any, *, form: bool = False) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes `struct` as JSON and, with `form`, as a form too."""
+    content: dict[str, Any] = _json_content(schema_of(struct))
     if form:
         content[forms.MEDIA_TYPE] = {"schema": {"type": "object"}}
     return {"requestBody": {"required": True, "content": content}}
@@ -74,36 +74,36 @@ def responses(
     page: bool = False,
     form: bool = False,
 ) -> Responses:
-    """The answers of a route: the problems of `statuses`, a 202 with the schema `accepted`, a 200 with `answer`.
+    """Return the answers of a route: the problems of `statuses`, a 202 with the schema `accepted`, a 200 with `answer`.
 
-    `page` says that people get pages instead, `form` that forms are taken and answered with pages, or with a 303.
+    With `page` people get pages instead; with `form` forms are taken and answered with pages, or with a 303.
     """
     as_page: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}} if page or form else {}
-    problem = {"application/problem+json": {"schema": _PROBLEM}, **as_page}
-    result: Responses = {status: {"description": _MEANINGS[status], "content": problem} for status in statuses}
+    problem = {"application/problem+json": {"schema": _PROBLEM_SCHEMA}, **as_page}
+    result: Responses = {status: {"description": _DESCRIPTIONS[status], "content": problem} for status in statuses}
     if accepted is not None:
-        result[202] = {"description": "The broker has stored it", "content": _json(accepted)}
+        result[202] = {"description": "The broker has stored it", "content": _json_content(accepted)}
     if answer is not None:
-        result[200] = {"description": "The answer", "content": {**_json(answer), **as_page}}
+        result[200] = {"description": "The answer", "content": {**_json_content(answer), **as_page}}
     if form:
         result[303] = {"description": "The form was taken: here is the thank-you page"}
     return result
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
+def _json_content(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-RECEIPT: Final = {
+RECEIPT_SCHEMA: Final = {
     "type": "object",
     "required": ["receipt", "status"],
     "properties": {"receipt": {"type": "string"}, "status": {"const": "accepted"}},
 }
-"""The schema of what a taken action is answered with."""
+"""The schema of the answer to a submission."""
 
-STATUS: Final = {
+STATUS_SCHEMA: Final = {
     "type": "object",
     "required": ["status", "as_of"],
     "properties": {"status": {"enum": ["accepted", "counted"]}, "as_of": {"type": "string", "format": "date-time"}},
 }
-"""The schema of what a receipt is answered with."""
+"""The schema of the answer about a receipt."""

@@ -1,4 +1,4 @@
-"""Pages of the intakes: a form that came back, thanks, and what did not work."""
+"""Pages of the intakes: a refused form, thanks, and errors."""
 
 from __future__ import annotations
 
@@ -23,69 +23,77 @@ from shared.web.views import FormState, case_view, problem_view, thanks_view
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
-_ABOUT_THE_FORM: Final = (HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY)
+_FORM_STATUSES: Final = (HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class IntakePages:
-    """The pages of one intake; `template` holds its form, which stands at `address % slug` of the case."""
+    """The pages of one intake; `form_template` has its form, which is found at `form_url % slug` of the case."""
 
-    def __init__(self, pages: Pages, known: CatalogView, now: Callable[[], float], template: str, address: str) -> None:
+    def __init__(
+        self, pages: Pages, catalog: CatalogView, now: Callable[[], float], form_template: str, form_url: str
+    ) -> None:
         self._pages = pages
-        self._known = known
+        self._catalog = catalog
         self._now = now
-        self._template = template
-        self._address = address
+        self._form_template = form_template
+        self._form_url = form_url
 
-    def form_refused(self, request: Request, case: str | None, typed: Mapping[str, str], refusal: Refusal) -> Response:
-        """The answer to a form that could not be taken; `case` is the slug of its case where that is known."""
-        if case is None or case not in self._known.cases or refusal.status not in _ABOUT_THE_FORM:
-            return self.problem(request, refusal.status)
-        language, languages = self._language(request, case, typed.get("locale"))
-        form = FormState(dict(typed), [(error.pointer, error.code) for error in refusal.errors])
-        return self._pages.response(
+    def show_refused_form(
+        self, request: Request, case: str | None, values: Mapping[str, str], refusal: Refusal
+    ) -> Response:
+        """Return the answer to a refused form; `case` is the slug of its case where that is known."""
+        if case is None or case not in self._catalog.cases or refusal.status not in _FORM_STATUSES:
+            return self.show_problem(request, refusal.status)
+        language, languages = self._language(request, case, values.get("locale"))
+        form = FormState(dict(values), [(error.pointer, error.code) for error in refusal.errors])
+        return self._pages.render_response(
             request,
-            "closed.html" if refusal.status == HTTPStatus.GONE else self._template,
+            "closed.html" if refusal.status == HTTPStatus.GONE else self._form_template,
             language,
             status=refusal.status,
             store=False,
             languages=languages,
-            address=self._address % case,
-            view=case_view(self._known, case, now=self._now(), language=language.code, form=form),
+            address=self._form_url % case,
+            view=case_view(self._catalog, case, now=self._now(), language=language.code, form=form),
         )
 
-    def form(self, request: Request, case: str, values: Mapping[str, str]) -> Response:
-        """The form, with `values` filled in beforehand."""
+    def show_form(self, request: Request, case: str, values: Mapping[str, str]) -> Response:
+        """Return the page of the form, with `values` filled in."""
         language, languages = self._language(request, case, None)
-        view = case_view(self._known, case, now=self._now(), language=language.code, form=FormState(dict(values)))
-        return self._pages.response(request, self._template, language, store=False, languages=languages, view=view)
+        view = case_view(self._catalog, case, now=self._now(), language=language.code, form=FormState(dict(values)))
+        return self._pages.render_response(
+            request, self._form_template, language, store=False, languages=languages, view=view
+        )
 
-    def thanks(
+    def show_thanks(
         self,
         request: Request,
         case: str,
         *,
         kind: Kind,
         receipt: Receipt,
-        path: str,
+        status_url: str,
         status: Status,
         posted: bool = False,
     ) -> Response:
-        """The thank-you page; `path` is where the receipt's status can be asked, `posted` as in `thanks_view`."""
+        """Return the thank-you page; `status_url` answers with the receipt's status, `posted` as in `thanks_view`."""
         language, languages = self._language(request, case, None)
-        keys = self._known.keys.get(self._known.cases[case].campaign)
+        keys = self._catalog.keys.get(self._catalog.cases[case].campaign)
         view = thanks_view(
-            self._known,
+            self._catalog,
             case,
             kind=kind,
             posted=posted,
             receipt=short_receipt(keys.token, receipt.topic, receipt.partition, receipt.offset) if keys else "",
-            status_address=path,
+            status_address=status_url,
             counted=status.counted,
             as_of=rfc3339(status.as_of) if status.as_of else None,
             now=self._now(),
             language=language.code,
         )
-        return self._pages.response(request, "thanks.html", language, store=False, languages=languages, view=view)
+        return self._pages.render_response(
+            request, "thanks.html", language, store=False, languages=languages, view=view
+        )
 
     def show(
         self,
@@ -94,23 +102,26 @@ class IntakePages:
         case: str | None,
         *,
         status: int = 200,
-        chosen: str | None = None,
+        locale: str | None = None,
         **view: Any,
     ) -> Response:
-        """Any other page that nobody may keep; `chosen` is a form's `locale`."""
-        language, languages = self._language(request, case, chosen)
-        shown = {name: make(language.code) for name, make in view.items()}
-        return self._pages.response(
-            request, template, language, status=status, store=False, languages=languages, **shown
+        """Return any other page that must not be stored.
+
+        `locale` is that of a form. `view` has the template's values by name, each as a function of the language.
+        """
+        language, languages = self._language(request, case, locale)
+        views = {name: build(language.code) for name, build in view.items()}
+        return self._pages.render_response(
+            request, template, language, status=status, store=False, languages=languages, **views
         )
 
-    def problem(self, request: Request, status: int) -> Response:
-        """The page of an error."""
+    def show_problem(self, request: Request, status: int) -> Response:
+        """Return the page of an error."""
         retry_after = RETRY_AFTER_SECONDS if status in (429, 503) else None
-        return self._pages.response(
+        return self._pages.render_response(
             request,
             "problem.html",
-            self._pages.language(request),
+            self._pages.negotiate_language(request),
             status=status,
             store=False,
             headers={"Retry-After": str(retry_after)} if retry_after else None,
@@ -118,19 +129,19 @@ class IntakePages:
         )
 
     def _language(self, request: Request, case: str | None, chosen: str | None) -> tuple[Language, tuple[str, ...]]:
-        known = self._known.cases.get(case) if case is not None else None
-        campaign = self._known.campaigns.get(known.campaign) if known is not None else None
+        entry = self._catalog.cases.get(case) if case is not None else None
+        campaign = self._catalog.campaigns.get(entry.campaign) if entry is not None else None
         languages = campaign.languages if campaign is not None else ()
-        return self._pages.language(request, languages, chosen=chosen), languages
+        return self._pages.negotiate_language(request, languages, chosen=chosen), languages
 
 
-def to_thanks(address: str, receipt: str, locale: str | None) -> Response:
-    """A 303 to the thank-you page under `address`, in the language of the form."""
+def redirect_to_thanks(url: str, receipt: str, locale: str | None) -> Response:
+    """Return a 303 to the thank-you page under `url`, in the language of the form."""
     query = f"?lang={quote(locale)}" if locale else ""
-    return RedirectResponse(f"{address}/{receipt}{query}", 303, NO_STORE)
+    return RedirectResponse(f"{url}/{receipt}{query}", 303, NO_STORE)
 
 
 def wants_json(request: Request) -> bool:
     """Whether the client asks for JSON rather than a page."""
-    accepted = request.headers.get("accept", "")
-    return "application/json" in accepted and "text/html" not in accepted
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/html" not in accept

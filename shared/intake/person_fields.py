@@ -1,4 +1,4 @@
-"""The fields of a person that every action brings, as the contract names them."""
+"""The fields of a person that every action has, under the names of the API."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.intake.countries import COUNTRIES
 from shared.intake.languages import LANGUAGES
 from shared.intake.requests import Check
 
-Slug = Annotated[str, Meta(min_length=1, max_length=fields.SLUG_LENGTH)]
-Name = Annotated[str, Meta(min_length=1, max_length=fields.NAME_LENGTH)]
-Email = Annotated[str, Meta(min_length=1, max_length=fields.EMAIL_LENGTH)]
-Postcode = Annotated[str, Meta(max_length=fields.POSTCODE_LENGTH)]
-Comment = Annotated[str, Meta(max_length=fields.COMMENT_LENGTH)]
-Source = Annotated[str, Meta(max_length=fields.SOURCE_LENGTH)]
+Slug = Annotated[str, Meta(min_length=1, max_length=fields.MAX_SLUG_LENGTH)]
+Name = Annotated[str, Meta(min_length=1, max_length=fields.MAX_NAME_LENGTH)]
+Email = Annotated[str, Meta(min_length=1, max_length=fields.MAX_EMAIL_LENGTH)]
+Postcode = Annotated[str, Meta(max_length=fields.MAX_POSTCODE_LENGTH)]
+Comment = Annotated[str, Meta(max_length=fields.MAX_COMMENT_LENGTH)]
+Source = Annotated[str, Meta(max_length=fields.MAX_SOURCE_LENGTH)]
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class PersonFields(msgspec.Struct, frozen=True, kw_only=True):
     source: Source = ""
 
 
-_PLAIN_LENGTH: Final = 64
+_PLAIN_EMAIL_LENGTH: Final = 64
 """An address of fewer characters has no part that is too long."""
 _PLAIN_NAME: Final = r"[^\W\d_]++(?:[ '-][^\W\d_]++)*+"
 _PLAIN_EMAIL: Final = r"[A-Za-z0-9]++(?:[._+-][A-Za-z0-9]++)*+@(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,}"
@@ -52,7 +52,7 @@ _is_plain: Final = re.compile(rf"{_PLAIN_NAME}\n{_PLAIN_NAME}\n{_PLAIN_EMAIL}").
 
 
 def is_plain(request: PersonFields) -> bool:
-    """Whether the usual is said, in letters and with an ordinary address: true only where no check finds anything."""
+    """Whether all fields have their most common form. True only where no check would find anything: a fast path."""
     return (
         request.consent.privacy
         and request.country in COUNTRIES
@@ -60,7 +60,7 @@ def is_plain(request: PersonFields) -> bool:
         and request.postcode is None
         and not request.comment
         and request.source.isprintable()
-        and len(request.email) < _PLAIN_LENGTH
+        and len(request.email) < _PLAIN_EMAIL_LENGTH
         and _is_plain(f"{request.given_name}\n{request.family_name}\n{request.email}") is not None
     )
 
@@ -72,7 +72,7 @@ PERSON_CHECKS: Final[Mapping[str, Check]] = {
     "country": fields.country,
     "postcode": fields.postcode,
     "locale": fields.locale,
-    "consent.privacy": fields.agreed,
+    "consent.privacy": fields.required_consent,
     "comment": fields.lines,
     "source": fields.line,
 }

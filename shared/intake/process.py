@@ -1,4 +1,4 @@
-"""What every intake process consists of: catalog, producer, windows, the broker's time, and their tasks."""
+"""The common parts of every intake process: catalog, producers, batches, the broker's time, and their tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.intake.receipt_status import ReceiptStatus
 from shared.intake.settings import IntakeSettings
 from shared.kafka import topic_check
 from shared.kafka.broker_time import BrokerTime
-from shared.kafka.clock_probe import probe
+from shared.kafka.clock_probe import probe_clock
 from shared.kafka.producer import ReplaceableProducer
 from shared.kafka.producer_batches import ProducerBatches
 from shared.privacy.keys import PrivateKeyOpener, read_secret
@@ -29,10 +29,10 @@ from shared.privacy.receipts import Receipts
 from shared.tasks import Tasks
 from shared.topics import Topic
 
-_CATALOG: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
-PRODUCERS: Final = 4
-"""A producer of aiokafka has one request on its way to a broker: with several, a partition does not wait for another's
-acknowledgement, which counts most where the broker writes each batch through to disk first."""
+_CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+PRODUCER_COUNT: Final = 4
+"""A producer of aiokafka has one request in flight to a broker. With several, a partition does not wait for another's
+acknowledgement, which matters most where the broker flushes each batch to disk first."""
 
 
 class IntakeProcess:
@@ -40,55 +40,57 @@ class IntakeProcess:
 
     Args:
         service: its name.
-        taken: the topics it produces to.
-        probes: the topic by which it learns the broker's time.
+        intake_topics: the topics it produces to.
+        probe_topic: the topic by which it measures the broker's time.
 
-    Everything is there from the start but `windows`, `counted` and `pool`, which `running` makes.
+    All attributes are set from the start but `batches`, `receipt_status` and `pool`, which `running` sets.
     """
 
     batches: Mapping[str, ProducerBatches]
     receipt_status: ReceiptStatus
     pool: asyncpg.Pool
 
-    def __init__(self, settings: IntakeSettings, service: str, taken: tuple[Topic, ...], probes: Topic) -> None:
+    def __init__(
+        self, settings: IntakeSettings, service: str, intake_topics: tuple[Topic, ...], probe_topic: Topic
+    ) -> None:
         self._settings = settings
         self._service = service
-        self._taken = taken
-        self._probes = probes
+        self._intake_topics = intake_topics
+        self._probe_topic = probe_topic
         opener = PrivateKeyOpener(settings.wrapping_private_key_file)
-        self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, read=_CATALOG)
+        self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=_CATALOG_TOPICS)
         self.terms = TermsCache(self.catalog)
-        self.catalog.on_change(self.terms.changed)
+        self.catalog.on_change(self.terms.on_catalog_change)
         self.broker_time = BrokerTime(SystemClock(settings.clock_offset_seconds))
-        self.producers = tuple(ReplaceableProducer(settings.kafka_bootstrap_servers) for _ in range(PRODUCERS))
-        self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in taken))
+        self.producers = tuple(ReplaceableProducer(settings.kafka_bootstrap_servers) for _ in range(PRODUCER_COUNT))
+        self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in intake_topics))
 
-    def partitions(self, topic: Topic) -> int:
-        """How many partitions `topic` has here, for ever."""
+    def partition_count(self, topic: Topic) -> int:
+        """Return the number of partitions of `topic` in this environment; it never changes."""
         return topic.partitions_production if self._settings.environment == "production" else topic.partitions
 
     def missing(self) -> Mapping[str, str]:
-        """What readiness lacks. The database is not among it: only the status of receipts asks it anything."""
+        """Return what readiness lacks. The database is not needed: only the status of receipts reads it."""
         missing = {}
         if not self.catalog.ready:
             missing["catalog"] = "campaigns, cases, keys and totals are not read to their ends yet"
-        if not all(producer.up for producer in self.producers):
+        if not all(producer.available for producer in self.producers):
             missing["kafka"] = "there is no connection to produce with"
-        elif not self.broker_time.known:
+        elif not self.broker_time.has_estimate:
             missing["time"] = "the broker's time is not known yet"
         return missing
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run everything; at the end answer who waits, then let go.
+        """Run all parts; at the end answer pending requests, then close.
 
         Raises:
             SetupError: Kafka's topics are not as declared.
         """
         settings = self._settings
-        await topic_check.check(
+        await topic_check.check_topics(
             settings.kafka_bootstrap_servers,
-            (*self._taken, self._probes, *_CATALOG),
+            (*self._intake_topics, self._probe_topic, *_CATALOG_TOPICS),
             flush=settings.kafka_flush == "on",
             production=settings.environment == "production",
         )
@@ -101,25 +103,25 @@ class IntakeProcess:
             stack.push_async_callback(self._disconnect)
             tasks = await stack.enter_async_context(Tasks())
             tasks.start("catalog", self.catalog.run)
-            self.batches = {topic.name: self._window(topic, tasks, stack) for topic in self._taken}
-            probes = self._window(self._probes, tasks, stack)
-            tasks.start("broker's time", partial(probe, probes, self.broker_time))
+            self.batches = {topic.name: self._start_batches(topic, tasks, stack) for topic in self._intake_topics}
+            probe_batches = self._start_batches(self._probe_topic, tasks, stack)
+            tasks.start("broker's time", partial(probe_clock, probe_batches, self.broker_time))
             yield
 
-    def _window(self, topic: Topic, tasks: Tasks, stack: AsyncExitStack) -> ProducerBatches:
-        windows = ProducerBatches(topic, self.partitions(topic), self.producers, self.broker_time)
-        tasks.start(f"windows of {topic.name}", windows.run)
-        stack.push_async_callback(windows.close)
-        return windows
+    def _start_batches(self, topic: Topic, tasks: Tasks, stack: AsyncExitStack) -> ProducerBatches:
+        batches = ProducerBatches(topic, self.partition_count(topic), self.producers, self.broker_time)
+        tasks.start(f"windows of {topic.name}", batches.run)
+        stack.push_async_callback(batches.close)
+        return batches
 
     @stamina.retry(on=(KafkaError, OSError, TimeoutError), attempts=20, timeout=60, wait_max=5)
     async def _connect(self) -> None:
         for producer in self.producers:
-            if not producer.up:
+            if not producer.available:
                 await producer.start()
-            for topic in (*self._taken, self._probes):
-                await producer.prepare(topic.name)
+            for topic in (*self._intake_topics, self._probe_topic):
+                await producer.load_metadata(topic.name)
 
     async def _disconnect(self) -> None:
-        """Let go of the producers side by side: together they take no longer than the slowest."""
+        """Close the producers concurrently: together they take no longer than the slowest."""
         await asyncio.gather(*(producer.close() for producer in self.producers))

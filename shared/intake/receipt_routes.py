@@ -1,4 +1,4 @@
-"""What became of a receipt, as JSON and for pages."""
+"""The status of a receipt, as JSON and for pages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from shared.refusals import Refusal
 
 
 def read_receipt(receipts: Receipts, text: str) -> Receipt:
-    """What the receipt `text` says.
+    """Return the contents of the receipt `text`.
 
     Raises:
-        Refusal: 404, it is none of ours.
+        Refusal: 404, it is not one of ours.
     """
     try:
         return receipts.read(text)
@@ -24,25 +24,25 @@ def read_receipt(receipts: Receipts, text: str) -> Receipt:
 
 
 def unknown_receipt() -> Refusal:
-    """A 404."""
+    """Return a 404."""
     return Refusal(404, "unknown-receipt", "There is no such receipt.")
 
 
-async def status_answer(receipts: Receipts, counted: ReceiptStatus, text: str) -> JSONResponse:
-    """`accepted`, or `counted` once the counter has passed it, with the time of which that is true.
+async def status_response(receipts: Receipts, receipt_status: ReceiptStatus, text: str) -> JSONResponse:
+    """Answer `accepted`, or `counted` once the counter has passed the record, with the time at which that was true.
 
     Raises:
         Refusal: 404. OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the database does not answer.
     """
     receipt = read_receipt(receipts, text)
-    state = await counted.status(receipt.topic, receipt.partition, receipt.offset)
-    content = {"status": "counted" if state.counted else "accepted", "as_of": rfc3339(state.as_of)}
+    status = await receipt_status.status(receipt.topic, receipt.partition, receipt.offset)
+    content = {"status": "counted" if status.counted else "accepted", "as_of": rfc3339(status.as_of)}
     return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
 
-async def state_for_page(counted: ReceiptStatus, receipt: Receipt) -> Status:
-    """The state of a receipt; while the database is away, what is true in any case."""
+async def status_for_page(receipt_status: ReceiptStatus, receipt: Receipt) -> Status:
+    """Return the status of a receipt; while the database is unavailable, not counted."""
     try:
-        return await counted.status(receipt.topic, receipt.partition, receipt.offset)
+        return await receipt_status.status(receipt.topic, receipt.partition, receipt.offset)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return Status(counted=False, as_of=0.0)

@@ -8,7 +8,7 @@ from shared.settings import ServiceSettings
 
 
 class IntakeSettings(ServiceSettings):
-    """As every service, and the files with the keys that an intake opens: campaigns' keys and its receipts."""
+    """The settings of every service, and the key files of an intake: for campaigns' keys and for receipts."""
 
     wrapping_private_key_file: Path
     receipt_key_file: Path

@@ -1,4 +1,4 @@
-"""Taking submissions: decide, append to a window, answer with a receipt once the broker has it."""
+"""Taking submissions: build the record, append it to a batch, answer with a receipt once the broker has it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared import metrics
 from shared.errors import TransientError
 from shared.http.client import Client
-from shared.http.fast_routes import FastAnswer
+from shared.http.fast_routes import FastResponder
 from shared.kafka.producer_batches import Headers, ProducerBatches
 from shared.privacy.receipts import Receipts
 from shared.refusals import Refusal
@@ -18,7 +18,7 @@ IDEMPOTENCY_KEY = b"idempotency-key"
 
 @dataclass(slots=True)
 class OutgoingRecord:
-    """A record to be appended: for which petition or case, under which dedupe key, in which partition."""
+    """A record to append. `subject` is the slug of its petition or case, `key` the dedupe key."""
 
     subject: str
     key: bytes
@@ -27,67 +27,69 @@ class OutgoingRecord:
     headers: Headers
 
 
-Decide = Callable[[bytes, Client, bytes | None], OutgoingRecord]
-"""From a body, its sender and the Idempotency-Key to a submission; raises `Refusal` or `TransientError`."""
+RecordBuilder = Callable[[bytes, Client, bytes | None], OutgoingRecord]
+"""Builds a record from a body, its client and the Idempotency-Key; raises `Refusal` or `TransientError`."""
 
 
 class SubmitEndpoint:
-    """One address at which submissions are taken; its hot and its ordinary route decide by the same function."""
+    """One endpoint that takes submissions; its fast and its ordinary route build records by the same function."""
 
-    def __init__(self, decide: Decide, windows: ProducerBatches, receipts: Receipts) -> None:
-        self.decide = decide
-        self.windows = windows
+    def __init__(self, build_from_json: RecordBuilder, batches: ProducerBatches, receipts: Receipts) -> None:
+        self.build_from_json = build_from_json
+        self.batches = batches
         self._receipts = receipts
 
-    def take(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastAnswer) -> bool:
-        """The hot route: take what can be taken, leave everything else to the ordinary one."""
+    def try_submit(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastResponder) -> bool:
+        """The fast route: take a good submission and return True; leave any other to the ordinary route."""
         try:
-            submission = self.decide(body, client, headers.get(IDEMPOTENCY_KEY))
+            record = self.build_from_json(body, client, headers.get(IDEMPOTENCY_KEY))
         except (Refusal, TransientError):
             return False
-        waiting = PendingAck(answer, self, submission.subject, submission.key)
-        if not self.windows.append(submission.partition, submission.key, submission.value, submission.headers, waiting):
-            answer.unavailable()
+        pending = PendingAck(answer, self, record.subject, record.key)
+        if not self.batches.append(record.partition, record.key, record.value, record.headers, pending):
+            answer.send_unavailable()
         return True
 
-    async def submit(self, submission: OutgoingRecord) -> str:
-        """Append `submission` and wait for it; its receipt.
+    async def submit(self, record: OutgoingRecord) -> str:
+        """Append `record`, wait for its acknowledgement and return its receipt.
 
         Raises:
             ConnectionError: nothing is known to be stored.
         """
-        offset = await self.windows.put(submission.partition, submission.key, submission.value, submission.headers)
-        return self.receipt(submission.subject, submission.key, submission.partition, offset)
+        offset = await self.batches.append_and_wait(record.partition, record.key, record.value, record.headers)
+        return self.issue_receipt(record.subject, record.key, record.partition, offset)
 
-    def receipt(self, subject: str, key: bytes, partition: int, offset: int) -> str:
-        """The receipt of the record at `offset`."""
-        return self._receipts.issue(self.windows.topic.name, subject, key, partition, offset)
+    def issue_receipt(self, subject: str, key: bytes, partition: int, offset: int) -> str:
+        """Return the receipt of the record at `offset`."""
+        return self._receipts.issue(self.batches.topic.name, subject, key, partition, offset)
 
 
 class PendingAck:
-    """A hot request whose record is on its way."""
+    """A request on the fast route whose record is not yet acknowledged."""
 
-    __slots__ = ("_answer", "_key", "_subject", "_taking")
+    __slots__ = ("_endpoint", "_key", "_responder", "_subject")
 
-    def __init__(self, answer: FastAnswer, taking: SubmitEndpoint, subject: str, key: bytes) -> None:
-        self._answer = answer
-        self._taking = taking
+    def __init__(self, responder: FastResponder, endpoint: SubmitEndpoint, subject: str, key: bytes) -> None:
+        self._responder = responder
+        self._endpoint = endpoint
         self._subject = subject
         self._key = key
 
-    def acknowledged(self, partition: int, offset: int) -> None:
-        self._answer.accepted(accepted(self._taking.receipt(self._subject, self._key, partition, offset)))
+    def on_acknowledged(self, partition: int, offset: int) -> None:
+        self._responder.send_accepted(
+            accepted_body(self._endpoint.issue_receipt(self._subject, self._key, partition, offset))
+        )
 
-    def failed(self) -> None:
-        self._answer.unavailable()
+    def on_failed(self) -> None:
+        self._responder.send_unavailable()
 
 
-def accepted(receipt: str) -> bytes:
-    """The body of a 202."""
+def accepted_body(receipt: str) -> bytes:
+    """Return the body of a 202."""
     return b'{"receipt":"%s","status":"accepted"}' % receipt.encode("ascii")
 
 
-def note_refusal(topic: str, refusal: Refusal) -> None:
+def count_refusal(topic: str, refusal: Refusal) -> None:
     """Count a refusal by its codes."""
     for code in {error.code for error in refusal.errors} or {refusal.code}:
         metrics.INTAKE_REFUSED.labels(topic=topic, code=code).inc()

@@ -1,4 +1,4 @@
-"""The ordinary route of a post that may also be hot: the same decision, and every answer."""
+"""The ordinary route of a submission, beside its fast route: the same decision, and every answer."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import TransientError
-from shared.http.service import client_of
+from shared.http.service import resolve_client
 from shared.intake import forms
-from shared.intake.pages import IntakePages, to_thanks
-from shared.intake.submit import OutgoingRecord, SubmitEndpoint, accepted, note_refusal
+from shared.intake.pages import IntakePages, redirect_to_thanks
+from shared.intake.submit import OutgoingRecord, SubmitEndpoint, accepted_body, count_refusal
 from shared.refusals import Refusal
 
-JSON: Final = "application/json"
+JSON_MEDIA_TYPE: Final = "application/json"
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 
-async def submit_json(request: Request, taking: SubmitEndpoint) -> Response:
+async def submit_json(request: Request, endpoint: SubmitEndpoint) -> Response:
     """Take the JSON body of `request`: 202 once it is stored.
 
     Raises:
@@ -30,37 +30,39 @@ async def submit_json(request: Request, taking: SubmitEndpoint) -> Response:
         check_json(request)
         body = await request.body()
         key = request.headers.get("idempotency-key")
-        submission = taking.decide(body, client_of(request), key.encode("latin-1") if key is not None else None)
+        record = endpoint.build_from_json(
+            body, resolve_client(request), key.encode("latin-1") if key is not None else None
+        )
     except Refusal as refusal:
-        note_refusal(taking.windows.topic.name, refusal)
+        count_refusal(endpoint.batches.topic.name, refusal)
         raise
-    return Response(accepted(await taking.submit(submission)), 202, media_type=JSON)
+    return Response(accepted_body(await endpoint.submit(record)), 202, media_type=JSON_MEDIA_TYPE)
 
 
 async def submit_form(
     request: Request,
-    taking: SubmitEndpoint,
+    endpoint: SubmitEndpoint,
     pages: IntakePages,
     *,
-    decide: Callable[[Mapping[str, str]], OutgoingRecord],
+    build_from_form: Callable[[Mapping[str, str]], OutgoingRecord],
     case_of: Callable[[Mapping[str, str]], str | None],
-    thanks: str,
+    thanks_url: str,
 ) -> Response:
     """Take the form in `request`: a 303 to the thank-you page once it is stored, a page for everything else.
 
-    `decide` makes a submission of what was typed, `case_of` gives the slug of the case whose page has the form, and
-    `thanks` is the address of thank-you pages, to which the receipt is added.
+    `build_from_form` builds a record from the form's values, `case_of` returns the slug of the case whose page has the
+    form, and `thanks_url` is the URL of thank-you pages, to which the receipt is added.
     """
-    typed: Mapping[str, str] = {}
+    values: Mapping[str, str] = {}
     try:
-        typed = forms.values(await request.body())
-        receipt = await taking.submit(decide(typed))
+        values = forms.parse(await request.body())
+        receipt = await endpoint.submit(build_from_form(values))
     except Refusal as refusal:
-        note_refusal(taking.windows.topic.name, refusal)
-        return pages.form_refused(request, case_of(typed), typed, refusal)
+        count_refusal(endpoint.batches.topic.name, refusal)
+        return pages.show_refused_form(request, case_of(values), values, refusal)
     except (TransientError, ConnectionError):
-        return pages.problem(request, 503)
-    return to_thanks(thanks, receipt, typed.get("locale"))
+        return pages.show_problem(request, 503)
+    return redirect_to_thanks(thanks_url, receipt, values.get("locale"))
 
 
 def is_form(request: Request) -> bool:
@@ -69,17 +71,17 @@ def is_form(request: Request) -> bool:
 
 
 def check_json(request: Request) -> None:
-    """Make sure that the body says it is JSON.
+    """Make sure that the body is declared as JSON.
 
     Raises:
         Refusal: 415.
     """
-    if _media_type(request) != JSON:
+    if _media_type(request) != JSON_MEDIA_TYPE:
         raise Refusal(415, "unsupported-media-type", "Send application/json in UTF-8.")
 
 
 def _media_type(request: Request) -> str:
-    """The media type of the body in lower case; empty where it names another character set than UTF-8."""
+    """Return the media type of the body in lower case; empty where it names another character set than UTF-8."""
     media_type, *parameters = request.headers.get("content-type", "").split(";")
     if any("charset" in parameter.lower() and not _CHARSET.fullmatch(parameter) for parameter in parameters):
         return ""

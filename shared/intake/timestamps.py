@@ -1,4 +1,4 @@
-"""The time as events carry it, written out once a millisecond."""
+"""The time as events carry it, formatted once a millisecond."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from shared.clock import rfc3339
 
 
 class TimestampCache:
-    """Writes times for the hot route, where many requests share a millisecond."""
+    """Formats times for the fast route, where many requests share a millisecond."""
 
     def __init__(self) -> None:
         self._millisecond = -1
-        self._text = b""
+        self._formatted = b""
 
-    def text(self, now: float) -> bytes:
-        """`now`, in seconds since 1970, as RFC 3339 with milliseconds."""
+    def format(self, now: float) -> bytes:
+        """Return `now`, in seconds since 1970, as RFC 3339 with milliseconds."""
         millisecond = int(now * 1000)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
-            self._text = rfc3339(now).encode("ascii")
-        return self._text
+            self._formatted = rfc3339(now).encode("ascii")
+        return self._formatted

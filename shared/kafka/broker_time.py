@@ -1,4 +1,4 @@
-"""What time it is at the broker, whose clock is the time of acceptance."""
+"""An estimate of the broker's time, which is the time of acceptance."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from shared import metrics
 from shared.clock import Clock
 from shared.logging import log
 
-ALARM_SECONDS: Final = 5.0
+MAX_DIFFERENCE_SECONDS: Final = 5.0
 RESOLUTION_SECONDS: Final = 0.001
 """Kafka's timestamps are whole milliseconds."""
 
 
 class BrokerTime:
-    """An estimate of the broker's time: our clock, put right by what acknowledgements say.
+    """An estimate of the broker's time: our clock, corrected by acknowledgements.
 
     An acknowledgement's append time lies between sending and acknowledgement, so each one bounds the difference
     between the clocks from both sides; the estimate moves only when it is outside those bounds.
@@ -27,31 +27,31 @@ class BrokerTime:
         self.observed_at: float | None = None
 
     def now(self) -> float:
-        """Seconds since 1970 by the broker's clock, as well as we know."""
+        """Return the estimated seconds since 1970 by the broker's clock."""
         return self._clock.now() + self._difference
 
     @property
-    def known(self) -> bool:
-        """Whether anything has been learnt yet; before, a wrong clock of ours would go unnoticed."""
+    def has_estimate(self) -> bool:
+        """Whether an acknowledgement has been observed; before that, a wrong clock of ours would go unnoticed."""
         return self.observed_at is not None
 
     @property
     def difference(self) -> float:
-        """Broker's clock less ours, in seconds."""
+        """The broker's clock minus ours, in seconds."""
         return self._difference
 
-    def local(self) -> float:
-        """Our own clock: what `observe` wants to know of the moments around a send."""
+    def local_now(self) -> float:
+        """Return the seconds since 1970 by our own clock, as `observe` takes them."""
         return self._clock.now()
 
     def observe(self, *, sent: float, acknowledged: float, appended: float) -> None:
-        """Learn from one acknowledgement: `sent` and `acknowledged` by our clock, `appended` by the broker's."""
+        """Correct the estimate: `sent` and `acknowledged` are by our clock, `appended` by the broker's."""
         lowest = appended - acknowledged
         highest = appended + RESOLUTION_SECONDS - sent
         self._difference = min(max(self._difference, lowest), highest)
         self.observed_at = acknowledged
         metrics.CLOCK_DIFFERENCE.set(self._difference)
-        wrong = abs(self._difference) > ALARM_SECONDS
+        wrong = abs(self._difference) > MAX_DIFFERENCE_SECONDS
         if wrong != self._alarmed:
             self._alarmed = wrong
             report = log.error if wrong else log.info

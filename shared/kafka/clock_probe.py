@@ -1,4 +1,4 @@
-"""Asks the broker for its time where no action has done so lately: at the start, and while nobody acts."""
+"""Asks the broker for its time while no submitted record reveals it: at the start, and in quiet times."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from shared.kafka.broker_time import BrokerTime
 from shared.kafka.producer_batches import ProducerBatches
 from shared.logging import log
 
-STALE_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 10.0
-RETRY_SECONDS: Final = 0.5
+MAX_AGE_SECONDS: Final = 60.0
+CHECK_INTERVAL_SECONDS: Final = 10.0
+RETRY_PAUSE_SECONDS: Final = 0.5
 
 
-async def probe(windows: ProducerBatches, broker_time: BrokerTime) -> None:
-    """Keep `broker_time` learnt from records to the topic of `windows`, until cancelled. A supervised task."""
+async def probe_clock(batches: ProducerBatches, broker_time: BrokerTime) -> None:
+    """Keep `broker_time` current by writing probes to the topic of `batches`, until cancelled. A supervised task."""
     while True:
-        seen = broker_time.observed_at
-        if seen is None or not 0 <= broker_time.local() - seen < STALE_SECONDS:
+        observed_at = broker_time.observed_at
+        if observed_at is None or not 0 <= broker_time.local_now() - observed_at < MAX_AGE_SECONDS:
             try:
-                await windows.put(0, b"", b"{}", [])
+                await batches.append_and_wait(0, b"", b"{}", [])
             except ConnectionError:
-                log.warning("the broker's time is not known yet" if seen is None else "no probe was stored")
-        await asyncio.sleep(LOOK_SECONDS if broker_time.known else RETRY_SECONDS)
+                log.warning("the broker's time is not known yet" if observed_at is None else "no probe was stored")
+        await asyncio.sleep(CHECK_INTERVAL_SECONDS if broker_time.has_estimate else RETRY_PAUSE_SECONDS)

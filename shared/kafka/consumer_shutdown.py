@@ -1,4 +1,4 @@
-"""Lets go of a consumer, in bounded time and to the last connection."""
+"""Stops a consumer in bounded time and closes all its connections."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from aiokafka.errors import KafkaError
 
 from shared.logging import log
 
-STOP_S: Final = 30.0
-CLOSE_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 30.0
+CLOSE_TIMEOUT_S: Final = 5.0
 
 
-async def leave(consumer: AIOKafkaConsumer, stop: Coroutine[Any, Any, None]) -> None:
-    """Carry out `stop`, which stops `consumer`. Whatever comes of it, nothing of the consumer is left.
+async def shut_down(consumer: AIOKafkaConsumer, stop: Coroutine[Any, Any, None]) -> None:
+    """Await `stop`, which stops `consumer`, and close the consumer's connections whatever its outcome.
 
-    It runs as a task of its own: aiokafka lets out the cancellation of a fetch that had just failed, which would pass
-    for that of whoever stops it, and leaves its connections open.
+    `stop` runs as a task of its own: aiokafka raises the cancellation of a fetch that had just failed, which would look
+    like a cancellation of the caller, and leaves its connections open.
     """
     task = asyncio.create_task(stop, name="stop-consumer")
     try:
-        await asyncio.wait({task}, timeout=STOP_S)
+        await asyncio.wait({task}, timeout=STOP_TIMEOUT_S)
     finally:
-        # One that is done is not touched by it.
         task.cancel()
-        await asyncio.wait({task}, timeout=CLOSE_S)
+        await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
         with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await consumer._client.close()  # noqa: SLF001  a second time does no harm
     failure = None if not task.done() or task.cancelled() else task.exception()
     if failure is not None:

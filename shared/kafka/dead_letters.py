@@ -1,38 +1,38 @@
-"""Dead letters: records that cannot be counted, sent on as they came with the reason in headers."""
+"""Dead letters: records that cannot be counted, sent on unchanged with the reason in headers."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from shared.counting.counted_topic import CountedTopic
-from shared.kafka.outbox import OutboxRecord, fits
+from shared.kafka.outbox import OutboxRecord, fits_topic
 from shared.kafka.records import Record
 
-PREFIX: Final = "dlq_"
-REASON: Final = "dlq_reason"
-TOPIC: Final = "dlq_topic"
-PARTITION: Final = "dlq_partition"
-OFFSET: Final = "dlq_offset"
-TIMESTAMP: Final = "dlq_timestamp"
+HEADER_PREFIX: Final = "dlq_"
+REASON_HEADER: Final = "dlq_reason"
+TOPIC_HEADER: Final = "dlq_topic"
+PARTITION_HEADER: Final = "dlq_partition"
+OFFSET_HEADER: Final = "dlq_offset"
+TIMESTAMP_HEADER: Final = "dlq_timestamp"
 """Milliseconds since 1970, by the broker's clock, at which the record was accepted."""
-LEFT_OUT: Final = "dlq_value_left_out"
-"""How many bytes the value had, where it was too large to be sent on; it is found where it stood."""
+OMITTED_BYTES_HEADER: Final = "dlq_value_left_out"
+"""The size in bytes of a value that was too large to be sent on; the value is still at its original offset."""
 
 
 def dead_letter(counted: CountedTopic, partition: int, record: Record, reason: str) -> OutboxRecord:
-    """`record` of `partition` as a record of the dead-letter topic, on the partition of the same number."""
+    """Return `record` of `partition` as a record of the dead-letter topic, on the partition of the same number."""
     topic = counted.dead_letters.name
-    why = [
-        (REASON, reason.encode()),
-        (TOPIC, counted.topic.name.encode()),
-        (PARTITION, b"%d" % partition),
-        (OFFSET, b"%d" % record.offset),
-        (TIMESTAMP, b"%d" % record.timestamp_ms),
+    dead_letter_headers = [
+        (REASON_HEADER, reason.encode()),
+        (TOPIC_HEADER, counted.topic.name.encode()),
+        (PARTITION_HEADER, b"%d" % partition),
+        (OFFSET_HEADER, b"%d" % record.offset),
+        (TIMESTAMP_HEADER, b"%d" % record.timestamp_ms),
     ]
-    came = [header for header in record.headers if not header[0].startswith(PREFIX)]
-    whole = OutboxRecord(topic, partition, record.key, [*came, *why], record.value)
-    # What the outbox refuses would come again and again: only it says what fits.
-    if fits(whole):
-        return whole
-    why.append((LEFT_OUT, b"%d" % len(record.value or b"")))
-    return OutboxRecord(topic, partition, record.key and record.key[:64], why, None)
+    original_headers = [header for header in record.headers if not header[0].startswith(HEADER_PREFIX)]
+    letter = OutboxRecord(topic, partition, record.key, [*original_headers, *dead_letter_headers], record.value)
+    # A letter that the outbox refuses would be written again and again, so the outbox decides what fits.
+    if fits_topic(letter):
+        return letter
+    dead_letter_headers.append((OMITTED_BYTES_HEADER, b"%d" % len(record.value or b"")))
+    return OutboxRecord(topic, partition, record.key and record.key[:64], dead_letter_headers, None)

@@ -1,4 +1,4 @@
-"""What waits on the way to one partition: records in windows, and whoever waits for them."""
+"""The queue of one partition: batches of records that are not acknowledged yet, and the listeners of each record."""
 
 from __future__ import annotations
 
@@ -10,65 +10,65 @@ from shared.kafka.producer import AIOKafkaProducer, BatchBuilder, RecordMetadata
 from shared.logging import log
 
 
-class Waiter(Protocol):
-    """Who waits for one record. Exactly one of the two is called, once."""
+class AckListener(Protocol):
+    """A listener for the outcome of one record. Exactly one of the two is called, once."""
 
-    def acknowledged(self, partition: int, offset: int) -> None:
-        """The broker has the record, at `offset` of `partition`."""
+    def on_acknowledged(self, partition: int, offset: int) -> None:
+        """Handle that the broker has stored the record at `offset` of `partition`."""
         ...
 
-    def failed(self) -> None:
-        """Nothing is known to be stored."""
+    def on_failed(self) -> None:
+        """Handle that nothing is known to be stored."""
         ...
 
 
 class ProducerBatch:
-    """Records of one partition that travel together, and who waits for each of them, in the same order."""
+    """Records of one partition that are sent together, and their listeners in the same order."""
 
-    __slots__ = ("batch", "opened", "producer", "sent_at", "size", "stored", "waiters")
+    __slots__ = ("ack", "builder", "listeners", "opened_at", "producer", "sent_at", "size")
 
-    def __init__(self, batch: BatchBuilder, opened: float) -> None:
-        self.batch = batch
-        self.opened = opened
+    def __init__(self, builder: BatchBuilder, opened_at: float) -> None:
+        self.builder = builder
+        self.opened_at = opened_at
         self.size = 0
-        self.waiters: list[Waiter] = []
+        self.listeners: list[AckListener] = []
         self.producer: AIOKafkaProducer | None = None
         self.sent_at = 0.0
-        self.stored: asyncio.Future[RecordMetadata] | None = None
+        self.ack: asyncio.Future[RecordMetadata] | None = None
 
     def fail(self) -> None:
-        """Tell everybody that nothing is known to be stored."""
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
+        """Notify every listener that nothing is known to be stored."""
+        listeners, self.listeners = self.listeners, []
+        for listener in listeners:
             try:
-                waiter.failed()
-            except Exception:  # noqa: BLE001  one waiter's fault is not the others'
+                listener.on_failed()
+            except Exception:  # noqa: BLE001  the other listeners are still notified
                 log.exception("a waiter could not be told")
 
     def acknowledge(self, partition: int, base: int) -> None:
-        """Tell everybody where their record is: the first at offset `base`, the others behind it."""
-        waiters, self.waiters = self.waiters, []
-        for offset, waiter in enumerate(waiters, base):
+        """Notify every listener of its record's offset: `base` for the first, the next offset for each that follows."""
+        listeners, self.listeners = self.listeners, []
+        for offset, listener in enumerate(listeners, base):
             try:
-                waiter.acknowledged(partition, offset)
-            except Exception:  # noqa: BLE001  one waiter's fault is not the others'
+                listener.on_acknowledged(partition, offset)
+            except Exception:  # noqa: BLE001  the other listeners are still notified
                 log.exception("a waiter could not be told")
 
 
 class PartitionQueue:
-    """One partition: the window that is filling, those that are full, those on their way."""
+    """The batches of one partition: the one that is filling, the full ones and those in flight."""
 
-    __slots__ = ("backlog", "filling", "full", "partition", "producer", "sent", "stalled")
+    __slots__ = ("backlog", "filling", "full", "in_flight", "partition", "producer", "stalled")
 
     def __init__(self, partition: int, producer: ReplaceableProducer) -> None:
         self.partition = partition
         self.producer = producer
         self.filling: ProducerBatch | None = None
         self.full: deque[ProducerBatch] = deque()
-        self.sent: set[ProducerBatch] = set()
+        self.in_flight: set[ProducerBatch] = set()
         self.backlog = 0
         self.stalled = False
 
-    def waiting(self) -> list[ProducerBatch]:
-        """Every window of this lane, oldest first where order matters."""
-        return [*self.sent, *self.full, *((self.filling,) if self.filling else ())]
+    def unacknowledged(self) -> list[ProducerBatch]:
+        """Return every batch of this queue; those that are not in flight come oldest first."""
+        return [*self.in_flight, *self.full, *((self.filling,) if self.filling else ())]

@@ -1,4 +1,4 @@
-"""One idempotent producer that can be replaced at once when it is spoilt."""
+"""An idempotent producer that can be replaced at once when it has failed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from shared import metrics
 from shared.logging import log
 
 MAX_BATCH_BYTES: Final = 900 * 1024
-"""Below the broker's 1 MiB, headers of the batch and a little growth included."""
-REQUEST_MS: Final = 5_000
-START_SECONDS: Final = 10.0
-STOP_SECONDS: Final = 5.0
-CLOSE_SECONDS: Final = 1.0
-RETRY_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Below the broker's 1 MiB, with room for the batch header and a little growth."""
+REQUEST_TIMEOUT_MS: Final = 5_000
+START_TIMEOUT_SECONDS: Final = 10.0
+STOP_TIMEOUT_SECONDS: Final = 5.0
+CLOSE_TIMEOUT_SECONDS: Final = 1.0
+RETRY_PAUSES_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class ReplaceableProducer:
-    """An aiokafka producer with `acks=all` and idempotence, made anew after an error that spoils it.
+    """An aiokafka producer with `acks=all` and idempotence, replaced after an error that makes it unusable.
 
-    One refused batch leaves a gap in an idempotent producer's sequence, after which that partition refuses
-    everything. Whoever sent a batch that failed therefore calls `replace` with the producer it used.
+    A refused batch leaves a gap in an idempotent producer's sequence, after which that partition refuses everything.
+    The sender of a failed batch therefore calls `replace` with the producer that it used.
     """
 
     def __init__(self, bootstrap_servers: str, *, compression: str | None = None) -> None:
@@ -42,8 +42,8 @@ class ReplaceableProducer:
         self._closing = False
 
     @property
-    def up(self) -> bool:
-        """Whether there is a producer to send with at the moment."""
+    def available(self) -> bool:
+        """Whether a producer is connected at the moment."""
         return self._current is not None
 
     async def start(self) -> None:
@@ -52,10 +52,10 @@ class ReplaceableProducer:
         Raises:
             KafkaError, OSError, TimeoutError: no broker answered.
         """
-        self._current = await self._connected()
+        self._current = await self._connect()
 
     async def close(self) -> None:
-        """Send what is pending, for a few seconds at most, and let go of the broker."""
+        """Flush for a few seconds at most, and disconnect."""
         self._closing = True
         if self._replacing is not None:
             self._replacing.cancel()
@@ -63,10 +63,10 @@ class ReplaceableProducer:
         if current is not None:
             self._retire(current)
         if self._retired:
-            await asyncio.wait(self._retired, timeout=STOP_SECONDS + 2 * CLOSE_SECONDS)
+            await asyncio.wait(self._retired, timeout=STOP_TIMEOUT_SECONDS + 2 * CLOSE_TIMEOUT_SECONDS)
 
     def create_batch(self) -> BatchBuilder:
-        """An empty batch of at most `MAX_BATCH_BYTES`, for any producer of this object.
+        """Create an empty batch of at most `MAX_BATCH_BYTES`, for any producer of this object.
 
         Raises:
             ConnectionError: there is no producer at the moment.
@@ -75,34 +75,34 @@ class ReplaceableProducer:
         return batch
 
     def current(self) -> AIOKafkaProducer:
-        """The producer that `send` uses.
+        """Return the producer that `send` uses.
 
         Raises:
-            ConnectionError: there is none at the moment.
+            ConnectionError: there is no producer at the moment.
         """
         if self._current is None:
             raise ConnectionError("no producer at the moment")
         return self._current
 
     def send(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[RecordMetadata]:
-        """Queue a batch behind those sent to the partition before it; the result says where it was stored.
+        """Queue `batch` behind the earlier batches of its partition; the result holds its offset.
 
-        This is what `AIOKafkaProducer.send_batch` does, less a task for each batch, and less its waiting: callers
-        bound how many batches of a partition are on their way. `prepare` has made sure of the topic's metadata.
+        Does what `AIOKafkaProducer.send_batch` does, without a task for each batch and without its waiting: callers
+        bound how many batches of a partition are in flight, and `load_metadata` has fetched the topic's metadata.
 
         Raises:
-            ConnectionError: there is no producer at the moment, or the one there is has ended.
+            ConnectionError: there is no producer at the moment, or it has ended.
         """
         accumulator = self.current()._message_accumulator  # noqa: SLF001  see above
         if accumulator._exception is not None or accumulator._closed:  # noqa: SLF001
             raise ConnectionError("the producer has ended")
-        sent: asyncio.Future[RecordMetadata] = accumulator._append_batch(  # noqa: SLF001
+        ack: asyncio.Future[RecordMetadata] = accumulator._append_batch(  # noqa: SLF001
             batch, TopicPartition(topic, partition)
         ).future
-        return sent
+        return ack
 
-    async def prepare(self, topic: str) -> None:
-        """Learn where the partitions of `topic` are, now and after each replacement.
+    async def load_metadata(self, topic: str) -> None:
+        """Fetch the metadata of `topic`, now and after each replacement.
 
         Raises:
             KafkaError: there is no such topic.
@@ -110,33 +110,33 @@ class ReplaceableProducer:
         self._topics.add(topic)
         await self.current().partitions_for(topic)
 
-    def replace(self, spoilt: AIOKafkaProducer | None, reason: str) -> None:
-        """Stop using `spoilt` and connect another; does nothing if that has been done already."""
-        if spoilt is None or self._current is not spoilt or self._closing:
+    def replace(self, failed: AIOKafkaProducer | None, reason: str) -> None:
+        """Stop using `failed` and connect another; do nothing where `failed` has been replaced already."""
+        if failed is None or self._current is not failed or self._closing:
             return
         log.error("producer is replaced", reason=reason)
         metrics.PRODUCERS_REPLACED.labels(reason=reason).inc()
         self._current = None
-        self._retire(spoilt)
+        self._retire(failed)
         self._replacing = asyncio.create_task(self._reconnect(), name="replace-producer")
 
-    async def _connected(self) -> AIOKafkaProducer:
+    async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap_servers,
             acks="all",
             enable_idempotence=True,
             compression_type=self._compression,
             max_batch_size=MAX_BATCH_BYTES,
-            request_timeout_ms=REQUEST_MS,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
             linger_ms=0,
         )
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 await producer.start()
                 for topic in self._topics:
                     await producer.partitions_for(topic)
         except BaseException:
-            await stop(producer)
+            await stop_producer(producer)
             raise
         return producer
 
@@ -144,52 +144,52 @@ class ReplaceableProducer:
         attempt = 0
         while self._current is None and not self._closing:
             try:
-                self._current = await self._connected()
+                self._current = await self._connect()
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("producer cannot connect", error=type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
+                await asyncio.sleep(RETRY_PAUSES_SECONDS[min(attempt, len(RETRY_PAUSES_SECONDS) - 1)])
                 attempt += 1
 
     def _retire(self, producer: AIOKafkaProducer) -> None:
-        task = asyncio.create_task(stop(producer), name="stop-producer")
+        task = asyncio.create_task(stop_producer(producer), name="stop-producer")
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
 
 
-async def stop(producer: AIOKafkaProducer) -> None:
-    """Stop `producer` in bounded time: flush if it can, else cut its connections. Nothing is sent after that."""
+async def stop_producer(producer: AIOKafkaProducer) -> None:
+    """Stop `producer` in bounded time: flush if possible, else abort its connections. Nothing is sent afterwards."""
     try:
-        async with asyncio.timeout(STOP_SECONDS):
+        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
             await producer.stop()
     except BaseException as error:
-        _cut(producer)
+        _abort(producer)
         if not isinstance(error, (KafkaError, OSError, TimeoutError)):
             raise
         log.warning("producer did not stop by itself", error=type(error).__name__)
         with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await producer.client.close()
 
 
-def _cut(producer: AIOKafkaProducer) -> None:
-    """End what `producer` is doing: aiokafka offers no stop without a flush."""
+def _abort(producer: AIOKafkaProducer) -> None:
+    """Cancel the tasks and connections of `producer`: aiokafka offers no stop without a flush."""
     sender = producer._sender  # noqa: SLF001
-    # A sender that is cancelled waits for its requests, and these would wait for the broker to come back and send.
+    # A cancelled sender waits for its requests, which would wait for the broker to return and then send.
     for request in asyncio.all_tasks():
         if _is_request_of(sender, request):
             request.cancel()
     if sender.sender_task is not None:
-        # This callback expects a transaction of a sender that ended.
+        # This callback expects an ended sender to have a transaction.
         sender.sender_task.remove_done_callback(sender._fail_all)  # noqa: SLF001
         sender.sender_task.cancel()
     for connection in producer.client._conns.values():  # noqa: SLF001
-        # To close it would first send what it still holds.
+        # Closing it would first send its buffer.
         if connection.connected():
             connection._writer.transport.abort()  # noqa: SLF001
     accumulator = producer._message_accumulator  # noqa: SLF001
     queued = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
     unsent = [*accumulator._pending_batches, *queued]  # noqa: SLF001
-    # Whoever still waits for it must not wait for ever; where nobody does, nobody need be told.
+    # Every pending future must end; reading the exception keeps asyncio from logging futures that nobody awaits.
     accumulator.fail_all(KafkaConnectionError("the producer was stopped"))
     for batch in unsent:
         if not batch.future.cancelled():
@@ -206,4 +206,11 @@ def _is_request_of(sender: Sender, task: asyncio.Task[object]) -> bool:
     )
 
 
-__all__ = ["MAX_BATCH_BYTES", "AIOKafkaProducer", "BatchBuilder", "RecordMetadata", "ReplaceableProducer", "stop"]
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "AIOKafkaProducer",
+    "BatchBuilder",
+    "RecordMetadata",
+    "ReplaceableProducer",
+    "stop_producer",
+]

@@ -1,4 +1,4 @@
-"""Whether a broker's topics are as `shared/topics.py` declares them: for whoever creates them or starts on them."""
+"""Compares a broker's topics with the declarations in `shared/topics.py`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shared.errors import SetupError, TransientError
 from shared.topics import Topic
 
 CLUSTER_BROKERS: Final = 3
-"""From this many brokers on, each record is kept three times and acknowledged by two."""
-REQUEST_MS: Final = 10_000
+"""From this many brokers on, each record is stored three times and acknowledged by two."""
+REQUEST_TIMEOUT_MS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
-    """What declared settings depend on: how many brokers there are, whether a single one flushes, where we are."""
+    """The properties of a broker cluster that topic settings depend on. `flush` is whether a single broker flushes."""
 
     brokers: int
     flush: bool
@@ -37,38 +37,38 @@ class BrokerSettings:
         return CLUSTER_BROKERS if self.cluster else 1
 
     def partitions(self, topic: Topic) -> int:
-        """How many partitions `topic` has here, for ever."""
+        """Return how many partitions `topic` has on these brokers, permanently."""
         return topic.partitions_production if self.production else topic.partitions
 
     def settings(self, topic: Topic) -> dict[str, str]:
-        """The settings of `topic` on these brokers: a cluster need not flush, its other members have the record."""
+        """Return the settings of `topic` on these brokers. A cluster need not flush: other members have the record."""
         return {
-            **topic.settings(flush=self.flush and not self.cluster),
+            **topic.broker_settings(flush=self.flush and not self.cluster),
             "min.insync.replicas": "2" if self.cluster else "1",
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as declared; `setting` is `topic` where it is missing, else a setting or `partitions`."""
+    """A difference from the declaration; `setting` is `topic` where it is missing, else a setting or `partitions`."""
 
     topic: str
     setting: str
-    wanted: str
-    found: str
+    declared: str
+    actual: str
 
     def __str__(self) -> str:
-        return f"{self.topic}: {self.setting} is {self.found}, not {self.wanted}"
+        return f"{self.topic}: {self.setting} is {self.actual}, not {self.declared}"
 
 
 @asynccontextmanager
-async def administrator(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An administrator's client, closed at the end.
+async def open_admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Open an admin client, closed at the end.
 
     Raises:
         TransientError: no broker answers.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_MS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         try:
             await admin.start()
@@ -79,57 +79,59 @@ async def administrator(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminCl
         await admin.close()
 
 
-async def brokers(admin: AIOKafkaAdminClient) -> int:
-    """How many brokers the cluster has."""
+async def count_brokers(admin: AIOKafkaAdminClient) -> int:
+    """Return how many brokers the cluster has."""
     return len((await admin.describe_cluster())["brokers"])
 
 
-async def differences(admin: AIOKafkaAdminClient, topics: Sequence[Topic], around: BrokerSettings) -> list[Difference]:
-    """Everything about `topics` that is not as declared."""
-    found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-    missing = [Difference(topic.name, "topic", "there", "missing") for topic in topics if topic.name not in found]
-    there = [topic for topic in topics if topic.name in found]
+async def find_differences(
+    admin: AIOKafkaAdminClient, topics: Sequence[Topic], broker_settings: BrokerSettings
+) -> list[Difference]:
+    """Return every difference of `topics` from their declarations."""
+    partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    missing = [Difference(topic.name, "topic", "there", "missing") for topic in topics if topic.name not in partitions]
+    existing = [topic for topic in topics if topic.name in partitions]
     counts = [
-        Difference(topic.name, "partitions", str(around.partitions(topic)), str(found[topic.name]))
-        for topic in there
-        if around.partitions(topic) != found[topic.name]
+        Difference(topic.name, "partitions", str(broker_settings.partitions(topic)), str(partitions[topic.name]))
+        for topic in existing
+        if broker_settings.partitions(topic) != partitions[topic.name]
     ]
-    settings = await _settings(admin, [topic.name for topic in there])
+    settings = await _read_settings(admin, [topic.name for topic in existing])
     return [
         *missing,
         *counts,
         *(
-            Difference(topic.name, setting, wanted, settings[topic.name].get(setting, "unset"))
-            for topic in there
-            for setting, wanted in around.settings(topic).items()
-            if settings[topic.name].get(setting) != wanted
+            Difference(topic.name, setting, declared, settings[topic.name].get(setting, "unset"))
+            for topic in existing
+            for setting, declared in broker_settings.settings(topic).items()
+            if settings[topic.name].get(setting) != declared
         ),
     ]
 
 
 @stamina.retry(on=TransientError, attempts=20, timeout=60, wait_max=5)
-async def check(bootstrap_servers: str, topics: Sequence[Topic], *, flush: bool, production: bool) -> None:
-    """Make sure that `topics` are as declared, before anything is started on them.
+async def check_topics(bootstrap_servers: str, topics: Sequence[Topic], *, flush: bool, production: bool) -> None:
+    """Verify that `topics` are as declared, before a service starts on them.
 
     Raises:
         SetupError: they are not; the message names each difference.
         TransientError: no broker answered for a minute.
     """
-    async with administrator(bootstrap_servers) as admin:
-        around = BrokerSettings(await brokers(admin), flush, production)
-        if wrong := await differences(admin, topics, around):
-            listed = "; ".join(str(difference) for difference in wrong)
+    async with open_admin(bootstrap_servers) as admin:
+        broker_settings = BrokerSettings(await count_brokers(admin), flush, production)
+        if differences := await find_differences(admin, topics, broker_settings):
+            listed = "; ".join(str(difference) for difference in differences)
             raise SetupError(f"Kafka's topics are not as declared ({listed}): run `mille topics --create`")
 
 
-async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+async def _read_settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
-    answers: list[Any] = await admin.describe_configs(
+    responses: list[Any] = await admin.describe_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     )
     return {
         name: {entry[0]: entry[1] for entry in entries}
-        for answer in answers
-        for _code, _message, _kind, name, entries in answer.resources
+        for response in responses
+        for _code, _message, _kind, name, entries in response.resources
     }

@@ -1,4 +1,4 @@
-"""Which e-mail addresses are the same mailbox. Dated data: a campaign keeps the version it began with."""
+"""Which e-mail addresses are the same mailbox. Versioned data: a campaign keeps the version it began with."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final
 
 import idna
 
-DOMAIN_CACHE: Final = 16_384
+DOMAIN_CACHE_SIZE: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxRule:
-    """How a provider reads the part before the @: what it ignores, and the domain that the mailbox is filed under."""
+    """How a provider reads the local part: what it ignores, and the canonical domain of the mailbox."""
 
     domain: str
     tag: str = ""
@@ -26,9 +26,8 @@ def _rules(*entries: tuple[tuple[str, ...], str, str]) -> dict[str, MailboxRule]
 
 
 RULES: Final[dict[str, dict[str, MailboxRule]]] = {
-    # Each provider's own help pages, as read in November 2026: what stands after `tag` is an alias, `ignored` is not
-    # read.
-    # Domains of one provider that share a mailbox stand together, the first is the canonical one.
+    # Source: each provider's own help pages, read in November 2026. The text after `tag` is an alias, the characters in
+    # `ignored` do not count. Domains that share a mailbox are in one entry, the canonical one first.
     "2026-11": _rules(
         (("gmail.com", "googlemail.com"), "+", "."),
         (("outlook.com",), "+", ""),
@@ -46,9 +45,9 @@ RULES: Final[dict[str, dict[str, MailboxRule]]] = {
 """Mailbox rules by version, then by domain."""
 
 
-@lru_cache(maxsize=DOMAIN_CACHE)
+@lru_cache(maxsize=DOMAIN_CACHE_SIZE)
 def canonical_domain(domain: str) -> str:
-    """`domain` in lower-case A-labels, as the DNS has it (IDNA 2008 with the UTS 46 mapping).
+    """Return `domain` in lower-case A-labels, as the DNS has it (IDNA 2008 with the UTS 46 mapping).
 
     Raises:
         ValueError: not a domain name.
@@ -61,21 +60,21 @@ def canonical_domain(domain: str) -> str:
         raise ValueError("not a domain name") from None
 
 
-@lru_cache(maxsize=DOMAIN_CACHE)
-def _filed(domain: str, version: str) -> tuple[str, MailboxRule | None]:
+@lru_cache(maxsize=DOMAIN_CACHE_SIZE)
+def _mailbox_domain(domain: str, version: str) -> tuple[str, MailboxRule | None]:
     canonical = canonical_domain(domain)
     rule = RULES[version].get(canonical)
     return (rule.domain if rule else canonical), rule
 
 
 def canonical_address(address: str, version: str) -> str:
-    """The one spelling of all addresses that reach the same mailbox as `address`, under the rules of `version`.
+    """Return the canonical spelling of all addresses of the same mailbox, under the rules of `version`.
 
-    NFKC, case-folded, domain in A-labels, then the provider's rules. It serves to recognise a person, never to write
-    to one.
+    NFKC, case-folded, domain in A-labels, then the provider's rules. It serves to recognise a person, never to send
+    mail.
 
     Raises:
-        ValueError: no address, or its domain is not one.
+        ValueError: not an address, or its domain is not a domain name.
         KeyError: unknown version.
     """
     if not address.isascii():
@@ -83,11 +82,11 @@ def canonical_address(address: str, version: str) -> str:
     local, at, domain = address.strip().casefold().rpartition("@")
     if not at or not local:
         raise ValueError("not an e-mail address")
-    filed, rule = _filed(domain, version)
+    mailbox_domain, rule = _mailbox_domain(domain, version)
     if rule is None:
-        return f"{local}@{filed}"
+        return f"{local}@{mailbox_domain}"
     if rule.tag:
         local = local.partition(rule.tag)[0] or local
     for ignored in rule.ignored:
         local = local.replace(ignored, "") or local
-    return f"{local}@{filed}"
+    return f"{local}@{mailbox_domain}"

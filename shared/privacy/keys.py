@@ -1,6 +1,6 @@
 """Campaign keys and how they are wrapped.
 
-marathon creates them and keeps only the wrapped form; who holds the private wrapping key opens them. In production
+marathon creates them and stores only the wrapped form; holders of the private wrapping key open them. In production
 the two classes stand for a KMS ("generate data key without plaintext", "decrypt") or Vault
 (`transit/datakey/wrapped`, `transit/decrypt`).
 """
@@ -25,7 +25,7 @@ class KeyWrapper(Protocol):
     """Creates keys that it cannot open."""
 
     def create(self) -> bytes:
-        """A new 32-byte data key, wrapped."""
+        """Return a new 32-byte data key, wrapped."""
         ...
 
 
@@ -33,10 +33,10 @@ class KeyOpener(Protocol):
     """Opens wrapped keys."""
 
     def open(self, wrapped: bytes) -> bytes:
-        """The 32-byte data key in `wrapped`.
+        """Return the 32-byte data key in `wrapped`.
 
         Raises:
-            ValueError: wrapped for somebody else.
+            ValueError: wrapped under another key.
         """
         ...
 
@@ -45,7 +45,7 @@ class KeyOpener(Protocol):
 class CampaignKeys:
     """The opened keys of a campaign.
 
-    `seal` holds every version, for opening; `current_seal` is the one to seal under.
+    `seal` has every version, for opening; `current_seal` is the version to seal under.
     """
 
     dedupe: bytes
@@ -55,7 +55,7 @@ class CampaignKeys:
 
     @property
     def sealer(self) -> Sealer:
-        """What seals new submissions."""
+        """The sealer of new submissions."""
         return self.seal[self.current_seal]
 
 
@@ -90,7 +90,7 @@ class PrivateKeyOpener:
 
 
 def read_secret(path: Path) -> bytes:
-    """The 32-byte secret that `path` holds as hex.
+    """Return the 32-byte secret that the file `path` has as hex.
 
     Raises:
         SetupError: no such file, or not 32 bytes of hex.

@@ -1,4 +1,4 @@
-"""Random nonces, drawn from the operating system some hundreds at a time."""
+"""Random nonces, drawn from the operating system 256 at a time."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import os
 from typing import Final
 
 NONCE_BYTES: Final = 12
-DRAWN_AT_ONCE: Final = 256
+NONCES_PER_DRAW: Final = 256
 
 
 class Nonces:
-    """Nonces of 12 bytes. Each is given out once; a process that forks must make its own."""
+    """Nonces of 12 bytes. Each is returned once; a forked process must create its own instance."""
 
     def __init__(self) -> None:
-        self._drawn = b""
-        self._next = 0
+        self._random_bytes = b""
+        self._position = 0
 
     def __call__(self) -> bytes:
-        """The next nonce."""
-        start = self._next
-        if start == len(self._drawn):
-            self._drawn = os.urandom(NONCE_BYTES * DRAWN_AT_ONCE)
+        """Return the next nonce."""
+        start = self._position
+        if start == len(self._random_bytes):
+            self._random_bytes = os.urandom(NONCE_BYTES * NONCES_PER_DRAW)
             start = 0
-        self._next = start + NONCE_BYTES
-        return self._drawn[start : start + NONCE_BYTES]
+        self._position = start + NONCE_BYTES
+        return self._random_bytes[start : start + NONCE_BYTES]

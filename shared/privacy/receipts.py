@@ -1,6 +1,6 @@
-"""Receipts: where an accepted action stands, readable by us alone.
+"""Receipts: encrypted references to the records of accepted actions.
 
-A receipt names the record, so its status needs no row and tells nobody whether the person had acted before.
+A receipt names a record, so its status needs no row and does not reveal whether the person had acted before.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from shared import codes
 from shared.privacy.nonces import NONCE_BYTES, Nonces
 
-_HEAD: Final = struct.Struct(">HQ16sB")
+_HEADER: Final = struct.Struct(">HQ16sB")
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 MAX_LENGTH: Final = 400
 _CODE_BYTES: Final = 8
 
 
 def short_receipt(token_key: bytes, topic: str, partition: int, offset: int) -> str:
-    """The short receipt of the submission at `offset`, such as `7KQ4-M2XD-9FJ4`: thank-you page and mail show the same.
+    """Return the short receipt of the submission at `offset`, such as `7KQ4-M2XD-9FJ4`.
 
-    A keyed hash under the campaign's token key, which the intakes and notifications hold. It opens nothing and leads
-    nowhere: it only lets a person see that page and mail mean the same act.
+    It is a keyed hash under the campaign's token key, which the intakes and notifications have. It gives access to
+    nothing: a person who sees it on the thank-you page and in the mail knows that both are about the same act.
     """
-    place = f"receipt|{topic}|{partition}|{offset}".encode()
-    digest = hmac.digest(token_key, place, "sha256")[:_CODE_BYTES]
-    return codes.written(int.from_bytes(digest, "big") >> _CODE_BYTES * 8 - codes.BITS)
+    reference = f"receipt|{topic}|{partition}|{offset}".encode()
+    digest = hmac.digest(token_key, reference, "sha256")[:_CODE_BYTES]
+    return codes.encode(int.from_bytes(digest, "big") >> _CODE_BYTES * 8 - codes.BITS)
 
 
 class Receipt(NamedTuple):
-    """What a receipt says.
+    """The contents of a receipt.
 
     `topic` is the intake topic, `subject` the slug of petition or case, `key` the dedupe key.
     """
@@ -54,27 +54,27 @@ class Receipts:
         self._cipher = AESGCM(key)
         self._nonce = Nonces()
         self._topics = topics
-        self._numbers = {topic: number for number, topic in enumerate(topics)}
+        self._topic_indexes = {topic: topic_index for topic_index, topic in enumerate(topics)}
 
     def issue(self, topic: str, subject: str, key: bytes, partition: int, offset: int) -> str:
-        """A receipt: base64url without padding."""
-        plain = _HEAD.pack(partition, offset, key, self._numbers[topic]) + subject.encode()
+        """Return a receipt: base64url without padding."""
+        plaintext = _HEADER.pack(partition, offset, key, self._topic_indexes[topic]) + subject.encode()
         nonce = self._nonce()
-        sealed = b2a_base64(nonce + self._cipher.encrypt(nonce, plain, None), newline=False)
+        sealed = b2a_base64(nonce + self._cipher.encrypt(nonce, plaintext, None), newline=False)
         return sealed.translate(_URL_SAFE).rstrip(b"=").decode("ascii")
 
     def read(self, receipt: str) -> Receipt:
-        """What `receipt` says.
+        """Return the contents of `receipt`.
 
         Raises:
-            ValueError: not a receipt of ours.
+            ValueError: not one of our receipts.
         """
         if len(receipt) > MAX_LENGTH:
             raise ValueError("not a receipt")
         try:
             raw = urlsafe_b64decode(receipt.encode("ascii") + b"=" * (-len(receipt) % 4))
-            plain = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None)
+            plaintext = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None)
         except (InvalidTag, ValueError):
             raise ValueError("not a receipt") from None
-        partition, offset, key, number = _HEAD.unpack_from(plain)
-        return Receipt(self._topics[number], plain[_HEAD.size :].decode(), key, partition, offset)
+        partition, offset, key, topic_index = _HEADER.unpack_from(plaintext)
+        return Receipt(self._topics[topic_index], plaintext[_HEADER.size :].decode(), key, partition, offset)

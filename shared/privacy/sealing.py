@@ -1,7 +1,7 @@
-"""Personal data at rest: AES-256-GCM under random nonces, bound to the record that it stands in.
+"""Personal data at rest: AES-256-GCM under random nonces, bound to the record that contains it.
 
 With random nonces a key is good for 2^32 seals, however many processes share it (NIST SP 800-38D, section 8.3): six
-hundred times the largest campaign there has been.
+hundred times the largest campaign so far.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.privacy.nonces import NONCE_BYTES, Nonces
 
-SUBJECTS_PREPARED: Final = 4_096
+SUBJECT_CACHE_SIZE: Final = 4_096
 
 
 class Person(msgspec.Struct, frozen=True, array_like=True):
-    """What is sealed of a submission, as a list in this order: new fields come last. `text` is a message's own text."""
+    """The sealed fields of a submission, as a list in this order: new fields come last. `text` is that of a message."""
 
     given_name: str
     family_name: str
@@ -44,25 +44,27 @@ class Sealer:
         self._nonce = Nonces()
 
     def seal(self, person: Person, *, topic: str, subject: str, key: bytes) -> str:
-        """`person` sealed, as base64; it opens only with the same `topic`, `subject` and dedupe `key`."""
+        """Return `person` sealed, as base64; it opens only with the same `topic`, `subject` and dedupe `key`."""
         nonce = self._nonce()
-        sealed = self._cipher.encrypt(nonce, _encode(person), _bound(topic, subject) + key)
+        sealed = self._cipher.encrypt(nonce, _encode(person), _associated_data(topic, subject) + key)
         return b2a_base64(nonce + sealed, newline=False).decode("ascii")
 
     def open(self, sealed: str | bytes, *, topic: str, subject: str, key: bytes) -> Person:
-        """The person in `sealed`: base64 as text, or the bytes that it stands for.
+        """Return the person in `sealed`: base64 as text, or the decoded bytes.
 
         Raises:
             ValueError: another key, another record, or changed bytes.
         """
         raw = b64decode(sealed) if isinstance(sealed, str) else sealed
         try:
-            plain = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(topic, subject) + key)
+            plaintext = self._cipher.decrypt(
+                raw[:NONCE_BYTES], raw[NONCE_BYTES:], _associated_data(topic, subject) + key
+            )
         except InvalidTag:
             raise ValueError("sealed under another key or for another record") from None
-        return _decode(plain)
+        return _decode(plaintext)
 
 
-@lru_cache(maxsize=SUBJECTS_PREPARED)
-def _bound(topic: str, subject: str) -> bytes:
+@lru_cache(maxsize=SUBJECT_CACHE_SIZE)
+def _associated_data(topic: str, subject: str) -> bytes:
     return f"{topic}|{subject}|".encode()

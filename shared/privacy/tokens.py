@@ -1,4 +1,4 @@
-"""Tokens in links: signed, dated, self-contained. Reading one needs no database.
+"""Tokens in links: signed, dated, self-contained. Verifying one needs no database.
 
 `base64url(campaign) . base64url(body) . base64url(tag)`, where the tag is HMAC-SHA-256 (16 bytes) under the
 campaign's token key over everything before it. A token is short enough for one line of a mail as long as it lists few
@@ -14,7 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 TAG_BYTES: Final = 16
-PARTS: Final = 3
+PART_COUNT: Final = 3
 MAX_ACTS: Final = 50
 MAX_LENGTH: Final = 16_384
 
@@ -22,7 +22,7 @@ TokenPurpose = Literal["confirm", "withdraw"]
 
 
 class TokenAct(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One act that a link is about: the submission at `partition`/`offset` of `topic`, and its digest."""
+    """One act that a link applies to: the submission at `partition`/`offset` of `topic`, and its digest."""
 
     topic: str
     case: str
@@ -34,7 +34,7 @@ class TokenAct(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class ActToken(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What a link may do: `purpose`, to the `acts` of one campaign. `issued_at` is in whole seconds since 1970."""
+    """The contents of a link: `purpose`, and the `acts` of one campaign. `issued_at` is in whole seconds since 1970."""
 
     purpose: TokenPurpose
     campaign: str
@@ -47,40 +47,40 @@ _decode = msgspec.msgpack.Decoder(ActToken).decode
 
 
 def sign(token: ActToken, token_key: bytes) -> str:
-    """The text of `token` for a link.
+    """Return the text of `token` for a link.
 
     Raises:
         ValueError: more acts than a link can carry (50).
     """
     if len(token.acts) > MAX_ACTS:
         raise ValueError(f"a token lists at most {MAX_ACTS} acts")
-    signed = f"{_text(token.campaign.encode())}.{_text(_encode(token))}"
-    return f"{signed}.{_text(_tag(token_key, signed))}"
+    signed = f"{_encode_base64(token.campaign.encode())}.{_encode_base64(_encode(token))}"
+    return f"{signed}.{_encode_base64(_tag(token_key, signed))}"
 
 
 def campaign_of(text: str) -> str:
-    """The campaign that `text` says it belongs to; unproven until `read` has checked the tag.
+    """Return the campaign that `text` names; unproven until `read` has verified the tag.
 
     Raises:
-        ValueError: not in the form of a token.
+        ValueError: not in the format of a token.
     """
-    return _bytes(_split(text)[0]).decode()
+    return _decode_base64(_split(text)[0]).decode()
 
 
 def read(text: str, token_key: bytes) -> ActToken:
-    """The token in `text`.
+    """Return the token in `text`.
 
     Raises:
-        ValueError: not a token, not ours, or changed.
+        ValueError: not a token, not signed with `token_key`, or changed.
     """
     campaign, body, tag = _split(text)
-    if not hmac.compare_digest(_bytes(tag), _tag(token_key, f"{campaign}.{body}")):
+    if not hmac.compare_digest(_decode_base64(tag), _tag(token_key, f"{campaign}.{body}")):
         raise ValueError("not a token of ours")
     try:
-        token = _decode(_bytes(body))
+        token = _decode(_decode_base64(body))
     except msgspec.MsgspecError:
         raise ValueError("not a token of ours") from None
-    if token.campaign.encode() != _bytes(campaign):
+    if token.campaign.encode() != _decode_base64(campaign):
         raise ValueError("not a token of ours")
     return token
 
@@ -90,15 +90,15 @@ def _tag(token_key: bytes, signed: str) -> bytes:
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    if len(text) > MAX_LENGTH or not text.isascii() or text.count(".") != PARTS - 1:
+    if len(text) > MAX_LENGTH or not text.isascii() or text.count(".") != PART_COUNT - 1:
         raise ValueError("not a token")
     campaign, body, tag = text.split(".")
     return campaign, body, tag
 
 
-def _text(raw: bytes) -> str:
+def _encode_base64(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
-def _bytes(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))

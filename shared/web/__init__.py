@@ -1,1 +1,1 @@
-"""Pages for people: templates, styles, translations and the views that fill them, shared by every service."""
+"""Pages for people: templates, styles, translations and view models, shared by every service."""

@@ -1,4 +1,4 @@
-"""The languages pages are offered in, and which one a request gets. No cookie: the address or the browser says it."""
+"""The languages of pages, and the choice of one for a request: by its address or its browser, without a cookie."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 
-SOURCE: Final = "en"
-"""The language the templates are written in; it needs no catalogue."""
-FOLDER: Final = Path(__file__).parent / "translations"
-_RANGE: Final = re.compile(r"([a-z]{2,3})(?:-[a-z0-9-]*)?(?:;q=([01](?:\.[0-9]{0,3})?))?", re.IGNORECASE)
-_HEADER_CHARACTERS: Final = 200
+SOURCE_LANGUAGE: Final = "en"
+"""The language of the templates; it needs no catalogue."""
+TRANSLATIONS_FOLDER: Final = Path(__file__).parent / "translations"
+_LANGUAGE_RANGE: Final = re.compile(r"([a-z]{2,3})(?:-[a-z0-9-]*)?(?:;q=([01](?:\.[0-9]{0,3})?))?", re.IGNORECASE)
+_MAX_HEADER_CHARACTERS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The language of one page. `chosen` is whether the address asked for it, so that links keep it."""
+    """The language of one page. `chosen` is whether the address names it, so that links keep it."""
 
     code: str
     chosen: bool = False
@@ -37,54 +37,54 @@ class Language:
 
     @property
     def name(self) -> str:
-        """The language's name in itself: `Français`."""
+        """The language's own name: `Français`."""
         name = Locale.parse(self.code).get_display_name(self.code) or self.code
         return name[:1].upper() + name[1:]
 
 
 @functools.cache
 def direction(code: str) -> str:
-    """`rtl` or `ltr`; `ltr` for a code that is not known."""
+    """Return `rtl` or `ltr`; `ltr` for an unknown code."""
     try:
         return Locale.parse(code, sep="-").text_direction
     except (UnknownLocaleError, ValueError):
         return "ltr"
 
 
-def messages_of(code: str, folder: Path = FOLDER) -> Messages:
-    """The catalogue of a language, read from its text form.
+def load_messages(code: str, folder: Path = TRANSLATIONS_FOLDER) -> Messages:
+    """Load the catalogue of a language from its `.po` file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the language has no catalogue.
     """
     with (folder / code / "LC_MESSAGES" / "messages.po").open("rb") as file:
         return read_po(file, locale=code)
 
 
 def is_complete(messages: Messages) -> bool:
-    """Whether every message has all its forms, and none is marked as doubtful."""
-    wanted = messages.num_plurals
+    """Whether every message has all its forms, and none is marked as fuzzy."""
+    plural_forms = messages.num_plurals
     for message in messages:
         if not message.id:
             continue
         forms = (message.string,) if isinstance(message.string, str) else tuple(message.string or ())
-        if message.fuzzy or not all(forms) or len(forms) != (wanted if message.pluralizable else 1):
+        if message.fuzzy or not all(forms) or len(forms) != (plural_forms if message.pluralizable else 1):
             return False
     return True
 
 
 @functools.cache
-def offered() -> tuple[str, ...]:
-    """The languages pages exist in: the source, then every one whose catalogue is complete."""
-    codes = sorted(path.parent.parent.name for path in FOLDER.glob("*/LC_MESSAGES/messages.po"))
-    return (SOURCE, *(code for code in codes if code != SOURCE and is_complete(messages_of(code))))
+def offered_languages() -> tuple[str, ...]:
+    """Return the languages of pages: the source, then every language whose catalogue is complete."""
+    codes = sorted(path.parent.parent.name for path in TRANSLATIONS_FOLDER.glob("*/LC_MESSAGES/messages.po"))
+    return (SOURCE_LANGUAGE, *(code for code in codes if code != SOURCE_LANGUAGE and is_complete(load_messages(code))))
 
 
 @functools.cache
-def translations(code: str, folder: Path = FOLDER) -> NullTranslations:
-    """The translations of a language in `folder`; of one without a catalogue, the source's words."""
+def load_translations(code: str, folder: Path = TRANSLATIONS_FOLDER) -> NullTranslations:
+    """Load the translations of a language in `folder`; without a catalogue, the source texts."""
     try:
-        messages = messages_of(code, folder)
+        messages = load_messages(code, folder)
     except FileNotFoundError:
         return NullTranslations()
     compiled = io.BytesIO()
@@ -93,36 +93,37 @@ def translations(code: str, folder: Path = FOLDER) -> NullTranslations:
     return Translations(compiled)
 
 
-def available(languages: Sequence[str] = ()) -> tuple[str, ...]:
-    """Those of a campaign's `languages` that pages are offered in, in the campaign's order; all offered ones where
-    the campaign names none; the source where they have none in common.
+def available_languages(languages: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the offered languages candidates a campaign's `languages`, in the campaign's order.
+
+    If the campaign names none, return all offered languages; if none of its languages is offered, the source.
     """
     if not languages:
-        return offered()
-    return tuple(code for code in languages if code in offered()) or (SOURCE,)
+        return offered_languages()
+    return tuple(code for code in languages if code in offered_languages()) or (SOURCE_LANGUAGE,)
 
 
-def negotiate(*, chosen: str | None, accepted: str | None, languages: Sequence[str] = ()) -> Language:
-    """The language of a page.
+def negotiate_language(*, chosen: str | None, accept_language: str | None, languages: Sequence[str] = ()) -> Language:
+    """Choose the language of a page.
 
     Args:
-        chosen: the `lang` of the address or the `locale` of a form; wins where it is available.
-        accepted: the Accept-Language header (RFC 9110, 12.5.4), as it came; only its first 200 characters are read.
-        languages: the campaign's languages, or nothing for a page of no campaign.
+        chosen: the `lang` of the address or the `locale` of a form; has precedence if it is available.
+        accept_language: the Accept-Language header (RFC 9110, 12.5.4); only its first 200 characters are read.
+        languages: the campaign's languages, empty for a page of no campaign.
     """
-    among = available(languages)
-    if chosen in among:
+    candidates = available_languages(languages)
+    if chosen in candidates:
         return Language(str(chosen), chosen=True)
-    for code in _preferred(accepted or ""):
-        if code in among:
+    for code in _parse_accept_language(accept_language or ""):
+        if code in candidates:
             return Language(code)
-    return Language(among[0])
+    return Language(candidates[0])
 
 
-def _preferred(header: str) -> list[str]:
-    weighed: list[tuple[float, int, str]] = []
-    for place, part in enumerate(header[:_HEADER_CHARACTERS].split(",")):
-        match = _RANGE.fullmatch(part.replace(" ", ""))
+def _parse_accept_language(header: str) -> list[str]:
+    weighted: list[tuple[float, int, str]] = []
+    for index, part in enumerate(header[:_MAX_HEADER_CHARACTERS].split(",")):
+        match = _LANGUAGE_RANGE.fullmatch(part.replace(" ", ""))
         if match is not None and (weight := float(match[2] or 1)) > 0:
-            weighed.append((-weight, place, match[1].lower()))
-    return [code for _, _, code in sorted(weighed)]
+            weighted.append((-weight, index, match[1].lower()))
+    return [code for _, _, code in sorted(weighted)]

@@ -1,4 +1,4 @@
-"""Pages from templates: a language, a view, and headers that let in nothing from elsewhere."""
+"""Pages from templates: a language, a view, and headers that forbid third-party resources."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared.web.formats import formats
-from shared.web.languages import Language, available, negotiate, translations
-from shared.web.static_files import StaticFiles, takes_gzip
+from shared.web.formats import formats_for
+from shared.web.languages import Language, available_languages, load_translations, negotiate_language
+from shared.web.static_files import StaticFiles, accepts_gzip
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-_PACK_FROM_BYTES: Final = 1_000
+_MIN_GZIP_BYTES: Final = 1_000
 
 
 class Origins(Protocol):
@@ -41,9 +41,9 @@ class Pages:
 
     Args:
         service: its name; its static files are under `/static/<service>/`.
-        origins: where the services are, for links, form actions and the content-security policy.
-        folder: the service's own folder; its `templates/` are looked in first, its `static/` is served too, and the
-            sentences of its `translations/`, if it has any, are known beside the shared ones.
+        origins: the origins of the services, for links, form actions and the content-security policy.
+        folder: the service's own folder; its `templates/` take precedence, its `static/` is served too, and its
+            `translations/`, if it has any, complement the shared ones.
     """
 
     def __init__(self, *, service: str, origins: Origins, folder: Path | None = None) -> None:
@@ -60,33 +60,35 @@ class Pages:
         """The routes of the static files; an app that renders pages includes them."""
         return self.static.routes
 
-    def language(self, request: Request, languages: Sequence[str] = (), *, chosen: str | None = None) -> Language:
-        """The language of the answer to `request`; `languages` are the campaign's, `chosen` a form's `locale`."""
-        return negotiate(
+    def negotiate_language(
+        self, request: Request, languages: Sequence[str] = (), *, chosen: str | None = None
+    ) -> Language:
+        """Choose the language for `request`; `languages` are the campaign's, `chosen` is a form's `locale`."""
+        return negotiate_language(
             chosen=chosen or request.query_params.get("lang"),
-            accepted=request.headers.get("accept-language"),
+            accept_language=request.headers.get("accept-language"),
             languages=languages,
         )
 
     def render(self, template: str, language: Language, **view: Any) -> str:
-        """The text of a page.
+        """Return the HTML of a page.
 
         Args:
             template: a file name in the templates folders.
-            language: what it is written in.
-            view: what the template shows, usually `view=` one of shared.web.views. `address` is the page's own
-                address without a query where it is not the one in the browser (a form that came back), and
-                `languages` the languages it is offered in.
+            language: the language of the page.
+            view: the template's variables, usually `view=` one of shared.web.views. `address` is the page's own
+                address without a query if it differs from that in the browser (a form with errors), and `languages`
+                are the languages in which it is offered.
 
         Raises:
-            jinja2.UndefinedError: the template names something that the view lacks.
+            jinja2.UndefinedError: the template uses a variable that the view lacks.
         """
         page = {"address": "", "languages": (), "theme": None} | view
-        page["languages"] = [Language(code) for code in available(page["languages"])]
+        page["languages"] = [Language(code) for code in available_languages(page["languages"])]
         page["link"] = _Links(self._service, self._origins, language)
         return self._environment(language.code).get_template(template).render(language=language, **page)
 
-    def response(
+    def render_response(
         self,
         request: Request,
         template: str,
@@ -97,11 +99,11 @@ class Pages:
         headers: Mapping[str, str] | None = None,
         **view: Any,
     ) -> Response:
-        """A page as an answer. `store=False` for what must stay nowhere: typed forms, receipts, tokens."""
+        """Return a page as a response. `store=False` forbids caching: for form input, receipts and tokens."""
         text = self.render(template, language, **view)
-        return self.answer(request, language, text, status=status, store=store, headers=headers)
+        return self.respond(request, language, text, status=status, store=store, headers=headers)
 
-    def answer(
+    def respond(
         self,
         request: Request,
         language: Language,
@@ -111,18 +113,18 @@ class Pages:
         store: bool = True,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """A page that is rendered already, as an answer; the arguments are those of `response`."""
+        """Return rendered HTML as a response; the arguments are those of `render_response`."""
         content = text.encode()
-        sent = self.headers(language, store=store) | dict(headers or {})
-        if len(content) >= _PACK_FROM_BYTES and takes_gzip(request):
+        response_headers = self.headers(language, store=store) | dict(headers or {})
+        if len(content) >= _MIN_GZIP_BYTES and accepts_gzip(request):
             content = gzip.compress(content, 5, mtime=0)
-            sent["Content-Encoding"] = "gzip"
-        return Response(content, status_code=status, headers=sent, media_type="text/html; charset=utf-8")
+            response_headers["Content-Encoding"] = "gzip"
+        return Response(content, status_code=status, headers=response_headers, media_type="text/html; charset=utf-8")
 
     def headers(self, language: Language, *, store: bool = True) -> dict[str, str]:
-        """The headers of a page."""
-        kept = {} if store else {"X-Robots-Tag": "noindex"}
-        return kept | {
+        """Return the headers of a page."""
+        robots = {} if store else {"X-Robots-Tag": "noindex"}
+        return robots | {
             "Content-Security-Policy": self._policy,
             "Content-Language": language.code,
             "Cache-Control": "no-cache" if store else "no-store",
@@ -139,9 +141,9 @@ class Pages:
 
     def _messages(self, code: str) -> NullTranslations:
         if self._translations is None:
-            return translations(code)
-        messages = copy(translations(code, self._translations))
-        messages.add_fallback(translations(code))
+            return load_translations(code)
+        messages = copy(load_translations(code, self._translations))
+        messages.add_fallback(load_translations(code))
         return messages
 
     def _make_environment(self, code: str) -> Environment:
@@ -155,15 +157,15 @@ class Pages:
             extensions=["jinja2.ext.i18n"],
         )
         environment.install_gettext_translations(self._messages(code), newstyle=True)  # type: ignore[attr-defined]
-        written = formats(code)
+        language_formats = formats_for(code)
         for name in ("number", "round_number", "tenths", "share", "time", "minute", "date", "moment", "country"):
-            environment.filters[name] = getattr(written, name)
-        environment.filters["language_name"] = written.language
+            environment.filters[name] = getattr(language_formats, name)
+        environment.filters["language_name"] = language_formats.language
         environment.filters["paragraphs"] = paragraphs
         environment.globals.update(
-            countries=written.countries,
-            written_languages=written.written_languages,
-            plural_examples=written.plural_examples,
+            countries=language_formats.countries,
+            written_languages=language_formats.written_languages,
+            plural_examples=language_formats.plural_examples,
             static=self.static,
             origins=self._origins,
         )
@@ -171,7 +173,7 @@ class Pages:
 
 
 class _Links:
-    """Addresses of pages, which keep a chosen language."""
+    """Addresses of pages, with the chosen language in their query."""
 
     def __init__(self, service: str, origins: Origins, language: Language) -> None:
         self._service = service
@@ -179,26 +181,26 @@ class _Links:
         self._language = language
 
     def __call__(self, path: str, **query: str) -> str:
-        """The address of a page of marathon, relative on marathon itself. `path` begins with a slash."""
+        """Return the address of a page of marathon, relative on marathon itself. `path` begins with a slash."""
         origin = "" if self._service == "marathon" else self._origins.marathon_url
-        return origin + self._kept(path, query)
+        return origin + self._with_language(path, query)
 
     def letters(self, path: str, **query: str) -> str:
-        """The address of a page of letters."""
-        return self._origins.letters_url + self._kept(path, query)
+        """Return the address of a page of letters."""
+        return self._origins.letters_url + self._with_language(path, query)
 
-    def _kept(self, path: str, query: dict[str, str]) -> str:
+    def _with_language(self, path: str, query: dict[str, str]) -> str:
         if self._language.chosen:
             query = {**query, "lang": self._language.code}
         return quote(path) + (f"?{urlencode(query)}" if query else "")
 
     def public(self, path: str) -> str:
-        """The full address of a page of marathon in no particular language, to be passed on to others."""
+        """Return the full address of a page of marathon without a language, for sharing with others."""
         return self._origins.marathon_url + quote(path)
 
 
 def content_security_policy(origins: Origins) -> str:
-    """Nothing inline and nothing from elsewhere; forms go only to our own services."""
+    """Return a policy without inline or third-party content; forms go only to our own services."""
     services = dict.fromkeys((origins.petitions_url, origins.letters_url, origins.notifications_url))
     return "; ".join(
         (
@@ -215,5 +217,5 @@ def content_security_policy(origins: Origins) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text: what blank lines part."""
+    """Return the paragraphs of a text, which blank lines separate."""
     return [" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n") if part.strip()]

@@ -10,14 +10,14 @@ import segno
 
 @dataclass(frozen=True, slots=True)
 class Qr:
-    """`path` is SVG path data in a box of `size` by `size`. The paper around it is its margin."""
+    """`path` is SVG path data in a box of `size` by `size`. The paper around it serves as its margin."""
 
     size: int
     path: str
 
 
 def qr(text: str) -> Qr:
-    """The code that holds `text`, readable with a seventh of it damaged (level M of ISO/IEC 18004).
+    """Return the QR code of `text`, readable with a seventh of it damaged (level M of ISO/IEC 18004).
 
     Raises:
         ValueError: the text is too long for any code.

@@ -1,4 +1,4 @@
-"""Styles and scripts under addresses that hold their content's hash: kept for ever by browsers, never stale."""
+"""Styles and scripts at addresses with a hash of their content, which browsers cache for ever."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from starlette.routing import Route
 
 SHARED: Final = Path(__file__).parent / "static"
 BUILT: Final = SHARED / "built"
-"""What `make setup` builds from TypeScript; pages work without it."""
+"""The scripts that `make setup` builds from TypeScript; pages work without them."""
 BUNDLES: Final = {
     "page.css": ("tokens.css", "base.css", "public.css"),
     "board.css": ("board.css",),
     "letter.css": ("letter.css",),
 }
 """Style sheets as served: one for every page, one more for the board, one for sheets to print."""
-FOR_EVER: Final = "public, max-age=31536000, immutable"
+IMMUTABLE_CACHE_CONTROL: Final = "public, max-age=31536000, immutable"
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -34,7 +34,7 @@ _TYPES: Final = {
 @dataclass(frozen=True, slots=True)
 class _File:
     content: bytes
-    packed: bytes
+    gzipped: bytes
     media_type: str
 
 
@@ -42,7 +42,7 @@ class StaticFiles:
     """The static files of one service, held in memory.
 
     `address("page.css")` is `/static/<service>/page.<hash>.css`; `routes` serves exactly these addresses. `folder`
-    holds further files of the service itself.
+    contains further files of the service itself.
     """
 
     def __init__(self, service: str, folder: Path | None = None) -> None:
@@ -59,16 +59,16 @@ class StaticFiles:
 
     def _add(self, name: str, content: bytes) -> None:
         stem, suffix = name.rsplit(".", 1)
-        mark = urlsafe_b64encode(sha256(content).digest()[:9]).decode()
-        hashed = f"{stem}.{mark}.{suffix}"
-        self._addresses[name] = f"{self._prefix}/{hashed}"
-        self._files[hashed] = _File(content, gzip.compress(content, 9, mtime=0), _TYPES[f".{suffix}"])
+        content_hash = urlsafe_b64encode(sha256(content).digest()[:9]).decode()
+        hashed_name = f"{stem}.{content_hash}.{suffix}"
+        self._addresses[name] = f"{self._prefix}/{hashed_name}"
+        self._files[hashed_name] = _File(content, gzip.compress(content, 9, mtime=0), _TYPES[f".{suffix}"])
 
     def address(self, name: str) -> str:
-        """The address of a file.
+        """Return the address of a file.
 
         Raises:
-            KeyError: there is no such file.
+            KeyError: no such file exists.
         """
         return self._addresses[name]
 
@@ -84,13 +84,17 @@ class StaticFiles:
         file = self._files.get(request.path_params["name"])
         if file is None:
             return Response(status_code=404, headers={"Cache-Control": "no-store"})
-        headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
-        if takes_gzip(request):
-            return Response(file.packed, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})
+        headers = {
+            "Cache-Control": IMMUTABLE_CACHE_CONTROL,
+            "Vary": "Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if accepts_gzip(request):
+            return Response(file.gzipped, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})
         return Response(file.content, media_type=file.media_type, headers=headers)
 
 
-def takes_gzip(request: Request) -> bool:
-    """Whether the client unpacks gzip."""
+def accepts_gzip(request: Request) -> bool:
+    """Whether the client accepts gzip."""
     codings = request.headers.get("accept-encoding", "").lower().split(",")
     return any(coding.strip() in {"gzip", "gzip;q=1.0"} for coding in codings)

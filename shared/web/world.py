@@ -1,7 +1,7 @@
-"""The world in pen strokes: where each country's strokes stand, and how heavy they are drawn.
+"""The world map in pen strokes: the position and the weight of each country's strokes.
 
 The positions are our own drawing over Natural Earth's shapes (public domain) on a grid of 4.8 by 9.6; every country
-and territory with an ISO code of its own has at least one stroke, but Antarctica. No borders are drawn.
+and territory with its own ISO code has at least one stroke, except Antarctica. No borders are drawn.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Final
 
 _ORIGIN: Final = (4.85, 24.0)
 _GRID: Final = (4.8, 9.6)
-_LEAST: Final = (10, 100, 1_000, 10_000, 100_000)
-"""The least count of classes 1 to 5; class 0 is what lies below."""
+_CLASS_MINIMUMS: Final = (10, 100, 1_000, 10_000, 100_000)
+"""The minimum count of classes 1 to 5; class 0 lies below."""
 PENS: Final = ((0.5, -1.8), (0.9, -3.4), (1.1, -4.6), (1.5, -6.0), (1.7, -7.0), (1.9, -7.8))
 """Run and rise of a stroke, by class."""
 
 
 @dataclass(frozen=True, slots=True)
-class Land:
+class Territory:
     """A country or territory on the map: `path` is the data of its SVG path."""
 
     code: str
@@ -31,33 +31,33 @@ class Land:
     path: str
 
 
-def weight(count: int) -> int:
-    """The class of a count, 0 to 5: how heavy its strokes are."""
-    return bisect_right(_LEAST, count)
+def stroke_class(count: int) -> int:
+    """Return the class of a count, 0 to 5, which sets the weight of its strokes."""
+    return bisect_right(_CLASS_MINIMUMS, count)
 
 
-def lands(by_country: Mapping[str, int]) -> list[list[Land]]:
-    """Every country on the map, in a list for each class. One that is not in `by_country` has a count of 0."""
-    classes: list[list[Land]] = [[] for _ in PENS]
+def territories_by_class(by_country: Mapping[str, int]) -> list[list[Territory]]:
+    """Return every country on the map, in a list for each class. A country not in `by_country` has a count of 0."""
+    classes: list[list[Territory]] = [[] for _ in PENS]
     for code in _positions():
         count = by_country.get(code, 0)
-        drawn = weight(count)
-        classes[drawn].append(Land(code, count, _path(code, drawn)))
+        class_ = stroke_class(count)
+        classes[class_].append(Territory(code, count, _path(code, class_)))
     return classes
 
 
 @functools.cache
 def _positions() -> dict[str, tuple[tuple[float, float], ...]]:
     data: dict[str, str] = json.loads((Path(__file__).parent / "data" / "world.json").read_bytes())
-    return {code: tuple(_centre(place) for place in places.split()) for code, places in data.items()}
+    return {code: tuple(_centre(cell) for cell in cells.split()) for code, cells in data.items()}
 
 
-def _centre(place: str) -> tuple[float, float]:
-    column, row = place.split(",")
+def _centre(cell: str) -> tuple[float, float]:
+    column, row = cell.split(",")
     return _ORIGIN[0] + int(column) * _GRID[0], _ORIGIN[1] + int(row) * _GRID[1]
 
 
 @functools.cache
-def _path(code: str, drawn: int) -> str:
-    run, rise = PENS[drawn]
+def _path(code: str, class_: int) -> str:
+    run, rise = PENS[class_]
     return "".join(f"M{x - run / 2:.4g} {y - rise / 2:.4g}l{run:g} {rise:g}" for x, y in _positions()[code])

@@ -47,14 +47,14 @@ class MachineTime(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CostSample:
     """CPU seconds used so far by each part of the system, and the machine's own account, at one moment."""
 
     parts: Mapping[str, float]
     machine: MachineTime = field(default_factory=MachineTime.read)
     bench: float = field(default_factory=time.process_time)
 
-    def used(self, before: Reading) -> dict[str, float]:
+    def used(self, before: CostSample) -> dict[str, float]:
         """CPU seconds by part since `before`, with the bench's own."""
         used = {name: value - before.parts.get(name, 0.0) for name, value in self.parts.items()}
         return {**used, BENCH: self.bench - before.bench}
@@ -73,7 +73,7 @@ class Shares:
     unaccounted: float
 
 
-def shares(before: Reading, after: Reading, generator_s: float) -> Shares:
+def shares(before: CostSample, after: CostSample, generator_s: float) -> Shares:
     """The shares between two readings, in which the load generator used `generator_s`."""
     spent = after.machine.since(before.machine)
     whole = max(spent.total, 1 / TICKS)

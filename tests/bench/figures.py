@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from tests.bench.rows.batches import Batches
-from tests.bench.rows.posts import Posts
+from tests.bench.rows.batches import BatchesResult
+from tests.bench.rows.posts import PostsResult
 
 Figures = dict[str, float | bool]
-Run = TypeVar("Run", Posts, Batches)
+Run = TypeVar("Run", PostsResult, BatchesResult)
 
 ROUNDS: Final = 3
 
@@ -20,7 +20,7 @@ def all_exact(figures: Mapping[str, float | bool]) -> bool:
     return all(value for name, value in figures.items() if name.endswith("exact"))
 
 
-async def thrice(measure: Callable[[], Awaitable[Run]]) -> list[Run]:
+async def run_three_times(measure: Callable[[], Awaitable[Run]]) -> list[Run]:
     """The same measurement three times."""
     return [await measure() for _ in range(ROUNDS)]
 
@@ -30,14 +30,14 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
 
 
-def middle(runs: Sequence[Run]) -> Run:
+def median_run(runs: Sequence[Run]) -> Run:
     """The run with the median rate."""
     return sorted(runs, key=lambda run: run.accepted_per_s)[len(runs) // 2]
 
 
-def of_posts(name: str, runs: Sequence[Posts]) -> Figures:
+def of_posts(name: str, runs: Sequence[PostsResult]) -> Figures:
     """The figures of the run with the median rate; exact only if every run was."""
-    run = middle(runs)
+    run = median_run(runs)
     return {
         f"{name}.accepted_per_s": run.accepted_per_s,
         f"{name}.counted_per_s": run.counted_per_s,
@@ -55,9 +55,9 @@ def of_posts(name: str, runs: Sequence[Posts]) -> Figures:
     }
 
 
-def of_batches(name: str, runs: Sequence[Batches]) -> Figures:
+def of_batches(name: str, runs: Sequence[BatchesResult]) -> Figures:
     """Likewise for batches."""
-    run = middle(runs)
+    run = median_run(runs)
     return {
         f"{name}.accepted_per_s": run.accepted_per_s,
         f"{name}.counted_per_s": run.counted_per_s,

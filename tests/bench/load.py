@@ -23,14 +23,14 @@ POLL_SECONDS: Final = 0.1
 """Each look costs broker and bench some of the CPU that is measured."""
 START_SECONDS: Final = 0.5
 """After this long wrk listens to signals."""
-MARK: Final = b"RESULT "
+RESULT_PREFIX: Final = b"RESULT "
 
 
 class LoadError(MilleplumesError):
     """The load generator did not do what it was asked."""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class LoadResult(msgspec.Struct, frozen=True):
     """What the load generator saw.
 
     `requests` were answered, `refused` of them otherwise than 2xx or 3xx; `issued` actions were handed to the network,
@@ -91,7 +91,7 @@ class Load:
         ]
         self._process: asyncio.subprocess.Process | None = None
 
-    async def run(self) -> Seen:
+    async def run(self) -> LoadResult:
         """Run to the end.
 
         Raises:
@@ -113,12 +113,12 @@ class Load:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        _, found, result = output.partition(MARK)
+        _, found, result = output.partition(RESULT_PREFIX)
         if process.returncode or not found:
             raise LoadError(f"wrk failed:\n{output.decode(errors='replace')}")
-        return msgspec.json.decode(result.splitlines()[0], type=Seen)
+        return msgspec.json.decode(result.splitlines()[0], type=LoadResult)
 
-    async def run_until(self, reached: Callable[[], Awaitable[bool]]) -> Seen:
+    async def run_until(self, reached: Callable[[], Awaitable[bool]]) -> LoadResult:
         """Run until `reached`; what was seen until then is the result.
 
         Raises:

@@ -20,7 +20,7 @@ from tests.bench.turn import CONNECTIONS, Lengths, Say, Turn
 from tests.bench.wrk import Wrk
 
 HOME: Final = PROJECT / "build" / "bench-home"
-PORTS_APART: Final = 200
+PORT_STEP: Final = 200
 """The bench listens this far from a platform with the same settings, so that both can be up."""
 RIVAL_PORT: Final = 8190
 WARM_UP_SECONDS: Final = 15.0
@@ -56,7 +56,7 @@ def bring_up(kind: Kind, wrk: Wrk, lengths: Lengths, say: Say, work: Callable[[T
     done: list[bool] = []
 
     async def run(at: Endpoints) -> None:
-        topic_settings = SIGNATURES.settings(flush=kind.flush == "on")
+        topic_settings = SIGNATURES.broker_settings(flush=kind.flush == "on")
         confirmation: Literal["required", "none"] = "required" if kind.mail else "none"
         port = RIVAL_PORT + settings.mille_port_offset
         async with (
@@ -65,7 +65,7 @@ def bring_up(kind: Kind, wrk: Wrk, lengths: Lengths, say: Say, work: Callable[[T
         ):
             if not kind.mail:
                 await posts.load(ours, connections=CONNECTIONS, seconds=WARM_UP_SECONDS).run()
-                await ours.drained()
+                await ours.drain()
             await work(Turn(ours, theirs, lengths, say))
         done.append(True)
 
@@ -83,7 +83,7 @@ def bring_up(kind: Kind, wrk: Wrk, lengths: Lengths, say: Say, work: Callable[[T
 def _settings(kind: Kind) -> LocalSettings:
     return LocalSettings(
         mille_home=str(HOME),
-        mille_port_offset=LocalSettings().mille_port_offset + PORTS_APART,
+        mille_port_offset=LocalSettings().mille_port_offset + PORT_STEP,
         kafka_flush=kind.flush,
         petitions_intakes=kind.intakes,
         petitions_counters=kind.counters,

@@ -15,7 +15,7 @@ COLOURS: Final = ("#2166ac", "#e08214", "#b2182b", "#1b7837")
 WIDTH: Final = 640
 HEIGHT: Final = 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 96, 34, 34
-APART: Final = 36
+PANEL_GAP: Final = 36
 """Between two values beside their dots, so that they do not cover each other."""
 GRID: Final = "#8888"
 TEXT: Final = "#777"
@@ -113,7 +113,7 @@ def _line(line: Line, colour: str, places: Sequence[tuple[float, float]], *, dot
             drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
             if x >= free:
                 drawn.append(_text(x, y - 8, f"{value:.3g}", anchor="middle"))
-                free = x + APART
+                free = x + PANEL_GAP
     return drawn
 
 

@@ -69,7 +69,7 @@ GOALS: Final[Mapping[str, Goal]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class RunInfo:
     """What there is to know about a measurement. `busy` is the share of the machine that others used when it began."""
 
     machine: Machine
@@ -93,7 +93,7 @@ class Again(NamedTuple):
     measured_at: str
 
 
-def write(figures: Mapping[str, float | bool], about: About) -> list[Path]:
+def write(figures: Mapping[str, float | bool], about: RunInfo) -> list[Path]:
     """Write the JSON and, of a measurement of all rows, the page and its plots; returns the files written.
 
     Figures of some rows alone take the place of those in the last full measurement, where there is one.
@@ -129,7 +129,7 @@ def write(figures: Mapping[str, float | bool], about: About) -> list[Path]:
 
 class _Last(NamedTuple):
     figures: dict[str, float | bool]
-    about: About
+    about: RunInfo
     again: list[Again]
 
 
@@ -140,7 +140,7 @@ def _last_full() -> _Last | None:
     document = json.loads(JSON_FILE.read_text())
     if document["command"] != FULL_COMMAND:
         return None
-    about = About(
+    about = RunInfo(
         machine=Machine(**document["machine"]),
         measured_at=document["measured_at"],
         busy=document["busy_share_before"],
@@ -152,7 +152,7 @@ def _last_full() -> _Last | None:
     return _Last(figures, about, [Again(*one) for one in document.get("again", ())])
 
 
-def show(console: Console, figures: Mapping[str, float | bool]) -> None:
+def print_table(console: Console, figures: Mapping[str, float | bool]) -> None:
     """Print the table."""
     table = Table(title="What was measured")
     table.add_column("figure", min_width=max(map(len, figures)), no_wrap=True)
@@ -166,7 +166,7 @@ def show(console: Console, figures: Mapping[str, float | bool]) -> None:
     console.print(table)
 
 
-def _page(figures: Mapping[str, float | bool], about: About, again: Sequence[Again], plots: Sequence[str]) -> str:
+def _page(figures: Mapping[str, float | bool], about: RunInfo, again: Sequence[Again], plots: Sequence[str]) -> str:
     machine = about.machine
     cores = f"{machine.cores} cores shared by load generator, Kafka, PostgreSQL and services"
     day = about.measured_at[:10]

@@ -22,14 +22,14 @@ from deploy.local.ports import HOST
 from shared.topics import SIGNATURES
 from tests.bench.baselines.signature import TOPIC
 from tests.bench.baselines.table import SCHEMA
-from tests.bench.load import Load, Seen, host_of
+from tests.bench.load import Load, LoadResult, host_of
 from tests.bench.stand import Stand, StandError
 
 DATABASE: Final = "bench"
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.05
-COUNT_APART_SECONDS: Final = 0.2
+COUNT_POLL_SECONDS: Final = 0.2
 QUIET_SECONDS: Final = 1.5
 DRAIN_SECONDS: Final = 180.0
 UVICORN: Final = ("uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
@@ -39,7 +39,7 @@ Variant = Literal["tutorial", "quiet", "acked", "one_process"]
 """FastStream as in its tutorial; without its log; acknowledging after each message; in the web's process."""
 
 
-class Streamed(NamedTuple):
+class StreamingResult(NamedTuple):
     """`counted_per_s` is what was taken over the time until the last of it was counted, `drain_s` after the load."""
 
     accepted_per_s: float
@@ -70,7 +70,7 @@ class Rivals:
             raise StandError(f"FastAPI and asyncpg stored {stored:,} of {seen.people:,} people")
         return seen.answered / seen.seconds
 
-    async def faststream(self, stand: Stand, variant: Variant, *, connections: int, seconds: float) -> Streamed:
+    async def faststream(self, stand: Stand, variant: Variant, *, connections: int, seconds: float) -> StreamingResult:
         """What a FastStream program takes in `seconds`, and how long it is until the last of it is counted.
 
         Raises:
@@ -90,7 +90,7 @@ class Rivals:
         if not seen.people - connections <= stored <= seen.people:
             raise StandError(f"FastStream ({variant}) counted {stored:,} of {seen.people:,} people")
         whole = seen.seconds + drain_s
-        return Streamed(seen.answered / seen.seconds, seen.answered / whole, drain_s)
+        return StreamingResult(seen.answered / seen.seconds, seen.answered / whole, drain_s)
 
     async def _drained(self) -> float:
         """Seconds from now until the last new row, which none follows for a while."""
@@ -99,7 +99,7 @@ class Rivals:
         while (now := time.monotonic()) - last < QUIET_SECONDS:
             if now - began > DRAIN_SECONDS:
                 raise StandError("a FastStream program does not come to an end")
-            await asyncio.sleep(COUNT_APART_SECONDS)
+            await asyncio.sleep(COUNT_POLL_SECONDS)
             if (found := await self._rows()) != rows:
                 rows, last = found, time.monotonic()
         return last - began
@@ -108,7 +108,7 @@ class Rivals:
         place = ("--host", HOST, "--port", str(self._port))
         return (sys.executable, "-m", *UVICORN, *place, f"tests.bench.baselines.{app}")
 
-    async def _load(self, stand: Stand, *, connections: int, seconds: float) -> tuple[Seen, int]:
+    async def _load(self, stand: Stand, *, connections: int, seconds: float) -> tuple[LoadResult, int]:
         """What the load generator saw, and the rows stored meanwhile."""
         await self._until_up()
         arguments = (stand.petition, stand.new_tag(), host_of(self._url))

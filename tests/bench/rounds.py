@@ -62,7 +62,7 @@ ROWS: Final = (
 """Neighbours of one kind share a platform. What writes most comes last: the disk has it to digest."""
 
 
-def chosen(quick: bool, names: Collection[str]) -> list[Row]:  # noqa: FBT001 - a fact, not a switch
+def select_rows(quick: bool, names: Collection[str]) -> list[Row]:  # noqa: FBT001 - a fact, not a switch
     """The rows of the short or the full measurement; those with `names` alone, where there are any.
 
     Raises:

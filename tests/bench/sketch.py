@@ -11,7 +11,7 @@ from tests.bench.figures import Figures
 ACTIONS_PER_S: Final = 1_000_000
 BUSY: Final = 0.6
 """How much of a core is planned for: the rest is for peaks, restarts and neighbours."""
-COPIES: Final = 3
+REPLICAS: Final = 3
 """Brokers that keep each record (replication 3); a follower is reckoned as dear as the leader."""
 BROKER_CORES: Final = 8
 SERVER_CORES: Final = 16
@@ -71,10 +71,10 @@ def parts(figures: Mapping[str, float | bool]) -> list[Part]:
     server = 1e6 * SERVER_CORES * BUSY / (postgres * growth)
     if wal:
         server = min(server, COUNTED_BYTES_PER_S / wal)
-    core, machine = 1e6 * BUSY, f"machines of {BROKER_CORES} cores, {COPIES} copies"
+    core, machine = 1e6 * BUSY, f"machines of {BROKER_CORES} cores, {REPLICAS} copies"
     return [
         Part("intake", "processes of one core", core / intake, "as often as needed: it keeps nothing"),
-        Part("broker", machine, core * BROKER_CORES / (kafka * COPIES), "by partition"),
+        Part("broker", machine, core * BROKER_CORES / (kafka * REPLICAS), "by partition"),
         Part("counter", "processes of one core", core / (counter * growth), "up to once for each partition"),
         Part("database of petitions", f"servers of {SERVER_CORES} cores", server, ""),
         Part("ledger of marathon", "processes of one core", core / marathon, ""),

@@ -22,7 +22,7 @@ from shared.clock import SystemClock, rfc3339
 from shared.errors import MilleplumesError
 from shared.events.words import Confirmation
 from shared.topics import SIGNATURES
-from tests.bench.costs import Reading
+from tests.bench.costs import CostSample
 from tests.bench.processes import cpu_seconds, resident_mb
 from tests.bench.wrk import Wrk
 
@@ -33,7 +33,7 @@ POLL_SECONDS: Final = 0.01
 QUIETLY_SECONDS: Final = 0.1
 """Each look costs broker, server and bench some of the CPU that is measured: it is taken seldom."""
 BOARD_SECONDS: Final = 30.0
-BOARD_APART_SECONDS: Final = 0.05
+BOARD_POLL_SECONDS: Final = 0.05
 
 _NEXT = "SELECT partition, next FROM positions WHERE topic = $1"
 _STORED = "SELECT count(*) FROM signatures"
@@ -49,7 +49,7 @@ class StandError(MilleplumesError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tallied:
+class TallySnapshot:
     """How many actions of the campaign each of three places knows."""
 
     rows: int
@@ -107,13 +107,13 @@ class Stand:
         """The process ids of a role."""
         return [p["pid"] for p in self.at["processes"] if (p["service"], p["role"]) == (service, role)]
 
-    def costs(self) -> Reading:
+    def costs(self) -> CostSample:
         """What each part of the system has cost so far."""
         used = {name: cpu_seconds(pid) for name, pid in self.at["platform"].items()}
         for process in self.at["processes"]:
             name = _short(process)
             used[name] = used.get(name, 0.0) + cpu_seconds(process["pid"])
-        return Reading(used)
+        return CostSample(used)
 
     def memory(self) -> dict[str, float]:
         """Resident MiB of the largest process of each role now."""
@@ -152,7 +152,7 @@ class Stand:
         """How much PostgreSQL has written to its log ahead of its tables, in all."""
         return int(await self._petitions.fetchval(_WAL))
 
-    async def drained(self) -> float:
+    async def drain(self) -> float:
         """Wait until every record is counted and no more come; seconds from now until the last was.
 
         Requests that were under way when the load stopped still come in after it, so what counts is what stays. Only
@@ -185,19 +185,19 @@ class Stand:
             shown = await self._board()
             if not seen or seen[-1][1] != shown:
                 seen.append((time.monotonic(), shown))
-            await asyncio.sleep(BOARD_APART_SECONDS)
+            await asyncio.sleep(BOARD_POLL_SECONDS)
 
-    async def tallied(self) -> Tallied:
+    async def tally_snapshot(self) -> TallySnapshot:
         """What table, ledger and board say, once the board shows the table's number or has had time to."""
         rows = await self.rows()
         board = await self.board_shows(rows)
-        return Tallied(rows, await self.in_ledger(), board)
+        return TallySnapshot(rows, await self.ledger_total(), board)
 
     async def rows(self) -> int:
         """The campaign's rows."""
         return int(await self._petitions.fetchval(_ROWS, self.campaign))
 
-    async def in_ledger(self) -> int:
+    async def ledger_total(self) -> int:
         """The campaign's total as the ledger has it."""
         return int(await self._marathon.fetchval(_LEDGER, self.campaign))
 
@@ -208,7 +208,7 @@ class Stand:
             shown = await self._board()
             if shown == total or time.monotonic() > deadline:
                 return shown
-            await asyncio.sleep(BOARD_APART_SECONDS)
+            await asyncio.sleep(BOARD_POLL_SECONDS)
 
     async def _board(self) -> int:
         answer = await self.http.get(f"{self.at['marathon']}/v1/campaigns/{self.campaign}/totals")

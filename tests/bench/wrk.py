@@ -17,7 +17,7 @@ from shared.errors import SetupError
 PACKAGES: Final = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common")
 FOLDER: Final = PROJECT / ".cache" / "wrk"
 FETCH_SECONDS: Final = 120
-HOW: Final = (
+INSTALL_HINT: Final = (
     "the load generator `wrk` is missing. Debian, Ubuntu: `apt-get install wrk`; Fedora: `dnf install wrk`; "
     "Arch: `pacman -S wrk`; or put a `wrk` that was built elsewhere on the PATH"
 )
@@ -52,7 +52,7 @@ def _unpacked() -> Path:
 def _fetch() -> None:
     apt, unpack = shutil.which("apt-get"), shutil.which("dpkg-deb")
     if not apt or not unpack:
-        raise SetupError(HOW)
+        raise SetupError(INSTALL_HINT)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         try:
@@ -60,7 +60,7 @@ def _fetch() -> None:
             for package in sorted(Path(folder).glob("*.deb")):
                 _run([unpack, "-x", str(package), str(FOLDER)], folder)
         except (subprocess.SubprocessError, OSError) as error:
-            raise SetupError(HOW) from error
+            raise SetupError(INSTALL_HINT) from error
 
 
 def _run(argv: list[str], folder: str) -> None:

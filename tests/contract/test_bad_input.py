@@ -1,4 +1,4 @@
-"""Everything that should not be taken, by both intakes: the status and code of the contract, and nothing repeated."""
+"""Invalid input of both intakes: the status and code of the contract, and no answer that repeats the input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.endpoints import Endpoints
-from tests.support.intakes import Intake, intake, message, plant_and_wait, posted, signature
+from tests.support.intakes import Intake, intake, message, posted, publish_and_wait, signature
 from tests.support.seeding import Seed, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLANTED = "Zyxwvut"
 JSON = {"Content-Type": "application/json"}
 
-DOORS: dict[str, tuple[str, str, Callable[..., dict[str, Any]]]] = {
+ENDPOINTS: dict[str, tuple[str, str, Callable[..., dict[str, Any]]]] = {
     "signatures": ("petitions", "/v1/signatures", signature),
     "messages": ("letters", "/v1/messages", message),
     "posted": ("letters", "/v1/messages/posted", posted),
@@ -28,20 +28,20 @@ DOORS: dict[str, tuple[str, str, Callable[..., dict[str, Any]]]] = {
 
 
 @dataclass
-class Door:
-    """One address that takes people's actions, and a good body for it."""
+class IntakeEndpoint:
+    """One endpoint of an intake, and valid bodies for it."""
 
     running: Intake
     client: httpx.AsyncClient
     path: str
-    make: Callable[..., dict[str, Any]]
+    make_body: Callable[..., dict[str, Any]]
     seed: Seed
-    over: Seed
-    early: Seed
+    closed: Seed
+    not_opened: Seed
     keyless: Seed
 
-    def good(self, **changes: Any) -> dict[str, Any]:
-        return self.make(self.seed, **changes)
+    def valid_body(self, **changes: Any) -> dict[str, Any]:
+        return self.make_body(self.seed, **changes)
 
     async def post(self, body: bytes | dict[str, Any], **headers: str) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -49,10 +49,10 @@ class Door:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["signatures", "messages", "posted"])
-async def door(
+async def endpoint(
     platform: Endpoints, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> AsyncIterator[Door]:
-    service, path, make = DOORS[request.param]
+) -> AsyncIterator[IntakeEndpoint]:
+    service, path, make_body = ENDPOINTS[request.param]
     now = time.time()
     seeds = [
         Seed(unique("open"), now),
@@ -61,12 +61,12 @@ async def door(
         Seed(unique("keyless"), now, with_keys=False),
     ]
     async with intake(platform, service, tmp_path_factory.mktemp("intake")) as running, running.client() as client:
-        await plant_and_wait(running, seeds[-1], *seeds[:-1])
-        yield Door(running, client, path, make, *seeds)
+        await publish_and_wait(running, seeds[-1], *seeds[:-1])
+        yield IntakeEndpoint(running, client, path, make_body, *seeds)
 
 
 def check_problem(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
-    """Make sure that `answer` is RFC 9457, says `status` and `code`, and repeats nothing that was planted."""
+    """Check that `answer` is RFC 9457, has `status` and `code`, and repeats nothing that was planted."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
@@ -83,23 +83,23 @@ def check_problem(answer: httpx.Response, status: int, code: str | None = None) 
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
-        lambda good: good[:-1],
-        lambda good: good + b"x",
-        lambda _good: b"",
-        lambda _good: b"not json " + PLANTED.encode(),
-        lambda good: b"\xef\xbb\xbf" + good,
-        lambda good: good.replace(b'"given_name"', b'"x": NaN, "given_name"'),
-        lambda good: good.replace(b'"given_name"', b'"x": Infinity, "given_name"'),
-        lambda good: good.replace(b'"given_name"', b'"x": "\xff", "given_name"'),
-        lambda good: good.replace(b'"given_name"', b'"x": "\xed\xa0\x80", "given_name"'),
-        lambda good: good.replace(b'"given_name"', b'"x": "\\ud800", "given_name"'),
-        lambda good: good.replace(b'"Ana"', b'"A\xffna"'),
-        lambda good: good.replace(b'"Ana"', b'"\\udc00"'),
-        lambda good: good.replace(b'"given_name"', b'"x": ' + b"[" * 16 + b"]" * 16 + b', "given_name"'),
-        lambda _good: b"[" * 30_000 + b"]" * 30_000,
-        lambda good: good.replace(b"{", b"{'a': 1, ", 1),
+        lambda body: body[:-1],
+        lambda body: body + b"x",
+        lambda _body: b"",
+        lambda _body: b"not json " + PLANTED.encode(),
+        lambda body: b"\xef\xbb\xbf" + body,
+        lambda body: body.replace(b'"given_name"', b'"x": NaN, "given_name"'),
+        lambda body: body.replace(b'"given_name"', b'"x": Infinity, "given_name"'),
+        lambda body: body.replace(b'"given_name"', b'"x": "\xff", "given_name"'),
+        lambda body: body.replace(b'"given_name"', b'"x": "\xed\xa0\x80", "given_name"'),
+        lambda body: body.replace(b'"given_name"', b'"x": "\\ud800", "given_name"'),
+        lambda body: body.replace(b'"Ana"', b'"A\xffna"'),
+        lambda body: body.replace(b'"Ana"', b'"\\udc00"'),
+        lambda body: body.replace(b'"given_name"', b'"x": ' + b"[" * 16 + b"]" * 16 + b', "given_name"'),
+        lambda _body: b"[" * 30_000 + b"]" * 30_000,
+        lambda body: body.replace(b"{", b"{'a': 1, ", 1),
     ],
     ids=[
         *(
@@ -119,8 +119,8 @@ def check_problem(answer: httpx.Response, status: int, code: str | None = None) 
         *("deep", "deeper", "quotes"),
     ],
 )
-async def test_what_is_no_json_is_a_400(door: Door, spoil: Callable[[bytes], bytes]) -> None:
-    check_problem(await door.post(spoil(json.dumps(door.good()).encode())), 400)
+async def test_what_is_no_json_is_a_400(endpoint: IntakeEndpoint, corrupt: Callable[[bytes], bytes]) -> None:
+    check_problem(await endpoint.post(corrupt(json.dumps(endpoint.valid_body()).encode())), 400)
 
 
 @pytest.mark.parametrize(
@@ -163,67 +163,69 @@ async def test_what_is_no_json_is_a_400(door: Door, spoil: Callable[[bytes], byt
         ({"consent": {"privacy": True, "updates": 0}}, "consent.updates.type"),
     ],
 )
-async def test_a_wrong_field_is_a_422_that_names_it(door: Door, changes: dict[str, Any], code: str) -> None:
-    check_problem(await door.post(door.good(**changes)), 422, code)
+async def test_a_wrong_field_is_a_422_that_names_it(
+    endpoint: IntakeEndpoint, changes: dict[str, Any], code: str
+) -> None:
+    check_problem(await endpoint.post(endpoint.valid_body(**changes)), 422, code)
 
 
 @pytest.mark.parametrize("name", ["given_name", "family_name", "email", "consent"])
-async def test_a_missing_field_is_a_422_that_names_it(door: Door, name: str) -> None:
-    body = door.good()
+async def test_a_missing_field_is_a_422_that_names_it(endpoint: IntakeEndpoint, name: str) -> None:
+    body = endpoint.valid_body()
     del body[name]
-    check_problem(await door.post(body), 422, f"{name}.missing")
+    check_problem(await endpoint.post(body), 422, f"{name}.missing")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"true", b'"Zyxwvut"', b"12"])
-async def test_json_that_is_no_object_is_a_422(door: Door, body: bytes) -> None:
-    check_problem(await door.post(body), 422, "body.type")
+async def test_json_that_is_no_object_is_a_422(endpoint: IntakeEndpoint, body: bytes) -> None:
+    check_problem(await endpoint.post(body), 422, "body.type")
 
 
 @pytest.mark.parametrize(
     "email", ["ana@münchen.de", "иван@пример.рф", "a" * 64 + "@" + "d" * 63 + "." + "e" * 63 + ".org"]
 )
-async def test_addresses_of_every_script_are_taken(door: Door, email: str) -> None:
-    assert (await door.post(door.good(email=email))).status_code == 202
+async def test_addresses_of_every_script_are_taken(endpoint: IntakeEndpoint, email: str) -> None:
+    assert (await endpoint.post(endpoint.valid_body(email=email))).status_code == 202
 
 
-async def test_the_last_of_duplicate_members_counts_and_unknown_ones_are_ignored(door: Door) -> None:
-    body = json.dumps(door.good()).encode()
+async def test_the_last_of_duplicate_members_counts_and_unknown_ones_are_ignored(endpoint: IntakeEndpoint) -> None:
+    body = json.dumps(endpoint.valid_body()).encode()
     doubled = body.replace(b'"email"', b'"email": 7, "email"').replace(b'"comment"', b'"age": 1e999, "comment"')
-    assert (await door.post(doubled)).status_code == 202
-    assert (await door.post(body[:-1] + b', "email": "nowhere"}')).status_code == 422
+    assert (await endpoint.post(doubled)).status_code == 202
+    assert (await endpoint.post(body[:-1] + b', "email": "nowhere"}')).status_code == 422
 
 
-async def test_an_unknown_petition_or_case_is_a_404(door: Door) -> None:
-    name = "petition" if door.path == "/v1/signatures" else "case"
-    check_problem(await door.post(door.good(**{name: f"{PLANTED}-{name}"})), 404)
+async def test_an_unknown_petition_or_case_is_a_404(endpoint: IntakeEndpoint) -> None:
+    name = "petition" if endpoint.path == "/v1/signatures" else "case"
+    check_problem(await endpoint.post(endpoint.valid_body(**{name: f"{PLANTED}-{name}"})), 404)
 
 
-async def test_a_closed_campaign_is_a_410_with_its_total(door: Door) -> None:
-    problem = check_problem(await door.post(door.make(door.over)), 410)
+async def test_a_closed_campaign_is_a_410_with_its_total(endpoint: IntakeEndpoint) -> None:
+    problem = check_problem(await endpoint.post(endpoint.make_body(endpoint.closed)), 410)
     assert problem["total"] == 0
     assert problem["state"] == "live"
     assert problem["as_of"].endswith("Z")
 
 
-async def test_a_campaign_that_has_not_opened_takes_nothing(door: Door) -> None:
-    check_problem(await door.post(door.make(door.early)), 422)
+async def test_a_campaign_that_has_not_opened_takes_nothing(endpoint: IntakeEndpoint) -> None:
+    check_problem(await endpoint.post(endpoint.make_body(endpoint.not_opened)), 422)
 
 
-async def test_a_campaign_whose_keys_have_not_arrived_is_a_503(door: Door) -> None:
-    check_problem(await door.post(door.make(door.keyless)), 503)
+async def test_a_campaign_whose_keys_have_not_arrived_is_a_503(endpoint: IntakeEndpoint) -> None:
+    check_problem(await endpoint.post(endpoint.make_body(endpoint.keyless)), 503)
 
 
 @pytest.mark.parametrize("size", [64 * 1024 + 1, 10_000_000])
-async def test_a_body_over_64_kib_is_a_413(door: Door, size: int) -> None:
-    check_problem(await door.post(b'{"comment":"' + b"x" * size + b'"}'), 413)
+async def test_a_body_over_64_kib_is_a_413(endpoint: IntakeEndpoint, size: int) -> None:
+    check_problem(await endpoint.post(b'{"comment":"' + b"x" * size + b'"}'), 413)
 
 
-async def test_a_body_that_never_ends_is_a_413(door: Door) -> None:
+async def test_a_body_that_never_ends_is_a_413(endpoint: IntakeEndpoint) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(200):
             yield b"x" * 1_000
 
-    answer = await door.client.post(door.path, content=endless(), headers=JSON)
+    answer = await endpoint.client.post(endpoint.path, content=endless(), headers=JSON)
     check_problem(answer, 413)
 
 
@@ -231,70 +233,70 @@ async def test_a_body_that_never_ends_is_a_413(door: Door) -> None:
     "content_type",
     ["", "text/plain", "text/csv", "application/xml", "application/json; charset=latin-1", "multipart/form-data"],
 )
-async def test_another_type_of_body_is_a_415(door: Door, content_type: str) -> None:
-    body = json.dumps(door.good()).encode()
-    check_problem(await door.client.post(door.path, content=body, headers={"Content-Type": content_type}), 415)
+async def test_another_type_of_body_is_a_415(endpoint: IntakeEndpoint, content_type: str) -> None:
+    body = json.dumps(endpoint.valid_body()).encode()
+    check_problem(await endpoint.client.post(endpoint.path, content=body, headers={"Content-Type": content_type}), 415)
 
 
-async def test_a_packed_body_is_a_415(door: Door) -> None:
-    check_problem(await door.post(b"\x1f\x8b", **{"Content-Encoding": "gzip"}), 415)
+async def test_a_packed_body_is_a_415(endpoint: IntakeEndpoint) -> None:
+    check_problem(await endpoint.post(b"\x1f\x8b", **{"Content-Encoding": "gzip"}), 415)
 
 
-async def test_a_chunked_body_is_taken_as_any_other(door: Door) -> None:
-    body = json.dumps(door.good()).encode()
+async def test_a_chunked_body_is_taken_as_any_other(endpoint: IntakeEndpoint) -> None:
+    body = json.dumps(endpoint.valid_body()).encode()
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 7):
             yield body[start : start + 7]
 
-    answer = await door.client.post(door.path, content=pieces(), headers=JSON)
+    answer = await endpoint.client.post(endpoint.path, content=pieces(), headers=JSON)
     assert answer.status_code == 202
 
 
-async def test_one_idempotency_key_with_another_body_is_a_422(door: Door) -> None:
+async def test_one_idempotency_key_with_another_body_is_a_422(endpoint: IntakeEndpoint) -> None:
     key = {"Idempotency-Key": unique(PLANTED)}
-    first = await door.post(door.good(), **key)
-    again = await door.post(door.good(), **key)
+    first = await endpoint.post(endpoint.valid_body(), **key)
+    again = await endpoint.post(endpoint.valid_body(), **key)
     assert first.status_code == again.status_code == 202
-    check_problem(await door.post(door.good(given_name="Other"), **key), 422)
-    check_problem(await door.post(door.good(), **{"Idempotency-Key": "k" * 300}), 422)
+    check_problem(await endpoint.post(endpoint.valid_body(given_name="Other"), **key), 422)
+    check_problem(await endpoint.post(endpoint.valid_body(), **{"Idempotency-Key": "k" * 300}), 422)
 
 
-async def test_what_is_posted_to_cannot_be_read(door: Door) -> None:
-    status = 404 if door.path == "/v1/messages/posted" else 405  # it could be the address of a receipt
-    check_problem(await door.client.get(door.path), status)
+async def test_what_is_posted_to_cannot_be_read(endpoint: IntakeEndpoint) -> None:
+    status = 404 if endpoint.path == "/v1/messages/posted" else 405  # it could be the address of a receipt
+    check_problem(await endpoint.client.get(endpoint.path), status)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
-async def test_another_method_is_a_405(door: Door, method: str) -> None:
-    answer = await door.client.request(method, door.path)
+async def test_another_method_is_a_405(endpoint: IntakeEndpoint, method: str) -> None:
+    answer = await endpoint.client.request(method, endpoint.path)
     check_problem(answer, 405)
     assert answer.headers["allow"] == "POST"
 
 
-async def test_an_address_that_does_not_exist_is_a_404(door: Door) -> None:
-    check_problem(await door.client.get(f"/{PLANTED}"), 404)
+async def test_an_address_that_does_not_exist_is_a_404(endpoint: IntakeEndpoint) -> None:
+    check_problem(await endpoint.client.get(f"/{PLANTED}"), 404)
 
 
-async def test_a_page_of_any_origin_may_ask_first(door: Door) -> None:
-    asked = {"Origin": "https://ngo.example", "Access-Control-Request-Method": "POST"}
-    answer = await door.client.options(door.path, headers=asked)
+async def test_a_page_of_any_origin_may_ask_first(endpoint: IntakeEndpoint) -> None:
+    preflight = {"Origin": "https://ngo.example", "Access-Control-Request-Method": "POST"}
+    answer = await endpoint.client.options(endpoint.path, headers=preflight)
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in answer.headers
     assert "content-type" in answer.headers["access-control-allow-headers"].lower()
 
 
-async def test_refusals_can_be_read_by_a_page_of_any_origin(door: Door) -> None:
-    assert (await door.post(b"x")).headers["access-control-allow-origin"] == "*"
+async def test_refusals_can_be_read_by_a_page_of_any_origin(endpoint: IntakeEndpoint) -> None:
+    assert (await endpoint.post(b"x")).headers["access-control-allow-origin"] == "*"
 
 
-async def test_bad_input_does_not_slow_good_input(door: Door) -> None:
-    """A thousand refusals in a row, then the next good request is answered at once."""
-    bad = json.dumps(door.good(email="nowhere")).encode()
+async def test_bad_input_does_not_slow_good_input(endpoint: IntakeEndpoint) -> None:
+    """A thousand refusals in a row, then the next valid request is answered at once."""
+    invalid_body = json.dumps(endpoint.valid_body(email="nowhere")).encode()
     for _ in range(1_000):
-        await door.post(bad)
-    began = time.monotonic()
-    assert (await door.post(door.good())).status_code == 202
-    assert time.monotonic() - began < 2
-    assert door.running.process.poll() is None
+        await endpoint.post(invalid_body)
+    started = time.monotonic()
+    assert (await endpoint.post(endpoint.valid_body())).status_code == 202
+    assert time.monotonic() - started < 2
+    assert endpoint.running.process.poll() is None

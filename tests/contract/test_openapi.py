@@ -1,4 +1,4 @@
-"""The OpenAPI document against what the intakes answer, hot route included, by requests made from it."""
+"""The OpenAPI document against the answers of the intakes, fast route included, by requests generated from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from deploy.local.endpoints import Endpoints
-from tests.support.intakes import Intake, intake, message, plant_and_wait, posted, signature
+from tests.support.intakes import Intake, intake, message, posted, publish_and_wait, signature
 from tests.support.seeding import Seed, unique
 
 CHECKS = (
@@ -29,39 +29,39 @@ def served(
     platform: Endpoints, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Intake, Seed]]:
     seed = Seed(unique("openapi"), time.time(), api_key="openapi")
-    starting = intake(platform, request.param, tmp_path_factory.mktemp("intake"))
+    context = intake(platform, request.param, tmp_path_factory.mktemp("intake"))
     with asyncio.Runner() as runner:
-        running = runner.run(starting.__aenter__())
+        running = runner.run(context.__aenter__())
         try:
-            runner.run(plant_and_wait(running, seed))
+            runner.run(publish_and_wait(running, seed))
             yield running, seed
         finally:
-            runner.run(starting.__aexit__(None, None, None))
+            runner.run(context.__aexit__(None, None, None))
 
 
 @pytest.fixture
-def described(served: tuple[Intake, Seed]) -> Any:
+def schema(served: tuple[Intake, Seed]) -> Any:
     return schemathesis.openapi.from_url(f"{served[0].origin}/openapi.json")
 
 
-def test_every_answer_is_one_that_the_document_names(described: Any) -> None:
-    asked = set()
-    for found in described.get_all_operations():
-        operation = found.ok()
+def test_every_answer_is_one_that_the_document_names(schema: Any) -> None:
+    tested = set()
+    for result in schema.get_all_operations():
+        operation = result.ok()
 
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy())
-        def ask(case: Any) -> None:
+        def request(case: Any) -> None:
             answer = case.call()
             case.validate_response(answer, checks=CHECKS)
             assert answer.status_code < 500 or answer.status_code == 503
 
-        ask()
-        asked.add(operation.path)
-    assert "/v1/signatures" in asked or "/v1/messages" in asked
+        request()
+        tested.add(operation.path)
+    assert "/v1/signatures" in tested or "/v1/messages" in tested
 
 
-def test_the_examples_of_the_contract_fit_the_document(served: tuple[Intake, Seed], described: Any) -> None:
+def test_the_examples_of_the_contract_fit_the_document(served: tuple[Intake, Seed], schema: Any) -> None:
     running, seed = served
     bodies = (
         {"/v1/signatures": signature(seed)}
@@ -69,7 +69,7 @@ def test_the_examples_of_the_contract_fit_the_document(served: tuple[Intake, See
         else {"/v1/messages": message(seed), "/v1/messages/posted": posted(seed)}
     )
     for path, body in bodies.items():
-        case = described[path]["POST"].Case(body=body, media_type="application/json")
+        case = schema[path]["POST"].Case(body=body, media_type="application/json")
         answer = case.call()
         assert answer.status_code == 202
         case.validate_response(answer, checks=CHECKS)

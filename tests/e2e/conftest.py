@@ -17,8 +17,8 @@ import uvicorn
 from playwright.async_api import Browser, Page, async_playwright
 
 from tests.support import browser as browsers
-from tests.support.page_preview import Preview, Stage
-from tests.support.page_samples import samples
+from tests.support.page_preview import Preview, PreviewState
+from tests.support.page_samples import sample_catalog
 
 DEADLINE_MS = 15_000
 LOOP: Final = "session"
@@ -37,22 +37,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope=LOOP)
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for all tests."""
-    found = browsers.find()
+    chromium = browsers.find_chromium()
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(
-            executable_path=found.program, args=list(browsers.FLAGS), env={**os.environ, **found.environment}
+        browser = await playwright.chromium.launch(
+            executable_path=chromium.program, args=list(browsers.FLAGS), env={**os.environ, **chromium.environment}
         )
-        yield started
-        await started.close()
+        yield browser
+        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope=LOOP)
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
-    """`await open_page(width=360, scripts=False, dark=True)`: a fresh page; what it complains about fails the test."""
-    complaints: list[str] = []
+    """`await open_page(width=360, scripts=False, dark=True)`: a new page; script and policy errors fail the test."""
+    errors: list[str] = []
     async with AsyncExitStack() as stack:
 
-        async def opened(*, width: int = 1440, scripts: bool = True, dark: bool = False, **options: Any) -> Page:
+        async def new_page(*, width: int = 1440, scripts: bool = True, dark: bool = False, **options: Any) -> Page:
             context = await browser.new_context(
                 viewport={"width": width, "height": 900},
                 java_script_enabled=scripts,
@@ -62,46 +62,48 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
             stack.push_async_callback(context.close)
             context.set_default_timeout(DEADLINE_MS)
             page = await context.new_page()
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on(
+                "console", lambda message: errors.append(message.text) if "Content Security" in message.text else None
+            )
             return page
 
-        yield opened
-    assert complaints == []
+        yield new_page
+    assert errors == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope=LOOP)
 async def preview() -> AsyncIterator[tuple[str, Preview]]:
-    """The pages with sample data, at an address."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        made = Preview(Stage(), origin)
+    """The address and the application of the pages with sample data."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        preview_app = Preview(PreviewState(), origin)
         server = uvicorn.Server(
-            uvicorn.Config(made.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+            uvicorn.Config(preview_app.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
         )
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
         async with asyncio.timeout(10):
             while not server.started:  # noqa: ASYNC110  it offers nothing to wait on
                 await asyncio.sleep(0.01)
-        yield origin, made
-        made.stage.streaming = False
+        yield origin, preview_app
+        preview_app.state.streaming = False
         server.should_exit = True
         await serving
 
 
 @pytest.fixture
-def stage(preview: tuple[str, Preview]) -> Stage:
-    """What the preview shows, as at the start."""
-    stage = preview[1].stage
-    stage.samples.__dict__.update(samples().__dict__)
-    stage.streaming = True
-    stage.refused = 0
-    return stage
+def preview_state(preview: tuple[str, Preview]) -> PreviewState:
+    """The state of the preview, reset for each test."""
+    preview_state = preview[1].state
+    preview_state.samples.__dict__.update(sample_catalog().__dict__)
+    preview_state.streaming = True
+    preview_state.refused = 0
+    return preview_state
 
 
 @pytest.fixture
-def origin(preview: tuple[str, Preview], stage: Stage) -> str:
+def origin(preview: tuple[str, Preview], preview_state: PreviewState) -> str:
     """The address of the preview."""
-    del stage
+    del preview_state
     return preview[0]

@@ -1,4 +1,4 @@
-"""Every page, looked at by a machine: accessible, never wider than the screen, whole without scripts."""
+"""Automatic checks of every page: accessible, never wider than the screen, complete without scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from playwright.async_api import Page, Response, expect
 
 from tests.e2e.conftest import OpenPage
 from tests.support.browser import AXE
-from tests.support.page_preview import Stage
+from tests.support.page_preview import PreviewState
 from tests.support.page_samples import CASE, SLUG, case, correction, totals
 
 BOARD = f"/campaigns/{SLUG}/board"
@@ -37,18 +37,20 @@ ADDRESSES = [
         )
     ),
 ]  # fmt: skip
-ACTIONS = [address for address in ADDRESSES if "cases" in address or "letters" in address or "failed" in address]
+ACTION_ADDRESSES = [
+    address for address in ADDRESSES if "cases" in address or "letters" in address or "failed" in address
+]
 
 
 async def violations(page: Page) -> list[str]:
-    """What axe-core finds against WCAG 2.2 A and AA and its own best practices."""
+    """Return axe-core's violations of WCAG 2.2 A and AA and of its own best practices."""
     await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run().then((result) => result.violations)")
-    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
+    result = await page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{violation['id']}: {node['html'][:200]}" for violation in result for node in violation["nodes"]]
 
 
-async def sideways(page: Page) -> int:
-    """How many pixels the page is wider than the screen."""
+async def horizontal_overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than the screen."""
     return int(await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
@@ -64,9 +66,9 @@ async def test_axe_finds_no_violation(address: str, origin: str, open_page: Open
 
 @pytest.mark.parametrize(("state", "version"), [("catching_up", 813), ("frozen", 814)])
 async def test_axe_finds_no_violation_in_any_state_of_the_board(
-    state: str, version: int, origin: str, stage: Stage, open_page: OpenPage
+    state: str, version: int, origin: str, preview_state: PreviewState, open_page: OpenPage
 ) -> None:
-    stage.show(totals(state=state, version=version, corrections=[correction()]))
+    preview_state.publish(totals(state=state, version=version, corrections=[correction()]))
     for dark in (False, True):
         page = await open_page(dark=dark)
         await page.goto(origin + BOARD)
@@ -83,35 +85,37 @@ async def test_no_page_scrolls_sideways(address: str, origin: str, open_page: Op
         assert await page.get_attribute("html", "dir") == direction
         for width in (320, 360, 768, 1440):
             await page.set_viewport_size({"width": width, "height": 900})
-            assert await sideways(page) == 0, (width, language)
+            assert await horizontal_overflow(page) == 0, (width, language)
 
 
 @pytest.mark.parametrize("address", [address for address in ADDRESSES if "/pages/5" not in address])
-async def test_the_longest_names_wrap(address: str, origin: str, stage: Stage, open_page: OpenPage) -> None:
+async def test_the_longest_names_wrap(
+    address: str, origin: str, preview_state: PreviewState, open_page: OpenPage
+) -> None:
     name = "Maria-Aleksandrovna Konstantinopolskaja-Wolfeschlegelsteinhausenberger"
-    for slug in stage.samples.cases:
-        stage.samples.cases[slug] = case(slug, name=name)
-    stage.show(totals(version=815))  # so that the board is drawn anew
+    for slug in preview_state.samples.cases:
+        preview_state.samples.cases[slug] = case(slug, name=name)
+    preview_state.publish(totals(version=815))  # so that the board is drawn anew
     page = await open_page(scripts=False)
     await page.goto(origin + address)
     for width in (320, 768, 1440):
         await page.set_viewport_size({"width": width, "height": 900})
-        assert await sideways(page) == 0, width
+        assert await horizontal_overflow(page) == 0, width
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_every_page_is_whole_without_scripts(address: str, origin: str, open_page: OpenPage) -> None:
     page = await open_page(scripts=False, width=360)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     await page.goto(origin + address)
     assert await page.locator("h1").count() == 1
     assert await page.locator("h1").inner_text()
-    assert all(url.startswith(origin) for url in asked)
-    assert not any(url.endswith(".js") for url in asked)
+    assert all(url.startswith(origin) for url in requested)
+    assert not any(url.endswith(".js") for url in requested)
 
 
-@pytest.mark.parametrize("address", ACTIONS)
+@pytest.mark.parametrize("address", ACTION_ADDRESSES)
 async def test_an_action_page_is_light(address: str, origin: str, open_page: OpenPage) -> None:
     page = await open_page(width=360)
     sizes: list[int] = []
@@ -119,8 +123,8 @@ async def test_an_action_page_is_light(address: str, origin: str, open_page: Ope
     page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108  a bound method cannot be marked
     await page.goto(origin + address, wait_until="networkidle")
     for answer in answers:
-        taken = await answer.request.sizes()
-        sizes.append(taken["responseBodySize"] + taken["responseHeadersSize"])
+        transfer = await answer.request.sizes()
+        sizes.append(transfer["responseBodySize"] + transfer["responseHeadersSize"])
     assert 1_000 < sum(sizes) < 50_000
     assert all(answer.url.startswith(origin) for answer in answers)
 
@@ -128,14 +132,14 @@ async def test_an_action_page_is_light(address: str, origin: str, open_page: Ope
 async def test_a_letter_prints_on_one_sheet_with_the_address_in_the_window(origin: str, open_page: OpenPage) -> None:
     page = await open_page(width=794, scripts=False)
     await page.goto(f"{origin}/pages/printed")
-    assert sheets(await page.pdf(prefer_css_page_size=True)) == 1
+    assert page_count(await page.pdf(prefer_css_page_size=True)) == 1
     await page.emulate_media(media="print")
-    for place in ("header.top", ".print-help", "footer"):
-        assert not await page.locator(place).is_visible()
-    left, top, right, bottom = await millimetres(page, ".a4 .to")
+    for selector in ("header.top", ".print-help", "footer"):
+        assert not await page.locator(selector).is_visible()
+    left, top, right, bottom = await box_in_millimetres(page, ".a4 .to")
     assert (left >= 20, top + 0.1 >= 45, right <= 105, bottom <= 92) == (True,) * 4
-    assert (await millimetres(page, ".a4"))[2] == pytest.approx(210, abs=0.5)
-    assert (await millimetres(page, ".a4 .stub"))[3] == pytest.approx(288, abs=1)
+    assert (await box_in_millimetres(page, ".a4"))[2] == pytest.approx(210, abs=0.5)
+    assert (await box_in_millimetres(page, ".a4 .stub"))[3] == pytest.approx(288, abs=1)
 
 
 async def test_a_long_letter_goes_on_with_margins_and_keeps_its_foot_in_one_piece(
@@ -146,7 +150,7 @@ async def test_a_long_letter_goes_on_with_margins_and_keeps_its_foot_in_one_piec
     await page.fill("#text", "\n\n".join(["A sentence that is long enough to fill a line of the sheet. " * 4] * 14))
     await page.click("text=Put it onto the sheet")
     await expect(page.locator(".a4 .text p")).to_have_count(15)
-    assert sheets(await page.pdf(prefer_css_page_size=True)) == 2
+    assert page_count(await page.pdf(prefer_css_page_size=True)) == 2
     assert await page.input_value("#text") != ""
     assert await page.locator(".a4 .stub").evaluate("(foot) => getComputedStyle(foot).breakInside") == "avoid"
 
@@ -159,14 +163,14 @@ async def test_a_script_only_adds_a_button_that_prints(origin: str, open_page: O
     assert await page.get_attribute("body", "data-printed") == "yes"
 
 
-def sheets(pdf: bytes) -> int:
-    """How many pages a PDF has."""
+def page_count(pdf: bytes) -> int:
+    """Return the number of pages of a PDF."""
     return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
 
-async def millimetres(page: Page, place: str) -> tuple[float, float, float, float]:
-    """Where something stands, in millimetres from the upper left: left, top, right, bottom."""
-    box = await page.locator(place).bounding_box()
+async def box_in_millimetres(page: Page, selector: str) -> tuple[float, float, float, float]:
+    """Return the edges of an element in millimetres from the upper left: left, top, right, bottom."""
+    box = await page.locator(selector).bounding_box()
     assert box is not None
     scale = 25.4 / 96
     left, top = box["x"] * scale, box["y"] * scale
@@ -187,13 +191,13 @@ async def test_the_button_to_sign_is_under_the_thumb_on_a_phone_and_leaves_when_
     await button.click()
     submit = page.locator("form button[type=submit]")
     await submit.scroll_into_view_if_needed()
-    spot = await submit.bounding_box()
-    assert spot is not None
-    on_top = await submit.evaluate(
+    submit_box = await submit.bounding_box()
+    assert submit_box is not None
+    is_on_top = await submit.evaluate(
         "(button, [x, y]) => document.elementFromPoint(x, y) === button",
-        [spot["x"] + spot["width"] / 2, spot["y"] + spot["height"] / 2],
+        [submit_box["x"] + submit_box["width"] / 2, submit_box["y"] + submit_box["height"] / 2],
     )
-    assert on_top
+    assert is_on_top
 
 
 async def test_with_the_keyboard_alone_one_reaches_the_form_at_once(origin: str, open_page: OpenPage) -> None:

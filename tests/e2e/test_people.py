@@ -1,4 +1,4 @@
-"""People act in a real browser, through every service: with a script and without, and the board says what SQL says."""
+"""People act in a real browser, through every service, with and without scripts; the board agrees with SQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import OpenPage
-from tests.support.running import Running
+from tests.support.running import MilleRun
 
 DEADLINE_S = 60.0
 DEADLINE_MS = 60_000
@@ -56,7 +56,7 @@ cases:
 class Marathon:
     """A campaign of its own on a running system."""
 
-    running: Running
+    running: MilleRun
     slug: str
 
     @property
@@ -68,12 +68,12 @@ class Marathon:
         return f"{self.running.endpoints()['marathon']}/cases/first-{self.slug}"
 
     def address(self, name: str) -> str:
-        """An e-mail address that nobody else in this test uses."""
+        """Return an e-mail address that is unique to this module."""
         return f"{name}@{self.slug}.example.org"
 
 
 @pytest.fixture(scope="module")
-def marathon(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Marathon:
+def marathon(system: MilleRun, tmp_path_factory: pytest.TempPathFactory) -> Marathon:
     """A fresh campaign with two cases."""
     slug = f"people-{secrets.token_hex(4)}"
     file = tmp_path_factory.mktemp("people") / "campaign.yaml"
@@ -88,7 +88,7 @@ def marathon(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Marat
 
 
 async def fill_in(page: Page, email: str, country: str = "FR") -> None:
-    """Fill in who acts, and agree."""
+    """Fill in the person's fields and the consent."""
     await page.fill("#given_name", "Ana")
     await page.fill("#family_name", "Díaz")
     await page.fill("#email", email)
@@ -96,7 +96,7 @@ async def fill_in(page: Page, email: str, country: str = "FR") -> None:
     await page.check("#privacy")
 
 
-async def send(page: Page) -> None:
+async def submit(page: Page) -> None:
     await page.click("form#act button[type=submit]")
 
 
@@ -105,7 +105,7 @@ async def test_a_person_signs_and_is_thanked(*, scripts: bool, marathon: Maratho
     page = await open_page(scripts=scripts, width=360)
     await page.goto(f"{marathon.case}?lang=fr")
     await fill_in(page, marathon.address(f"signs-{scripts}"))
-    await send(page)
+    await submit(page)
     await page.wait_for_url("**/thanks/**")
     assert await page.get_attribute("html", "lang") == "fr"
     assert await page.inner_text("h1") == "Merci."
@@ -129,7 +129,7 @@ async def test_a_form_that_cannot_be_taken_comes_back_with_all_that_was_typed(
     await page.check("#updates")
     await page.uncheck("#privacy")
     async with page.expect_navigation() as navigation:
-        await send(page)
+        await submit(page)
     answer = await navigation.value
     assert answer is not None
     assert answer.status == 422
@@ -143,7 +143,7 @@ async def test_a_form_that_cannot_be_taken_comes_back_with_all_that_was_typed(
     assert await page.locator("#email").get_attribute("aria-invalid") == "true"
     assert "ana@example.org" in await page.inner_text("#email-wrong")
     await fill_in(page, marathon.address(f"mends-{scripts}"))
-    await send(page)
+    await submit(page)
     await page.wait_for_url("**/thanks/**")
 
 
@@ -153,14 +153,14 @@ async def test_a_person_writes_a_letter_and_is_thanked(marathon: Marathon, open_
     await page.click("text=Write a letter")
     await page.fill("#text", "The lilac by your window is in flower.")
     await fill_in(page, marathon.address("writes"))
-    await send(page)
+    await submit(page)
     await page.wait_for_url("**/thanks/**")
     assert await page.inner_text("h1") == "Thank you."
 
 
 async def test_a_person_prints_a_letter_posts_it_and_says_so(marathon: Marathon, open_page: OpenPage) -> None:
     page = await open_page(scripts=False)
-    before = await totals_of(marathon)
+    before = await fetch_totals(marathon)
     await page.goto(marathon.case)
     await page.click("text=Write a letter")
     await page.fill("#text", "The lilac by your window is in flower.")
@@ -173,24 +173,24 @@ async def test_a_person_prints_a_letter_posts_it_and_says_so(marathon: Marathon,
     assert await page.input_value("#code") == code
     for _ in range(2):
         await fill_in(page, marathon.address("posts"))
-        await send(page)
+        await submit(page)
         await page.wait_for_url("**/letters/posted/thanks/**")
         await page.go_back()
-    after = await totals_of(marathon)
+    after = await fetch_totals(marathon)
     async with asyncio.timeout(DEADLINE_S):
         while not after["by_evidence"].get("self_reported"):
             await asyncio.sleep(0.1)
-            after = await totals_of(marathon)
+            after = await fetch_totals(marathon)
     assert after["by_evidence"]["self_reported"] == 1
     assert after["public_total"] - before["public_total"] == after["total"] - before["total"] - 1
 
 
-async def totals_of(marathon: Marathon) -> dict[str, Any]:
-    """The public document of the campaign."""
+async def fetch_totals(marathon: Marathon) -> dict[str, Any]:
+    """Return the public totals document of the campaign."""
     async with httpx.AsyncClient(timeout=20) as client:
         answer = await client.get(f"{marathon.running.endpoints()['marathon']}/v1/campaigns/{marathon.slug}/totals")
-        found: dict[str, Any] = answer.json()
-        return found
+        document: dict[str, Any] = answer.json()
+        return document
 
 
 async def test_the_organisation_of_a_campaign_can_be_reached(marathon: Marathon, open_page: OpenPage) -> None:
@@ -210,20 +210,20 @@ async def test_the_link_in_the_mail_shows_one_button_and_the_button_confirms(
     await page.goto(marathon.case)
     email = marathon.address("confirms")
     await fill_in(page, email)
-    await send(page)
+    await submit(page)
     await page.wait_for_url("**/thanks/**")
     receipt = await page.inner_text(".slip .code")
-    text = await mail_to(marathon, email)
+    text = await wait_for_mail(marathon, email)
     assert receipt in text
-    await page.goto(link_in(text))
+    await page.goto(confirmation_link(text))
     assert await page.locator("form").count() == await page.locator("button").count() == 1
     assert "Sample Case" in await page.inner_text("main")
     await page.click("button")
     assert await page.inner_text("h1") == "Thank you. It is confirmed."
 
 
-async def mail_to(marathon: Marathon, email: str) -> str:
-    """The text of the mail to `email`, once it has come."""
+async def wait_for_mail(marathon: Marathon, email: str) -> str:
+    """Wait for the mail to `email` and return its text."""
     mailbox = Path(marathon.running.endpoints()["mailbox"] or "")
     async with asyncio.timeout(DEADLINE_S):
         while True:
@@ -235,11 +235,11 @@ async def mail_to(marathon: Marathon, email: str) -> str:
             await asyncio.sleep(0.1)
 
 
-def link_in(text: str) -> str:
-    """The link to confirm in the text of a mail."""
-    found = re.search(r"https?://\S+/confirm/\S+", text)
-    assert found is not None
-    return found.group()
+def confirmation_link(text: str) -> str:
+    """Return the link to confirm in the text of a mail."""
+    match = re.search(r"https?://\S+/confirm/\S+", text)
+    assert match is not None
+    return match.group()
 
 
 async def test_the_board_climbs_while_one_watches_and_says_what_sql_says(
@@ -252,47 +252,47 @@ async def test_the_board_climbs_while_one_watches_and_says_what_sql_says(
         page = await open_page(scripts=False)
         await page.goto(marathon.case)
         await fill_in(page, marathon.address(f"climbs-{number}"), country)
-        await send(page)
+        await submit(page)
         await page.wait_for_url("**/thanks/**")
     await expect(board.locator("#count")).not_to_have_attribute("data-count", str(before), timeout=DEADLINE_MS)
-    rows = await rows_by_country(marathon)
+    rows = await counted_rows_by_country(marathon)
     async with asyncio.timeout(DEADLINE_S):
-        while await countries_on(board) != rows:
+        while await displayed_countries(board) != rows:
             await asyncio.sleep(0.1)
-            rows = await rows_by_country(marathon)
+            rows = await counted_rows_by_country(marathon)
     assert rows["GB"] == 2
     assert rows["NZ"] == 1
     assert int(await board.get_attribute("#count", "data-count") or "") == sum(rows.values())
-    still = await open_page(scripts=False)
-    await still.goto(marathon.board)
-    assert await countries_on(still) == rows
-    assert await still.get_attribute("#m-GB", "d") == await board.get_attribute("#m-GB", "d")
+    static_board = await open_page(scripts=False)
+    await static_board.goto(marathon.board)
+    assert await displayed_countries(static_board) == rows
+    assert await static_board.get_attribute("#m-GB", "d") == await board.get_attribute("#m-GB", "d")
 
 
-async def countries_on(board: Page) -> dict[str, int]:
-    """The table of countries, those folded away included."""
-    found: dict[str, int] = await board.evaluate(
+async def displayed_countries(board: Page) -> dict[str, int]:
+    """Return the table of countries, with the collapsed rows."""
+    countries: dict[str, int] = await board.evaluate(
         """() => Object.fromEntries(
             Array.from(document.querySelectorAll("#countries tr[data-key], #countries-more tr[data-key]"))
             .map((row) => [row.dataset.key, Number(row.cells[1].textContent.replace(/\\D/g, ""))]))"""
     )
-    return found
+    return countries
 
 
-async def rows_by_country(marathon: Marathon) -> dict[str, int]:
-    """The rows that count, by country, in both databases that count."""
+async def counted_rows_by_country(marathon: Marathon) -> dict[str, int]:
+    """Return the number of counted rows by country, in both databases."""
     counts: dict[str, int] = {}
     databases = marathon.running.endpoints()["databases"]
     for database, table in (("petitions", "signatures"), ("letters", "messages")):
         connection = await asyncpg.connect(databases[database])
         try:
-            found = await connection.fetch(
+            rows = await connection.fetch(
                 f"""SELECT d.country, count(*) AS people FROM {table} t JOIN dimensions d ON d.id = t.dimensions
                 WHERE d.campaign = $1 AND t.state IN ('r', 'c') AND NOT t.invalidated GROUP BY d.country""",  # noqa: S608
                 marathon.slug,
             )
         finally:
             await connection.close()
-        for row in found:
+        for row in rows:
             counts[row["country"]] = counts.get(row["country"], 0) + row["people"]
     return counts

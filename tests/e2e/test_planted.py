@@ -1,4 +1,4 @@
-"""A planted name and e-mail are found in the mailbox and, sealed, nowhere else."""
+"""A planted name and e-mail appear in the mailbox and, apart from sealed fields, nowhere else."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from deploy.local.databases import in_database
 from shared import topics
-from tests.support.planted import Planted
-from tests.support.running import Running
+from tests.support.needle_search import NeedleSearch
+from tests.support.running import MilleRun
 
 GIVEN, FAMILY = "Quillemarie", "Zymborskaïa"
 TEXT = "The lilac by your window is in flower."
@@ -50,37 +51,37 @@ cases:
 
 
 @dataclass(frozen=True)
-class Acted:
-    """What one planted person did, and the needles that must not be found."""
+class PlantedRun:
+    """The planted person of one run, and the strings that must not be found."""
 
-    running: Running
+    running: MilleRun
     slug: str
     email: str
-    planted: Planted
+    planted: NeedleSearch
 
 
 @pytest.fixture(scope="module")
-def acted(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Acted:
-    """A person has signed, written, failed, been mailed and confirmed."""
+def run(system: MilleRun, tmp_path_factory: pytest.TempPathFactory) -> PlantedRun:
+    """Sign, write, send invalid requests, receive the mail and confirm, as one planted person."""
     slug = f"planted-{secrets.token_hex(4)}"
     email = f"quillemarie.{slug}@planted.example.org"
     file = tmp_path_factory.mktemp("campaign") / "planted.yaml"
     file.write_text(CAMPAIGN.format(slug=slug))
     _mille(system, "campaigns", "import", str(file))
-    at = system.endpoints()
+    endpoints = system.endpoints()
     with httpx.Client(timeout=20) as client:
-        _act(client, system, slug, email)
-        link = _wait_for(lambda: _link(Path(at["mailbox"] or ""), email))
+        _send_actions(client, system, slug, email)
+        link = _wait_for(lambda: _confirmation_link(Path(endpoints["mailbox"] or ""), email))
         assert client.get(link).status_code == 200
         assert client.post(link).status_code in {200, 303}
-        totals = f"{at['marathon']}/v1/campaigns/{slug}/totals"
+        totals = f"{endpoints['marathon']}/v1/campaigns/{slug}/totals"
         _wait_for(lambda: client.get(totals).json()["by_evidence"].get("confirmed", 0) >= 1)
         _wait_for(lambda: client.get(totals).json()["total"] == 3)
-    return Acted(system, slug, email, Planted(email, f"quillemarie.{slug}", GIVEN, FAMILY, TEXT))
+    return PlantedRun(system, slug, email, NeedleSearch(email, f"quillemarie.{slug}", GIVEN, FAMILY, TEXT))
 
 
-def _mille(system: Running, *arguments: str) -> str:
-    ended = subprocess.run(
+def _mille(system: MilleRun, *arguments: str) -> str:
+    completed = subprocess.run(
         [sys.executable, "-m", "deploy.mille", *arguments],
         env={"MILLE_HOME": str(system.home.root), "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -88,12 +89,12 @@ def _mille(system: Running, *arguments: str) -> str:
         timeout=120,
         check=False,
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
-def _act(client: httpx.Client, system: Running, slug: str, email: str) -> None:
-    at = system.endpoints()
+def _send_actions(client: httpx.Client, system: MilleRun, slug: str, email: str) -> None:
+    endpoints = system.endpoints()
     person = {
         "given_name": GIVEN,
         "family_name": FAMILY,
@@ -108,14 +109,16 @@ def _act(client: httpx.Client, system: Running, slug: str, email: str) -> None:
         **{key: person[key] for key in ("given_name", "family_name", "email", "country", "locale")},
         "privacy": "on",
     }
-    signatures, messages = f"{at['petitions']}/v1/signatures", f"{at['letters']}/v1/messages"
+    signatures, messages = f"{endpoints['petitions']}/v1/signatures", f"{endpoints['letters']}/v1/messages"
     answer = client.post(signatures, json=signature)
     assert answer.status_code == 202
     client.get(f"{signatures}/{answer.json()['receipt']}")
-    client.get(f"{at['petitions']}/thanks/{answer.json()['receipt']}")
+    client.get(f"{endpoints['petitions']}/thanks/{answer.json()['receipt']}")
     assert client.post(signatures, data={"petition": f"free-{slug}", **form}).status_code == 303
     assert client.post(messages, json=message).status_code == 202
-    printed = client.post(f"{at['letters']}/letters/print/case-{slug}", data={**form, "text": TEXT, "sender": FAMILY})
+    printed = client.post(
+        f"{endpoints['letters']}/letters/print/case-{slug}", data={**form, "text": TEXT, "sender": FAMILY}
+    )
     assert TEXT in printed.text
     posted = {"case": f"case-{slug}", "kind": "letter", "code": "7KQ4-M2XD-9FJ4", "language": "en", **person}
     assert client.post(f"{messages}/posted", json=posted).status_code == 202
@@ -127,68 +130,68 @@ def _act(client: httpx.Client, system: Running, slug: str, email: str) -> None:
         client.post(signatures, content=email.encode(), headers={"Content-Type": email}),
         client.post(f"{signatures}/batch", json={"items": [signature]}, headers={"Authorization": f"Bearer {email}"}),
         client.post(messages, json={**message, "text": TEXT + "\x00"}),
-        client.get(f"{at['petitions']}/confirm/{email}"),
-        client.get(f"{at['petitions']}/{email}"),
+        client.get(f"{endpoints['petitions']}/confirm/{email}"),
+        client.get(f"{endpoints['petitions']}/{email}"),
         client.get(f"{signatures}/{email}"),
     ]
     for answer in refused:
         assert 400 <= answer.status_code < 500
-        assert not Planted(email, GIVEN, FAMILY, TEXT).within(answer.content)
+        assert not NeedleSearch(email, GIVEN, FAMILY, TEXT).is_in(answer.content)
 
 
-def _link(mailbox: Path, email: str) -> str | None:
+def _confirmation_link(mailbox: Path, email: str) -> str | None:
     for file in mailbox.glob("*.eml"):
         mail = message_from_bytes(file.read_bytes(), policy=policy.default)
         if email in str(mail["To"]):
             text = mail.get_body(("plain",))
-            found = re.search(r"https?://\S+/confirm/\S+", text.get_content() if text else "")
-            if found and "/letters/" not in found.group():
-                return found.group()
+            match = re.search(r"https?://\S+/confirm/\S+", text.get_content() if text else "")
+            if match and "/letters/" not in match.group():
+                return match.group()
     return None
 
 
 def _wait_for(probe: Callable[[], T | None]) -> T:
-    """What `probe` returns once it is true of it."""
-    end = time.monotonic() + DEADLINE_S
-    while not (found := probe()):
-        assert time.monotonic() < end, "waited too long"
+    """Call `probe` until it returns a true value, and return that."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (result := probe()):
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.1)
-    return found
+    return result
 
 
-def test_the_mailbox_shows_that_the_search_can_find(acted: Acted) -> None:
-    assert acted.planted.in_files(Path(acted.running.endpoints()["mailbox"] or ""))
+def test_the_mailbox_shows_that_the_search_can_find(run: PlantedRun) -> None:
+    assert run.planted.in_files(Path(run.running.endpoints()["mailbox"] or ""))
 
 
-def test_no_segment_of_kafka_tells(acted: Acted) -> None:
-    assert acted.planted.in_kafka_segments(Path(acted.running.endpoints()["kafka_data"] or "")) == []
+def test_no_segment_of_kafka_tells(run: PlantedRun) -> None:
+    assert run.planted.in_kafka_segments(Path(run.running.endpoints()["kafka_data"] or "")) == []
 
 
-async def test_no_value_in_a_database_tells(acted: Acted) -> None:
-    assert await acted.planted.in_databases(acted.running.endpoints()["databases"]) == []
+async def test_no_value_in_a_database_tells(run: PlantedRun) -> None:
+    assert await run.planted.in_databases(run.running.endpoints()["databases"]) == []
 
 
-def test_no_log_tells(acted: Acted) -> None:
-    assert acted.planted.in_files(Path(acted.running.endpoints()["logs"])) == []
-    assert not acted.planted.within(acted.running.said().encode())
+def test_no_log_tells(run: PlantedRun) -> None:
+    assert run.planted.in_files(Path(run.running.endpoints()["logs"])) == []
+    assert not run.planted.is_in(run.running.output_text().encode())
 
 
-def test_no_metric_tells(acted: Acted) -> None:
-    addresses = [process["metrics"] for process in acted.running.endpoints()["processes"]]
-    assert acted.planted.at_addresses(addresses) == []
+def test_no_metric_tells(run: PlantedRun) -> None:
+    addresses = [process["metrics"] for process in run.running.endpoints()["processes"]]
+    assert run.planted.at_addresses(addresses) == []
 
 
-def test_no_total_or_page_tells(acted: Acted) -> None:
-    marathon = acted.running.endpoints()["marathon"]
-    pages = [f"/v1/campaigns/{acted.slug}/totals", f"/campaigns/{acted.slug}/board", f"/cases/case-{acted.slug}"]
-    assert acted.planted.at_addresses([marathon + page for page in pages]) == []
+def test_no_total_or_page_tells(run: PlantedRun) -> None:
+    marathon = run.running.endpoints()["marathon"]
+    pages = [f"/v1/campaigns/{run.slug}/totals", f"/campaigns/{run.slug}/board", f"/cases/case-{run.slug}"]
+    assert run.planted.at_addresses([marathon + page for page in pages]) == []
 
 
 @pytest.fixture
-async def leaky_table(acted: Acted) -> AsyncIterator[None]:
-    connection = await asyncpg.connect(acted.running.endpoints()["databases"]["marathon"])
+async def leaky_table(run: PlantedRun) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(in_database(run.running.endpoints()["administrator"], "marathon"))
     try:
-        await connection.execute("CREATE TABLE leaky (plain text, packed bytea)")
+        await connection.execute("CREATE TABLE leaky (plain text, packed bytea); GRANT ALL ON leaky TO marathon")
         yield
     finally:
         await connection.execute("DROP TABLE leaky")
@@ -197,14 +200,14 @@ async def leaky_table(acted: Acted) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("leaky_table")
 @pytest.mark.parametrize("encode", [str.encode, lambda text: json.dumps({"to": text}).encode()])
-async def test_the_search_finds_what_leaks_into_a_database(acted: Acted, encode: Callable[[str], bytes]) -> None:
-    databases = {"marathon": acted.running.endpoints()["databases"]["marathon"]}
+async def test_the_search_finds_what_leaks_into_a_database(run: PlantedRun, encode: Callable[[str], bytes]) -> None:
+    databases = {"marathon": run.running.endpoints()["databases"]["marathon"]}
     connection = await asyncpg.connect(databases["marathon"])
     try:
-        await connection.execute("INSERT INTO leaky VALUES (NULL, $1)", encode(acted.email) * 500)
+        await connection.execute("INSERT INTO leaky VALUES (NULL, $1)", encode(run.email) * 500)
     finally:
         await connection.close()
-    assert [find.place for find in await acted.planted.in_databases(databases)] == ["marathon.public.leaky"]
+    assert [find.location for find in await run.planted.in_databases(databases)] == ["marathon.public.leaky"]
 
 
 @pytest.mark.parametrize("compression", [None, "lz4", "zstd", "gzip"])
@@ -214,5 +217,5 @@ async def test_the_search_finds_what_leaks_into_a_compressed_batch(
     name = await make_topic(topics.DELIVERIES)  # type: ignore[misc]
     async with AIOKafkaProducer(bootstrap_servers=platform["kafka"], compression_type=compression) as producer:
         await producer.send_and_wait(name, json.dumps({"name": f"{GIVEN} {FAMILY}"}).encode() * 50)
-    found = await asyncio.to_thread(Planted(FAMILY).in_kafka_segments, Path(platform["kafka_data"]))
-    assert any(find.place.startswith(str(name)) for find in found)
+    findings = await asyncio.to_thread(NeedleSearch(FAMILY).in_kafka_segments, Path(platform["kafka_data"]))
+    assert any(find.location.startswith(str(name)) for find in findings)

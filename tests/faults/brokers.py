@@ -21,7 +21,7 @@ from deploy.local.program import Program
 FORMAT_S: Final = 60
 PORTS_EACH: Final = 4
 SMALL_HEAP: Final = ("-Xms256m", "-Xmx512m")
-SEVERAL: Final = {
+CLUSTER_SETTINGS: Final = {
     "offsets.topic.replication.factor": "3",
     "default.replication.factor": "3",
     "min.insync.replicas": "2",
@@ -59,14 +59,14 @@ class Broker:
         return self.first_port + 3
 
 
-def make(homes: list[Home], first_port: int) -> list[Broker]:
+def make_brokers(homes: list[Home], first_port: int) -> list[Broker]:
     """A broker for each of `homes`, formatted and ready to be started."""
     brokers = [Broker(index + 1, home, first_port + PORTS_EACH * index) for index, home in enumerate(homes)]
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     for broker in brokers:
         broker.home.make()
         (broker.home.kafka / "tmp").mkdir(exist_ok=True)
-        (broker.home.kafka / "log4j2.properties").write_text(kafka.LOGGING)
+        (broker.home.kafka / "log4j2.properties").write_text(kafka.LOGGING_PROPERTIES)
         settings = _settings(broker, brokers)
         (broker.home.kafka / "server.properties").write_text(
             "".join(f"{name}={kafka.escaped(value)}\n" for name, value in settings.items())
@@ -93,8 +93,8 @@ def program(broker: Broker) -> Program:
         environment=kafka.environment(),
         log=broker.home.logs / "kafka.log",
         ready=partial(kafka.answers, f"{HOST}:{broker.internal}"),
-        ready_within=120.0,
-        grace=30.0,
+        ready_seconds=120.0,
+        grace_seconds=30.0,
         needs_room=broker.home.kafka,
     )
 
@@ -102,8 +102,8 @@ def program(broker: Broker) -> Program:
 def _settings(broker: Broker, brokers: list[Broker]) -> dict[str, str]:
     names = {"CLIENTS": broker.clients, "INTERNAL": broker.internal, "CONTROLLER": broker.controller}
     return {
-        **kafka.BROKER,
-        **(SEVERAL if len(brokers) > 1 else {}),
+        **kafka.BROKER_SETTINGS,
+        **(CLUSTER_SETTINGS if len(brokers) > 1 else {}),
         "node.id": str(broker.number),
         "controller.quorum.voters": ",".join(f"{one.number}@{HOST}:{one.controller}" for one in brokers),
         "listeners": ",".join(f"{name}://{HOST}:{port}" for name, port in names.items()),

@@ -1,4 +1,4 @@
-"""Judges from outside what must hold whatever happens. Shares no code with the services.
+"""Check from outside the invariants that must hold under every fault. Shares no code with the services.
 
 The letters are those of the invariants: A nothing acknowledged is lost, B each is counted once, C nothing is invented,
 D each mail arrives once, E nothing personal outside sealed data, F tally batches are contiguous and sum to the totals,
@@ -16,29 +16,30 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.faults import evidence
-from tests.faults.evidence import SOURCES, Marks, Row, Source, Tallies
+from tests.faults.evidence import SOURCES, Row, Source, StartMarks, Tallies
 from tests.faults.journal import Act, Journal
 from tests.faults.load import FAMILY, GIVEN, MAILBOX, country_of
 from tests.faults.stand import Stand
-from tests.support.planted import Planted
+from tests.support.needle_search import NeedleSearch
 
 DRAIN_WITHIN_S: Final = 60.0
 ANSWER_WITHIN_S: Final = 7.0
-"""The promised 5 s, and some for a busy machine."""
+"""The promised 5 s, and a margin for a busy machine."""
 RECEIPTS: Final = 25
 POLL_S: Final = 0.2
 PUBLISHED_WITHIN_S: Final = 5.0
 LATE_COPIES_S: Final = 3.0
-"""How long to look for copies of mails after everybody has got one."""
+"""The time to wait for copies of mails after every person has received one."""
 
 
 @dataclass
 class Expected:
-    """What a scenario adds to what the journal says.
+    """A scenario's effects beyond the journal.
 
-    `change` is what else counts (negative: what no longer does), `without_row` the keys that must be dead letters and
-    need no row, `no_mail_to` the domain that takes no mail, `copies` how often one mail may come at most, `redriven`
-    the keys whose first record was a dead letter. `cut_off` says that intakes end or start, whatever is under way.
+    `change` is the number of further actions that count (negative: that no longer count), `without_row` the keys that
+    must be dead letters and need no row, `no_mail_to` the domain that refuses mail, `copies` the maximum of copies of
+    one mail, `redriven` the keys whose first record was a dead letter. With `cut_off`, intakes end or start during
+    requests.
     """
 
     change: int = 0
@@ -52,7 +53,7 @@ class Expected:
 
 @dataclass
 class Verdict:
-    """What was found. `broken` says what did not hold, each with its letter."""
+    """The result of a check. `broken` lists the violations, each with the letter of its invariant."""
 
     acknowledged: int = 0
     counted: int = 0
@@ -69,16 +70,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is judged: the load of `campaign` has stopped.
+    """The run to check: the load of `campaign` has stopped.
 
-    `healed` is when the fault ended, by the monotonic clock, `backlog` when all that waited then was counted: None
-    where it took too long.
+    By the monotonic clock, the fault ended at `healed`, and its backlog was counted at `backlog`: None if that took too
+    long.
     """
 
     stand: Stand
     campaign: str
     journal: Journal
-    marks: Marks
+    marks: StartMarks
     tallies: Tallies
     healed: float
     backlog: float | None
@@ -86,7 +87,7 @@ class Case:
 
 
 async def judge(case: Case) -> Verdict:
-    """The verdict on a case, whatever it is."""
+    """Check a case and return the verdict, good or bad."""
     stand, campaign, journal, expected = case.stand, case.campaign, case.journal, case.expected
     verdict = Verdict(acknowledged=len(journal.acknowledged))
     verdict.broken += promises(journal, expected)
@@ -98,34 +99,34 @@ async def judge(case: Case) -> Verdict:
     drained = await _drained(stand, time.monotonic() + patience)
     if not drained:
         verdict.broken.append(f"G: not everything was counted {patience:.0f} s after the last act")
-    most = len(journal.acknowledged | dict.fromkeys(journal.given_up, "")) + expected.change
-    least = len(journal.acknowledged) + expected.change
+    upper_bound = len(journal.acknowledged | dict.fromkeys(journal.given_up, "")) + expected.change
+    lower_bound = len(journal.acknowledged) + expected.change
     records = {topic: await evidence.read(stand.kafka, topic, case.marks.ends) for topic in evidence.TOPICS}
     countries: Counter[str] = Counter()
     for source in SOURCES:
-        held = await evidence.rows(stand, source, campaign)
-        countries += Counter(row.country for row in held.values() if row.counts)
-        verdict.broken += _compare(source, campaign, held, records[source.topic], expected)
+        rows = await evidence.rows(stand, source, campaign)
+        countries += Counter(row.country for row in rows.values() if row.counts)
+        verdict.broken += _compare(source, campaign, rows, records[source.topic], expected)
     verdict.counted = counted = countries.total()
     document = await _settled(stand, campaign, counted, patience if drained else 0.0)
     total = document["total"] if document else 0
     if total != counted:
         verdict.broken.append(f"B: the total says {total}, {counted} are counted")
-    verdict.lost = max(0, least - counted)
-    verdict.doubled = max(0, counted - most, total - most)
-    if not least <= counted <= most:
-        letter = "A" if counted < least else "C"
-        verdict.broken.append(f"{letter}: {least} acts were acknowledged, {counted} are counted")
+    verdict.lost = max(0, lower_bound - counted)
+    verdict.doubled = max(0, counted - upper_bound, total - upper_bound)
+    if not lower_bound <= counted <= upper_bound:
+        letter = "A" if counted < lower_bound else "C"
+        verdict.broken.append(f"{letter}: {lower_bound} acts were acknowledged, {counted} are counted")
     verdict.broken += _countries(countries, document, journal, expected)
     verdict.broken += await _ledger(stand, campaign, case.tallies, counted)
     verdict.broken += await asyncio.to_thread(_receipts, stand, journal)
-    verdict.broken += _topics_tell(records)
-    verdict.broken += await asyncio.to_thread(_tells, stand, case.marks, journal)
+    verdict.broken += _topic_leaks(records)
+    verdict.broken += await asyncio.to_thread(_process_leaks, stand, case.marks, journal)
     return verdict
 
 
 def promises(journal: Journal, expected: Expected) -> list[str]:
-    """What the clients saw that they must not (H)."""
+    """Return the broken promises that the clients saw (H)."""
     cut = 0 if expected.cut_off else journal.cut
     odd = {status: count for status, count in journal.answers.items() if status not in {0, 202, 503}}
     found = [
@@ -139,12 +140,12 @@ def promises(journal: Journal, expected: Expected) -> list[str]:
 
 
 async def recovers(stand: Stand) -> bool:
-    """Whether a stand that is in order again counts what is left."""
+    """Whether a healed stand counts its backlog."""
     return await _drained(stand, time.monotonic() + DRAIN_WITHIN_S)
 
 
 async def _drained(stand: Stand, deadline: float) -> bool:
-    """Whether every record was counted and told by `deadline`."""
+    """Whether every record was counted and published by `deadline`."""
     while not await _nothing_waits(stand):
         if time.monotonic() > deadline:
             return False
@@ -157,13 +158,13 @@ async def _nothing_waits(stand: Stand) -> bool:
         for source in SOURCES:
             if await evidence.ends_of(stand.kafka, source.topic) != await evidence.positions(stand, source):
                 return False
-        return await evidence.waiting(stand) == 0
-    except Exception:  # noqa: BLE001  whatever is away at the moment: not drained yet
+        return await evidence.pending_records(stand) == 0
+    except Exception:  # noqa: BLE001  a part is away: not drained yet
         return False
 
 
 async def _settled(stand: Stand, campaign: str, counted: int, within: float) -> dict[str, Any] | None:
-    """The public document, once it says at least `counted`, or as it is after so many seconds."""
+    """Return the public document once it shows at least `counted`, or as it is after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         document = await asyncio.to_thread(evidence.totals, stand, campaign)
@@ -173,20 +174,20 @@ async def _settled(stand: Stand, campaign: str, counted: int, within: float) -> 
 
 
 def _compare(
-    source: Source, campaign: str, held: dict[bytes, Row], records: list[evidence.Raw], expected: Expected
+    source: Source, campaign: str, rows: dict[bytes, Row], records: list[evidence.Raw], expected: Expected
 ) -> list[str]:
-    """Every key in the topic has its row, no row is without its record, each begins at its first record (A, B, C)."""
-    mark = json.dumps(campaign).encode()
+    """Check that every key has its row, every row its record, and each begins at its first record (A, B, C)."""
+    marker = json.dumps(campaign).encode()
     first: dict[bytes, tuple[int, int]] = {}
     for record in records:
-        if record.key and record.value and mark in record.value and b"sealed" in record.value:
+        if record.key and record.value and marker in record.value and b"sealed" in record.value:
             first.setdefault(record.key, (record.partition, record.offset))
-    missing = first.keys() - held.keys() - expected.without_row
-    invented = held.keys() - first.keys()
+    missing = first.keys() - rows.keys() - expected.without_row
+    invented = rows.keys() - first.keys()
     elsewhere = [
         key
-        for key in held.keys() & first.keys() - expected.redriven
-        if first[key] != (held[key].partition, held[key].first_offset)
+        for key in rows.keys() & first.keys() - expected.redriven
+        if first[key] != (rows[key].partition, rows[key].first_offset)
     ]
     found = [
         f"A: {len(missing)} keys of {source.topic} have no row" if missing else "",
@@ -197,15 +198,15 @@ def _compare(
 
 
 def _countries(rows: Counter[str], document: dict[str, Any] | None, journal: Journal, expected: Expected) -> list[str]:
-    """Country by country, the rows, the public map and, where it is known, what the clients said agree (B)."""
+    """Check country by country that the rows, the public map and, if known, the clients' counts agree (B)."""
     if document is None:
         return []
-    said = Counter(country_of(act) for act in journal.acknowledged)
+    acknowledged = Counter(country_of(act) for act in journal.acknowledged)
     shown = Counter(document["by_country"])
     shown.pop("other", None)
     unknown = expected.change or journal.given_up
-    if rows != said and not unknown:
-        return [f"B: by country the rows say {dict(rows)}, the clients {dict(said)}"]
+    if rows != acknowledged and not unknown:
+        return [f"B: by country the rows say {dict(rows)}, the clients {dict(acknowledged)}"]
     return [] if shown == rows else [f"B: by country the totals say {dict(shown)}, the rows {dict(rows)}"]
 
 
@@ -219,7 +220,7 @@ async def _ledger(stand: Stand, campaign: str, tallies: Tallies, counted: int) -
 
 
 def _receipts(stand: Stand, journal: Journal) -> list[str]:
-    """Receipts lead to what was counted (A)."""
+    """Check that receipts lead to counted actions (A)."""
     for source in SOURCES:
         mine = [receipt for act, receipt in journal.acknowledged.items() if act.what == source.what]
         for receipt in mine[:: max(1, len(mine) // RECEIPTS)]:
@@ -228,52 +229,57 @@ def _receipts(stand: Stand, journal: Journal) -> list[str]:
     return []
 
 
-_NEEDLES: Final = Planted(GIVEN, FAMILY, MAILBOX)
+_NEEDLES: Final = NeedleSearch(GIVEN, FAMILY, MAILBOX)
 
 
 def _leaks(where: str, contents: list[bytes]) -> list[str]:
-    return [f"E: planted data in {where}"] if any(_NEEDLES.within(content) for content in contents) else []
+    return [f"E: planted data in {where}"] if any(_NEEDLES.is_in(content) for content in contents) else []
 
 
-def _topics_tell(records: Mapping[str, Sequence[evidence.Raw]]) -> list[str]:
-    """Whether a key, a header or a value of any topic tells who acted (E)."""
+def _topic_leaks(records: Mapping[str, Sequence[evidence.Raw]]) -> list[str]:
+    """Find planted personal data in a key, a header or a value of any topic (E)."""
     found = []
-    for topic, some in records.items():
-        parts = [part for one in some for part in (one.key, one.value, *(value for _, value in one.headers)) if part]
+    for topic, topic_records in records.items():
+        parts = [
+            part
+            for record in topic_records
+            for part in (record.key, record.value, *(value for _, value in record.headers))
+            if part
+        ]
         found += _leaks(f"the topic {topic}", parts)
     return found
 
 
-def _tells(stand: Stand, marks: Marks, journal: Journal) -> list[str]:
-    """Whether a log, a metric or a refusal tells who acted (E)."""
+def _process_leaks(stand: Stand, marks: StartMarks, journal: Journal) -> list[str]:
+    """Find planted personal data in a log, a metric or a refusal (E)."""
     found = []
     for path in stand.home.logs.glob("*.log"):
         with path.open("rb") as file:
             file.seek(min(marks.logs.get(path, 0), path.stat().st_size))
             found += _leaks(f"the log {path.name}", [file.read()])
     found += _leaks("an error's body", list(journal.bodies))
-    told = [text.encode() for kept in stand.services for text in evidence.measured(stand, kept.name)]
-    return found + _leaks("a metric", told)
+    metrics = [text.encode() for process in stand.services for text in evidence.metric_values(stand, process.name)]
+    return found + _leaks("a metric", metrics)
 
 
 async def mails(stand: Stand, address_of: dict[Act, str], within: float, copies: int) -> list[str]:
-    """Everybody in `address_of` gets their mail, under one Message-ID and no more than `copies` times (D)."""
+    """Check that each person in `address_of` gets one mail, under one Message-ID and at most `copies` times (D)."""
     deadline = time.monotonic() + within
     while True:
         ids: dict[str, set[str]] = {}
-        for letter in stand.office.letters:
+        for letter in stand.smtp_server.mails:
             ids.setdefault(letter.to, set()).add(letter.id)
         without = [address for address in address_of.values() if address not in ids]
         if not without or time.monotonic() > deadline:
             break
         await asyncio.sleep(POLL_S)
     await asyncio.sleep(LATE_COPIES_S)
-    came = Counter(letter.to for letter in stand.office.letters)
-    often = [address for address in address_of.values() if came[address] > copies]
+    counts = Counter(letter.to for letter in stand.smtp_server.mails)
+    duplicated = [address for address in address_of.values() if counts[address] > copies]
     twice = [address for address in address_of.values() if len(ids.get(address, ())) > 1]
     found = [
         f"D: {len(without)} people got no mail" if without else "",
         f"D: {len(twice)} people got different mails about one act" if twice else "",
-        f"D: {len(often)} people got one mail more than {copies} times" if often else "",
+        f"D: {len(duplicated)} people got one mail more than {copies} times" if duplicated else "",
     ]
     return [text for text in found if text]

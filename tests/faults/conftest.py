@@ -1,4 +1,4 @@
-"""Chooses scenarios, shares stands between them, and gathers verdicts for the report."""
+"""Select scenarios, share stands between them, and collect verdicts for the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.faults import report
 from tests.faults.disks import NoDiskError
 from tests.faults.evidence import Tallies
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.stand import Layout, Stand, standing
+from tests.faults.stand import Layout, Stand, open_stand
 
 SEED: Final = int(os.environ.get("SEED", "20261121"))
 ONLY: Final = frozenset(name for name in os.environ.get("ONLY", "").replace(",", " ").split() if name)
@@ -30,21 +30,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if unknown := ONLY - SCENARIOS.keys():
         raise pytest.UsageError(f"no such scenario: {', '.join(sorted(unknown))}. There are: {', '.join(SCENARIOS)}")
-    kept: list[pytest.Item] = []
-    left: list[pytest.Item] = []
+    selected: list[pytest.Item] = []
+    deselected: list[pytest.Item] = []
     for item in items:
         marker = item.get_closest_marker("fault")
         if marker is None:
-            kept.append(item)
+            selected.append(item)
             continue
         item.add_marker(pytest.mark.timeout(SCENARIO_S))
         name, smoke, sabotaged = marker.args
         whole = config.getoption("--faults", default=False) and sabotaged == SABOTAGED
         chosen = name in ONLY if ONLY else whole or (smoke and not SABOTAGED)
-        (kept if chosen else left).append(item)
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = kept
+        (selected if chosen else deselected).append(item)
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = selected
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -60,12 +60,12 @@ class Stands:
         self._stand: Stand | None = None
         self._tallies: Tallies | None = None
 
-    async def take(self, layout: Layout, sabotage: dict[str, str] | None = None) -> tuple[Stand, Tallies]:
-        """A stand of `layout`; one with `sabotage` is always new, and used once."""
+    async def acquire(self, layout: Layout, sabotage: dict[str, str] | None = None) -> tuple[Stand, Tallies]:
+        """Return a stand of `layout`; one with `sabotage` is always new, and used once."""
         if self._stand is None or self._stand.ruined or self._stand.layout != layout or sabotage:
             await self.close()
             try:
-                self._stand = await self._stack.enter_async_context(standing(layout, sabotage))
+                self._stand = await self._stack.enter_async_context(open_stand(layout, sabotage))
             except NoDiskError as error:
                 pytest.skip(str(error))
             self._tallies = Tallies(self._stand)
@@ -75,13 +75,13 @@ class Stands:
         return self._stand, self._tallies
 
     async def close(self) -> None:
-        """Take down what stands."""
+        """Take the current stand down."""
         self._stand = None
         await self._stack.aclose()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stands() -> AsyncIterator[Stands]:
-    made = Stands()
-    yield made
-    await made.close()
+    pool = Stands()
+    yield pool
+    await pool.close()

@@ -1,4 +1,4 @@
-"""What the checker looks at, past the services: raw topics, SQL, public documents, logs. Shares no code with them."""
+"""The checker's sources past the services: raw topics, SQL, public documents, logs. Shares no code with them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from aiokafka.errors import CommitFailedError, UnknownMemberIdError
 from tests.faults.journal import What
 from tests.faults.stand import Stand
 
-WITHIN_S: Final = 10.0
+TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.1
 Raw = ConsumerRecord[bytes, bytes]
 
 
 class Source(NamedTuple):
-    """Where one kind of act is taken, kept and told."""
+    """The service, topics and table of one kind of act."""
 
     what: What
     service: str
@@ -50,7 +50,7 @@ TOPICS: Final = (
     "marathon.totals.v1",
     "notifications.deliveries.v1",
 )
-"""Where an act leaves traces."""
+"""The topics on which an act leaves traces."""
 
 
 class Row(NamedTuple):
@@ -63,8 +63,8 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Marks:
-    """Where the topics ended and the logs were when a scenario began: what came before is not its business."""
+class StartMarks:
+    """The ends of topics and logs at the start of a scenario; earlier contents are ignored."""
 
     ends: dict[TopicPartition, int] = field(default_factory=dict)
     logs: dict[Path, int] = field(default_factory=dict)
@@ -73,53 +73,53 @@ class Marks:
 @asynccontextmanager
 async def consumer(kafka: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group."""
-    one = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, max_partition_fetch_bytes=8 << 20)
+    consumer_ = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, max_partition_fetch_bytes=8 << 20)
     try:
-        await one.start()
-        yield one
+        await consumer_.start()
+        yield consumer_
     finally:
-        await one.stop()
+        await consumer_.stop()
 
 
-async def _places(one: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    deadline = time.monotonic() + 3 * WITHIN_S
-    await one._client.set_topics([topic])
-    while not (partitions := one.partitions_for_topic(topic)):
+async def _topic_partitions(consumer_: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    deadline = time.monotonic() + 3 * TIMEOUT_S
+    await consumer_._client.set_topics([topic])
+    while not (partitions := consumer_.partitions_for_topic(topic)):
         # A broker that has just started learns its topics one by one.
         assert time.monotonic() < deadline, f"Kafka has no topic {topic}"
         await asyncio.sleep(0.2)
-        await one._client.force_metadata_update()
+        await consumer_._client.force_metadata_update()
     return [TopicPartition(topic, number) for number in sorted(partitions)]
 
 
 async def ends_of(kafka: str, topic: str) -> dict[TopicPartition, int]:
-    """The end offset of each partition of `topic`."""
-    async with consumer(kafka) as one:
-        places = await _places(one, topic)
-        found: dict[TopicPartition, int] = await one.end_offsets(places)
+    """Return the end offset of each partition of `topic`."""
+    async with consumer(kafka) as consumer_:
+        tps = await _topic_partitions(consumer_, topic)
+        found: dict[TopicPartition, int] = await consumer_.end_offsets(tps)
         return found
 
 
 async def read(kafka: str, topic: str, since: dict[TopicPartition, int]) -> list[Raw]:
-    """Every record of `topic` from the offsets `since` (0 where there is none) to its end."""
+    """Read every record of `topic` from the offsets `since` (0 if missing) to its end."""
     records: list[Raw] = []
-    async with consumer(kafka) as one:
-        places = await _places(one, topic)
-        ends = await one.end_offsets(places)
-        starts = await one.beginning_offsets(places)
-        for place in places:
-            one.assign([place])
-            at = max(since.get(place, 0), starts[place])
-            one.seek(place, at)
-            while await one.position(place) < ends[place]:
-                fetched = await one.getmany(place, timeout_ms=500, max_records=5000)
-                records += fetched.get(place, [])
+    async with consumer(kafka) as consumer_:
+        tps = await _topic_partitions(consumer_, topic)
+        ends = await consumer_.end_offsets(tps)
+        starts = await consumer_.beginning_offsets(tps)
+        for tp in tps:
+            consumer_.assign([tp])
+            at = max(since.get(tp, 0), starts[tp])
+            consumer_.seek(tp, at)
+            while await consumer_.position(tp) < ends[tp]:
+                fetched = await consumer_.getmany(tp, timeout_ms=500, max_records=5000)
+                records += fetched.get(tp, [])
     return records
 
 
-async def mark(stand: Stand) -> Marks:
-    """Where everything stands now."""
-    marks = Marks()
+async def take_start_marks(stand: Stand) -> StartMarks:
+    """Take the present ends of topics and logs."""
+    marks = StartMarks()
     for topic in TOPICS:
         marks.ends |= await ends_of(stand.kafka, topic)
     marks.logs = {path: path.stat().st_size for path in stand.home.logs.glob("*.log")}
@@ -129,42 +129,42 @@ async def mark(stand: Stand) -> Marks:
 @asynccontextmanager
 async def database(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection of our own."""
-    connection = await asyncpg.connect(url, timeout=WITHIN_S, command_timeout=60)
+    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=60)
     try:
         yield connection
     finally:
-        await connection.close(timeout=WITHIN_S)
+        await connection.close(timeout=TIMEOUT_S)
 
 
 async def leader_of(kafka: str, topic: str, partition: int) -> int:
-    """The number of the broker that leads a partition."""
-    async with consumer(kafka) as one:
-        await _places(one, topic)
-        leader: int = one._client.cluster.leader_for_partition(TopicPartition(topic, partition))
+    """Return the number of the broker that leads a partition."""
+    async with consumer(kafka) as consumer_:
+        await _topic_partitions(consumer_, topic)
+        leader: int = consumer_._client.cluster.leader_for_partition(TopicPartition(topic, partition))
         return leader
 
 
 async def wipe(kafka: str, topic: str) -> None:
-    """Give `topic` an empty log, with the partitions and the settings that it has."""
+    """Recreate `topic` empty, with its partitions and settings."""
     admin: Any = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
         (described,) = await admin.describe_topics([topic])
         answers: Any = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         settings = {entry[0]: entry[1] for answer in answers for one in answer.resources for entry in one[4]}
-        kept = {name: settings[name] for name in ("message.timestamp.type", "flush.messages", "max.message.bytes")}
+        configs = {name: settings[name] for name in ("message.timestamp.type", "flush.messages", "max.message.bytes")}
         await admin.delete_topics([topic])
-        again = NewTopic(topic, len(described["partitions"]), 1, topic_configs=kept)
-        async with asyncio.timeout(WITHIN_S * 3):
+        recreated = NewTopic(topic, len(described["partitions"]), 1, topic_configs=configs)
+        async with asyncio.timeout(TIMEOUT_S * 3):
             # The name is free once the broker has deleted what lay under it.
-            while (await admin.create_topics([again])).topic_errors[0][1] != 0:  # noqa: ASYNC110
+            while (await admin.create_topics([recreated])).topic_errors[0][1] != 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
     finally:
         await admin.close()
 
 
 async def members(kafka: str, group: str) -> int:
-    """How many members `group` has."""
+    """Count the members of `group`."""
     admin: Any = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
@@ -175,58 +175,58 @@ async def members(kafka: str, group: str) -> int:
         await admin.close()
 
 
-async def set_back(kafka: str, group: str, topic: str) -> None:
-    """Set the offsets that Kafka keeps for `group` back to 0."""
-    one = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False)
-    await one.start()
+async def reset_group_offsets(kafka: str, group: str, topic: str) -> None:
+    """Reset the offsets that Kafka stores for `group` to 0."""
+    consumer_ = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=group, enable_auto_commit=False)
+    await consumer_.start()
     try:
-        places = await _places(one, topic)
-        one.assign(places)
-        async with asyncio.timeout(3 * WITHIN_S):
+        tps = await _topic_partitions(consumer_, topic)
+        consumer_.assign(tps)
+        async with asyncio.timeout(3 * TIMEOUT_S):
             while True:
                 # A member that was stopped stays in its group until its session ends.
                 with suppress(CommitFailedError, UnknownMemberIdError):
-                    await one.commit(dict.fromkeys(places, 0))
+                    await consumer_.commit(dict.fromkeys(tps, 0))
                     return
                 await asyncio.sleep(0.5)
     finally:
-        await one.stop()
+        await consumer_.stop()
 
 
 async def rows(stand: Stand, source: Source, campaign: str) -> dict[bytes, Row]:
-    """The rows of `campaign`, by their keys."""
+    """Read the rows of `campaign`, by their keys."""
     query = f"""
 SELECT key, partition, first_offset, state IN ('r', 'c') AND NOT invalidated, country
-FROM {source.table} AS held JOIN dimensions ON dimensions.id = held.dimensions WHERE campaign = $1
+FROM {source.table} AS actions JOIN dimensions ON dimensions.id = actions.dimensions WHERE campaign = $1
 """  # noqa: S608  a table of ours
     async with database(stand.databases[source.service]) as connection:
         return {key: Row(*rest) for key, *rest in await connection.fetch(query, campaign)}
 
 
 async def positions(stand: Stand, source: Source) -> dict[TopicPartition, int]:
-    """How far each partition is counted."""
+    """Read the position of each partition."""
     async with database(stand.databases[source.service]) as connection:
         found = await connection.fetch("SELECT partition, next FROM positions WHERE topic = $1", source.topic)
     return {TopicPartition(source.topic, number): following for number, following in found}
 
 
-async def backlog_gone(stand: Stand) -> float:
-    """When all that is in the topics now was counted, by the monotonic clock; whatever is away is waited for."""
+async def wait_for_backlog(stand: Stand) -> float:
+    """Wait until all present records are counted, through outages; return the monotonic time."""
     ends: dict[str, dict[TopicPartition, int]] = {}
     while True:
-        with suppress(Exception):  # whatever is away at the moment: nothing is known
+        with suppress(Exception):  # a part is away: try again
             for source in SOURCES:
                 if source.topic not in ends:
                     ends[source.topic] = await ends_of(stand.kafka, source.topic)
-            places = [(place, end) for source in SOURCES for place, end in ends[source.topic].items()]
-            counted = {place: next_ for source in SOURCES for place, next_ in (await positions(stand, source)).items()}
-            if all(counted[place] >= end for place, end in places):
+            tps = [(tp, end) for source in SOURCES for tp, end in ends[source.topic].items()]
+            counted = {tp: next_ for source in SOURCES for tp, next_ in (await positions(stand, source)).items()}
+            if all(counted[tp] >= end for tp, end in tps):
                 return time.monotonic()
         await asyncio.sleep(POLL_S)
 
 
-async def waiting(stand: Stand) -> int:
-    """How many rows of the outboxes have not left."""
+async def pending_records(stand: Stand) -> int:
+    """Count the unpublished rows of the outboxes."""
     total = 0
     for service in ("petitions", "letters", "marathon"):
         async with database(stand.databases[service]) as connection:
@@ -235,50 +235,50 @@ async def waiting(stand: Stand) -> int:
 
 
 async def halted(stand: Stand) -> list[str]:
-    """The sources whose tally batches contradict marathon's ledger."""
+    """List the sources whose tally batches contradict marathon's ledger."""
     async with database(stand.databases["marathon"]) as connection:
         found = await connection.fetch("SELECT source, partition, halted FROM sources WHERE halted IS NOT NULL")
     return [f"{source}/{partition}: {why}" for source, partition, why in found]
 
 
 def totals(stand: Stand, campaign: str) -> dict[str, Any] | None:
-    """The public document; None where it is not to be had at the moment."""
+    """Fetch the public document; None if it is not available."""
     try:
         with urllib.request.urlopen(  # noqa: S310  our own loopback address
-            f"{stand.origin('marathon')}/v1/campaigns/{campaign}/totals", timeout=WITHIN_S
-        ) as answer:
-            document: dict[str, Any] = json.loads(answer.read())
+            f"{stand.origin('marathon')}/v1/campaigns/{campaign}/totals", timeout=TIMEOUT_S
+        ) as response:
+            document: dict[str, Any] = json.loads(response.read())
             return document
     except (OSError, ValueError):
         return None
 
 
 def status_of(stand: Stand, source: Source, receipt: str) -> str:
-    """What the intake says of a receipt."""
+    """Fetch the status of a receipt from the intake."""
     path = "signatures" if source.what == "signature" else "messages"
     try:
         with urllib.request.urlopen(  # noqa: S310  our own loopback address
-            f"{stand.origin(source.service)}/v1/{path}/{receipt}", timeout=WITHIN_S
-        ) as answer:
-            return str(json.loads(answer.read())["status"])
+            f"{stand.origin(source.service)}/v1/{path}/{receipt}", timeout=TIMEOUT_S
+        ) as response:
+            return str(json.loads(response.read())["status"])
     except urllib.error.HTTPError as error:
         return f"{error.code}"
     except (OSError, ValueError):
         return "silence"
 
 
-def measured(stand: Stand, name: str) -> dict[str, float]:
-    """The metrics of the process `name`, by name and labels as they stand in the text; empty where it is silent."""
+def metric_values(stand: Stand, name: str) -> dict[str, float]:
+    """Fetch the metrics of the process `name`, by name and labels as in the text; empty if it does not answer."""
     try:
-        with urllib.request.urlopen(stand.metrics(name), timeout=WITHIN_S) as answer:  # noqa: S310  loopback
-            text = answer.read().decode()
+        with urllib.request.urlopen(stand.metrics(name), timeout=TIMEOUT_S) as response:  # noqa: S310  loopback
+            text = response.read().decode()
     except OSError:
         return {}
     return {name: float(value) for name, value in re.findall(r"^([a-z_]+(?:\{.*\})?) (\S+)$", text, re.MULTILINE)}
 
 
 def resident(pid: int) -> int:
-    """The memory of a process in bytes."""
+    """Return the resident memory of a process in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -286,7 +286,7 @@ def resident(pid: int) -> int:
 
 
 class Tallies:
-    """The tally batches of a stand, read on from where they were read last."""
+    """The tally batches of a stand, read incrementally."""
 
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
@@ -294,11 +294,11 @@ class Tallies:
         self._expected: Counter[tuple[str, int]] = Counter()
         self._seen: dict[tuple[str, int, int, int], bytes] = {}
         self.sums: Counter[tuple[str, str]] = Counter()
-        """What the batches add up to, by source and campaign."""
+        """The sums of the batches, by source and campaign."""
         self.faults: list[str] = []
 
     async def read_on(self) -> None:
-        """Read what has come since."""
+        """Read the batches published since."""
         for source in SOURCES:
             for record in await read(self._stand.kafka, source.tallies, self._read):
                 self._read[TopicPartition(source.tallies, record.partition)] = record.offset + 1
@@ -306,17 +306,17 @@ class Tallies:
 
     def _add(self, raw: bytes) -> None:
         tally: dict[str, Any] = json.loads(raw)
-        place = (tally["source"], tally["partition"])
-        name = (*place, tally["first"], tally["part"])
+        tp = (tally["source"], tally["partition"])
+        name = (*tp, tally["first"], tally["part"])
         if name in self._seen:
             # A relay that died after publishing publishes again: the same, or it is a fault.
             if self._seen[name] != raw:
                 self.faults.append(f"F: the batch {name} was published twice with different content")
             return
         self._seen[name] = raw
-        if tally["first"] != self._expected[place]:
-            self.faults.append(f"F: a gap or an overlap before {name}: {self._expected[place]} was to come")
+        if tally["first"] != self._expected[tp]:
+            self.faults.append(f"F: a gap or an overlap before {name}: {self._expected[tp]} was to come")
         if tally["part"] == tally["parts"] - 1:
-            self._expected[place] = tally["next"]
+            self._expected[tp] = tally["next"]
         for delta in tally["deltas"]:
             self.sums[tally["source"], delta["campaign"]] += delta["change"]

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client: thousands of requests a second would cost the load more than what it loads."""
+"""A small HTTP/1.1 client, since thousands of requests per second must not cost the load more than the server."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CONNECT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. `status` is 0 where nothing did: the connection was refused or ended.
+class Response:
+    """A response. `status` is 0 if there was none: the connection was refused or ended.
 
-    `cut` says that the connection was new, took the request and ended without an answer.
+    `cut` says that the connection was new, took the request and ended without a response.
     """
 
     status: int
@@ -24,54 +24,54 @@ class Answer:
     cut: bool = False
 
 
-SILENCE: Final = Answer(0, {}, b"")
-CUT: Final = Answer(0, {}, b"", cut=True)
+NO_RESPONSE: Final = Response(0, {}, b"")
+TRUNCATED: Final = Response(0, {}, b"", cut=True)
 
 
 class Client:
-    """Keeps connections to one origin open and uses them again."""
+    """Keeps connections to one origin open and reuses them."""
 
     def __init__(self, origin: str) -> None:
         parts = urlsplit(origin)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def post(self, path: str, body: bytes, headers: dict[str, str], within: float) -> Answer:
+    async def post(self, path: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Response:
         """Post JSON and wait for the answer.
 
         Raises:
             TimeoutError: it was connected and no answer came within so many seconds.
         """
-        return await self._ask(self._request("POST", path, body, headers), within)
+        return await self._ask(self._request("POST", path, body, headers), timeout_s)
 
-    async def get(self, path: str, within: float) -> Answer:
+    async def get(self, path: str, timeout_s: float) -> Response:
         """Get what is at `path`.
 
         Raises:
             TimeoutError: it was connected and no answer came within so many seconds.
         """
-        return await self._ask(self._request("GET", path, b"", {}), within)
+        return await self._ask(self._request("GET", path, b"", {}), timeout_s)
 
-    async def _ask(self, request: bytes, within: float) -> Answer:
+    async def _ask(self, request: bytes, within: float) -> Response:
         new = not self._idle
         try:
-            line = await self._connected() if new else self._idle.pop()
+            connection = await self._connected() if new else self._idle.pop()
         except (OSError, TimeoutError):
-            return SILENCE
+            return NO_RESPONSE
         try:
             async with asyncio.timeout(within):
-                answer = await _exchange(line, request)
+                response = await _exchange(connection, request)
         except (OSError, asyncio.IncompleteReadError):
-            line[1].transport.abort()
-            return CUT if new else SILENCE
+            connection[1].transport.abort()
+            return TRUNCATED if new else NO_RESPONSE
         except BaseException:
-            line[1].transport.abort()
+            connection[1].transport.abort()
             raise
-        if answer.headers.get("connection") == "close":
-            line[1].transport.abort()
+        if response.headers.get("connection") == "close":
+            connection[1].transport.abort()
         else:
-            self._idle.append(line)
-        return answer
+            self._idle.append(connection)
+        return response
 
     def close(self) -> None:
         """Drop what is open."""
@@ -94,11 +94,11 @@ class Client:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def _exchange(line: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes) -> Answer:
-    reader, writer = line
+async def _exchange(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes) -> Response:
+    reader, writer = connection
     writer.write(request)
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     pairs = (text.partition(":") for text in lines if text)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Answer(int(first.split()[1]), headers, body)
+    return Response(int(first.split()[1]), headers, body)

@@ -1,4 +1,4 @@
-"""What the clients know: whom they tried, what was acknowledged, how they were answered."""
+"""The clients' record of attempts, acknowledgements and responses."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Act(NamedTuple):
 
 @dataclass
 class Journal:
-    """Kept by the load, read by the checker.
+    """Written by the load, read by the checker.
 
-    Everybody in `tried` is tried again until acknowledged; `acknowledged` has their receipts. `answers` counts
-    statuses, a connection that was refused or ended as 0. `cut` counts new connections that took a request and ended
-    without an answer, `hung` who was connected and never answered, `slowest` is the longest that an answer took, in
-    seconds. `bodies` are the distinct bodies of refusals.
+    Every act in `tried` is retried until acknowledged; `acknowledged` has the receipts. `answers` counts statuses, with
+    0 for a connection that was refused or ended. `cut` counts new connections that took a request and ended without a
+    response, `hung` requests that were never answered; `slowest` is the longest response time, in seconds. `bodies` are
+    the distinct bodies of refusals.
     """
 
     tried: set[Act] = field(default_factory=set)
@@ -37,5 +37,5 @@ class Journal:
     given_up: set[Act] = field(default_factory=set)
 
     def people(self, what: What) -> int:
-        """How many acts of that kind were acknowledged."""
+        """Count the acknowledged acts of the kind `what`."""
         return sum(act.what == what for act in self.acknowledged)

@@ -11,18 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.faults.http import Answer, Client
+from tests.faults.http import Client, Response
 from tests.faults.journal import Act, Journal
 
 TICK_S: Final = 0.02
-AT_ONCE: Final = 400
+MAX_IN_FLIGHT: Final = 400
 """So many people wait for an answer at most; further ones come when there is room."""
 REPEAT_SHARE: Final = 0.1
 LETTER_SHARE: Final = 0.15
 ANSWER_WITHIN_S: Final = 12.0
 """Well above what the intake promises: who is not answered by then never will be."""
 PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
-GIVE_UP_S: Final = 120.0
+RETRY_TIMEOUT_S: Final = 120.0
 COUNTRIES: Final = ("FR", "GB", "DE", "JP", "BR")
 GIVEN, FAMILY, MAILBOX = "Quillemarie", "Zymborskaïa", "quillemarie.zymborskaia"
 """Planted: found outside sealed data, they are a leak."""
@@ -55,7 +55,7 @@ class Load:
         self.journal = Journal()
         self.rate = rate
         self.target = target
-        self.give_up_s = GIVE_UP_S
+        self.give_up_s = RETRY_TIMEOUT_S
         self.repeat_share = REPEAT_SHARE
         self.paused = False
         self._letters = letters
@@ -117,19 +117,19 @@ class Load:
                 return
             await asyncio.sleep(pause * self._random.uniform(0.8, 1.2))
 
-    async def post(self, act: Act) -> Answer | None:
+    async def post(self, act: Act) -> Response | None:
         """Post once and note what came; None where nothing did although the connection stood."""
         path = "/v1/signatures" if act.what == "signature" else "/v1/messages"
         headers = {"Idempotency-Key": f"{self.target.campaign}-{act.number}"} if act.what == "letter" else {}
         body = json.dumps(self.body(act)).encode()
         began = time.monotonic()
-        answer: Answer | None = None
+        answer: Response | None = None
         with suppress(TimeoutError):
             answer = await self._clients[act.what].post(path, body, headers, ANSWER_WITHIN_S)
         self._note(answer, time.monotonic() - began)
         return answer
 
-    def _note(self, answer: Answer | None, seconds: float) -> None:
+    def _note(self, answer: Response | None, seconds: float) -> None:
         journal = self.journal
         if answer is None:
             journal.hung += 1
@@ -140,7 +140,7 @@ class Load:
             journal.slowest = max(journal.slowest, seconds)
         if answer.status == UNAVAILABLE and not answer.headers.get("retry-after", "").isdigit():
             journal.without_retry_after += 1
-        if answer.status not in {0, ACCEPTED} and len(journal.bodies) < AT_ONCE:
+        if answer.status not in {0, ACCEPTED} and len(journal.bodies) < MAX_IN_FLIGHT:
             journal.bodies.add(answer.body)
 
     def body(self, act: Act) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Load:
                 began, started = time.monotonic(), 0
                 continue
             due = int((time.monotonic() - began) * self.rate)
-            room = AT_ONCE - len(self._under_way)
+            room = MAX_IN_FLIGHT - len(self._under_way)
             for _ in range(min(due - started, room)):
                 task = asyncio.create_task(self.act(self._next()))
                 self._under_way.add(task)
@@ -186,7 +186,7 @@ class Load:
         if self._known and self._random.random() < self.repeat_share:
             return self._random.choice(self._known)
         act = Act("letter" if self._random.random() < self._letters else "signature", next(self._numbers))
-        if len(self._known) < 5 * AT_ONCE:
+        if len(self._known) < 5 * MAX_IN_FLIGHT:
             self._known.append(act)
         return act
 

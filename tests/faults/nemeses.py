@@ -1,4 +1,4 @@
-"""What is done to a system more than once: moments to strike at, and things to wait for."""
+"""Steps that several scenarios share: moments to strike at, and conditions to wait for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import asyncpg
 from tests.faults import evidence
 from tests.faults.http import Client
 from tests.faults.load import UNAVAILABLE
-from tests.faults.registry import Fire
+from tests.faults.registry import ScenarioRun
 
 MARATHON: Final = "marathon-all"
-SHOWN: Final = 200
-PAGE_WITHIN_S: Final = 15.0
-"""More than anybody waits for a database that is silent."""
+OK: Final = 200
+PAGE_TIMEOUT_S: Final = 15.0
+"""Longer than any wait for a silent database."""
 SLOW: Final = bool(os.environ.get("SLOW"))
 """SLOW=1 takes the full times of the table where a scenario takes a shorter one."""
 POLL_S: Final = 0.05
@@ -30,62 +30,62 @@ SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox'::regclas
 """
 
 
-async def until(holds: Callable[[], Awaitable[object]], what: str, within: float = 60.0) -> None:
+async def wait_until(condition: Callable[[], Awaitable[object]], description: str, within: float = 60.0) -> None:
     """Wait until `holds()`."""
     deadline = time.monotonic() + within
-    while not await holds():
-        assert time.monotonic() < deadline, f"{what} did not come to be in {within:.0f} s"
+    while not await condition():
+        assert time.monotonic() < deadline, f"{description} did not come to be in {within:.0f} s"
         await asyncio.sleep(POLL_S)
 
 
 @asynccontextmanager
-async def transaction_held_open(fire: Fire, service: str = "petitions") -> AsyncIterator[asyncpg.Connection]:
-    """Inside, a counter of `service` is in its transaction, its rows written and nothing committed.
+async def transaction_held_open(run: ScenarioRun, service: str = "petitions") -> AsyncIterator[asyncpg.Connection]:
+    """Hold a counter of `service` in its transaction, with its rows written and nothing committed.
 
-    It waits at a lock on the outbox, which is let go of at the end.
+    It waits for a lock on the outbox, which is released at the end.
     """
-    async with evidence.database(fire.stand.databases[service]) as connection, connection.transaction():
+    async with evidence.database(run.stand.databases[service]) as connection, connection.transaction():
         await connection.execute("LOCK TABLE outbox IN EXCLUSIVE MODE")
 
-        async def waits() -> object:
+        async def is_waiting() -> object:
             return await connection.fetchval(_WAITS_AT_LOCK)
 
-        await until(waits, "a counter in its transaction")
+        await wait_until(is_waiting, "a counter in its transaction")
         yield connection
 
 
-def must_have_said_so(fire: Fire) -> None:
-    """By now the intake must have told somebody that it cannot keep its promise."""
-    fire.must(fire.journal.answers[UNAVAILABLE], "H: nobody was answered 503")
+def require_refusals(run: ScenarioRun) -> None:
+    """Require that the intake has answered 503 by now."""
+    run.require(run.journal.answers[UNAVAILABLE], "H: nobody was answered 503")
 
 
-async def must_show_its_pages(fire: Fire, pid: int) -> None:
-    """marathon, whose process was `pid`, must be the same still, show what it holds and say that this is old."""
-    marathon, client = fire.stand.kept[MARATHON], Client(fire.stand.origin("marathon"))
-    fire.must(marathon.pid == pid, "H: marathon did not outlive what it depends on")
-    for path in ("/", f"/campaigns/{fire.campaign}", f"/campaigns/{fire.campaign}/board"):
-        answer = await client.get(path, PAGE_WITHIN_S)
-        fire.must(answer.status == SHOWN, f"H: marathon answers {answer.status} for a page that it could show")
-    totals = json.loads((await client.get(f"/v1/campaigns/{fire.campaign}/totals", PAGE_WITHIN_S)).body)
-    fire.must(totals["state"] == "catching_up", f"H: totals that nobody renews are called {totals['state']}")
+async def require_pages(run: ScenarioRun, pid: int) -> None:
+    """Require that marathon, still the process `pid`, serves its pages and marks its totals as catching up."""
+    marathon, client = run.stand.supervised[MARATHON], Client(run.stand.origin("marathon"))
+    run.require(marathon.pid == pid, "H: marathon did not outlive what it depends on")
+    for path in ("/", f"/campaigns/{run.campaign}", f"/campaigns/{run.campaign}/board"):
+        response = await client.get(path, PAGE_TIMEOUT_S)
+        run.require(response.status == OK, f"H: marathon answers {response.status} for a page that it could show")
+    totals = json.loads((await client.get(f"/v1/campaigns/{run.campaign}/totals", PAGE_TIMEOUT_S)).body)
+    run.require(totals["state"] == "catching_up", f"H: totals that nobody renews are called {totals['state']}")
     client.close()
 
 
-async def counted(fire: Fire, more: int, within: float = 60.0) -> None:
-    """Wait until so many more rows of the campaign's signatures are there than now."""
+async def wait_for_rows(run: ScenarioRun, more: int, within: float = 60.0) -> None:
+    """Wait until the campaign's signatures have `more` rows than now."""
     source = evidence.SOURCES[0]
 
     async def count() -> int:
-        async with evidence.database(fire.stand.databases[source.service]) as connection:
+        async with evidence.database(run.stand.databases[source.service]) as connection:
             found: int = await connection.fetchval(
                 "SELECT count(*) FROM signatures JOIN dimensions ON dimensions.id = dimensions WHERE campaign = $1",
-                fire.campaign,
+                run.campaign,
             )
             return found
 
-    wanted = await count() + more
+    target = await count() + more
 
     async def there() -> bool:
-        return await count() >= wanted
+        return await count() >= target
 
-    await until(there, f"{more} more rows", within)
+    await wait_until(there, f"{more} more rows", within)

@@ -20,7 +20,7 @@ HOST: Final = "127.0.0.1"
 CHUNK: Final = 64 * 1024
 CONNECT_S: Final = 5.0
 TRICKLE_S: Final = 0.1
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 LINK_CONNECT_S: Final = 30.0
 
 
@@ -33,7 +33,7 @@ class Link(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class NetworkConditions:
     """What happens to what passes.
 
     `delay_s` before each piece; `bytes_per_s` where it only trickles; `silent`: nothing passes and nobody is told
@@ -47,7 +47,7 @@ class Weather:
     link: Link | None = None
 
 
-FINE: Final = Weather()
+NO_FAULT: Final = NetworkConditions()
 
 
 @dataclass(eq=False)
@@ -70,8 +70,8 @@ class Proxy:
     def __init__(self, port: int, target: int) -> None:
         self.port = port
         self._target = target
-        self._weather: dict[int, Weather] = {}
-        self._everywhere = FINE
+        self._conditions: dict[int, NetworkConditions] = {}
+        self._everywhere = NO_FAULT
         self._connections: set[_Connection] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -91,27 +91,29 @@ class Proxy:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
-    def set(self, weather: Weather, pids: Collection[int] | None = None) -> None:
+    def set(self, conditions: NetworkConditions, pids: Collection[int] | None = None) -> None:
         """Give `weather` to the connections of the processes `pids`, or to all; connections that it cuts end now."""
         if pids is None:
-            self._everywhere = weather
-            self._weather.clear()
+            self._everywhere = conditions
+            self._conditions.clear()
         else:
-            self._weather |= dict.fromkeys(pids, weather)
+            self._conditions |= dict.fromkeys(pids, conditions)
         for connection in tuple(self._connections):
-            if self._of(connection).cut or (weather.link is not None and self._of(connection) is weather):
+            if self._conditions_of(connection).cut or (
+                conditions.link is not None and self._conditions_of(connection) is conditions
+            ):
                 connection.abort()
 
     def clear(self) -> None:
-        """Fine weather for all; connections over a link end and come back without it."""
-        linked = [one for one in self._connections if self._of(one).link is not None]
-        self._everywhere = FINE
-        self._weather.clear()
+        """Remove all conditions; connections over a link end and come back without it."""
+        linked = [one for one in self._connections if self._conditions_of(one).link is not None]
+        self._everywhere = NO_FAULT
+        self._conditions.clear()
         for connection in linked:
             connection.abort()
 
-    def _of(self, connection: _Connection) -> Weather:
-        return self._weather.get(connection.pid, self._everywhere)
+    def _conditions_of(self, connection: _Connection) -> NetworkConditions:
+        return self._conditions.get(connection.pid, self._everywhere)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._lead(reader, writer))
@@ -122,7 +124,7 @@ class Proxy:
         connection = _Connection(process_at(writer.get_extra_info("peername")[1]), [writer])
         self._connections.add(connection)
         try:
-            if not self._of(connection).cut:
+            if not self._conditions_of(connection).cut:
                 await self._serve(connection, reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass
@@ -131,7 +133,7 @@ class Proxy:
             self._connections.discard(connection)
 
     async def _serve(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = self._of(connection).link
+        link = self._conditions_of(connection).link
         await self._while_silent(connection)
         async with asyncio.timeout(CONNECT_S):
             there = await asyncio.open_connection(HOST, self._target)
@@ -147,23 +149,23 @@ class Proxy:
     async def _pump(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK):
             await self._while_silent(connection)
-            weather = self._of(connection)
-            if weather.delay_s:
-                await asyncio.sleep(weather.delay_s)
-            if weather.bytes_per_s:
+            conditions = self._conditions_of(connection)
+            if conditions.delay_s:
+                await asyncio.sleep(conditions.delay_s)
+            if conditions.bytes_per_s:
                 await self._trickle(connection, data, writer)
             else:
                 writer.write(data)
             await writer.drain()
 
     async def _while_silent(self, connection: _Connection) -> None:
-        while self._of(connection).silent:  # noqa: ASYNC110  nobody tells when the weather changes
-            await asyncio.sleep(LOOK_S)
+        while self._conditions_of(connection).silent:  # noqa: ASYNC110  changes of the conditions send no event
+            await asyncio.sleep(POLL_S)
 
     async def _trickle(self, connection: _Connection, data: bytes, writer: asyncio.StreamWriter) -> None:
         at = 0
         while at < len(data):
-            rate = self._of(connection).bytes_per_s
+            rate = self._conditions_of(connection).bytes_per_s
             size = max(1, int(rate * TRICKLE_S)) if rate else len(data)
             writer.write(data[at : at + size])
             at += size

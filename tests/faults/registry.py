@@ -1,4 +1,4 @@
-"""What a scenario is, and the list of all of them."""
+"""The scenarios and their registration."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Final, Literal
 
 from tests.faults import evidence
 from tests.faults.checker import Expected
-from tests.faults.evidence import Marks
+from tests.faults.evidence import StartMarks
 from tests.faults.journal import Journal
 from tests.faults.load import Load
 from tests.faults.stand import PLAIN, Layout, Stand
 
 Confirmation = Literal["none", "optional"]
 RATE: Final = 150
-NOTICED_WITHIN_S: Final = 15.0
-"""Whoever is to be found wanting need not be waited for as long as whoever is to be trusted."""
-SPOIL: Final = frozenset(
+SABOTAGED_TIMEOUT_S: Final = 15.0
+"""A sabotaged run fails sooner than an intact one is given up."""
+DISRUPTIVE_SABOTAGES: Final = frozenset(
     {
         "position-before-rows",
         "compare-and-set",
@@ -34,17 +34,17 @@ SPOIL: Final = frozenset(
 
 
 @dataclass
-class Fire:
-    """One scenario under way.
+class ScenarioRun:
+    """One running scenario.
 
-    A scenario does its harm, says `heal` when it has ended, and notes with `must` what else has to hold.
+    A scenario injects its fault, calls `heal` when the fault ends, and notes other conditions with `require`.
     """
 
     stand: Stand
     campaign: str
     load: Load
     chance: random.Random
-    marks: Marks
+    marks: StartMarks
     expected: Expected = field(default_factory=Expected)
     broken: list[str] = field(default_factory=list)
     healed_at: float = field(default_factory=time.monotonic)
@@ -56,68 +56,68 @@ class Fire:
         return self.load.journal
 
     def heal(self) -> None:
-        """The fault ends now, and what waits is to be counted soon."""
+        """Mark the end of the fault; the backlog has to be counted soon."""
         self.healed_at = time.monotonic()
-        self._backlog = asyncio.create_task(evidence.backlog_gone(self.stand), name="backlog")
+        self._backlog = asyncio.create_task(evidence.wait_for_backlog(self.stand), name="backlog")
 
-    async def backlog_gone(self) -> float | None:
-        """When all that waited at the end of the fault was counted; None where it was not so in time."""
+    async def wait_for_backlog(self) -> float | None:
+        """Return when the backlog of the fault's end was counted; None if it was not counted in time."""
         if self._backlog is None:
             return None
-        left = self.healed_at + self.expected.drain_within_s - time.monotonic()
-        await asyncio.wait({self._backlog}, timeout=max(0.0, left))
-        gone = self._backlog.result() if self._backlog.done() else None
-        return gone if gone is None or gone - self.healed_at <= self.expected.drain_within_s else None
+        remaining = self.healed_at + self.expected.drain_within_s - time.monotonic()
+        await asyncio.wait({self._backlog}, timeout=max(0.0, remaining))
+        counted_at = self._backlog.result() if self._backlog.done() else None
+        return counted_at if counted_at is None or counted_at - self.healed_at <= self.expected.drain_within_s else None
 
     async def close(self) -> None:
-        """Look for nothing any more."""
+        """Stop watching the backlog."""
         if self._backlog is not None:
             self._backlog.cancel()
             await asyncio.wait({self._backlog})
 
-    async def last(self, seconds: float) -> None:
-        """Let the fault last so long, or `longest_s` where it is only to be noticed."""
+    async def wait(self, seconds: float) -> None:
+        """Let the fault last for `seconds`, or `longest_s` if it only has to be noticed."""
         await asyncio.sleep(min(seconds, self.longest_s))
 
-    def must(self, holds: object, what: str) -> None:
+    def require(self, holds: object, what: str) -> None:
         """Note `what`, which begins with the letter of an invariant, unless it `holds`."""
         if not holds:
             self.broken.append(what)
 
 
-Harm = Callable[[Fire], Awaitable[None]]
+Harm = Callable[[ScenarioRun], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
-    """How a scenario has been seen to fail: with `sabotage` in the processes `where`, one of `breaks` is noticed.
+class Sabotaged:
+    """A run that has to fail: with `sabotage` in the processes `where`, one of the invariants `breaks` is violated.
 
-    After one that `spoils`, what is stored contradicts itself, and the stand is of no more use. `within_s` bounds how
-    long the fault lasts and how long what it did is waited for: longer than all takes where nothing is taken out.
+    After a disruptive one the stored data is inconsistent, and the stand cannot be used again. `within_s` bounds the
+    fault and the wait for its effects; an intact run takes less.
     """
 
     sabotage: str
     where: tuple[str, ...]
     breaks: str
-    within_s: float = NOTICED_WITHIN_S
+    within_s: float = SABOTAGED_TIMEOUT_S
 
     @property
-    def spoils(self) -> bool:
-        return self.sabotage in SPOIL
+    def is_disruptive(self) -> bool:
+        return self.sabotage in DISRUPTIVE_SABOTAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """A fault under load.
 
-    `rows` are those of the table of faults; `harm` does it; `layout` is what it needs. `rate` is people a second.
-    `ruins` marks those after which a stand is of no more use. `patience_s` is how long the load's people go on trying.
+    `rows` are those of the table of faults; `harm` injects it; `layout` is the stand it needs. `rate` is people per
+    second. After one that `ruins`, the stand cannot be used again. The load's people retry for `patience_s` seconds.
     """
 
     name: str
     rows: str
     harm: Harm
-    without: tuple[Without, ...]
+    without: tuple[Sabotaged, ...]
     layout: Layout = PLAIN
     rate: int = RATE
     smoke: bool = False
@@ -128,8 +128,8 @@ class Scenario:
     patience_s: float = 120.0
 
     @property
-    def story(self) -> str:
-        """What happens, in a sentence."""
+    def description(self) -> str:
+        """The fault, in one sentence."""
         return (self.harm.__doc__ or "").strip().splitlines()[0]
 
 
@@ -140,7 +140,7 @@ def scenario(
     name: str,
     *,
     rows: str,
-    without: tuple[Without, ...],
+    without: tuple[Sabotaged, ...],
     layout: Layout = PLAIN,
     rate: int = RATE,
     smoke: bool = False,
@@ -150,9 +150,9 @@ def scenario(
     judged: bool = True,
     patience_s: float = 120.0,
 ) -> Callable[[Harm], Harm]:
-    """Put a scenario on the list."""
+    """Register a scenario."""
 
-    def put(harm: Harm) -> Harm:
+    def register(harm: Harm) -> Harm:
         assert name not in SCENARIOS
         SCENARIOS[name] = Scenario(
             name=name,
@@ -170,4 +170,4 @@ def scenario(
         )
         return harm
 
-    return put
+    return register

@@ -12,11 +12,11 @@ from typing import Any, Final
 from deploy.local.home import PROJECT
 from tests.bench import machine
 from tests.faults.checker import Verdict
-from tests.faults.registry import SCENARIOS, Scenario, Without
+from tests.faults.registry import SCENARIOS, Sabotaged, Scenario
 
-KEPT: Final = PROJECT / "build" / "faults.json"
+JSON_FILE: Final = PROJECT / "build" / "faults.json"
 LOGS: Final = PROJECT / "build" / "faults-logs"
-WRITTEN: Final = PROJECT / "docs" / "faults.md"
+PAGE: Final = PROJECT / "docs" / "faults.md"
 
 HEAD: Final = """\
 # Under fire
@@ -44,7 +44,7 @@ TABLE: Final = """
 | scenario | row | what happens | people a second | acknowledged | counted | lost | doubled | drained after (s) |
 |---|---|---|---|---|---|---|---|---|
 """
-SEEN: Final = """
+SABOTAGE_TABLE: Final = """
 ## Seen to fail
 Each scenario was also run with a protection taken out of a process, to show that the checker notices. The letters are
 the invariants that it found broken.
@@ -55,7 +55,7 @@ the invariants that it found broken.
 
 
 @dataclass
-class Line:
+class ScenarioResult:
     """What became of one scenario. `seen` are sabotages with the letters that were found broken."""
 
     verdict: dict[str, Any] | None = None
@@ -64,33 +64,33 @@ class Line:
     seen: dict[str, str] = field(default_factory=dict)
 
 
-def note(name: str, **changes: Any) -> None:
+def update(name: str, **changes: Any) -> None:
     """Keep what became of the scenario `name`."""
     lines = _kept()
-    line = lines.setdefault(name, Line())
+    line = lines.setdefault(name, ScenarioResult())
     seen = changes.pop("seen", {})
     for what, value in changes.items():
         setattr(line, what, value)
     line.seen |= seen
-    KEPT.parent.mkdir(exist_ok=True)
-    KEPT.write_text(json.dumps({each: asdict(one) for each, one in lines.items()}, indent=1))
+    JSON_FILE.parent.mkdir(exist_ok=True)
+    JSON_FILE.write_text(json.dumps({each: asdict(one) for each, one in lines.items()}, indent=1))
 
 
-def note_verdict(scenario: Scenario, verdict: Verdict, seed: int) -> None:
+def update_verdict(scenario: Scenario, verdict: Verdict, seed: int) -> None:
     """Keep a verdict, whatever it is."""
-    note(scenario.name, verdict=asdict(verdict), seed=seed, skipped="")
+    update(scenario.name, verdict=asdict(verdict), seed=seed, skipped="")
 
 
 def keep_logs(scenario: Scenario, logs: Path) -> None:
     """Keep the logs of a stand on which something did not hold."""
-    kept = LOGS / scenario.name
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(logs, kept)
+    target = LOGS / scenario.name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(logs, target)
 
 
-def note_seen(scenario: Scenario, without: Without, verdict: Verdict) -> None:
+def update_sabotaged(scenario: Scenario, without: Sabotaged, verdict: Verdict) -> None:
     """Keep that a sabotage was noticed."""
-    note(scenario.name, seen={without.sabotage: "".join(sorted(verdict.letters))})
+    update(scenario.name, seen={without.sabotage: "".join(sorted(verdict.letters))})
 
 
 def write() -> None:
@@ -108,11 +108,11 @@ def write() -> None:
     ]
     seeds = sorted({line.seed for line in lines.values() if line.verdict})
     text = HEAD + f"\n{_machine()} Seed {', '.join(map(str, seeds))}. {COMMAND}\n" + TABLE
-    WRITTEN.write_text(text + "\n".join(rows) + "\n" + SEEN + "\n".join(seen) + "\n")
+    PAGE.write_text(text + "\n".join(rows) + "\n" + SABOTAGE_TABLE + "\n".join(seen) + "\n")
 
 
-def _row(scenario: Scenario, line: Line) -> str:
-    head = f"| {scenario.name} | {scenario.rows} | {scenario.story} | {scenario.rate} |"
+def _row(scenario: Scenario, line: ScenarioResult) -> str:
+    head = f"| {scenario.name} | {scenario.rows} | {scenario.description} | {scenario.rate} |"
     found = line.verdict
     if found is None:
         return f"{head} skipped: {line.skipped} | | | | |"
@@ -134,7 +134,7 @@ def _machine() -> str:
     )
 
 
-def _kept() -> dict[str, Line]:
-    if not KEPT.exists():
+def _kept() -> dict[str, ScenarioResult]:
+    if not JSON_FILE.exists():
         return {}
-    return {name: Line(**one) for name, one in json.loads(KEPT.read_text()).items()}
+    return {name: ScenarioResult(**one) for name, one in json.loads(JSON_FILE.read_text()).items()}

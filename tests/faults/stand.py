@@ -21,10 +21,10 @@ from deploy.local.program import Program
 from deploy.local.settings import DEFAULT_PORTS, LocalSettings
 from tests.faults import brokers, disks
 from tests.faults.disks import Disk
-from tests.faults.keeping import Kept
 from tests.faults.proxy import Proxy
-from tests.support.commands import Done, mille
-from tests.support.post_office import PostOffice, post_office
+from tests.faults.supervised_program import SupervisedProgram
+from tests.support.commands import CommandResult, mille
+from tests.support.post_office import SmtpServer, run_smtp_server
 from tests.support.running import free_offset
 
 COUNTERS: Final = 4
@@ -32,7 +32,7 @@ DISK_BYTES: Final = 1536 * 1024 * 1024
 SMALL_LOG: Final = ("-c", "max_wal_size=256MB", "-c", "min_wal_size=64MB")
 SETTLE_S: Final = 0.2
 EXTRA: Final = frozenset(f"petitions-counter-{number}" for number in range(2, COUNTERS + 1))
-"""Counters that only stand ready to be started."""
+"""Counters that are prepared but not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ DISKS: Final = Layout(disks=True)
 class Stand:
     """A running system.
 
-    `kept` are its processes by name: `broker-1`, `postgres`, `petitions-intake` and so on. The checker looks at
-    `kafka` and `databases`, past the proxies.
+    `supervised` are its processes by name: `broker-1`, `postgres`, `petitions-intake` and so on. The checker reads
+    `kafka` and `databases` directly, past the proxies.
     """
 
     layout: Layout
     home: Home
     settings: LocalSettings
     brokers: list[brokers.Broker]
-    office: PostOffice
+    smtp_server: SmtpServer
     databases: dict[str, str] = field(default_factory=dict)
-    kept: dict[str, Kept] = field(default_factory=dict)
+    supervised: dict[str, SupervisedProgram] = field(default_factory=dict)
     kafka_proxies: list[Proxy] = field(default_factory=list)
     postgres_proxy: Proxy = field(init=False)
     kafka_disk: Disk | None = None
@@ -78,19 +78,19 @@ class Stand:
         return brokers.internal(self.brokers)
 
     @property
-    def services(self) -> list[Kept]:
+    def services(self) -> list[SupervisedProgram]:
         """The service processes that run."""
-        return [kept for name, kept in self.kept.items() if name in self.programs and kept.pid]
+        return [process for name, process in self.supervised.items() if name in self.programs and process.pid]
 
     def origin(self, service: str) -> str:
         return processes.origins(self.settings)[service]
 
     def metrics(self, name: str) -> str:
         """Where the process `name` tells its metrics."""
-        place = next(one for one in processes.placed(self.settings, mail=True) if one.name == name)
+        place = next(one for one in processes.process_instances(self.settings, mail=True) if one.name == name)
         return f"http://{HOST}:{place.probe_port}/metrics"
 
-    async def mille(self, *arguments: str) -> Done:
+    async def mille(self, *arguments: str) -> CommandResult:
         """Run a `mille` command as an operator would."""
         self._write_endpoints()
         return await asyncio.to_thread(mille, self.home.root, *arguments)
@@ -100,10 +100,10 @@ class Stand:
 
         `sabotage` names what `tests.faults.sabotage` changes in it, beside what is out of order already.
         """
-        kept = self.kept[name]
-        await kept.stop()
-        kept.program = altered(self.programs[name], (self.sabotage.get(name, ""), sabotage), environment)
-        await kept.start()
+        process = self.supervised[name]
+        await process.stop()
+        process.program = with_sabotage(self.programs[name], (self.sabotage.get(name, ""), sabotage), environment)
+        await process.start()
 
     async def take_out(self, sabotage: Mapping[str, str]) -> None:
         """Restart with `sabotage` what has another one, or none, so far."""
@@ -112,13 +112,13 @@ class Stand:
         }
         self.sabotage = sabotage
         for name in sorted(changed):
-            self.kept[name].program = altered(self.programs[name], (sabotage.get(name, ""),), {})
-            if self.kept[name].pid:
-                await self.kept[name].restart()
+            self.supervised[name].program = with_sabotage(self.programs[name], (sabotage.get(name, ""),), {})
+            if self.supervised[name].pid:
+                await self.supervised[name].restart()
 
     def _write_endpoints(self) -> None:
-        places = processes.placed(self.settings, mail=True)
-        pids = {name: kept.pid for name, kept in self.kept.items()}
+        places = processes.process_instances(self.settings, mail=True)
+        pids = {name: process.pid for name, process in self.supervised.items()}
         at = endpoints.describe(self.settings, self.databases, self.settings.database_url, places, pids)
         endpoints.write(self.home, at)
 
@@ -132,20 +132,22 @@ class Stand:
         keys.create(self.home)
         await asyncio.gather(self._bring_up_kafka(), self._bring_up_postgres())
         urls = databases.urls(self.home, self.settings.database_url)
-        for place in processes.placed(self.settings, mail=True):
+        for place in processes.process_instances(self.settings, mail=True):
             program = processes.program(self.home, self.settings, place, urls[place.process.service])
             self.programs[place.name] = program
-            self.kept[place.name] = Kept(altered(program, (self.sabotage.get(place.name, ""),), {}))
+            self.supervised[place.name] = SupervisedProgram(
+                with_sabotage(program, (self.sabotage.get(place.name, ""),), {})
+            )
         begin = self.programs.keys() - EXTRA
-        await asyncio.gather(*(kept.start() for name, kept in self.kept.items() if name in begin))
+        await asyncio.gather(*(process.start() for name, process in self.supervised.items() if name in begin))
 
     async def _bring_up_kafka(self) -> None:
         for broker in self.brokers:
-            self.kept[f"broker-{broker.number}"] = Kept(brokers.program(broker))
+            self.supervised[f"broker-{broker.number}"] = SupervisedProgram(brokers.program(broker))
             proxy = Proxy(broker.proxy, broker.clients)
             self.kafka_proxies.append(proxy)
             await proxy.start()
-        await asyncio.gather(*(self.kept[f"broker-{broker.number}"].start() for broker in self.brokers))
+        await asyncio.gather(*(self.supervised[f"broker-{broker.number}"].start() for broker in self.brokers))
         await topics.create(self.kafka, flush=True, production=False)
         await kafka.wait_for_groups(self.kafka)
 
@@ -156,27 +158,29 @@ class Stand:
         server = await asyncio.to_thread(postgres.prepare, home, secret)
         program = postgres.program(self.home, self.settings, server, direct)
         program = replace(program, argv=(*program.argv, *SMALL_LOG))
-        self.kept["postgres"] = Kept(program)
+        self.supervised["postgres"] = SupervisedProgram(program)
         self.postgres_proxy = Proxy(self.settings.postgres_port + 1, self.settings.postgres_port)
         await self.postgres_proxy.start()
-        await self.kept["postgres"].start()
+        await self.supervised["postgres"].start()
         self.databases = databases.urls(self.home, direct)
         await databases.create(direct, self.databases, whole_server=True)
-        await databases.migrate(self.databases)
+        await databases.migrate(direct, self.databases)
 
     async def take_down(self) -> None:
         """Stop everything, services first."""
-        for kept in self.kept.values():
-            kept.signal(signal.SIGCONT)
-        await asyncio.gather(*(kept.down() for name, kept in self.kept.items() if name in self.programs))
-        await asyncio.gather(*(kept.down() for kept in self.kept.values()))
+        for process in self.supervised.values():
+            process.signal(signal.SIGCONT)
+        await asyncio.gather(
+            *(process.take_down() for name, process in self.supervised.items() if name in self.programs)
+        )
+        await asyncio.gather(*(process.take_down() for process in self.supervised.values()))
         for proxy in (*self.kafka_proxies, *([self.postgres_proxy] if hasattr(self, "postgres_proxy") else [])):
             await proxy.close()
         # Connections that were just taken are let go of, too, before the loop may end.
         await asyncio.sleep(SETTLE_S)
 
 
-def altered(program: Program, sabotage: Sequence[str], environment: Mapping[str, str]) -> Program:
+def with_sabotage(program: Program, sabotage: Sequence[str], environment: Mapping[str, str]) -> Program:
     """`program` with what `sabotage` names, and further environment."""
     python, dash_m, *rest = program.argv
     names = ",".join(name for name in sabotage if name)
@@ -185,7 +189,7 @@ def altered(program: Program, sabotage: Sequence[str], environment: Mapping[str,
 
 
 @asynccontextmanager
-async def standing(layout: Layout, sabotage: Mapping[str, str] | None = None) -> AsyncIterator[Stand]:
+async def open_stand(layout: Layout, sabotage: Mapping[str, str] | None = None) -> AsyncIterator[Stand]:
     """A stand, taken down and deleted at the end.
 
     Raises:
@@ -198,18 +202,20 @@ async def standing(layout: Layout, sabotage: Mapping[str, str] | None = None) ->
         home = Home(folder / "home")
         home.make()
         stack.callback(remove, home)
-        office = await stack.enter_async_context(post_office())
+        smtp_server = await stack.enter_async_context(run_smtp_server())
         found = {name: _disk(stack, folder / name) if layout.disks else None for name in ("database", "broker")}
-        settings = _settings(home, layout, office.port)
+        settings = _settings(home, layout, smtp_server.port)
         made = await asyncio.to_thread(
-            brokers.make, _broker_homes(folder, layout), DEFAULT_PORTS["kafka_port"] + settings.mille_port_offset
+            brokers.make_brokers,
+            _broker_homes(folder, layout),
+            DEFAULT_PORTS["kafka_port"] + settings.mille_port_offset,
         )
         stand = Stand(
             layout,
             home,
             settings,
             made,
-            office,
+            smtp_server,
             postgres_disk=found["database"],
             kafka_disk=found["broker"],
             sabotage=sabotage or {},

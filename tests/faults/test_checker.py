@@ -19,8 +19,8 @@ from tests.faults.checker import Expected
 from tests.faults.evidence import SOURCES, Row, Tallies
 from tests.faults.journal import Act, Journal
 from tests.faults.load import FAMILY, MAILBOX
-from tests.faults.proxy import Proxy, Weather, process_at
-from tests.support.post_office import Letter
+from tests.faults.proxy import NetworkConditions, Proxy, process_at
+from tests.support.post_office import ReceivedMail
 
 CAMPAIGN = "made-up"
 SOURCE = SOURCES[0]
@@ -124,8 +124,10 @@ async def test_mails_must_come_and_come_as_one_message(
     arrived: list[tuple[str, str]], letters: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checker, "LATE_COPIES_S", 0.0)
-    office = SimpleNamespace(letters=[Letter(to, f"Message-ID: <{name}@x>\r\n\r\n".encode()) for to, name in arrived])
-    stand = cast("Any", SimpleNamespace(office=office))
+    smtp_server = SimpleNamespace(
+        mails=[ReceivedMail(to, f"Message-ID: <{name}@x>\r\n\r\n".encode()) for to, name in arrived]
+    )
+    stand = cast("Any", SimpleNamespace(smtp_server=smtp_server))
     addresses = {Act("signature", 1): "a", Act("signature", 2): "b"}
     assert letters_of(await checker.mails(stand, addresses, 0.0, copies=2)) == letters
 
@@ -166,18 +168,18 @@ async def test_the_proxy_knows_whose_connection_it_is_and_gives_each_its_weather
             return time.monotonic() - began
 
         await exchange(b"fine", 5)
-        proxy.set(Weather(delay_s=0.1), {os.getpid()})
+        proxy.set(NetworkConditions(delay_s=0.1), {os.getpid()})
         assert await exchange(b"slow", 5) >= 0.2
-        proxy.set(Weather(bytes_per_s=1000), {os.getpid()})
+        proxy.set(NetworkConditions(bytes_per_s=1000), {os.getpid()})
         assert await exchange(b"x" * 300, 10) >= 0.2
-        proxy.set(Weather(silent=True), {os.getpid()})
+        proxy.set(NetworkConditions(silent=True), {os.getpid()})
         with pytest.raises(TimeoutError):
             await exchange(b"lost?", 0.3)
         proxy.clear()
         assert await asyncio.wait_for(reader.readexactly(5), 5) == b"lost?"
-        proxy.set(Weather(cut=True), {os.getpid() + 1})
+        proxy.set(NetworkConditions(cut=True), {os.getpid() + 1})
         await exchange(b"others", 5)
-        proxy.set(Weather(cut=True), {os.getpid()})
+        proxy.set(NetworkConditions(cut=True), {os.getpid()})
         with pytest.raises(ConnectionError):
             await asyncio.wait_for(reader.readexactly(1), 5)
         writer.close()

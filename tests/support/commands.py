@@ -13,18 +13,18 @@ from pathlib import Path
 from deploy.local.home import PROJECT
 from deploy.local.settings import LocalSettings
 
-LIMIT_SECONDS = 150.0
+TIMEOUT_SECONDS = 150.0
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A command that has ended. `output` holds what it said on both streams."""
+class CommandResult:
+    """A finished command. `output` holds both of its streams."""
 
     code: int
     output: str
 
 
-def mille(home: Path, *arguments: str) -> Done:
+def mille(home: Path, *arguments: str) -> CommandResult:
     """Run `mille ARGUMENTS` against the platform of `home`."""
     ours = {name.upper() for name in LocalSettings.model_fields}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
@@ -35,15 +35,15 @@ def mille(home: Path, *arguments: str) -> Done:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=LIMIT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
-    return Done(ended.returncode, ended.stdout.decode())
+    return CommandResult(ended.returncode, ended.stdout.decode())
 
 
-def wait_for(good: Callable[[], bool], what: str, within: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], description: str, timeout_s: float = 60.0) -> None:
     """Wait until `good()`."""
-    deadline = time.monotonic() + within
-    while not good():
-        assert time.monotonic() < deadline, f"{what} did not happen within {within} s"
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{description} did not happen within {timeout_s} s"
         time.sleep(0.1)

@@ -20,7 +20,7 @@ from shared.kafka.records import PartitionBatch
 from shared.tasks import Tasks
 
 
-def counted(topic: str) -> CountedTopic:
+def renamed_topic(topic: str) -> CountedTopic:
     """The signatures of a topic of another name."""
     return replace(
         SIGNATURES,
@@ -29,7 +29,7 @@ def counted(topic: str) -> CountedTopic:
     )
 
 
-def die_of(key: bytes) -> None:
+def exit_on_key(key: bytes) -> None:
     """Make this process die as soon as it reads a record of `key`."""
     work = batch_decoder.BatchDecoder.plan
 
@@ -50,11 +50,11 @@ async def main() -> None:
     parser.add_argument("--instance", default=None)
     arguments = parser.parse_args()
     if arguments.die_of:
-        die_of(bytes.fromhex(arguments.die_of))
+        exit_on_key(bytes.fromhex(arguments.die_of))
     kafka = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
     pool = await create_pool(os.environ["DATABASE_URL"], application_name="counter", max_size=6)
     async with Tasks() as tasks:
-        topic = counted(arguments.topic)
+        topic = renamed_topic(arguments.topic)
         loop = counting_loop(topic, pool, kafka, SystemClock(), instance_id=arguments.instance)
         tasks.start("counting", loop.run)
         if not arguments.no_relay:

@@ -1,4 +1,4 @@
-"""A counted topic of its own for a test: its topics, its database, events to put on it, and what came of them."""
+"""A counted topic for one test: publishes events, counts them, and reads rows, tally batches and dead letters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from shared.events.tallies import ActionsCounted
 from shared.kafka.loop import PositionedLoop
 from shared.kafka.outbox import OutboxRelay
 from shared.kafka.partitions import partition_of
-from shared.kafka.topic_check import administrator
+from shared.kafka.topic_check import open_admin
 from shared.topics import Topic
 
 Event = TypeVar("Event", bound=ActionSubmitted)
@@ -78,8 +78,8 @@ def _submitted(kind: type[Event], person: str, changed: dict[str, Any]) -> Event
 
 
 @dataclass
-class World:
-    """One counted topic. `database` and `kafka` are addresses, `pool` is for looking."""
+class CountingHarness:
+    """One counted topic. `database` and `kafka` are addresses, `pool` is for reading."""
 
     counted: CountedTopic
     database: str
@@ -93,13 +93,13 @@ class World:
     def topic(self) -> str:
         return self.counted.topic.name
 
-    async def say(
-        self, what: str, key: bytes, event: msgspec.Struct | bytes | None, *, partition: int | None = None,
+    async def publish(
+        self, event_type: str, key: bytes, event: msgspec.Struct | bytes | None, *, partition: int | None = None,
         headers: list[tuple[str, bytes]] | None = None,
     ) -> tuple[int, int]:  # fmt: skip
-        """Put one event on the topic; returns partition and offset."""
+        """Publish one event, such as `submitted`; returns its partition and offset."""
         noun = self.counted.topic.events[0].rpartition("-")[0]
-        envelope = self.envelopes.setdefault(what, Envelope(f"{noun}-{what}", source="/tests"))
+        envelope = self.envelopes.setdefault(event_type, Envelope(f"{noun}-{event_type}", source="/tests"))
         value = event if event is None or isinstance(event, bytes) else msgspec.json.encode(event)
         sent = await self.producer.send_and_wait(
             self.topic,
@@ -110,19 +110,19 @@ class World:
         )
         return sent.partition, sent.offset
 
-    async def say_all(self, events: Iterable[tuple[str, bytes, msgspec.Struct]]) -> None:
-        """Put many events on the topic, in their order for each partition."""
-        await asyncio.gather(*[asyncio.ensure_future(self.say(*event)) for event in events])
+    async def publish_all(self, events: Iterable[tuple[str, bytes, msgspec.Struct]]) -> None:
+        """Publish many events, in their order for each partition."""
+        await asyncio.gather(*[asyncio.ensure_future(self.publish(*event)) for event in events])
 
-    def loop(self, pool: asyncpg.Pool | None = None) -> PositionedLoop[BatchPlan]:
-        """A counter of this topic."""
+    def create_loop(self, pool: asyncpg.Pool | None = None) -> PositionedLoop[BatchPlan]:
+        """Create a counting loop of this topic."""
         return counting_loop(self.counted, pool or self.pool, self.kafka, SystemClock())
 
     @asynccontextmanager
-    async def counting(self, *, relay: bool = True) -> AsyncIterator[PositionedLoop[BatchPlan]]:
-        """Count, and relay what it says, for as long as the block lasts."""
+    async def run_counter(self, *, relay: bool = True) -> AsyncIterator[PositionedLoop[BatchPlan]]:
+        """Run a counting loop, and with `relay` an outbox relay, for as long as the block lasts."""
         pool = await create_pool(self.database, application_name="counter", max_size=6)
-        loop = self.loop(pool)
+        loop = self.create_loop(pool)
         tasks = [asyncio.create_task(loop.run())]
         if relay:
             tasks.append(asyncio.create_task(OutboxRelay(pool, self.kafka, service="petitions").run()))
@@ -137,26 +137,26 @@ class World:
                     await task
             await pool.close()
 
-    async def count(self) -> None:
-        """Count everything that is there and tell everybody."""
-        async with self.counting():
-            await self.until_counted()
-            await self.until(self.told)
+    async def count_all(self) -> None:
+        """Count all records of the topic and publish the outbox."""
+        async with self.run_counter():
+            await self.wait_until_counted()
+            await self.wait_until(self.outbox_empty)
 
-    async def until_counted(self) -> None:
+    async def wait_until_counted(self) -> None:
         """Wait until every record of every partition is counted."""
-        ends = await self.ends()
+        ends = await self.end_offsets()
 
         async def done() -> bool:
             return await self.positions() == ends
 
-        await self.until(done)
+        await self.wait_until(done)
 
-    async def told(self) -> bool:
+    async def outbox_empty(self) -> bool:
         """Whether the outbox is empty."""
         return bool(await self.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
 
-    async def until(self, condition: Callable[[], Any]) -> None:
+    async def wait_until(self, condition: Callable[[], Any]) -> None:
         """Wait for `condition`, with a deadline."""
         deadline = time.monotonic() + DEADLINE_S
         while not await condition():
@@ -171,8 +171,8 @@ class World:
         rows = await self.pool.fetch("SELECT partition, next FROM positions WHERE topic = $1", self.topic)
         return {row["partition"]: row["next"] for row in rows}
 
-    async def ends(self, topic: str | None = None) -> dict[int, int]:
-        """The end of each partition."""
+    async def end_offsets(self, topic: str | None = None) -> dict[int, int]:
+        """The end offset of each partition."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
         await consumer.start()
         try:
@@ -190,38 +190,38 @@ class World:
             consumer.assign(tps)
             await consumer.seek_to_beginning(*tps)
             missing = {tp: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
-            found = []
+            records = []
             while missing:
-                for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
-                    found.extend(records)
-                    if records[-1].offset + 1 >= missing.get(tp, 0):
+                for tp, fetched in (await consumer.getmany(timeout_ms=1000)).items():
+                    records.extend(fetched)
+                    if fetched[-1].offset + 1 >= missing.get(tp, 0):
                         missing.pop(tp, None)
-            return found
+            return records
         finally:
             await consumer.stop()
 
     async def tallies(self) -> list[ActionsCounted]:
-        """The tally batches, as others read them."""
+        """All published tally batches."""
         decode = msgspec.json.Decoder(ActionsCounted).decode
         return [decode(record.value) for record in await self.records(self.counted.tallies.name)]
 
-    async def letters(self) -> list[tuple[str, Any]]:
-        """The dead letters: reason and record."""
+    async def dead_letters(self) -> list[tuple[str, Any]]:
+        """All published dead letters: reason and record."""
         records = await self.records(self.counted.dead_letters.name, PARTITIONS)
         return [(dict(record.headers)["dlq_reason"].decode(), record) for record in records]
 
     async def rows(self) -> dict[bytes, asyncpg.Record]:
         """The rows by key."""
         query = f"""
-        SELECT held.*, state::text AS state, to_jsonb(of) AS of FROM {self.counted.table} AS held
-        JOIN dimensions AS of ON of.id = held.dimensions
+        SELECT stored.*, state::text AS state, to_jsonb(of) AS of FROM {self.counted.table} AS stored
+        JOIN dimensions AS of ON of.id = stored.dimensions
         """  # noqa: S608
         return {row["key"]: row for row in await self.pool.fetch(query)}
 
 
 @asynccontextmanager
-async def world(counted: CountedTopic, database: str, kafka: str) -> AsyncIterator[World]:
-    """A world with topics of its own, like those of `counted`, on `database`."""
+async def counting_harness(counted: CountedTopic, database: str, kafka: str) -> AsyncIterator[CountingHarness]:
+    """Create a harness with topics of its own, like those of `counted`, on `database`."""
     name = f"{counted.topic.name}.{time.time_ns():x}"
     own = replace(
         counted,
@@ -234,27 +234,30 @@ async def world(counted: CountedTopic, database: str, kafka: str) -> AsyncIterat
             bootstrap_servers=kafka, acks="all", enable_idempotence=True, max_request_size=2_000_000
         )
         await producer.start()
-        made = World(own, database, kafka, pool, producer)
+        harness = CountingHarness(own, database, kafka, pool, producer)
         try:
-            yield made
+            yield harness
         finally:
-            await made.producer.stop()
+            await harness.producer.stop()
             await pool.close()
 
 
 @asynccontextmanager
-async def _topics(kafka: str, wanted: Sequence[Topic]) -> AsyncIterator[None]:
-    await create_topics(kafka, wanted)
+async def _topics(kafka: str, topics: Sequence[Topic]) -> AsyncIterator[None]:
+    await create_topics(kafka, topics)
     try:
         yield
     finally:
-        async with administrator(kafka) as admin:
-            await admin.delete_topics([topic.name for topic in wanted])
+        async with open_admin(kafka) as admin:
+            await admin.delete_topics([topic.name for topic in topics])
 
 
-async def create_topics(kafka: str, wanted: Sequence[Topic]) -> None:
+async def create_topics(kafka: str, topics: Sequence[Topic]) -> None:
     """Create topics as they are declared, with a broker that does not flush."""
-    async with administrator(kafka) as admin:
-        made = [NewTopic(one.name, one.partitions, 1, topic_configs=one.settings(flush=False)) for one in wanted]
-        answer: Any = await admin.create_topics(made)
-        assert [error[1] for error in answer.topic_errors] == [0] * len(wanted), answer
+    async with open_admin(kafka) as admin:
+        new_topics = [
+            NewTopic(topic.name, topic.partitions, 1, topic_configs=topic.broker_settings(flush=False))
+            for topic in topics
+        ]
+        answer: Any = await admin.create_topics(new_topics)
+        assert [error[1] for error in answer.topic_errors] == [0] * len(topics), answer

@@ -8,20 +8,30 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from deploy.local.databases import in_database
 from deploy.local.endpoints import Endpoints
 from shared import migrations
 
 
-class Databases:
+async def change_schema(at: Endpoints, url: str, statement: str) -> None:
+    """Run `statement` in the database at `url` as the administrator: no service may change its own schema."""
+    connection = await asyncpg.connect(in_database(at["administrator"], urlsplit(url).path[1:]), timeout=10)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close(timeout=10)
+
+
+class DatabaseFactory:
     """Makes databases on a running server and drops them when closed."""
 
     def __init__(self, at: Endpoints) -> None:
         self._at = at
         self._templates: dict[str, str] = {}
-        self._made: list[str] = []
+        self._created: list[str] = []
 
     async def make(self, service: str) -> str:
-        """The address of a new database with the newest schema of `service`, opened with the service's own role."""
+        """Create a database with the newest schema of `service`; return its URL, with the service's own role."""
         if service not in self._templates:
             self._templates[service] = await self._make_template(service)
         name = f"test_{service}_{secrets.token_hex(6)}"
@@ -29,24 +39,24 @@ class Databases:
         return self._url(service, name)
 
     async def drop(self) -> None:
-        """Drop every database that was made but the templates."""
-        await self._drop(self._made)
-        self._made = []
+        """Drop every created database except the templates."""
+        await self._drop(self._created)
+        self._created = []
 
     async def close(self) -> None:
         """Drop everything."""
-        await self._drop([*self._made, *self._templates.values()])
+        await self._drop([*self._created, *self._templates.values()])
 
     async def _make_template(self, service: str) -> str:
         name = f"test_template_{service}_{secrets.token_hex(6)}"
         await self._create(name, service, "template0")
-        self._made.remove(name)
-        await asyncio.to_thread(migrations.upgrade, service, self._url(service, name))
+        self._created.remove(name)
+        await asyncio.to_thread(migrations.upgrade, service, in_database(self._at["administrator"], name))
         return name
 
-    async def _create(self, name: str, owner: str, template: str) -> None:
-        await self._execute(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template}")
-        self._made.append(name)
+    async def _create(self, name: str, service: str, template: str) -> None:
+        await self._execute(f"CREATE DATABASE {name} OWNER {migrations.owner_of(service)} TEMPLATE {template}")
+        self._created.append(name)
 
     async def _drop(self, names: list[str]) -> None:
         for name in names:

@@ -1,4 +1,4 @@
-"""Keys for signing mail, and the DNS that shows them to who verifies."""
+"""Keys for signing mail, and a DNS resolver that publishes them to verifiers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 
 def write_key(path: Path, bits: int = 2048) -> Path:
-    """A new RSA key at `path`, in PEM."""
+    """Write a new RSA key to `path`, in PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -19,15 +19,15 @@ def write_key(path: Path, bits: int = 2048) -> Path:
     return path
 
 
-def dns(name: str, record: str) -> Callable[..., bytes | None]:
-    """Answers with `record` when asked for `name`."""
+def dns_resolver(name: str, record: str) -> Callable[..., bytes | None]:
+    """Return a resolver that has only `record`, at `name`."""
 
-    def answer(asked: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG001  dkimpy passes it by name
+    def resolve(asked: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG001  dkimpy passes it by name
         return record.encode() if asked.decode().rstrip(".") == name else None
 
-    return answer
+    return resolve
 
 
-def verified(message: bytes, name: str, record: str) -> bool:
-    """Whether the independent verifier of dkimpy takes the signature of `message`."""
-    return bool(dkim.verify(message, dnsfunc=dns(name, record)))
+def is_verified(message: bytes, name: str, record: str) -> bool:
+    """Whether the independent verifier of dkimpy accepts the signature of `message`."""
+    return bool(dkim.verify(message, dnsfunc=dns_resolver(name, record)))

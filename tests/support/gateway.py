@@ -1,4 +1,4 @@
-"""Reads the gateway's configuration and says where it sends an address, by nginx's own rules for locations."""
+"""Read the gateway's configuration and find where it sends an address, by nginx's own rules for locations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOKEN: Final = re.compile(r"#[^\n]*|'[^']*'|\"[^\"]*\"|(?:[^\s;{}'\"#]|\{\d+\})
 
 @dataclass(frozen=True)
 class Directive:
-    """One directive: its words without quotes, and what stands in its braces."""
+    """One directive: its words without quotes, and the block in its braces."""
 
     words: tuple[str, ...]
     block: list[Directive] = field(default_factory=list)
@@ -28,27 +28,27 @@ class Directive:
 
 
 def read() -> Directive:
-    """The whole configuration as one block."""
+    """Read the whole configuration as one block."""
     tokens = [token for token in _TOKEN.findall(CONFIGURATION.read_text()) if not token.startswith("#")]
     return Directive(("main",), _block(iter(tokens)))
 
 
 def _block(tokens: Iterator[str]) -> list[Directive]:
-    found: list[Directive] = []
+    directives: list[Directive] = []
     words: list[str] = []
     for token in tokens:
         if token == "}":
-            return found
+            return directives
         if token in {";", "{"}:
-            found.append(Directive(tuple(words), _block(tokens) if token == "{" else []))
+            directives.append(Directive(tuple(words), _block(tokens) if token == "{" else []))
             words = []
         else:
             words.append(token.strip("'\""))
-    return found
+    return directives
 
 
 def location(path: str) -> Directive:
-    """The location nginx chooses for `path`: an exact one, else the first fitting expression, else the longest prefix.
+    """Find nginx's location for `path`: an exact one, else the first matching expression, else the longest prefix.
 
     Source: https://nginx.org/en/docs/http/ngx_http_core_module.html#location
     """
@@ -64,24 +64,24 @@ def location(path: str) -> Directive:
                 expressions.append(candidate)
             case (prefix,) if path.startswith(prefix):
                 prefixes.append(candidate)
-    return expressions[0] if expressions else max(prefixes, key=lambda found: len(found.words[1]))
+    return expressions[0] if expressions else max(prefixes, key=lambda candidate: len(candidate.words[1]))
 
 
 def upstream(path: str) -> str | None:
-    """The name of the service that `path` is sent to; None where it is not let in."""
+    """Return the service that `path` is proxied to; None if it is blocked."""
     address = location(path).argument("proxy_pass")
     return address.removeprefix("http://") if address else None
 
 
 def body_bytes(path: str) -> int:
-    """The largest body that `path` takes."""
+    """Return the largest body in bytes that `path` accepts."""
     (http,) = read().all("http")
     text = location(path).argument("client_max_body_size") or http.argument("client_max_body_size") or "1m"
     return int(text[:-1]) * {"k": 1024, "m": 1024 * 1024}[text[-1]]
 
 
 def mapped(variable: str, path: str) -> str:
-    """The value of `variable`, which a map makes of the path: exact words first, then expressions."""
+    """Return the value that a map gives `variable` for the path: exact words first, then expressions."""
     (http,) = read().all("http")
     (rule,) = [rule for rule in http.all("map") if rule.words[2] == variable]
     values = {entry.words[0]: entry.words[1] for entry in rule.block}

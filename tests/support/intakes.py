@@ -1,4 +1,4 @@
-"""An intake process on a running platform, and what it has written there."""
+"""An intake process on a running platform, and the records that it has written."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
 from shared import topics
 from shared.errors import SetupError
-from shared.kafka.topic_check import check
+from shared.kafka.topic_check import check_topics
 from shared.privacy.keys import CampaignKeys, PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipt, Receipts
 from shared.privacy.sealing import Sealer
-from tests.support.seeding import Seed, plant
+from tests.support.seeding import Seed, publish
 
 READY_SECONDS = 60.0
 TOPICS = {"petitions": (topics.SIGNATURES.name, topics.ACTS.name), "letters": (topics.MESSAGES.name,)}
@@ -56,12 +56,12 @@ class Intake:
         return Path(self.platform["logs"]).parent / "keys"
 
     def read_receipt(self, text: str) -> Receipt:
-        """What a receipt says, to who has the key."""
+        """Return the contents of a receipt, decrypted."""
         secret = read_secret(self.keys_folder() / "receipt.key")
         return Receipts(secret, TOPICS[self.service]).read(text)
 
-    async def until_ready(self) -> None:
-        """Wait until it says that it is ready."""
+    async def wait_until_ready(self) -> None:
+        """Wait until the process is ready."""
         deadline = time.monotonic() + READY_SECONDS
         missing = "everything"
         async with self.client() as client:
@@ -78,7 +78,7 @@ class Intake:
                 await asyncio.sleep(0.05)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send it `number`; its exit status."""
+        """Send the process signal `number` and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(30)
@@ -94,9 +94,9 @@ async def intake(
     role: str = "intake",
     **environment: str,
 ) -> AsyncIterator[Intake]:
-    """`python -m services.<service> --role <role>` on `platform`, ready; stopped at the end.
+    """Run `python -m services.<service> --role <role>` on `platform`: ready on entry, stopped on exit.
 
-    One that is told to share a PORT is known by a probe port of its own.
+    A process that shares a PORT is reached by a probe port of its own.
     """
     port = int(environment.get("PORT") or _free_port())
     if "PORT" in environment:
@@ -105,7 +105,7 @@ async def intake(
     origin = f"http://127.0.0.1:{environment.get('PROBE_PORT', port)}"
     settings = {
         "KAFKA_BOOTSTRAP_SERVERS": platform["kafka"],
-        "KAFKA_FLUSH": await flush_of(platform),
+        "KAFKA_FLUSH": await flush_setting(platform),
         "DATABASE_URL": database or platform["databases"][service],
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -127,44 +127,44 @@ async def intake(
         )
     running = Intake(service, origin, process, log, platform)
     try:
-        await running.until_ready()
+        await running.wait_until_ready()
         yield running
     finally:
         running.stop()
 
 
-async def flush_of(platform: Endpoints) -> str:
-    """Whether the platform's broker flushes each append: what every service on it must be told."""
+async def flush_setting(platform: Endpoints) -> str:
+    """Return the KAFKA_FLUSH setting that matches the platform's broker."""
     try:
-        await check(platform["kafka"], [topics.SIGNATURES], flush=True, production=False)
+        await check_topics(platform["kafka"], [topics.SIGNATURES], flush=True, production=False)
     except SetupError:
         return "off"
     return "on"
 
 
-async def plant_and_wait(running: Intake, *seeds: Seed) -> dict[str, CampaignKeys]:
-    """Publish campaigns and wait until the intake knows the last of them; their opened keys."""
+async def publish_and_wait(running: Intake, *seeds: Seed) -> dict[str, CampaignKeys]:
+    """Publish campaigns, wait until the intake has them, and return their opened keys."""
     keys = running.keys_folder()
-    await plant(running.platform["kafka"], keys / "wrapping.pub", list(seeds))
-    known = [seed for seed in seeds if seed.with_keys]
-    opened = await campaign_keys(running.platform, keys, {seed.slug for seed in known})
+    await publish(running.platform["kafka"], keys / "wrapping.pub", list(seeds))
+    with_keys = [seed for seed in seeds if seed.with_keys]
+    opened = await read_campaign_keys(running.platform, keys, {seed.slug for seed in with_keys})
     async with running.client() as client:
-        for seed in known:
-            await _until(lambda seed=seed: _knows(client, running.service, seed))  # type: ignore[misc]
-    return {seed.slug: opened[seed.slug] for seed in known}
+        for seed in with_keys:
+            await _wait_until(lambda seed=seed: _has_campaign(client, running.service, seed))  # type: ignore[misc]
+    return {seed.slug: opened[seed.slug] for seed in with_keys}
 
 
-async def _knows(client: httpx.AsyncClient, service: str, seed: Seed) -> bool:
+async def _has_campaign(client: httpx.AsyncClient, service: str, seed: Seed) -> bool:
     if service == "petitions":
         return (await client.get(f"/v1/petitions/{seed.petition}")).status_code == 200
     return (await client.post("/v1/messages", json={"case": seed.case})).status_code == 422
 
 
-async def campaign_keys(platform: Endpoints, folder: Path, campaigns: set[str]) -> dict[str, CampaignKeys]:
-    """The keys of `campaigns`, opened as a service would open them."""
+async def read_campaign_keys(platform: Endpoints, folder: Path, campaigns: set[str]) -> dict[str, CampaignKeys]:
+    """Return the keys of `campaigns`, opened as a service opens them."""
     opener = PrivateKeyOpener(folder / "wrapping.key")
     opened: dict[str, dict[str, bytes]] = {}
-    for record in await records(platform, topics.KEYS.name, 0, 0):
+    for record in await read_records(platform, topics.KEYS.name, 0, 0):
         event = json.loads(record.value or b"{}")
         if event["campaign"] in campaigns:
             opened.setdefault(event["campaign"], {})[event["purpose"]] = opener.open(b64decode(event["wrapped"]))
@@ -177,42 +177,45 @@ async def campaign_keys(platform: Endpoints, folder: Path, campaigns: set[str]) 
     }
 
 
-async def records(
+async def read_records(
     platform: Endpoints, topic: str, partition: int, first: int, count: int | None = None
 ) -> list[ConsumerRecord[bytes, bytes]]:
-    """The records of a partition from offset `first` to its end, or the first `count` of them."""
+    """Return the records of a partition from offset `first` to its end, or the first `count` of them."""
     consumer = AIOKafkaConsumer(bootstrap_servers=platform["kafka"], enable_auto_commit=False)
     await consumer.start()
     try:
-        place = TopicPartition(topic, partition)
-        consumer.assign([place])
-        consumer.seek(place, first)
-        end = (await consumer.end_offsets([place]))[place]
-        wanted = end - first if count is None else count
+        topic_partition = TopicPartition(topic, partition)
+        consumer.assign([topic_partition])
+        consumer.seek(topic_partition, first)
+        end = (await consumer.end_offsets([topic_partition]))[topic_partition]
+        record_count = end - first if count is None else count
         found: list[ConsumerRecord[bytes, bytes]] = []
         async with asyncio.timeout(20):
-            while len(found) < wanted:
+            while len(found) < record_count:
                 for batch in (await consumer.getmany(timeout_ms=200)).values():
                     found += batch
-        return found[:wanted]
+        return found[:record_count]
     finally:
         await consumer.stop()
 
 
-async def ends(platform: Endpoints, topic: str) -> dict[int, int]:
-    """The end offset of every partition."""
+async def end_offsets(platform: Endpoints, topic: str) -> dict[int, int]:
+    """Return the end offset of every partition."""
     consumer = AIOKafkaConsumer(bootstrap_servers=platform["kafka"], enable_auto_commit=False)
     await consumer.start()
     try:
-        places = [TopicPartition(topic, number) for number in range(topics.BY_NAME[topic].partitions)]
-        return {place.partition: end for place, end in (await consumer.end_offsets(places)).items()}
+        topic_partitions = [TopicPartition(topic, number) for number in range(topics.BY_NAME[topic].partitions)]
+        return {
+            topic_partition.partition: end
+            for topic_partition, end in (await consumer.end_offsets(topic_partitions)).items()
+        }
     finally:
         await consumer.stop()
 
 
-async def _until(holds: Callable[[], Any]) -> None:
+async def _wait_until(condition: Callable[[], Any]) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while not await holds():
+    while not await condition():
         assert time.monotonic() < deadline, "it did not come to be"
         await asyncio.sleep(0.05)
 
@@ -226,7 +229,7 @@ def _free_port() -> int:
 
 def signature(seed: Seed, **changes: Any) -> dict[str, Any]:
     """A good signature for the petition of `seed`."""
-    good = {
+    fields = {
         "petition": seed.petition,
         "given_name": "Ana",
         "family_name": "Diaz",
@@ -238,7 +241,7 @@ def signature(seed: Seed, **changes: Any) -> dict[str, Any]:
         "comment": "",
         "source": "ngo.example/free",
     }
-    return {**good, **changes}
+    return {**fields, **changes}
 
 
 def posted(seed: Seed, **changes: Any) -> dict[str, Any]:
@@ -250,7 +253,7 @@ def posted(seed: Seed, **changes: Any) -> dict[str, Any]:
 
 def message(seed: Seed, **changes: Any) -> dict[str, Any]:
     """A good letter to the case of `seed`."""
-    written: Mapping[str, Any] = {"case": seed.case, "kind": "letter", "text": "Dear friend,\nhello.", "language": "fr"}
+    letter: Mapping[str, Any] = {"case": seed.case, "kind": "letter", "text": "Dear friend,\nhello.", "language": "fr"}
     person = signature(seed)
     del person["petition"]
-    return {**person, **written, **changes}
+    return {**person, **letter, **changes}

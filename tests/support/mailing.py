@@ -1,4 +1,4 @@
-"""notifications at work on topics and a database of its own, with a clock that tests move."""
+"""The parts of notifications on topics and a database of their own, with a clock that tests set."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from services.notifications.consumers.submission_decoder import Read, SubmissionDecoder
-from services.notifications.consumers.submissions import Submissions
+from services.notifications.consumers.submission_decoder import DecodedBatch, SubmissionDecoder
+from services.notifications.consumers.submissions import SubmissionHandler
 from services.notifications.domain.recipient_keys import RecipientKeys
-from services.notifications.sender.attempts import Attempts
+from services.notifications.sender.attempts import AttemptRunner
 from services.notifications.sender.composing import Composer
 from services.notifications.sender.planning import Planner
 from services.notifications.sender.sending import LEASE, Sender
@@ -31,7 +31,7 @@ from services.notifications.sender.smtp_connection import SmtpConnection
 from services.notifications.settings import Settings
 from shared import topics
 from shared.catalog import Catalog
-from shared.clock import SetClock, rfc3339
+from shared.clock import ManualClock, rfc3339
 from shared.database import create_pool
 from shared.events import cloudevents
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
@@ -53,27 +53,27 @@ from shared.privacy import dedupe
 from shared.privacy.addresses import canonical_address
 from shared.privacy.keys import CampaignKeys, PrivateKeyOpener, PublicKeyWrapper
 from shared.privacy.sealing import Person
-from tests.support.post_office import PostOffice
+from tests.support.post_office import SmtpServer
 
-PATIENCE_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 PARTITIONS: Final = 2
 MakeTopic = Callable[..., Awaitable[str]]
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait until `condition` holds; fail after half a minute."""
-    deadline = time.monotonic() + PATIENCE_S
+async def wait_until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until `condition` is true; fail after half a minute."""
+    deadline = time.monotonic() + TIMEOUT_S
     while True:
-        held = condition()
-        if held if isinstance(held, bool) else await held:
+        result = condition()
+        if result if isinstance(result, bool) else await result:
             return
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)
-class Submission:
-    """A published submission: where it stands and what names it."""
+class PublishedSubmission:
+    """A published submission: its position, key and digest."""
 
     topic: str
     partition: int
@@ -83,39 +83,39 @@ class Submission:
 
 
 @dataclass
-class Secrets:
-    """The files that a service is given."""
+class KeyFiles:
+    """The key files of a service."""
 
     folder: Path
 
     def __post_init__(self) -> None:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.private.write_bytes(
+        self.private_key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        self.public.write_bytes(
+        self.public_key.write_bytes(
             key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
-        self.recipient.write_text(secrets.token_hex(32))
+        self.recipient_key.write_text(secrets.token_hex(32))
 
     @property
-    def private(self) -> Path:
+    def private_key(self) -> Path:
         return self.folder / "wrapping.key"
 
     @property
-    def public(self) -> Path:
+    def public_key(self) -> Path:
         return self.folder / "wrapping.pub"
 
     @property
-    def recipient(self) -> Path:
+    def recipient_key(self) -> Path:
         return self.folder / "recipient.key"
 
 
 @dataclass
-class Stage:
-    """What is outside of notifications: the campaigns, and the intakes that publish on `signatures` and `messages`."""
+class Upstream:
+    """The producers upstream of notifications: campaigns, and intakes that publish on `signatures` and `messages`."""
 
     bootstrap_servers: str
     producer: AIOKafkaProducer
@@ -129,7 +129,7 @@ class Stage:
 
     @property
     def topics(self) -> tuple[topics.Topic, topics.Topic]:
-        """What the intakes publish on."""
+        """The topics of the intakes."""
         return replace(topics.SIGNATURES, name=self.signatures), replace(topics.MESSAGES, name=self.messages)
 
     async def campaign(
@@ -141,9 +141,9 @@ class Stage:
         safety_mode: bool = False,
         organisation: str = "The organisation",
     ) -> str:
-        """Publish a campaign with one case, whose slugs begin with its own, and its keys; returns its slug."""
+        """Publish a campaign with one case and its keys; return its slug. The slug of the case begins with it."""
         opens = time.time() - 86_400
-        await self._publish(
+        await self._publish_state(
             self.cases,
             "campaign-changed",
             f"campaign/{slug}",
@@ -161,7 +161,7 @@ class Stage:
                 organisation=organisation,
             ),
         )
-        await self._publish(
+        await self._publish_state(
             self.cases,
             "case-changed",
             f"case/{slug}-case",
@@ -190,8 +190,8 @@ class Stage:
                 wrapped=wrapped,
                 created_at=rfc3339(opens),
             )
-            await self._publish(self.keys, "campaign-keys-created", f"{slug}/{purpose}/1", created)
-        await until(lambda: slug in self.catalog.keys and f"{slug}-case" in self.catalog.cases)
+            await self._publish_state(self.keys, "campaign-keys-created", f"{slug}/{purpose}/1", created)
+        await wait_until(lambda: slug in self.catalog.keys and f"{slug}-case" in self.catalog.cases)
         return slug
 
     async def sign(
@@ -203,8 +203,8 @@ class Stage:
         locale: str = "en",
         evidence: Evidence = "recorded",
         network: str = "home",
-    ) -> Submission:
-        """Publish a signature as petitions does; `petition` names another than the campaign's own."""
+    ) -> PublishedSubmission:
+        """Publish a signature as petitions does; `petition` is another than the campaign's own."""
         keys = self.catalog.keys[campaign]
         subject = petition or f"free-{campaign}"
         key = dedupe.signature_key(keys.dedupe, subject, canonical_address(person.email, "2026-11"))
@@ -218,7 +218,7 @@ class Stage:
             country="FR",
             language=locale,
             subject=subject,
-            digest=_text(digest),
+            digest=_base64url(digest),
             sealed=keys.sealer.seal(person, topic=self.signatures, subject=subject, key=key),
             seal_key=1,
             locale=locale,
@@ -227,11 +227,11 @@ class Stage:
             confirmed_at=rfc3339(time.time()) if evidence == "confirmed" else None,
             petition_version=1,
         )
-        return await self._submit(self.signatures, "signature-submitted", key, digest, event)
+        return await self._publish_submission(self.signatures, "signature-submitted", key, digest, event)
 
     async def write(
         self, campaign: str, person: Person, *, kind: MessageKind = "letter", network: str = "home"
-    ) -> Submission:
+    ) -> PublishedSubmission:
         """Publish a message as letters does; its text is the person's."""
         keys = self.catalog.keys[campaign]
         subject = f"{campaign}-case"
@@ -247,63 +247,77 @@ class Stage:
             country="FR",
             language="en",
             subject=subject,
-            digest=_text(digest),
+            digest=_base64url(digest),
             sealed=keys.sealer.seal(person, topic=self.messages, subject=subject, key=key),
             seal_key=1,
             locale="en",
             network=network,
-            person=_text(dedupe.person_key(keys.dedupe, subject, address)),
+            person=_base64url(dedupe.person_key(keys.dedupe, subject, address)),
             daily_limit=5,
         )
-        return await self._submit(self.messages, "message-submitted", key, digest, event)
+        return await self._publish_submission(self.messages, "message-submitted", key, digest, event)
 
-    async def confirm(self, campaign: str, one: Submission) -> None:
-        """Publish that the link of a submission was pressed."""
+    async def confirm(self, campaign: str, submission: PublishedSubmission) -> None:
+        """Publish the confirmation of a submission."""
         event = ActionConfirmed(
-            campaign=campaign, case=f"{campaign}-case", subject=f"free-{campaign}", digest=_text(one.digest)
+            campaign=campaign, case=f"{campaign}-case", subject=f"free-{campaign}", digest=_base64url(submission.digest)
         )
-        await self.publish(one.topic, f"{self._thing(one.topic)}-confirmed", one.key, msgspec.json.encode(event))
+        await self.publish(
+            submission.topic,
+            f"{self._event_noun(submission.topic)}-confirmed",
+            submission.key,
+            msgspec.json.encode(event),
+        )
 
-    async def withdraw(self, campaign: str, one: Submission) -> None:
-        """Publish that an act was taken back."""
+    async def withdraw(self, campaign: str, submission: PublishedSubmission) -> None:
+        """Publish the withdrawal of an act."""
         event = ActionWithdrawn(campaign=campaign, case=f"{campaign}-case", subject=f"free-{campaign}")
-        await self.publish(one.topic, f"{self._thing(one.topic)}-withdrawn", one.key, msgspec.json.encode(event))
+        await self.publish(
+            submission.topic,
+            f"{self._event_noun(submission.topic)}-withdrawn",
+            submission.key,
+            msgspec.json.encode(event),
+        )
 
     async def publish(
         self, topic: str, event: str, key: bytes, value: bytes | None, *, version: str = "1.0"
     ) -> tuple[int, int]:
-        """Publish a record on the partition of `key`; returns partition and offset."""
+        """Publish a record on the partition of `key`; return partition and offset."""
         headers = Envelope(event, source="/test", version=version).headers(rfc3339(time.time()).encode())
         partition = partition_of(key, PARTITIONS)
         stored = await self.producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers)
         return partition, stored.offset
 
-    async def redrive(self, one: Submission) -> None:
-        """Publish a submission again, as one that had become a dead letter."""
+    async def redrive(self, submission: PublishedSubmission) -> None:
+        """Publish a submission again, as the redrive of a dead letter does."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers)
         await consumer.start()
         try:
-            place = TopicPartition(one.topic, one.partition)
-            consumer.assign([place])
-            consumer.seek(place, one.offset)
-            record = await asyncio.wait_for(consumer.getone(), PATIENCE_S)
+            tp = TopicPartition(submission.topic, submission.partition)
+            consumer.assign([tp])
+            consumer.seek(tp, submission.offset)
+            record = await asyncio.wait_for(consumer.getone(), TIMEOUT_S)
         finally:
             await consumer.stop()
-        origin = (cloudevents.ORIGIN_HEADER, f"{one.topic}/{one.partition}/{one.offset}".encode())
+        origin = (cloudevents.ORIGIN_HEADER, f"{submission.topic}/{submission.partition}/{submission.offset}".encode())
         await self.producer.send_and_wait(
-            one.topic, record.value, key=one.key, partition=one.partition, headers=[*record.headers, origin]
+            submission.topic,
+            record.value,
+            key=submission.key,
+            partition=submission.partition,
+            headers=[*record.headers, origin],
         )
 
-    def _thing(self, topic: str) -> str:
+    def _event_noun(self, topic: str) -> str:
         return "signature" if topic == self.signatures else "message"
 
-    async def _submit(
+    async def _publish_submission(
         self, topic: str, event_type: str, key: bytes, digest: bytes, event: msgspec.Struct
-    ) -> Submission:
+    ) -> PublishedSubmission:
         partition, offset = await self.publish(topic, event_type, key, msgspec.json.encode(event))
-        return Submission(topic, partition, offset, key, digest)
+        return PublishedSubmission(topic, partition, offset, key, digest)
 
-    async def _publish(self, topic: str, event_type: str, key: str, event: msgspec.Struct) -> None:
+    async def _publish_state(self, topic: str, event_type: str, key: str, event: msgspec.Struct) -> None:
         headers = Envelope(event_type, source="/test").headers(rfc3339(time.time()).encode())
         await self.producer.send_and_wait(
             topic, msgspec.json.encode(event), key=key.encode(), partition=0, headers=headers
@@ -311,42 +325,42 @@ class Stage:
 
 
 @dataclass
-class Mailing:
-    """notifications: its parts, running."""
+class NotificationsHarness:
+    """Runs the parts of notifications."""
 
-    stage: Stage
-    office: PostOffice
+    upstream: Upstream
+    smtp_server: SmtpServer
     pool: asyncpg.Pool
-    clock: SetClock
-    names: RecipientKeys
+    clock: ManualClock
+    recipient_keys: RecipientKeys
     settings: Settings
     bootstrap_servers: str
     group: str = field(default_factory=lambda: f"test.{secrets.token_hex(4)}")
 
-    def loop(self) -> PositionedLoop[Read]:
-        """A consumer."""
+    def create_loop(self) -> PositionedLoop[DecodedBatch]:
+        """Create a consumer."""
         return PositionedLoop(
-            topics=[self.stage.signatures, self.stage.messages],
+            topics=[self.upstream.signatures, self.upstream.messages],
             group=self.group,
             pool=self.pool,
             bootstrap_servers=self.bootstrap_servers,
-            prepare=SubmissionDecoder(self.stage.catalog, self.names, self.stage.topics).read,
-            handle=Submissions(self.clock).handle,
+            prepare=SubmissionDecoder(self.upstream.catalog, self.recipient_keys, self.upstream.topics).decode,
+            handle=SubmissionHandler(self.clock).handle,
         )
 
-    def senders(self) -> Sequence[Callable[[], Awaitable[None]]]:
-        """What plans, sends and publishes."""
+    def sender_parts(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """Return the functions that plan, send and publish."""
         relay = OutboxRelay(self.pool, self.bootstrap_servers, service="notifications")
-        composer = Composer(self.stage.catalog, self.names, self.settings)
+        composer = Composer(self.upstream.catalog, self.recipient_keys, self.settings)
         connections = [SmtpConnection(self.settings) for _ in range(4)]
-        sender = Sender(self.pool, Attempts(composer, self.clock), connections, self.clock, relay.wake)
-        planner = Planner(self.pool, self.stage.catalog, self.names, self.clock, sender.wake)
+        sender = Sender(self.pool, AttemptRunner(composer, self.clock), connections, self.clock, relay.wake)
+        planner = Planner(self.pool, self.upstream.catalog, self.recipient_keys, self.clock, sender.wake)
         return (relay.run, sender.run, planner.run)
 
     @asynccontextmanager
     async def running(self, *parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-        """Everything at work, or `parts` alone. A part that fails, fails the test."""
-        tasks = [asyncio.ensure_future(part()) for part in parts or (self.loop().run, *self.senders())]
+        """Run everything, or `parts` alone. A part that fails makes the test fail."""
+        tasks = [asyncio.ensure_future(part()) for part in parts or (self.create_loop().run, *self.sender_parts())]
         try:
             yield
             for task in tasks:
@@ -357,42 +371,42 @@ class Mailing:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def read_up(self) -> None:
-        """Wait until every record published so far has become rows, and everybody due has been planned for."""
-        await self.consumed()
-        await self.planned_up()
+    async def wait_until_settled(self) -> None:
+        """Wait until every record published so far is consumed and every due recipient has been planned for."""
+        await self.wait_until_consumed()
+        await self.wait_until_planned()
 
-    async def consumed(self) -> None:
-        """Wait until every record published so far has become rows."""
-        ends = await _ends(self.bootstrap_servers, [self.stage.signatures, self.stage.messages])
+    async def wait_until_consumed(self) -> None:
+        """Wait until every record published so far is consumed."""
+        ends = await _end_offsets(self.bootstrap_servers, [self.upstream.signatures, self.upstream.messages])
 
-        async def done() -> bool:
+        async def all_consumed() -> bool:
             rows = await self.pool.fetch("SELECT topic, partition, next FROM positions")
             return {(topic, partition): following for topic, partition, following in rows} == ends
 
-        await until(done)
+        await wait_until(all_consumed)
 
-    async def planned_up(self) -> None:
-        """Wait until nobody is due and no mail is in a sender's hands."""
-        await until(lambda: self._none("SELECT FROM recipients WHERE due_at <= to_timestamp($1)"))
-        await until(
-            lambda: self._none(
+    async def wait_until_planned(self) -> None:
+        """Wait until no recipient is due and no mail is leased."""
+        await wait_until(lambda: self._has_no_rows("SELECT FROM recipients WHERE due_at <= to_timestamp($1)"))
+        await wait_until(
+            lambda: self._has_no_rows(
                 "SELECT FROM mails WHERE due_at <= to_timestamp($1) "
                 "OR abs(extract(epoch FROM due_at)::float8 - $1 - $2) < 0.001",
                 LEASE.total_seconds(),
             )
         )
 
-    async def _none(self, query: str, *values: float) -> bool:
+    async def _has_no_rows(self, query: str, *values: float) -> bool:
         return not await self.pool.fetch(query, self.clock.now(), *values)
 
-    async def states(self) -> dict[str, int]:
-        """How many deliveries are in each state."""
+    async def delivery_states(self) -> dict[str, int]:
+        """Return the number of deliveries in each state."""
         rows = await self.pool.fetch("SELECT state, count(*) FROM deliveries GROUP BY state")
         return {row[0]: row[1] for row in rows}
 
 
-async def _ends(bootstrap_servers: str, names: Sequence[str]) -> dict[tuple[str, int], int]:
+async def _end_offsets(bootstrap_servers: str, names: Sequence[str]) -> dict[tuple[str, int], int]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
     await consumer.start()
     try:
@@ -406,50 +420,50 @@ def _digest(keys: CampaignKeys, person: Person) -> bytes:
     return dedupe.digest(keys.dedupe, hashlib.sha256(msgspec.json.encode(person)).digest())
 
 
-def _text(raw: bytes) -> str:
+def _base64url(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 @asynccontextmanager
-async def mailing(
+async def notifications_harness(
     bootstrap_servers: str,
     database_url: str,
     make_topic: MakeTopic,
-    office: PostOffice,
+    smtp_server: SmtpServer,
     folder: Path,
     *,
     for_processes: bool = False,
-) -> AsyncIterator[Mailing]:
-    """A stage and everything on it, with topics of its own; nothing runs yet.
+) -> AsyncIterator[NotificationsHarness]:
+    """Create a harness with topics of its own; nothing runs yet.
 
-    `for_processes` puts campaigns where whole processes look for them: their slugs must be new then.
+    `for_processes` publishes campaigns on the topics that processes read: their slugs must be new then.
     """
-    files = Secrets(folder)
+    files = KeyFiles(folder)
     if for_processes:
         cases, keys = topics.CASES.name, topics.KEYS.name
     else:
         cases, keys = await make_topic(topics.CASES), await make_topic(topics.KEYS)
     catalog = Catalog(
         bootstrap_servers,
-        opener=PrivateKeyOpener(files.private),
-        read=(replace(topics.CASES, name=cases), replace(topics.KEYS, name=keys)),
+        opener=PrivateKeyOpener(files.private_key),
+        source_topics=(replace(topics.CASES, name=cases), replace(topics.KEYS, name=keys)),
     )
     settings = Settings(
         environment="development",
         database_url=database_url,
         kafka_bootstrap_servers=bootstrap_servers,
-        wrapping_private_key_file=files.private,
-        recipient_key_file=files.recipient,
-        smtp_port=office.port,
+        wrapping_private_key_file=files.private_key,
+        recipient_key_file=files.recipient_key,
+        smtp_port=smtp_server.port,
         mail_imprint="The organisation, 1 Example Street",
     )
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
     await producer.start()
     pool = await create_pool(database_url, application_name="test", max_size=8)
-    following = asyncio.ensure_future(catalog.run())
+    catalog_task = asyncio.ensure_future(catalog.run())
     try:
-        await catalog.wait_ready(PATIENCE_S)
-        stage = Stage(
+        await catalog.wait_ready(TIMEOUT_S)
+        upstream = Upstream(
             bootstrap_servers=bootstrap_servers,
             producer=producer,
             catalog=catalog,
@@ -457,20 +471,20 @@ async def mailing(
             keys=keys,
             signatures=await make_topic(topics.SIGNATURES, partitions=PARTITIONS),
             messages=await make_topic(topics.MESSAGES, partitions=PARTITIONS),
-            wrapper=PublicKeyWrapper(files.public),
+            wrapper=PublicKeyWrapper(files.public_key),
         )
-        yield Mailing(
-            stage=stage,
-            office=office,
+        yield NotificationsHarness(
+            upstream=upstream,
+            smtp_server=smtp_server,
             pool=pool,
             # Whole seconds: PostgreSQL and Python do not round every fraction to the same microsecond.
-            clock=SetClock(float(int(time.time()))),
-            names=RecipientKeys(bytes.fromhex(files.recipient.read_text())),
+            clock=ManualClock(float(int(time.time()))),
+            recipient_keys=RecipientKeys(bytes.fromhex(files.recipient_key.read_text())),
             settings=settings,
             bootstrap_servers=bootstrap_servers,
         )
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        catalog_task.cancel()
+        await asyncio.gather(catalog_task, return_exceptions=True)
         await producer.stop()
         await pool.close()

@@ -1,6 +1,6 @@
-"""Every page with sample data, to look at without the services: `python -m tests.support.page_preview [port]`.
+"""A preview of every page with sample data, without the services: `python -m tests.support.page_preview [port]`.
 
-The stream of the board is what a test makes of it: `Stage` holds the totals it sends, and can fall silent.
+A test controls the stream of the board: `PreviewState` holds the totals that it sends, and can stop it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from services.marathon.http.pages import pages_router
-from shared.clock import SetClock, rfc3339, utc
+from shared.clock import ManualClock, rfc3339, utc
 from shared.events.marathon import TotalsChanged
-from shared.http.client import Clients
+from shared.http.client import ClientResolver
 from shared.web.languages import Language
 from shared.web.pages import Pages
 from shared.web.views import FormState, case_view, problem_view, sheet_view, thanks_view, token_view
 from tests.support import page_samples
-from tests.support.page_samples import CASE, NOW, SLUG, Samples, samples
+from tests.support.page_samples import CASE, NOW, SLUG, SampleCatalog, sample_catalog
 
 PORT: Final = 17_100
 RIGHT_TO_LEFT: Final = ("ar",)
 POLL_SECONDS: Final = 0.05
-TYPED: Final = {
+TYPED_FORM: Final = {
     "given_name": "Ana",
     "family_name": "Díaz",
     "email": "ana.example.org",
@@ -41,7 +41,7 @@ TYPED: Final = {
 }
 
 CODE: Final = "7KQ4-M2XD-9FJ4"
-PRINTED: Final = {
+PRINTED_FORM: Final = {
     "given_name": "Ana",
     "family_name": "Díaz",
     "sender": "12 rue de l’Exemple\n69000 Lyon, France",
@@ -51,35 +51,37 @@ PRINTED: Final = {
 
 
 @dataclass
-class Stage:
-    """What the preview shows. `streaming` off cuts the streams and refuses new ones."""
+class PreviewState:
+    """The state of the preview. While `streaming` is false, streams end and new ones are refused."""
 
-    samples: Samples = field(default_factory=samples)
-    clock: SetClock = field(default_factory=lambda: SetClock(NOW - 0.2))
+    samples: SampleCatalog = field(default_factory=sample_catalog)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(NOW - 0.2))
     streaming: bool = True
     streams: int = 0
     refused: int = 0
 
-    def show(self, totals: TotalsChanged) -> None:
-        """Make `totals` the newest."""
+    def publish(self, totals: TotalsChanged) -> None:
+        """Publish `totals`."""
         self.samples.totals[totals.campaign] = totals
 
 
 class AnyLanguagePages(Pages):
-    """Pages in whatever `lang` asks for: words without a translation stay English, the direction is right."""
+    """Pages that accept any `lang`: untranslated texts stay English, the direction follows the language."""
 
-    def language(self, request: Request, languages: Sequence[str] = (), *, chosen: str | None = None) -> Language:
-        asked = request.query_params.get("lang", "")
-        if asked in RIGHT_TO_LEFT:
-            return Language(asked, chosen=True)
-        return super().language(request, languages, chosen=chosen)
+    def negotiate_language(
+        self, request: Request, languages: Sequence[str] = (), *, chosen: str | None = None
+    ) -> Language:
+        requested = request.query_params.get("lang", "")
+        if requested in RIGHT_TO_LEFT:
+            return Language(requested, chosen=True)
+        return super().negotiate_language(request, languages, chosen=chosen)
 
 
 class Preview:
-    """The pages as an application, on a stage."""
+    """The pages as an application, on a state."""
 
-    def __init__(self, stage: Stage, origin: str) -> None:
-        self.stage = stage
+    def __init__(self, state: PreviewState, origin: str) -> None:
+        self.state = state
         self.origin = origin
         origins = SimpleNamespace(
             marathon_url=origin, petitions_url=origin, letters_url=origin, notifications_url=origin
@@ -89,8 +91,8 @@ class Preview:
             service="notifications", origins=origins, folder=Path("services/notifications")
         )
         self.app = FastAPI(openapi_url=None)
-        self.app.state.clients = Clients((), None)
-        for path, answer, method in (
+        self.app.state.client_resolver = ClientResolver((), None)
+        for path, endpoint, method in (
             ("/v1/campaigns/{slug}/totals", self._totals, "GET"),
             ("/v1/campaigns/{slug}/totals/live", self._live, "GET"),
             ("/v1/campaigns/{slug}/history", self._history, "GET"),
@@ -104,67 +106,69 @@ class Preview:
             ("/letters/print/{slug}", self._sheet, "POST"),
             ("/pages/{name}", self._page, "GET"),
         ):
-            self.app.add_route(path, answer, methods=[method])
+            self.app.add_route(path, endpoint, methods=[method])
         self.app.router.routes.extend(self.mail_pages.routes)
-        self.app.include_router(pages_router(self.pages, stage.samples, stage.clock, self._minutes))
+        self.app.include_router(pages_router(self.pages, state.samples, state.clock, self._minutes))
 
     async def _minutes(self, slug: str) -> list[tuple[float, int]]:
         del slug
         return page_samples.minutes()
 
     async def _totals(self, request: Request) -> Response:
-        return Response(msgspec.json.encode(self.stage.samples.totals[request.path_params["slug"]]))
+        return Response(msgspec.json.encode(self.state.samples.totals[request.path_params["slug"]]))
 
     async def _history(self, request: Request) -> Response:
         points = [{"at": rfc3339(at), "count": count, "total": 0} for at, count in page_samples.minutes()]
         return JSONResponse({"campaign": request.path_params["slug"], "step": "minute", "points": points})
 
     async def _live(self, request: Request) -> Response:
-        if not self.stage.streaming:
-            self.stage.refused += 1
+        if not self.state.streaming:
+            self.state.refused += 1
             return Response(status_code=503)
         return StreamingResponse(self._events(request.path_params["slug"]), media_type="text/event-stream")
 
     async def _events(self, slug: str) -> AsyncIterator[bytes]:
-        sent = -1
-        self.stage.streams += 1
-        while self.stage.streaming:
-            totals = self.stage.samples.totals[slug]
-            if totals.version != sent:
-                sent = totals.version
-                yield b"event: totals\nid: %d\ndata: %s\n\n" % (sent, msgspec.json.encode(totals))
+        sent_version = -1
+        self.state.streams += 1
+        while self.state.streaming:
+            totals = self.state.samples.totals[slug]
+            if totals.version != sent_version:
+                sent_version = totals.version
+                yield b"event: totals\nid: %d\ndata: %s\n\n" % (sent_version, msgspec.json.encode(totals))
             await asyncio.sleep(POLL_SECONDS)
 
     async def _sign(self, request: Request) -> Response:
         form = {key: str(value) for key, value in (await request.form()).items()}
         if "@" not in form.get("email", ""):
-            return self._failed(request, "case.html", form, (("/email", "email.invalid"),))
+            return self._form_with_errors(request, "case.html", form, (("/email", "email.invalid"),))
         return RedirectResponse("/thanks/sample-receipt", 303)
 
     async def _write(self, request: Request) -> Response:
         form = {key: str(value) for key, value in (await request.form()).items()}
-        return self._failed(
+        return self._form_with_errors(
             request, "write.html", form, (("/text", "text.missing"), ("/consent/privacy", "privacy.required"))
         )
 
     async def _post(self, request: Request) -> Response:
         form = {key: str(value) for key, value in (await request.form()).items()}
-        return self._failed(
+        return self._form_with_errors(
             request, "posted.html", form, (("/code", "code.invalid"), ("/consent/privacy", "privacy.required"))
         )
 
     async def _posted(self, request: Request) -> Response:
-        language = self.pages.language(request, ("en", "fr"))
+        language = self.pages.negotiate_language(request, ("en", "fr"))
         form = FormState({"code": request.query_params.get("code", "")})
-        view = case_view(self.stage.samples, request.path_params["slug"], now=NOW, language=language.code, form=form)
-        return self.pages.response(request, "posted.html", language, store=False, languages=("en", "fr"), view=view)
+        view = case_view(self.state.samples, request.path_params["slug"], now=NOW, language=language.code, form=form)
+        return self.pages.render_response(
+            request, "posted.html", language, store=False, languages=("en", "fr"), view=view
+        )
 
-    def _failed(
+    def _form_with_errors(
         self, request: Request, template: str, form: dict[str, str], errors: tuple[tuple[str, str], ...]
     ) -> Response:
-        language = self.pages.language(request, ("en", "fr"), chosen=form.get("locale"))
-        view = case_view(self.stage.samples, CASE, now=NOW, language=language.code, form=FormState(form, errors))
-        return self.pages.response(
+        language = self.pages.negotiate_language(request, ("en", "fr"), chosen=form.get("locale"))
+        view = case_view(self.state.samples, CASE, now=NOW, language=language.code, form=FormState(form, errors))
+        return self.pages.render_response(
             request,
             template,
             language,
@@ -180,10 +184,10 @@ class Preview:
         return JSONResponse({"status": "counted", "as_of": rfc3339(NOW)})
 
     async def _thanks(self, request: Request) -> Response:
-        language = self.pages.language(request, ("en", "fr"))
+        language = self.pages.negotiate_language(request, ("en", "fr"))
         posted = request.path_params["receipt"] == "posted"
         view = thanks_view(
-            self.stage.samples,
+            self.state.samples,
             CASE,
             kind="letter" if posted else "signature",
             posted=posted,
@@ -194,55 +198,63 @@ class Preview:
             now=NOW,
             language=language.code,
         )
-        return self.pages.response(request, "thanks.html", language, store=False, languages=("en", "fr"), view=view)
+        return self.pages.render_response(
+            request, "thanks.html", language, store=False, languages=("en", "fr"), view=view
+        )
 
     async def _sheet(self, request: Request) -> Response:
         form = {key: str(value) for key, value in (await request.form()).items()}
-        return self._printed(request, request.path_params["slug"], form)
+        return self._render_sheet(request, request.path_params["slug"], form)
 
-    def _printed(self, request: Request, slug: str, form: dict[str, str]) -> Response:
-        language = self.pages.language(request, ("en", "fr"), chosen=form.get("locale"))
+    def _render_sheet(self, request: Request, slug: str, form: dict[str, str]) -> Response:
+        language = self.pages.negotiate_language(request, ("en", "fr"), chosen=form.get("locale"))
         view = sheet_view(
-            self.stage.samples,
+            self.state.samples,
             slug,
             FormState(form),
             code=CODE,
-            report=f"{self.origin}/letters/posted/{slug}",
+            report_url=f"{self.origin}/letters/posted/{slug}",
             now=NOW,
             language=language.code,
         )
-        return self.pages.response(request, "sheet.html", language, store=False, languages=("en", "fr"), view=view)
+        return self.pages.render_response(
+            request, "sheet.html", language, store=False, languages=("en", "fr"), view=view
+        )
 
     async def _page(self, request: Request) -> Response:
-        """Any page that only a form or a link in a mail leads to."""
+        """Return a page that is reached only through a form or a link in a mail."""
         name = request.path_params["name"]
-        language = self.pages.language(request, ("en", "fr"))
+        language = self.pages.negotiate_language(request, ("en", "fr"))
         if name == "failed":
-            return self._failed(
-                request, "case.html", dict(TYPED), (("/email", "email.invalid"), ("/consent/privacy", "x"))
+            return self._form_with_errors(
+                request, "case.html", dict(TYPED_FORM), (("/email", "email.invalid"), ("/consent/privacy", "x"))
             )
         if name == "failed-letter":
-            return self._failed(
-                request, "write.html", dict(TYPED), (("/text", "text.missing"), ("/email", "email.invalid"))
+            return self._form_with_errors(
+                request, "write.html", dict(TYPED_FORM), (("/text", "text.missing"), ("/email", "email.invalid"))
             )
         if name == "preferences":
-            kept = SimpleNamespace(suppressed="suppressed" in request.query_params, waiting=2, mailed_at=utc(NOW))
-            return self.mail_pages.response(
-                request, "preferences.html", language, store=False, view=kept, action="/pages/preferences"
+            preferences = SimpleNamespace(
+                suppressed="suppressed" in request.query_params, unconfirmed=2, mailed_at=utc(NOW)
+            )
+            return self.mail_pages.render_response(
+                request, "preferences.html", language, store=False, view=preferences, action="/pages/preferences"
             )
         if name == "printed":
-            return self._printed(request, CASE, dict(PRINTED))
+            return self._render_sheet(request, CASE, dict(PRINTED_FORM))
         if name == "failed-posted":
-            return self._failed(request, "posted.html", {**TYPED, "code": "7KQ4"}, (("/code", "code.invalid"),))
+            return self._form_with_errors(
+                request, "posted.html", {**TYPED_FORM, "code": "7KQ4"}, (("/code", "code.invalid"),)
+            )
         view: object
         if name.isdigit():
             name, view = "problem", problem_view(int(name), retry_after=2)
         elif name == "closed":
-            view = case_view(self.stage.samples, CASE, now=NOW, language=language.code)
+            view = case_view(self.state.samples, CASE, now=NOW, language=language.code)
         else:
             acts = [(CASE, "signature"), ("deniz-arslan", "signature")][: 2 if "many" in request.query_params else 1]
-            view = token_view(self.stage.samples, acts, action=f"/pages/{name}", now=NOW, language=language.code)  # type: ignore[arg-type]
-        return self.pages.response(request, f"{name}.html", language, languages=("en", "fr"), view=view)
+            view = token_view(self.state.samples, acts, action=f"/pages/{name}", now=NOW, language=language.code)  # type: ignore[arg-type]
+        return self.pages.render_response(request, f"{name}.html", language, languages=("en", "fr"), view=view)
 
 
 def main() -> None:
@@ -250,7 +262,7 @@ def main() -> None:
     port = int(sys.argv[1]) if len(sys.argv) > 1 else PORT
     origin = f"http://127.0.0.1:{port}"
     sys.stdout.write(f"{origin}/cases/{CASE}\n{origin}/campaigns/{SLUG}/board\n")
-    uvicorn.run(Preview(Stage(), origin).app, host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.run(Preview(PreviewState(), origin).app, host="127.0.0.1", port=port, log_level="warning")
 
 
 if __name__ == "__main__":

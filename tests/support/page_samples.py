@@ -1,4 +1,4 @@
-"""A campaign to look at: ten invented cases and the published countries of a real petition."""
+"""Sample data for pages: ten invented cases and the published country counts of a real petition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shared.events.marathon import (
 NOW: Final = parse_rfc3339("2026-12-01T12:00:00.250Z")
 SLUG: Final = "letter-marathon"
 CASE: Final = "amina-haddad"
-PLACES: Final = (
+SAMPLE_CASES: Final = (
     ("amina-haddad", "Amina Haddad", "DZ", 612_480, "Journalist"),
     ("nurses-of-kayanza", "The nurses of Kayanza", "BI", 401_233, "Nine health workers"),
     ("sofia-ibarra", "Sofía Ibarra", "CL", 538_917, "Student"),
@@ -36,7 +36,7 @@ PLACES: Final = (
     ("thandeka-zulu", "Thandeka Zulu", "ZA", 455_381, "Land defender"),
     ("deniz-arslan", "Deniz Arslan", "TR", 481_986, "Student"),
 )
-"""Slug, name, country, count, what they do. All invented."""
+"""Slug, name, country, count, occupation. All invented."""
 
 
 ADDRESS: Final = Address(
@@ -72,8 +72,8 @@ LETTER: Final = """Здравствуйте!
 
 
 @dataclass
-class Samples:
-    """What pages are made from; stands in for the catalog."""
+class SampleCatalog:
+    """Campaigns, cases and totals for pages, in place of the catalog."""
 
     campaigns: dict[str, CampaignChanged] = field(default_factory=dict)
     cases: dict[str, CaseChanged] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Samples:
 
 
 def campaign(**changes: object) -> CampaignChanged:
-    """The sample campaign, with `changes`."""
+    """Return the sample campaign, with `changes`."""
     values: dict[str, object] = {
         "slug": SLUG,
         "version": 1,
@@ -93,7 +93,7 @@ def campaign(**changes: object) -> CampaignChanged:
         "goal": 6_500_000,
         "languages": ("en", "fr"),
         "policies": Policies(),
-        "cases": tuple(place[0] for place in PLACES),
+        "cases": tuple(slug for slug, *_ in SAMPLE_CASES),
         "organisation": "The organisation",
         "contact": CONTACT,
     }
@@ -101,8 +101,10 @@ def campaign(**changes: object) -> CampaignChanged:
 
 
 def case(slug: str = CASE, **changes: object) -> CaseChanged:
-    """One of the sample cases, with `changes`."""
-    name, country, what = next((name, country, what) for key, name, country, _, what in PLACES if key == slug)
+    """Return one of the sample cases, with `changes`."""
+    name, country, occupation = next(
+        (name, country, occupation) for key, name, country, _, occupation in SAMPLE_CASES if key == slug
+    )
     values: dict[str, object] = {
         "slug": slug,
         "version": 1,
@@ -110,7 +112,7 @@ def case(slug: str = CASE, **changes: object) -> CaseChanged:
         "name": name,
         "country": country,
         "status": "detained",
-        "summary": {"en": f"{what}. One of the ten cases of this letter marathon."},
+        "summary": {"en": f"{occupation}. One of the ten cases of this letter marathon."},
         "story": {
             "en": f"{name} is here as a sample: no such person is meant.\n\n"
             "A letter takes ten minutes, a signature less than one. Each is counted once, kept with the class of "
@@ -124,7 +126,7 @@ def case(slug: str = CASE, **changes: object) -> CaseChanged:
             "à eux.",
         },
         "goal": 650_000,
-        "facts": (("Work", what),),
+        "facts": (("Work", occupation),),
         "address": ADDRESS,
         "writing": WRITING,
         "petition": Petition(
@@ -139,16 +141,16 @@ def case(slug: str = CASE, **changes: object) -> CaseChanged:
 
 
 def by_country() -> dict[str, int]:
-    """The published countries of a real petition, those under ten together."""
+    """Return the published country counts of a real petition; counts below ten are combined as `other`."""
     path = Path(__file__).parents[2] / "deploy" / "demo" / "data" / "petition-241584-2019-03-24.json"
     published = json.loads(path.read_bytes())["data"]["attributes"]["signatures_by_country"]
     counts = {"AQ" if row["code"] == "BAT" else row["code"]: int(row["signature_count"]) for row in published}
-    shown = {code: count for code, count in counts.items() if count >= 10}
-    return {**shown, "other": sum(counts.values()) - sum(shown.values())}
+    listed = {code: count for code, count in counts.items() if count >= 10}
+    return {**listed, "other": sum(counts.values()) - sum(listed.values())}
 
 
 def totals(**changes: object) -> TotalsChanged:
-    """Totals of the sample campaign that add up, with `changes`."""
+    """Return consistent totals of the sample campaign, with `changes`."""
     countries = by_country()
     total = sum(countries.values())
     evidence = {"confirmed": 2_938_771, "offline": 812_570, "self_reported": 96_310}
@@ -161,7 +163,7 @@ def totals(**changes: object) -> TotalsChanged:
         "total": total + evidence["self_reported"],
         "public_total": total,
         "goal": 6_500_000,
-        "by_case": {slug: count for slug, _, _, count, _ in PLACES},
+        "by_case": {slug: count for slug, _, _, count, _ in SAMPLE_CASES},
         "by_country": countries,
         "by_kind": {"signature": total - 732_134, "letter": 488_310, "solidarity_message": 243_824},
         "by_channel": {
@@ -183,20 +185,20 @@ def totals(**changes: object) -> TotalsChanged:
 
 
 def correction() -> Correction:
-    """One public record of a decrease."""
+    """Return a public record of a decrease."""
     return Correction(at="2026-11-29T08:30:00Z", change=-1_204, reason="The same paper sheets had been entered twice.")
 
 
 def minutes(now: float = NOW) -> list[tuple[float, int]]:
-    """The last hour, by minute: a steady stream that swells and ebbs."""
+    """Return (start, count) for each minute of the last hour, with some variation."""
     start = now // 60 * 60 - 59 * 60
-    return [(start + place * 60, 2_050 + (place * 7_919) % 391 - (400 if place == 32 else 0)) for place in range(60)]
+    return [(start + index * 60, 2_050 + (index * 7_919) % 391 - (400 if index == 32 else 0)) for index in range(60)]
 
 
-def samples() -> Samples:
-    """The whole campaign."""
-    return Samples(
+def sample_catalog() -> SampleCatalog:
+    """Return a catalog with the sample campaign, its cases and totals."""
+    return SampleCatalog(
         campaigns={SLUG: campaign()},
-        cases={slug: case(slug) for slug, *_ in PLACES},
+        cases={slug: case(slug) for slug, *_ in SAMPLE_CASES},
         totals={SLUG: totals()},
     )

@@ -1,4 +1,4 @@
-"""A real SMTP server for tests, which can also misbehave."""
+"""A real SMTP server for tests that can also misbehave."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 @dataclass
-class Letter:
-    """A message as it arrived, with the address it was handed over for."""
+class ReceivedMail:
+    """A received message and the address of its recipient."""
 
     to: str
     raw: bytes
@@ -39,33 +39,32 @@ class Letter:
 
 
 @dataclass
-class PostOffice:
-    """Keeps what arrives.
+class SmtpServer:
+    """Stores the mails that it receives.
 
-    `answers` are given to RCPT by address or domain instead of a welcome, for as long as they stand there. For
-    addresses in `lose_answer_to` the message is kept and the connection cut before the answer, once. After `hold_after`
-    letters it keeps everybody waiting, until `let_go` is set.
+    `rcpt_answers` are refusals of RCPT by address or domain. For addresses in `lose_answer_to` the mail is stored and
+    the connection cut before the answer, once. After `stall_after` mails all clients wait until `release` is set.
     """
 
-    letters: list[Letter] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
+    mails: list[ReceivedMail] = field(default_factory=list)
+    rcpt_answers: dict[str, str] = field(default_factory=dict)
     lose_answer_to: set[str] = field(default_factory=set)
-    refused: Counter[str] = field(default_factory=Counter)
-    hold_after: int | None = None
-    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    refusals: Counter[str] = field(default_factory=Counter)
+    stall_after: int | None = None
+    release: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
-    def to(self, address: str) -> list[Letter]:
-        return [letter for letter in self.letters if letter.to == address]
+    def mails_to(self, address: str) -> list[ReceivedMail]:
+        return [mail for mail in self.mails if mail.to == address]
 
     async def handle_RCPT(  # noqa: N802  aiosmtpd's name
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        answer = self.answers.get(address) or self.answers.get(address.rpartition("@")[2])
+        answer = self.rcpt_answers.get(address) or self.rcpt_answers.get(address.rpartition("@")[2])
         if answer is not None:
-            self.refused[address] += 1
+            self.refusals[address] += 1
             if answer.startswith("421"):
-                asyncio.get_running_loop().call_soon(_wire(server).close)
+                asyncio.get_running_loop().call_soon(_transport(server).close)
             return answer
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
@@ -73,29 +72,29 @@ class PostOffice:
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
-        if self.hold_after is not None and len(self.letters) >= self.hold_after:
-            await self.let_go.wait()
+        if self.stall_after is not None and len(self.mails) >= self.stall_after:
+            await self.release.wait()
         for address in envelope.rcpt_tos:
-            self.letters.append(Letter(address, envelope.content))
+            self.mails.append(ReceivedMail(address, envelope.content))
             if address in self.lose_answer_to:
                 self.lose_answer_to.discard(address)
-                _wire(server).abort()
+                _transport(server).abort()
         return "250 OK"
 
 
-def _wire(server: SMTP) -> asyncio.Transport:
+def _transport(server: SMTP) -> asyncio.Transport:
     assert isinstance(server.transport, asyncio.Transport)
     return server.transport
 
 
 @asynccontextmanager
-async def post_office() -> AsyncIterator[PostOffice]:
-    """A post office on a loopback port of its own."""
-    office = PostOffice()
+async def run_smtp_server() -> AsyncIterator[SmtpServer]:
+    """Run an SMTP server on a free loopback port."""
+    smtp_server = SmtpServer()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(office, enable_SMTPUTF8=True, loop=loop), "127.0.0.1", 0)
-    office.port = server.sockets[0].getsockname()[1]
+    server = await loop.create_server(lambda: SMTP(smtp_server, enable_SMTPUTF8=True, loop=loop), "127.0.0.1", 0)
+    smtp_server.port = server.sockets[0].getsockname()[1]
     try:
-        yield office
+        yield smtp_server
     finally:
         server.close()

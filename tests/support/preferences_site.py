@@ -1,4 +1,4 @@
-"""The pages on which people decide about their mail, without a server."""
+"""The pages with the mail preferences, without a server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fastapi import FastAPI
 from services.notifications.http.preferences import Preferences
 from shared.http.service import create_app
 from shared.web.pages import Pages
-from tests.support.mailing import Mailing
+from tests.support.mailing import NotificationsHarness
 
 
 @asynccontextmanager
-async def website(mail: Mailing) -> AsyncIterator[httpx.AsyncClient]:
-    """The pages of notifications, answered by the real application."""
-    pages = Pages(service="notifications", origins=mail.settings, folder=Path("services/notifications"))
-    router = Preferences(lambda: mail.pool, mail.names, pages, mail.clock).router()
+async def preferences_client(harness: NotificationsHarness) -> AsyncIterator[httpx.AsyncClient]:
+    """Return a client of the pages of notifications, served by the real application."""
+    pages = Pages(service="notifications", origins=harness.settings, folder=Path("services/notifications"))
+    router = Preferences(lambda: harness.pool, harness.recipient_keys, pages, harness.clock).router()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -28,11 +28,11 @@ async def website(mail: Mailing) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
         service="notifications",
         title="test",
-        settings=mail.settings,
+        settings=harness.settings,
         lifespan=lifespan,
         routers=[router],
         readiness=dict[str, str],
     )
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url=mail.settings.notifications_url) as client:
+    async with httpx.AsyncClient(transport=transport, base_url=harness.settings.notifications_url) as client:
         yield client

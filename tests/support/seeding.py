@@ -1,4 +1,4 @@
-"""Campaigns put straight onto marathon's compacted topics, for tests of services that only read them."""
+"""Campaigns published directly to marathon's compacted topics, for tests of services that only read them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.events.cloudevents import Envelope
 from shared.events.words import Purpose
 from shared.privacy.keys import PublicKeyWrapper
 
-CORRESPONDING = {
+TOPIC_BY_EVENT = {
     "campaign-changed": topics.CASES,
     "case-changed": topics.CASES,
     "campaign-keys-created": topics.KEYS,
@@ -30,7 +30,7 @@ CORRESPONDING = {
 
 @dataclass
 class Seed:
-    """One campaign with one case and its petition, open from an hour ago for a day, unless told otherwise."""
+    """One campaign with one case and its petition, open since an hour ago and for another day by default."""
 
     slug: str
     now: float
@@ -54,7 +54,7 @@ class Seed:
         return f"case-{self.slug}"
 
     def events(self, wrapper: PublicKeyWrapper) -> list[tuple[str, str, msgspec.Struct]]:
-        """(event type, key, event) of everything marathon would publish at import."""
+        """Return (event type, key, event) of everything that marathon publishes at import."""
         campaign = marathon.CampaignChanged(
             slug=self.slug,
             version=1,
@@ -83,23 +83,23 @@ class Seed:
             address=self.address,
             writing=self.writing,
         )
-        found: list[tuple[str, str, msgspec.Struct]] = [
+        events: list[tuple[str, str, msgspec.Struct]] = [
             ("campaign-changed", f"campaign/{self.slug}", campaign),
             ("case-changed", f"case/{self.case}", case),
             ("totals-changed", self.slug, self.totals()),
         ]
         if self.with_keys:
-            found += [("campaign-keys-created", f"{self.slug}/{key.purpose}/1", key) for key in self._keys(wrapper)]
+            events += [("campaign-keys-created", f"{self.slug}/{key.purpose}/1", key) for key in self._keys(wrapper)]
         if self.api_key is not None:
-            hashed = hashlib.sha256(self.api_key.encode()).hexdigest()
+            key_hash = hashlib.sha256(self.api_key.encode()).hexdigest()
             access = marathon.AccessChanged(
-                id=f"key-{self.slug}", hash=hashed, campaign=self.slug, scopes=self.scopes, section=self.section
+                id=f"key-{self.slug}", hash=key_hash, campaign=self.slug, scopes=self.scopes, section=self.section
             )
-            found.append(("access-changed", access.id, access))
-        return found
+            events.append(("access-changed", access.id, access))
+        return events
 
     def totals(self) -> marathon.TotalsChanged:
-        """A first document, as marathon publishes at import."""
+        """Return the first totals, as marathon publishes them at import."""
         maps: dict[str, Any] = {
             name: {} for name in ("by_case", "by_country", "by_kind", "by_channel", "by_language", "by_evidence")
         }
@@ -131,8 +131,8 @@ class Seed:
         ]
 
 
-async def plant(bootstrap_servers: str, public_key_file: Path, seeds: list[Seed]) -> None:
-    """Publish everything about `seeds` and wait until it is stored."""
+async def publish(bootstrap_servers: str, public_key_file: Path, seeds: list[Seed]) -> None:
+    """Publish the events of `seeds` and wait until they are stored."""
     wrapper = PublicKeyWrapper(public_key_file)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
     await producer.start()
@@ -142,7 +142,7 @@ async def plant(bootstrap_servers: str, public_key_file: Path, seeds: list[Seed]
                 headers = Envelope(name, source="/marathon").headers(rfc3339(seed.now).encode())
                 value = msgspec.json.encode(event)
                 await producer.send_and_wait(
-                    CORRESPONDING[name].name, value=value, key=key.encode(), partition=0, headers=headers
+                    TOPIC_BY_EVENT[name].name, value=value, key=key.encode(), partition=0, headers=headers
                 )
     finally:
         await producer.stop()

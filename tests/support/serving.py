@@ -1,4 +1,4 @@
-"""A real server with our protocol, in the test's own event loop, and a raw connection to it."""
+"""A real server with `FastProtocol` in the test's own event loop, and raw connections to it."""
 
 from __future__ import annotations
 
@@ -16,68 +16,68 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from shared.http.client import Client
-from shared.http.fast_routes import FastAnswer, FastRoute
+from shared.http.fast_routes import FastResponder, FastRoute
 from shared.http.limits import ConnectionLimits
 from shared.http.protocol import RAW_TRANSPORT, FastProtocol
 from shared.http.server import _Server
-from shared.http.service import add_fast_route, client_of, create_app
+from shared.http.service import add_fast_route, create_app, resolve_client
 from shared.settings import ServiceSettings
 
 DEADLINE = 10.0
 LARGE_BYTES = 32 * 1024 * 1024
-"""More than the buffers of both ends of a connection hold."""
+"""More than the buffers at both ends of a connection hold."""
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 @dataclass
-class Taken:
-    """A hot request that waits for the test to answer it."""
+class PendingRequest:
+    """A fast request that the test has yet to answer."""
 
     body: bytes
     headers: Mapping[bytes, bytes]
     client: Client
-    answer: FastAnswer
+    answer: FastResponder
 
 
 @dataclass
-class HotStage:
-    """A hot route under the test's hand: `taken` holds what waits, bodies with "leave" go to the ordinary route.
+class FastRouteStub:
+    """A fast route that the test controls: `pending` holds its requests, bodies with "leave" go to the ordinary route.
 
-    What `/patient` is asked waits for the `curtain`.
+    `/patient` answers once `gate` is set.
     """
 
-    taken: list[Taken] = field(default_factory=list)
-    ordinary: list[bytes] = field(default_factory=list)
-    at_once: bool = False
-    curtain: asyncio.Event = field(default_factory=asyncio.Event)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    pending: list[PendingRequest] = field(default_factory=list)
+    ordinary_bodies: list[bytes] = field(default_factory=list)
+    answer_immediately: bool = False
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    received: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastAnswer) -> bool:
+    def handle(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastResponder) -> bool:
         if b"raise" in body:
             raise ValueError("Zyxwvut")
         if b"leave" in body:
             return False
         if b"refuse" in body:
-            answer.unavailable()
+            answer.send_unavailable()
             return True
-        if self.at_once:
-            answer.accepted(body)
+        if self.answer_immediately:
+            answer.send_accepted(body)
             return True
-        self.taken.append(Taken(body, headers, client, answer))
-        self.arrived.set()
+        self.pending.append(PendingRequest(body, headers, client, answer))
+        self.received.set()
         return True
 
-    async def next(self) -> Taken:
-        """The oldest request that waits."""
+    async def next_request(self) -> PendingRequest:
+        """Wait for a pending request, and return the oldest."""
         async with asyncio.timeout(DEADLINE):
-            while not self.taken:
-                self.arrived.clear()
-                await self.arrived.wait()
-        return self.taken.pop(0)
+            while not self.pending:
+                self.received.clear()
+                await self.received.wait()
+        return self.pending.pop(0)
 
 
-def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
-    """An application with one hot route and some ordinary ones."""
+def create_test_app(route: FastRouteStub, limits: ConnectionLimits) -> FastAPI:
+    """Create an application with one fast route and some ordinary ones."""
     settings = ServiceSettings(database_url="postgresql://nobody@127.0.0.1/none", port=1, trusted_proxies=())
 
     @asynccontextmanager
@@ -89,8 +89,8 @@ def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
 
     @app.post("/v1/signatures", status_code=202)
     async def ordinary(request: Request) -> JSONResponse:
-        stage.ordinary.append(await request.body())
-        return JSONResponse({"ordinary": len(stage.ordinary), "client": client_of(request).address}, 202)
+        route.ordinary_bodies.append(await request.body())
+        return JSONResponse({"ordinary": len(route.ordinary_bodies), "client": resolve_client(request).address}, 202)
 
     @app.post("/unread")
     async def unread() -> dict[str, bool]:
@@ -108,11 +108,11 @@ def application(stage: HotStage, limits: ConnectionLimits) -> FastAPI:
     @app.post("/patient")
     async def patient(request: Request) -> dict[str, int]:
         length = len(await request.body())
-        await stage.curtain.wait()
+        await route.gate.wait()
         return {"length": length}
 
     _add_long_routes(app)
-    add_fast_route(app, FastRoute("/v1/signatures", 64 * 1024, stage.take))
+    add_fast_route(app, FastRoute("/v1/signatures", 64 * 1024, route.handle))
     return app
 
 
@@ -141,28 +141,28 @@ def _add_long_routes(app: FastAPI) -> None:
 
 
 @dataclass
-class Serving:
+class RunningServer:
     """A running server."""
 
     server: _Server
     port: int
     app: FastAPI
 
-    async def connect(self) -> Line:
-        """A new connection."""
+    async def connect(self) -> RawClient:
+        """Open a connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
-        return Line(reader, writer)
+        return RawClient(reader, writer)
 
-    def sweep(self, seconds_later: float) -> None:
-        """What the server would do to its connections `seconds_later`."""
+    def enforce_time_limits(self, seconds_later: float) -> None:
+        """Enforce the time limits of all connections as `seconds_later`."""
         now = asyncio.get_running_loop().time() + seconds_later
         for connection in tuple(self.server.server_state.connections):
-            connection.check(now)  # type: ignore[union-attr]
+            connection.enforce_time_limits(now)  # type: ignore[union-attr]
 
 
 @dataclass
-class Line:
-    """One connection, spoken to in bytes."""
+class RawClient:
+    """One connection on which the test writes and reads bytes."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -172,8 +172,8 @@ class Line:
         async with asyncio.timeout(DEADLINE):
             await self.writer.drain()
 
-    async def answer(self) -> tuple[int, bytes, bytes]:
-        """(status, head, body) of the next answer."""
+    async def read_response(self) -> tuple[int, bytes, bytes]:
+        """Read the next answer and return its (status, head, body)."""
         async with asyncio.timeout(DEADLINE):
             head = await self.reader.readuntil(b"\r\n\r\n")
             if head.startswith(b"HTTP/1.1 100"):
@@ -182,8 +182,8 @@ class Line:
             body = await self.reader.readexactly(int(length.group(1))) if length else b""
         return int(head.split()[1]), head.lower(), body
 
-    async def ended(self) -> bytes:
-        """What comes until the server closes."""
+    async def read_to_end(self) -> bytes:
+        """Return all bytes until the server closes."""
         async with asyncio.timeout(DEADLINE):
             try:
                 return await self.reader.read()
@@ -191,9 +191,9 @@ class Line:
                 return b""
 
     async def reset(self) -> None:
-        """Be gone at once, as a client whose machine has failed."""
-        gone = self.writer.get_extra_info("socket")
-        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Reset the connection, as a client whose machine has failed."""
+        connected_socket = self.writer.get_extra_info("socket")
+        connected_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def close(self) -> None:
@@ -202,27 +202,27 @@ class Line:
             await self.writer.wait_closed()
 
 
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until `holds()`, for what tells nobody when it changes."""
+async def wait_until(condition: Callable[[], object]) -> None:
+    """Poll until `condition()` is true, for state without notifications."""
     async with asyncio.timeout(DEADLINE):
-        while not holds():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 def post(body: bytes, *headers: str, path: str = "/v1/signatures", content_type: str = "application/json") -> bytes:
-    """A request as bytes."""
+    """Return a POST request as bytes."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, *headers, "", ""]).encode() + body
 
 
 @asynccontextmanager
-async def serving(
-    stage: HotStage, *, limits: ConnectionLimits | None = None, change: Callable[[FastAPI], None] | None = None
-) -> AsyncIterator[Serving]:
-    """A server around `application`, stopped gracefully at the end."""
-    app = application(stage, limits or ConnectionLimits())
-    if change is not None:
-        change(app)
+async def run_server(
+    route: FastRouteStub, *, limits: ConnectionLimits | None = None, configure: Callable[[FastAPI], None] | None = None
+) -> AsyncIterator[RunningServer]:
+    """Run a server with the test application, and stop it gracefully at the end."""
+    app = create_test_app(route, limits or ConnectionLimits())
+    if configure is not None:
+        configure(app)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -237,18 +237,18 @@ async def serving(
         timeout_graceful_shutdown=5,
     )
     server = _Server(config)
-    running = asyncio.create_task(server._serve([listener]))
+    task = asyncio.create_task(server._serve([listener]))
     try:
-        await until(lambda: server.started)
-        yield Serving(server, listener.getsockname()[1], app)
+        await wait_until(lambda: server.started)
+        yield RunningServer(server, listener.getsockname()[1], app)
     finally:
         server.should_exit = True
         async with asyncio.timeout(DEADLINE):
-            await running
+            await task
 
 
-def trust_everyone(app: FastAPI) -> None:
+def trust_loopback_proxies(app: FastAPI) -> None:
     """Believe the forwarding headers of the loopback."""
-    from shared.http.client import Clients
+    from shared.http.client import ClientResolver
 
-    app.state.clients = Clients((ip_network("127.0.0.0/8"),), None)
+    app.state.client_resolver = ClientResolver((ip_network("127.0.0.0/8"),), None)

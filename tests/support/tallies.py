@@ -22,8 +22,8 @@ from shared.events.tallies import ActionsCounted, Delta
 SOURCE = "petitions.signatures.v1"
 
 
-def delta(campaign: str = "c", change: int = 1, **more: Any) -> Delta:
-    """One cell's change."""
+def delta(campaign: str = "c", change: int = 1, **overrides: Any) -> Delta:
+    """The change of one cell."""
     dimensions = {
         "case": "ana",
         "section": None,
@@ -34,7 +34,7 @@ def delta(campaign: str = "c", change: int = 1, **more: Any) -> Delta:
         "evidence": "recorded",
         "minute": int(time.time()) // 60,
     }
-    return Delta(campaign=campaign, change=change, **{**dimensions, **more})
+    return Delta(campaign=campaign, change=change, **{**dimensions, **overrides})
 
 
 @dataclass
@@ -47,13 +47,13 @@ class Chain:
     next: int = 0
 
     def batch(self, *deltas: Delta, records: int = 10, accepted_until: float | None = None) -> ActionsCounted:
-        """The next batch, of so many records."""
+        """Return the next batch, which counts `records` records."""
         return self.parts(list(deltas), records=records, accepted_until=accepted_until)[0]
 
     def parts(
         self, *parts: list[Delta], records: int = 10, accepted_until: float | None = None
     ) -> list[ActionsCounted]:
-        """The next batch in parts."""
+        """Return the next batch in parts."""
         first, self.next = self.next, self.next + records
         now = time.time()
         return [
@@ -63,13 +63,13 @@ class Chain:
                 partition=self.partition,
                 first=first,
                 next=self.next,
-                part=place,
+                part=part,
                 parts=len(parts),
                 counted_at=rfc3339(now),
                 accepted_until=rfc3339(now if accepted_until is None else accepted_until),
                 deltas=deltas,
             )
-            for place, deltas in enumerate(parts)
+            for part, deltas in enumerate(parts)
         ]
 
 
@@ -110,7 +110,7 @@ async def pool_on(url: str) -> AsyncIterator[asyncpg.Pool]:
 
 @asynccontextmanager
 async def running(reader: TallyReader) -> AsyncIterator[asyncio.Task[None]]:
-    """The reader at work in the background."""
+    """Run the reader in the background."""
     task = asyncio.create_task(reader.run())
     try:
         yield task
@@ -120,9 +120,9 @@ async def running(reader: TallyReader) -> AsyncIterator[asyncio.Task[None]]:
             await task
 
 
-async def eventually(found: Callable[[], Awaitable[Any]], wanted: Any, within: float = 30.0) -> None:
-    """Wait until `found()` gives `wanted`."""
-    deadline = time.monotonic() + within
-    while (value := await found()) != wanted:
-        assert time.monotonic() < deadline, f"{value!r} is not {wanted!r} after {within} s"
+async def eventually(read: Callable[[], Awaitable[Any]], expected: Any, timeout_s: float = 30.0) -> None:
+    """Wait until `read()` returns `expected`."""
+    deadline = time.monotonic() + timeout_s
+    while (value := await read()) != expected:
+        assert time.monotonic() < deadline, f"{value!r} is not {expected!r} after {timeout_s} s"
         await asyncio.sleep(0.05)

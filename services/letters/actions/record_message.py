@@ -1,4 +1,4 @@
-"""From what a person sends to the record that says it, whether it was written here or posted by themself."""
+"""Build the record of a message, whether it was written here or posted by its sender."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.intake.campaign_terms import (
     CampaignTerms,
     CatalogView,
     TermsCache,
-    canonical,
+    canonicalize,
     check_open,
     check_ready,
     country_of,
@@ -41,17 +41,17 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends to which case: `address` is canonical, `now` the broker's time in seconds since 1970."""
+    """A sender and their case. `address` is canonical, `now` the broker's time in seconds since 1970."""
 
     case: CaseChanged
-    opening: CampaignTerms
+    terms: CampaignTerms
     address: str
     now: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What is sent, beside who sends it. `text` is empty where it never came to us."""
+    """A message without its sender. `text` is empty where it was never sent to us."""
 
     kind: MessageKind
     language: str
@@ -62,81 +62,84 @@ class Message:
 
 
 class RecordMessage:
-    """Makes the records of messages, by what the catalog says at the moment."""
+    """Builds the records of messages under the current terms of their campaigns."""
 
-    def __init__(self, known: CatalogView, openings: TermsCache, broker_time: BrokerTime, partitions: int) -> None:
-        self._known = known
-        self._openings = openings
+    def __init__(
+        self, catalog: CatalogView, terms_cache: TermsCache, broker_time: BrokerTime, partition_count: int
+    ) -> None:
+        self._catalog = catalog
+        self._terms_cache = terms_cache
         self._broker_time = broker_time
-        self._partitions = partitions
+        self._partition_count = partition_count
         self._envelope = Envelope("message-submitted", source="/letters/intake")
-        self._stamps = TimestampCache()
+        self._timestamps = TimestampCache()
 
-    def sender(self, slug: str, email: str) -> Sender:
-        """Who writes from `email` to the case `slug`.
+    def resolve_sender(self, slug: str, email: str) -> Sender:
+        """Return the sender with the address `email` to the case `slug`.
 
         Raises:
-            Refusal: there is no such case, it takes no messages, or its campaign is not open. TransientError: nobody
-            can know yet.
+            Refusal: there is no such case, it takes no messages, or its campaign is not open. TransientError: the
+            catalog has not been read, or lacks the campaign or its keys.
         """
-        case = self._find(slug)
-        opening = self._openings.of(case.campaign)
+        case = self._find_case(slug)
+        terms = self._terms_cache.get(case.campaign)
         now = self._broker_time.now()
-        check_open(opening, now, self._known.totals.get(opening.campaign))
-        return Sender(case, opening, canonical(email, opening), now)
+        check_open(terms, now, self._catalog.totals.get(terms.campaign))
+        return Sender(case, terms, canonicalize(email, terms), now)
 
-    def submission(
+    def build_record(
         self, sender: Sender, key: bytes, request: PersonFields, message: Message, client: Client
     ) -> OutgoingRecord:
-        """The record under the dedupe `key`. All of a person's messages to a case go to one partition, so that one
-        counter sees them.
+        """Build the record under the dedupe `key`.
+
+        All of a person's messages to a case go to one partition, so that one counter sees them.
         """
-        case, opening, address = sender.case, sender.opening, sender.address
-        keys, consent = opening.keys, request.consent
+        case, terms, address = sender.case, sender.terms, sender.address
+        keys, consent = terms.keys, request.consent
         country = country_of(request.country, client.country)
-        writer = dedupe.person_key(keys.dedupe, case.slug, address)
+        person_id = dedupe.person_key(keys.dedupe, case.slug, address)
         person = Person(
             given_name=request.given_name.strip(),
             family_name=request.family_name.strip(),
             email=request.email,
             postcode=request.postcode or None,
-            comment=opening.comment(request.comment),
+            comment=terms.comment_to_store(request.comment),
             source=request.source,
             text=message.text,
         )
-        said = (
+        content = (
             *(message.kind, message.text, message.language, message.handwritten),
             *(person.given_name, person.family_name, address, country, person.postcode, person.comment),
             *(consent.updates, consent.public_name),
         )
         event = MessageSubmitted(
-            campaign=opening.campaign,
+            campaign=terms.campaign,
             case=case.slug,
-            section=opening.section_of(country),
+            section=terms.section_of(country),
             kind=message.kind,
             channel=message.channel,
             country=country,
             language=message.language,
             subject=case.slug,
-            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(said))),
+            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(content))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=case.slug, key=key),
             seal_key=keys.current_seal,
-            locale=request.locale or opening.language,
+            locale=request.locale or terms.language,
             evidence=message.evidence,
             public_name=consent.public_name,
             updates=consent.updates,
-            network=abuse_hashes.network(keys.dedupe, client.address),
-            domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
-            person=encode_hash(writer),
-            daily_limit=opening.policies.letters_per_person,
+            network=abuse_hashes.network_hash(keys.dedupe, client.address),
+            domain=abuse_hashes.domain_hash(keys.dedupe, address.rpartition("@")[2]),
+            person=encode_hash(person_id),
+            daily_limit=terms.policies.letters_per_person,
             handwritten=message.handwritten,
         )
-        headers = self._envelope.headers(self._stamps.text(sender.now))
-        return OutgoingRecord(case.slug, key, partition_of(writer, self._partitions), _encode(event), headers)
+        headers = self._envelope.headers(self._timestamps.format(sender.now))
+        return OutgoingRecord(case.slug, key, partition_of(person_id, self._partition_count), _encode(event), headers)
 
-    def _find(self, slug: str) -> CaseChanged:
-        check_ready(self._known)
-        case = self._known.cases.get(slug)
+    def _find_case(self, slug: str) -> CaseChanged:
+        check_ready(self._catalog)
+        case = self._catalog.cases.get(slug)
         if case is None:
             raise Refusal(404, "unknown-case", "There is no such case.")
         if not case.accepts_messages:

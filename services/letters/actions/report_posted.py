@@ -1,4 +1,4 @@
-"""From what a person says they posted to the record that says it."""
+"""Build the record of a letter or postcard that a person reports to have posted."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from shared.privacy import dedupe
 
 
 class ReportPosted:
-    """Takes letters and postcards that people posted themselves. Their evidence is what the person says."""
+    """Builds records of letters and postcards that people posted themselves. Their evidence is the person's report."""
 
-    def __init__(self, recording: RecordMessage) -> None:
-        self._recording = recording
+    def __init__(self, record_message: RecordMessage) -> None:
+        self._record_message = record_message
         self._idempotency = IdempotencyMemory()
 
-    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
-        """The letter or postcard that a JSON body tells of.
+    def build_from_json(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
+        """Build the record of the letter or postcard that a JSON body reports.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        submission = self.post(POSTED.decode(body), client)
+        record = self.build_record(POSTED.decode(body), client)
         if idempotency_key is not None:
             self._idempotency.check(idempotency_key, body, time.monotonic())
-        return submission
+        return record
 
-    def post(self, request: PostedRequest, client: Client) -> OutgoingRecord:
-        """The letter or postcard that a person posted. Its sheet's code is in the dedupe key: the same sheet told of
-        twice counts once, and the next sheet for itself.
+    def build_record(self, request: PostedRequest, client: Client) -> OutgoingRecord:
+        """Build the record of the letter or postcard that a person posted.
+
+        The code of its sheet is in the dedupe key: the same sheet reported twice counts once, another sheet separately.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        sender = self._recording.sender(request.case, request.email)
+        sender = self._record_message.resolve_sender(request.case, request.email)
         key = dedupe.posted_key(
-            sender.opening.keys.dedupe, sender.case.slug, request.kind, sender.address, codes.read(request.code)
+            sender.terms.keys.dedupe, sender.case.slug, request.kind, sender.address, codes.parse(request.code)
         )
         message = Message(kind=request.kind, language=request.language, channel="post", evidence="self_reported")
-        return self._recording.submission(sender, key, request, message, client)
+        return self._record_message.build_record(sender, key, request, message, client)

@@ -1,4 +1,4 @@
-"""From a message request to the record that says it."""
+"""Build the record of a message that is written here."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from shared.privacy import dedupe
 
 
 class WriteMessage:
-    """Takes messages that people write here."""
+    """Builds records of messages that people write here."""
 
-    def __init__(self, recording: RecordMessage) -> None:
-        self._recording = recording
+    def __init__(self, record_message: RecordMessage) -> None:
+        self._record_message = record_message
         self._idempotency = IdempotencyMemory()
 
-    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
-        """The message in a JSON body.
+    def build_from_json(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
+        """Build the record of the message in a JSON body.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        submission = self.write(MESSAGES.decode(body), client, idempotency_key or b"")
+        record = self.build_record(MESSAGES.decode(body), client, idempotency_key or b"")
         if idempotency_key is not None:
             self._idempotency.check(idempotency_key, body, time.monotonic())
-        return submission
+        return record
 
-    def write(self, request: MessageRequest, client: Client, idempotency_key: bytes = b"") -> OutgoingRecord:
-        """The message that a person sends.
+    def build_record(self, request: MessageRequest, client: Client, idempotency_key: bytes = b"") -> OutgoingRecord:
+        """Build the record of the message that a person sends.
 
-        The dedupe key holds the text, and the Idempotency-Key where one is given: writing the same again on purpose is
+        The text and, where given, the Idempotency-Key are in the dedupe key: writing the same again on purpose is
         another message.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        sender = self._recording.sender(request.case, request.email)
+        sender = self._record_message.resolve_sender(request.case, request.email)
         key = dedupe.message_key(
-            sender.opening.keys.dedupe,
+            sender.terms.keys.dedupe,
             sender.case.slug,
             request.kind,
             sender.address,
@@ -51,4 +51,4 @@ class WriteMessage:
         message = Message(
             kind=request.kind, language=request.language, text=request.text, handwritten=request.handwritten
         )
-        return self._recording.submission(sender, key, request, message, client)
+        return self._record_message.build_record(sender, key, request, message, client)

@@ -1,4 +1,4 @@
-"""What letters counts: letters, postcards, drawings and solidarity messages."""
+"""The counted topic of letters: letters, postcards, drawings and solidarity messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that letters takes, as the contract names their fields."""
+"""The requests of letters, with the field names of the API."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from msgspec import Meta
 from shared import codes
 from shared.events.words import MessageKind
 from shared.intake import fields
-from shared.intake.fields import Word
+from shared.intake.fields import CheckResult
 from shared.intake.person_fields import PERSON_CHECKS, PersonFields, Slug
 from shared.intake.requests import RequestDecoder
 
-TEXT_LENGTH: Final = 10_000
-"""Some five pages by hand; a longer letter is written as two. The form stops at 8,000, without counting line ends."""
-CODE_LENGTH: Final = 40
-"""Room for blanks and hyphens between the twelve signs of a code."""
+MAX_TEXT_LENGTH: Final = 10_000
+"""In characters: some five pages by hand. The form allows 8,000, without counting line ends."""
+MAX_CODE_LENGTH: Final = 40
+"""In characters: leaves room for blanks and hyphens between the twelve characters of a code."""
 PostedKind = Literal["letter", "postcard"]
 
 
@@ -25,7 +25,7 @@ class MessageRequest(PersonFields, frozen=True, kw_only=True):
 
     case: Slug
     kind: MessageKind
-    text: Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH)]
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
     language: str
     handwritten: bool = False
 
@@ -35,19 +35,19 @@ class PostedRequest(PersonFields, frozen=True, kw_only=True):
 
     case: Slug
     kind: PostedKind
-    code: Annotated[str, Meta(min_length=1, max_length=CODE_LENGTH)]
+    code: Annotated[str, Meta(min_length=1, max_length=MAX_CODE_LENGTH)]
     language: str
 
 
-def text(written: str) -> Word:
-    """What somebody wrote: several lines, not only blanks."""
-    return fields.lines(written) if written.strip() else "empty"
+def text(value: str) -> CheckResult:
+    """The text of a message: several lines, not only blanks."""
+    return fields.lines(value) if value.strip() else "empty"
 
 
-def code(typed: str) -> Word:
-    """The code of a sheet, as somebody read it off."""
+def code(value: str) -> CheckResult:
+    """The code of a sheet, as a person typed it."""
     try:
-        codes.read(typed)
+        codes.parse(value)
     except ValueError:
         return "invalid"
     return None

@@ -1,5 +1,5 @@
-"""`/letters/print/{slug}`: a letter to print and to post oneself. What is typed goes onto the page that answers, and
-nowhere else.
+"""`/letters/print/{slug}`: a letter to print and to post oneself. The text goes onto the page in the response, and is
+not stored.
 """
 
 from __future__ import annotations
@@ -11,61 +11,61 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.letters.http.parts import Parts
-from services.letters.http.posted import PAGE, fresh_code
+from services.letters.http.context import IntakeContext
+from services.letters.http.posted import PAGE_PATH, new_code
 from shared.intake import forms
 from shared.intake.submit_routes import is_form
 from shared.refusals import Refusal
 from shared.web.views import FormState, sheet_view
 
-PRINT: Final = "/letters/print/{slug}"
+PRINT_PATH: Final = "/letters/print/{slug}"
 
 
-def sheets(parts: Callable[[], Parts]) -> APIRouter:
-    """The routes. `parts` gives what a running intake works with."""
+def sheet_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
+    """Return the routes; `get_context` is called for each request."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get(PRINT)
+    @router.get(PRINT_PATH)
     async def empty(request: Request, slug: str) -> Response:
         """A sheet to write on by hand, and a form to fill it in before it is printed."""
-        return _sheet(parts(), request, slug, {})
+        return _sheet(get_context(), request, slug, {})
 
-    @router.post(PRINT)
+    @router.post(PRINT_PATH)
     async def filled(request: Request, slug: str) -> Response:
-        """The sheet with the letter on it. A post, because what is typed must stand in no address."""
-        running = parts()
+        """The sheet with the letter on it. A POST, because the text must not be in a URL."""
+        context = get_context()
         if not is_form(request):
-            return running.pages.problem(request, 415)
+            return context.pages.show_problem(request, 415)
         try:
-            typed = forms.values(await request.body())
+            values = forms.parse(await request.body())
         except Refusal as refusal:
-            return running.pages.problem(request, refusal.status)
-        return _sheet(running, request, slug, {} if _is_from_elsewhere(request) else typed)
+            return context.pages.show_problem(request, refusal.status)
+        return _sheet(context, request, slug, {} if _is_cross_site(request) else values)
 
     return router
 
 
-def _is_from_elsewhere(request: Request) -> bool:
-    """Whether another site sent this form: nobody puts words of theirs onto a page of ours."""
+def _is_cross_site(request: Request) -> bool:
+    """Whether another site sent this form: it must not put its text onto our page."""
     return request.headers.get("sec-fetch-site") == "cross-site"
 
 
-def _sheet(parts: Parts, request: Request, slug: str, typed: Mapping[str, str]) -> Response:
-    case = parts.catalog.cases.get(slug)
+def _sheet(context: IntakeContext, request: Request, slug: str, values: Mapping[str, str]) -> Response:
+    case = context.catalog.cases.get(slug)
     if case is None or case.address is None or not case.accepts_messages:
-        return parts.pages.problem(request, 404 if parts.catalog.ready else 503)
-    return parts.pages.show(
+        return context.pages.show_problem(request, 404 if context.catalog.ready else 503)
+    return context.pages.show(
         request,
         "sheet.html",
         slug,
-        chosen=typed.get("locale"),
+        locale=values.get("locale"),
         view=lambda language: sheet_view(
-            parts.catalog,
+            context.catalog,
             slug,
-            FormState(typed),
-            code=fresh_code(),
-            report=f"{parts.settings.letters_url}{PAGE}/{slug}",
-            now=parts.now(),
+            FormState(values),
+            code=new_code(),
+            report_url=f"{context.settings.letters_url}{PAGE_PATH}/{slug}",
+            now=context.now(),
             language=language,
         ),
     )

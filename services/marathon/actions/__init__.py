@@ -1,1 +1,1 @@
-"""What marathon does, in words: import a campaign, apply tallies, publish totals, freeze a closed campaign."""
+"""marathon's actions: import a campaign, apply tally batches, publish totals, freeze a closed campaign."""

@@ -1,4 +1,4 @@
-"""What marathon tells the other services, as records of its outbox."""
+"""The events that marathon publishes to other services, as outbox records."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from shared.kafka.outbox import OutboxRecord
 _SOURCE: Final = "/marathon"
 
 
-class Announcements:
-    """Makes the records of marathon's events; one for a process, because event ids are counted in it."""
+class EventEncoder:
+    """Encodes marathon's events as outbox records; one per process, because it numbers the event ids."""
 
     def __init__(self) -> None:
         self._campaign = Envelope("campaign-changed", source=_SOURCE, version="1.1")
@@ -34,19 +34,19 @@ class Announcements:
         self._totals = Envelope("totals-changed", source=_SOURCE)
 
     def campaign(self, event: CampaignChanged, now: float) -> OutboxRecord:
-        """`campaign-changed` at `now`, seconds since 1970."""
+        """Encode `campaign-changed` at `now`, seconds since 1970."""
         return _record(topics.CASES, f"campaign/{event.slug}", self._campaign, event, now)
 
     def case(self, event: CaseChanged, now: float) -> OutboxRecord:
-        """`case-changed`."""
+        """Encode `case-changed`."""
         return _record(topics.CASES, f"case/{event.slug}", self._case, event, now)
 
     def key(self, campaign: str, key: WrappedKey, now: float) -> OutboxRecord:
-        """`campaign-keys-created`."""
+        """Encode `campaign-keys-created`."""
         return self.stored_key(StoredKey(campaign, *key, created_at=rfc3339(now)), now)
 
     def stored_key(self, key: StoredKey, now: float) -> OutboxRecord:
-        """`campaign-keys-created` of a key that was made before."""
+        """Encode `campaign-keys-created` for a key that already exists."""
         event = CampaignKeysCreated(
             campaign=key.campaign,
             purpose=key.purpose,
@@ -57,11 +57,11 @@ class Announcements:
         return _record(topics.KEYS, f"{key.campaign}/{key.purpose}/{key.version}", self._keys, event, now)
 
     def access(self, event: AccessChanged, now: float) -> OutboxRecord:
-        """`access-changed`."""
+        """Encode `access-changed`."""
         return _record(topics.ACCESS, event.id, self._access, event, now)
 
     def totals(self, event: TotalsChanged, now: float) -> OutboxRecord:
-        """`totals-changed`."""
+        """Encode `totals-changed`."""
         return _record(topics.TOTALS, event.campaign, self._totals, event, now)
 
 

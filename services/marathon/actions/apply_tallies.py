@@ -1,4 +1,4 @@
-"""Apply tally batches: remember each and add it to the totals, in one transaction."""
+"""Apply tally batches: append each to the ledger and add it to the totals, in one transaction."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 
 import asyncpg
 
-from services.marathon.domain.cells import Changes
-from services.marathon.domain.ledger import Head, Outcome, Part, Restore, SourcePartition, fold, nonsense
+from services.marathon.domain.cells import TotalsUpdate
+from services.marathon.domain.ledger import ChainHead, Outcome, Part, Restore, SourcePartition, fold, invalid_reason
 from services.marathon.storage import cells, ledger
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted
 
 _UNREADABLE: Final = "a record that cannot be read"
-_NOT_AT_A_ROW: Final = "a restore to the middle of a counted range"
+_NOT_A_ROW_END: Final = "a restore to the middle of a counted range"
 
 
 @dataclass(frozen=True, slots=True)
-class Tallies:
+class TallyRecords:
     """Consecutive records of a tally topic, from offset `first` to before `next`.
 
-    `parts` are those that could be read, `unreadable` the offsets of the others.
+    `parts` are the records that could be decoded, `unreadable` the offsets of the others.
     """
 
     topic: str
@@ -33,85 +33,89 @@ class Tallies:
 
 
 @dataclass(slots=True)
-class Applied:
-    """What came of it. `next` is the offset to read next: not the one behind the records if some were missed before."""
+class ApplyResult:
+    """The result of `apply_tallies`. `next` is the offset to read next, which is lower than the end of the records if
+    earlier records were skipped.
+    """
 
     next: int
     rows: int = 0
     repeats: int = 0
-    halts: dict[SourcePartition, str] = field(default_factory=dict)
+    halt_reasons: dict[SourcePartition, str] = field(default_factory=dict)
 
 
-async def apply_tallies(connection: asyncpg.Connection, tallies: Tallies) -> Applied:
-    """Add `tallies` to ledger and totals. Repeats change nothing; what contradicts the ledger halts its source
-    partition.
+async def apply_tallies(connection: asyncpg.Connection, records: TallyRecords) -> ApplyResult:
+    """Add `records` to the ledger and the totals. Repeats change nothing; a batch that contradicts the ledger halts its
+    source partition.
 
-    A record that cannot be read halts a place of its own, partition -1 of the tally topic: it alarms, and if it was a
-    tally batch the gap it leaves halts its source.
+    An unreadable record halts a source partition of its own, partition -1 of the tally topic: this raises an alarm, and
+    if the record was a tally batch, the gap that it leaves halts its source.
     """
     async with connection.transaction():
-        position = await ledger.lock_reading(connection, tallies.topic)
-        if tallies.first > position:
-            return Applied(position)
-        applied = Applied(tallies.next)
-        parts = tallies.parts
+        position = await ledger.lock_position(connection, records.topic)
+        if records.first > position:
+            return ApplyResult(position)
+        result = ApplyResult(records.next)
+        parts = records.parts
         while parts:
-            outcome = await _apply_until_restore(connection, tallies.topic, parts, applied)
+            outcome = await _apply_until_restore(connection, records.topic, parts, result)
             if outcome.restore is not None:
-                part = parts[outcome.taken]
-                applied.halts |= await _restore(connection, tallies.topic, outcome.restore, part)
-            parts = parts[outcome.taken :]
-        if tallies.unreadable:
-            place = SourcePartition(tallies.topic, -1)
-            halts = {place: tallies.unreadable[0]}
-            await ledger.put_heads(connection, tallies.topic, {place: Head(halted=_UNREADABLE)}, halts)
-            applied.halts[place] = _UNREADABLE
-        await ledger.move_reading(connection, tallies.topic, tallies.next)
-    return applied
+                part = parts[outcome.processed]
+                result.halt_reasons |= await _restore(connection, records.topic, outcome.restore, part)
+            parts = parts[outcome.processed :]
+        if records.unreadable:
+            source = SourcePartition(records.topic, -1)
+            halt_offsets = {source: records.unreadable[0]}
+            await ledger.put_heads(
+                connection, records.topic, {source: ChainHead(halt_reason=_UNREADABLE)}, halt_offsets
+            )
+            result.halt_reasons[source] = _UNREADABLE
+        await ledger.advance_position(connection, records.topic, records.next)
+    return result
 
 
 async def _apply_until_restore(
-    connection: asyncpg.Connection, topic: str, parts: Sequence[Part], applied: Applied
+    connection: asyncpg.Connection, topic: str, parts: Sequence[Part], result: ApplyResult
 ) -> Outcome:
     heads = await ledger.heads(connection)
-    earlier = {
-        (part.place, part.batch.first)
+    row_keys = {
+        (part.source, part.batch.first)
         for part in parts
-        if nonsense(part.batch) is None
-        and (part.batch.next <= (head := heads.get(part.place, Head())).next or part.batch.epoch < head.epoch)
+        if invalid_reason(part.batch) is None
+        and (part.batch.next <= (head := heads.get(part.source, ChainHead())).next or part.batch.epoch < head.epoch)
     }
-    outcome = fold(heads, await ledger.known_rows(connection, earlier), parts)
+    outcome = fold(heads, await ledger.stored_rows(connection, row_keys), parts)
     await ledger.put_rows(connection, outcome.rows)
     await add_batches(connection, outcome.batches)
-    changed = {place: head for place, head in outcome.heads.items() if heads.get(place) != head}
-    await ledger.put_heads(connection, topic, changed, outcome.halts)
-    applied.rows += len(outcome.rows)
-    applied.repeats += outcome.repeats
-    applied.halts |= {place: outcome.heads[place].halted or "" for place in outcome.halts}
+    changed = {source: head for source, head in outcome.heads.items() if heads.get(source) != head}
+    await ledger.put_heads(connection, topic, changed, outcome.halt_offsets)
+    result.rows += len(outcome.rows)
+    result.repeats += outcome.repeats
+    result.halt_reasons |= {source: outcome.heads[source].halt_reason or "" for source in outcome.halt_offsets}
     return outcome
 
 
 async def add_batches(connection: asyncpg.Connection, batches: Sequence[ActionsCounted]) -> None:
-    """Add the deltas of new rows of the ledger to the totals, in the caller's transaction."""
+    """Add the deltas of new ledger rows to the totals, in the caller's transaction."""
     campaigns = {delta.campaign for batch in batches for delta in batch.deltas}
     if campaigns:
-        frozen = await cells.frozen_of(connection, campaigns)
-        await cells.add(connection, Changes.of(batches, frozen))
+        frozen = await cells.frozen_campaigns(connection, campaigns)
+        await cells.add(connection, TotalsUpdate.of(batches, frozen))
 
 
 async def _restore(
     connection: asyncpg.Connection, topic: str, restore: Restore, part: Part
 ) -> dict[SourcePartition, str]:
-    """Drop what no longer holds; returns the place that halts, if the restored offset is none that a row ends at."""
-    dropped = await ledger.drop_from(connection, restore, part.offset)
+    """Drop the rows that the restore invalidates. Return the source, halted, if no row ends at the restored offset."""
+    dropped = await ledger.drop_rows(connection, restore, part.offset)
     if dropped is None:
-        halted = replace((await ledger.heads(connection))[restore.place], halted=_NOT_AT_A_ROW)
-        await ledger.put_heads(connection, topic, {restore.place: halted}, {restore.place: part.offset})
-        return {restore.place: _NOT_AT_A_ROW}
+        halted = replace((await ledger.heads(connection))[restore.source], halt_reason=_NOT_A_ROW_END)
+        await ledger.put_heads(connection, topic, {restore.source: halted}, {restore.source: part.offset})
+        return {restore.source: _NOT_A_ROW_END}
     campaigns = {delta.campaign for batch in dropped.batches for delta in batch.deltas}
     if campaigns:
-        frozen = await cells.frozen_of(connection, campaigns)
+        frozen = await cells.frozen_campaigns(connection, campaigns)
         minute = int(parse_rfc3339(part.batch.accepted_until)) // 60
-        await cells.add(connection, Changes.undoing(dropped.batches, frozen, minute))
-    await ledger.put_heads(connection, topic, {restore.place: dropped.head}, {})
+        await cells.add(connection, TotalsUpdate.reverting(dropped.batches, frozen, minute))
+    await ledger.put_heads(connection, topic, {restore.source: dropped.head}, {})
     return {}

@@ -6,13 +6,13 @@ from typing import Final
 
 import asyncpg
 
-from services.marathon.actions.announce import Announcements
-from services.marathon.domain.campaign_changes import Import, conflicts, plan
-from services.marathon.domain.campaign_file import CampaignFileError, read
-from services.marathon.domain.cells import POLICY_CHANGED, Changes
-from services.marathon.domain.disclosure import total_under
+from services.marathon.actions.announce import EventEncoder
+from services.marathon.domain.campaign_changes import ImportPlan, conflicts, plan
+from services.marathon.domain.campaign_file import CampaignFileError, parse_campaign_file
+from services.marathon.domain.cells import POLICY_CHANGED, TotalsUpdate
+from services.marathon.domain.disclosure import disclosed_total
 from services.marathon.domain.document import first_document
-from services.marathon.domain.yaml_lines import Complaint
+from services.marathon.domain.yaml_lines import Fault
 from services.marathon.storage import campaigns, cells, published
 from services.marathon.storage.campaigns import WrappedKey
 from shared.events.marathon import CampaignChanged
@@ -24,38 +24,38 @@ PURPOSES: Final[tuple[Purpose, ...]] = ("dedupe", "seal", "token")
 
 
 async def import_campaign(
-    connection: asyncpg.Connection, text: str, *, wrapper: KeyWrapper, announcements: Announcements, now: float
-) -> Import:
-    """Store what the campaign file `text` changes and tell the others; `now` is in seconds since 1970.
+    connection: asyncpg.Connection, text: str, *, wrapper: KeyWrapper, encoder: EventEncoder, now: float
+) -> ImportPlan:
+    """Store the changes in the campaign file `text` and publish their events; `now` is in seconds since 1970.
 
-    Importing the same file again changes nothing and tells nobody.
+    Importing the same file again changes nothing and publishes nothing.
 
     Raises:
-        CampaignFileError: the file is faulty, or contradicts what is stored; everything wrong is listed.
+        CampaignFileError: the file is faulty, or contradicts what is stored; every fault is listed.
     """
-    file, parsed = read(text)
+    file, parsed = parse_campaign_file(text)
     slug = file.campaign.slug
     petitions = [case.petition.slug for case in file.cases if case.petition is not None]
     async with connection.transaction():
         await campaigns.lock(connection)
-        stored = await campaigns.stored(connection, slug, [case.slug for case in file.cases], petitions, now)
-        if found := list(conflicts(file, stored)):
-            raise CampaignFileError([Complaint(parsed.line(path), path, advice) for path, advice in found])
+        stored = await campaigns.load_stored(connection, slug, [case.slug for case in file.cases], petitions, now)
+        if contradictions := list(conflicts(file, stored)):
+            raise CampaignFileError([Fault(parsed.line(path), path, advice) for path, advice in contradictions])
         changes = plan(file, stored)
         if not changes.changed:
             return changes
         await campaigns.put(connection, changes)
-        records = [announcements.campaign(changes.campaign, now)]
-        records += [announcements.case(case, now) for case in changes.cases]
+        records = [encoder.campaign(changes.campaign, now)]
+        records += [encoder.case(case, now) for case in changes.cases]
         if not await campaigns.has_keys(connection, slug):
             keys = [WrappedKey(purpose, 1, wrapper.create()) for purpose in PURPOSES]
             await campaigns.put_keys(connection, slug, keys, now)
-            # Keys first: whoever knows a petition should find its keys.
-            records = [*(announcements.key(slug, key, now) for key in keys), *records]
+            # Keys first: a service that knows a petition must find its keys.
+            records = [*(encoder.key(slug, key, now) for key in keys), *records]
         if stored.campaign is None:
             document = first_document(changes.campaign, now)
             await published.put_first(connection, document, now)
-            records.append(announcements.totals(document, now))
+            records.append(encoder.totals(document, now))
         elif not stored.closed:
             await _record_policy_change(connection, stored.campaign, changes.campaign, now)
         await outbox.put_outbox(connection, records)
@@ -65,13 +65,13 @@ async def import_campaign(
 async def _record_policy_change(
     connection: asyncpg.Connection, before: CampaignChanged, after: CampaignChanged, now: float
 ) -> None:
-    """Put on public record what another choice of public evidence or safety mode does to the total."""
-    (known,) = await published.documents(connection, [after.slug])
+    """Put on public record how a change of public evidence or safety mode changes the total."""
+    (last_published,) = await published.documents(connection, [after.slug])
     totals = []
     for policies in (before.policies, after.policies):
-        exact = await cells.exact(connection, after.slug, policies.public_evidence)
-        totals.append(total_under(exact, policies, known.memory))
+        exact = await cells.exact_totals(connection, after.slug, policies.public_evidence)
+        totals.append(disclosed_total(exact, policies, last_published.memory))
     if change := totals[1] - totals[0]:
-        corrections = Changes()
-        corrections.correct(after.slug, int(now) // 60, "", POLICY_CHANGED, change, after_freeze=False)
-        await cells.add_corrections(connection, corrections)
+        update = TotalsUpdate()
+        update.add_correction(after.slug, int(now) // 60, "", POLICY_CHANGED, change, after_freeze=False)
+        await cells.add_corrections(connection, update)

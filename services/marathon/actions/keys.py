@@ -1,4 +1,4 @@
-"""API keys for partners: made, listed and revoked. Only their hashes are kept."""
+"""Create and revoke API keys for partners. Only their hashes are stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from services.marathon.actions.announce import Announcements
+from services.marathon.actions.announce import EventEncoder
 from services.marathon.storage import access, campaigns
 from shared.errors import SetupError
 from shared.events.marathon import AccessChanged
@@ -18,12 +18,12 @@ from shared.kafka import outbox
 
 SCOPES: Final = ("signatures:batch",)
 PREFIX: Final = "mille_"
-"""By it a key that leaked is recognised."""
+"""Identifies a leaked key."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that nobody will ever be shown again, and what is kept of it."""
+    """A key, whose `text` is shown only once, and its stored form."""
 
     text: str
     access: AccessChanged
@@ -35,10 +35,10 @@ async def create_key(
     *,
     scopes: Sequence[str],
     section: str | None,
-    announcements: Announcements,
+    encoder: EventEncoder,
     now: float,
 ) -> NewKey:
-    """Make a key for a partner of `campaign`; what it brings counts for `section`.
+    """Create a key for a partner of `campaign`; actions sent with it count for `section`.
 
     Raises:
         SetupError: no such campaign, section or scope.
@@ -46,10 +46,10 @@ async def create_key(
     if unknown := [scope for scope in scopes if scope not in SCOPES]:
         raise SetupError(f"there is no scope {unknown[0]}: there is {', '.join(SCOPES)}")
     async with connection.transaction():
-        found = {each.slug: each for each in await campaigns.all_campaigns(connection)}
-        if campaign not in found:
+        stored = {each.slug: each for each in await campaigns.all_campaigns(connection)}
+        if campaign not in stored:
             raise SetupError(f"there is no campaign {campaign}: import it first")
-        sections = [each.slug for each in found[campaign].sections]
+        sections = [each.slug for each in stored[campaign].sections]
         if section is not None and section not in sections:
             raise SetupError(f"{campaign} has no section {section}: it has {', '.join(sections) or 'none'}")
         text = PREFIX + secrets.token_urlsafe(32)
@@ -61,21 +61,21 @@ async def create_key(
             section=section,
         )
         await access.put(connection, key, now)
-        await outbox.put_outbox(connection, [announcements.access(key, now)])
+        await outbox.put_outbox(connection, [encoder.access(key, now)])
     return NewKey(text, key)
 
 
 async def revoke_key(
-    connection: asyncpg.Connection, key_id: str, *, announcements: Announcements, now: float
+    connection: asyncpg.Connection, key_id: str, *, encoder: EventEncoder, now: float
 ) -> AccessChanged:
-    """End a key; repeating it changes nothing.
+    """Revoke a key; repeating this changes nothing.
 
     Raises:
-        SetupError: there is none with this id.
+        SetupError: there is no key with this id.
     """
     async with connection.transaction():
         revoked = await access.revoke(connection, key_id)
         if revoked is None:
             raise SetupError(f"there is no key {key_id}: `mille keys list --campaign SLUG` lists them")
-        await outbox.put_outbox(connection, [announcements.access(revoked, now)])
+        await outbox.put_outbox(connection, [encoder.access(revoked, now)])
     return revoked

@@ -1,7 +1,7 @@
-"""Publish the totals of every campaign, once a second where they move, and freeze those of closed campaigns.
+"""Publish the totals of every campaign, once a second while they change, and freeze those of closed campaigns.
 
-Every process with the ledger may run a publisher: an advisory lock and the version let one publish a campaign at a
-time.
+Every process with the ledger may run a publisher: an advisory lock and the version ensure that only one publishes a
+campaign at a time.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import asyncpg
 import msgspec
 from aiokafka.errors import KafkaError
 
-from services.marathon.actions.announce import Announcements
-from services.marathon.domain.disclosure import Disclosed, Exact, disclose, lowered_by
-from services.marathon.domain.document import Sums, compose, public_record, says_the_same
-from services.marathon.domain.freshness import FREEZE_AFTER_S, Freshness, Reading, reached
-from services.marathon.domain.ledger import Head, SourcePartition
+from services.marathon.actions.announce import EventEncoder
+from services.marathon.domain.disclosure import DisclosedTotals, ExactTotals, disclose, total_decrease
+from services.marathon.domain.document import Sums, compose, has_same_figures, public_record
+from services.marathon.domain.freshness import FREEZE_AFTER_S, EndOffsets, Freshness, has_reached
+from services.marathon.domain.ledger import ChainHead, SourcePartition
 from services.marathon.storage import campaigns, cells, ledger, published
 from services.marathon.storage.published import Freeze, Published
 from shared.clock import parse_rfc3339
@@ -32,17 +32,17 @@ from shared.logging import log
 from shared.metrics import PARTITION_HALTED, TOTALS_AGE, TOTALS_PUBLISHED
 from shared.tasks import raise_if_cancelled
 
-EVERY_S: Final = 0.95
-"""A little under a second, so that what is due every two seconds comes in two rounds."""
-REFRESH_S: Final = 1.4
-"""Unchanged totals that are not final are published again after so long, for their `as_of`."""
-ROUND_S: Final = 20.0
-LONGEST_PAUSE_S: Final = 5.0
-"""Between rounds that fail."""
-GIVE_UP_S: Final = 120.0
-"""So long without a round that ends although Kafka and PostgreSQL answer, and a new process does better."""
+PUBLISH_INTERVAL_S: Final = 0.95
+"""A little under a second, so that documents due every two seconds are published every second round."""
+REFRESH_INTERVAL_S: Final = 1.4
+"""Unchanged totals that are not final are published again after this time, to renew their `as_of`."""
+ROUND_TIMEOUT_S: Final = 20.0
+MAX_PAUSE_S: Final = 5.0
+"""The longest pause between failing rounds."""
+GIVE_UP_AFTER_S: Final = 120.0
+"""The process ends after this time without a completed round although Kafka and PostgreSQL answer."""
 
-SURROUNDINGS: Final = (
+OUTAGE_ERRORS: Final = (
     TransientError,
     KafkaError,
     OSError,
@@ -50,145 +50,145 @@ SURROUNDINGS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
 )
-"""What ends a round but not the process: the next one may succeed."""
-_OUR_OWN: Final = (TransientError, TimeoutError, asyncpg.InterfaceError)
-"""Of these, what neither of the two has said."""
+"""Errors that end a round but not the process: the next round may succeed."""
+_INTERNAL_ERRORS: Final = (TransientError, TimeoutError, asyncpg.InterfaceError)
+"""Those of them that come neither from Kafka nor from PostgreSQL."""
 
 
-class Ends(Protocol):
-    """Where the end offsets of the counted topics come from."""
+class EndOffsetSource(Protocol):
+    """A source of the end offsets of the counted topics."""
 
-    async def read(self) -> Reading:
-        """The end offset of every source partition.
+    async def read(self) -> EndOffsets:
+        """Return the end offset of every source partition.
 
         Raises:
-            KafkaError, OSError, TimeoutError: the broker does not tell.
+            KafkaError, OSError, TimeoutError: the broker does not answer.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The exact totals of a campaign as of `mark` and its public record, under `campaign`'s policies."""
+class _CampaignTotals:
+    """The exact totals of a campaign as of `revision` and its public record, under `campaign`'s policies."""
 
-    mark: int
+    revision: int
     campaign: CampaignChanged
-    exact: Exact
+    exact: ExactTotals
     corrections: list[Correction]
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """One state of the database; `reading` was made before it."""
+    """One consistent state of the database; `end_offsets` were read before it."""
 
-    reading: Reading
-    heads: Mapping[SourcePartition, Head]
+    end_offsets: EndOffsets
+    heads: Mapping[SourcePartition, ChainHead]
     campaigns: list[CampaignChanged]
-    marks: Mapping[str, int]
+    revisions: Mapping[str, int]
     freezes: Mapping[str, Freeze]
 
 
 class Publisher:
-    """Publishes totals documents; `run` goes on until cancelled. What time it is says the reading of `ends`."""
+    """Publishes totals documents; `run` goes on until cancelled. The time is that at which `end_offsets` were read."""
 
-    def __init__(self, pool: asyncpg.Pool, ends: Ends, announcements: Announcements) -> None:
+    def __init__(self, pool: asyncpg.Pool, end_offsets: EndOffsetSource, encoder: EventEncoder) -> None:
         self._pool = pool
-        self._ends = ends
-        self._announcements = announcements
+        self._end_offsets = end_offsets
+        self._encoder = encoder
         self._freshness: Freshness | None = None
         self._published: dict[str, Published] = {}
-        self._known: dict[str, _Known] = {}
+        self._totals: dict[str, _CampaignTotals] = {}
         self._published_at: dict[str, float] = {}
-        self._both_answered = False
+        self._dependencies_answered = False
         self._failure: str | None = None
-        self._age, self._aged_from = 0.0, time.monotonic()
+        self._age_s, self._age_measured_at = 0.0, time.monotonic()
 
     def degraded(self) -> Mapping[str, str]:
-        """What the public goes without for now, by part."""
-        cut = self._freshness.cut if self._freshness is not None else {}
-        degraded = {str(place): str(what) for place, what in cut.items()}
+        """What the published totals currently lack, by part."""
+        truncated = self._freshness.truncated if self._freshness is not None else {}
+        degraded = {str(source): str(end) for source, end in truncated.items()}
         if self._failure is not None:
             degraded["totals"] = f"not published, the last round failed: {self._failure}"
         return degraded
 
     async def run(self) -> None:
-        """Publish in rounds. While Kafka or PostgreSQL is away they fail, however long it takes.
+        """Publish in rounds. Rounds fail while Kafka or PostgreSQL is away, however long that takes.
 
         Raises:
-            TransientError: for two minutes no round came to its end although both answered.
+            TransientError: no round completed for two minutes although both answered.
         """
-        TOTALS_AGE.set_function(lambda: self._age + time.monotonic() - self._aged_from)
-        last_excused = time.monotonic()
-        pause = EVERY_S
+        TOTALS_AGE.set_function(lambda: self._age_s + time.monotonic() - self._age_measured_at)
+        stalled_since = time.monotonic()
+        pause = PUBLISH_INTERVAL_S
         while True:
-            began = time.monotonic()
+            started_at = time.monotonic()
             try:
-                async with asyncio.timeout(ROUND_S):
+                async with asyncio.timeout(ROUND_TIMEOUT_S):
                     await self.publish()
-            except SURROUNDINGS as error:
+            except OUTAGE_ERRORS as error:
                 raise_if_cancelled()
                 self._failure = type(error).__name__
                 log.warning("totals could not be published", failure=self._failure)
-                if not (self._both_answered and isinstance(error, _OUR_OWN)):
-                    last_excused = time.monotonic()
-                elif time.monotonic() - last_excused > GIVE_UP_S:
+                if not (self._dependencies_answered and isinstance(error, _INTERNAL_ERRORS)):
+                    stalled_since = time.monotonic()
+                elif time.monotonic() - stalled_since > GIVE_UP_AFTER_S:
                     raise TransientError("no totals for two minutes although Kafka and PostgreSQL answer") from error
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                pause = min(2 * pause, MAX_PAUSE_S)
             else:
-                self._failure, pause, last_excused = None, EVERY_S, time.monotonic()
-            await asyncio.sleep(max(0.05, began + pause - time.monotonic()))
+                self._failure, pause, stalled_since = None, PUBLISH_INTERVAL_S, time.monotonic()
+            await asyncio.sleep(max(0.05, started_at + pause - time.monotonic()))
 
     async def publish(self) -> None:
-        """One round: read the end offsets, then the sums, then put what is due in the outbox."""
-        self._both_answered = False
-        freshness = self._freshness = self._freshness or await self._begin()
-        reading = await self._ends.read()
+        """Run one round: read the end offsets, then the sums, then put the documents that are due in the outbox."""
+        self._dependencies_answered = False
+        freshness = self._freshness = self._freshness or await self._load_freshness()
+        end_offsets = await self._end_offsets.read()
         async with connected(self._pool) as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                snapshot = await self._read(connection, reading)
-                self._both_answered = True
+                snapshot = await self._read_snapshot(connection, end_offsets)
+                self._dependencies_answered = True
                 due = await self._due(connection, snapshot, self._as_of(freshness, snapshot))
             if due:
-                await self._put(connection, due, reading.at)
+                await self._store(connection, due, end_offsets.read_at)
             for campaign in snapshot.campaigns:
-                await self._close(connection, campaign, snapshot, whole=not freshness.cut)
+                await self._close_campaign(connection, campaign, snapshot, logs_complete=not freshness.truncated)
 
-    async def _begin(self) -> Freshness:
+    async def _load_freshness(self) -> Freshness:
         async with connected(self._pool) as connection:
             return Freshness(await ledger.heads(connection))
 
-    async def _read(self, connection: asyncpg.Connection, reading: Reading) -> _Snapshot:
+    async def _read_snapshot(self, connection: asyncpg.Connection, end_offsets: EndOffsets) -> _Snapshot:
         snapshot = _Snapshot(
-            reading,
+            end_offsets,
             await ledger.heads(connection),
             await campaigns.all_campaigns(connection),
-            await cells.marks(connection),
+            await cells.revisions(connection),
             await published.freezes(connection),
         )
         versions = await published.versions(connection)
-        stale = [slug for slug, version in versions.items() if self._version(slug) != version]
-        for found in await published.documents(connection, stale):
-            self._published[found.document.campaign] = found
+        stale = [slug for slug, version in versions.items() if self._published_version(slug) != version]
+        for stored in await published.documents(connection, stale):
+            self._published[stored.document.campaign] = stored
         return snapshot
 
-    def _version(self, slug: str) -> int:
-        known = self._published.get(slug)
-        return known.document.version if known is not None else 0
+    def _published_version(self, slug: str) -> int:
+        last = self._published.get(slug)
+        return last.document.version if last is not None else 0
 
     def _as_of(self, freshness: Freshness, snapshot: _Snapshot) -> float | None:
-        """As of when the snapshot is true; tells of it, and of logs that lost what was counted."""
-        before = dict(freshness.cut)
-        as_of = freshness.as_of(snapshot.reading, snapshot.heads)
+        """Return the time as of which the snapshot is true; report it, and logs that lost counted records."""
+        before = dict(freshness.truncated)
+        as_of = freshness.as_of(snapshot.end_offsets, snapshot.heads)
         if as_of is not None:
-            self._age, self._aged_from = snapshot.reading.at - as_of, time.monotonic()
-        for place in before.keys() | freshness.cut.keys():
-            PARTITION_HALTED.labels(*place).set(place in freshness.cut)
-        for place in freshness.cut.keys() - before.keys():
-            log.error("a log lost what was counted", source=str(place), reason=str(freshness.cut[place]))
+            self._age_s, self._age_measured_at = snapshot.end_offsets.read_at - as_of, time.monotonic()
+        for source in before.keys() | freshness.truncated.keys():
+            PARTITION_HALTED.labels(*source).set(source in freshness.truncated)
+        for source in freshness.truncated.keys() - before.keys():
+            log.error("a log lost what was counted", source=str(source), reason=str(freshness.truncated[source]))
         return as_of
 
     async def _due(self, connection: asyncpg.Connection, snapshot: _Snapshot, as_of: float | None) -> list[Published]:
-        now = snapshot.reading.at
+        now = snapshot.end_offsets.read_at
         slugs = [campaign.slug for campaign in snapshot.campaigns]
         recent = await cells.recent_minutes(connection, slugs, int(now) // 60 - 1)
         due = []
@@ -196,64 +196,68 @@ class Publisher:
             before = self._published.get(campaign.slug)
             if before is None:
                 continue
-            known = await self._exact(connection, campaign, snapshot.marks.get(campaign.slug, 0))
+            totals = await self._campaign_totals(connection, campaign, snapshot.revisions.get(campaign.slug, 0))
             if before.document.state == "frozen":
-                after = _with_corrections(before, known)
+                after = _with_corrections(before, totals.corrections)
             else:
-                disclosed = _disclosed(known.exact, known.corrections, campaign, before)
-                sums = Sums(disclosed, known.corrections, recent.get(campaign.slug, ()), snapshot.heads)
-                after = Published(_next(before.document, campaign, sums, as_of, now), disclosed.memory)
+                disclosed = _disclose(totals.exact, totals.corrections, campaign, before)
+                sums = Sums(disclosed, totals.corrections, recent.get(campaign.slug, ()), snapshot.heads)
+                after = Published(_next_document(before.document, campaign, sums, as_of, now), disclosed.memory)
             if self._is_due(before.document, after.document):
                 due.append(after)
         return due
 
-    async def _exact(self, connection: asyncpg.Connection, campaign: CampaignChanged, mark: int) -> _Known:
-        known = self._known.get(campaign.slug)
-        if known is None or (known.mark, known.campaign) != (mark, campaign):
-            exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
+    async def _campaign_totals(
+        self, connection: asyncpg.Connection, campaign: CampaignChanged, revision: int
+    ) -> _CampaignTotals:
+        totals = self._totals.get(campaign.slug)
+        if totals is None or (totals.revision, totals.campaign) != (revision, campaign):
+            exact = await cells.exact_totals(connection, campaign.slug, campaign.policies.public_evidence)
             corrections = public_record(await cells.corrections(connection, campaign.slug), campaign.policies)
-            known = self._known[campaign.slug] = _Known(mark, campaign, exact, corrections)
-        return known
+            totals = self._totals[campaign.slug] = _CampaignTotals(revision, campaign, exact, corrections)
+        return totals
 
     def _is_due(self, before: TotalsChanged, after: TotalsChanged) -> bool:
-        if not says_the_same(before, after):
+        if not has_same_figures(before, after):
             return True
         age = time.monotonic() - self._published_at.get(after.campaign, 0.0)
-        return after.state != "frozen" and age >= REFRESH_S
+        return after.state != "frozen" and age >= REFRESH_INTERVAL_S
 
-    async def _put(self, connection: asyncpg.Connection, due: list[Published], now: float) -> None:
+    async def _store(self, connection: asyncpg.Connection, due: list[Published], now: float) -> None:
         async with connection.transaction():
-            put = [each for each in due if await published.put(connection, each, now)]
-            await outbox.put_outbox(connection, [self._announcements.totals(each.document, now) for each in put])
-        for each in put:
-            self._note(each)
+            stored = [each for each in due if await published.put(connection, each, now)]
+            await outbox.put_outbox(connection, [self._encoder.totals(each.document, now) for each in stored])
+        for each in stored:
+            self._record_published(each)
 
-    def _note(self, put: Published) -> None:
-        self._published[put.document.campaign] = put
-        self._published_at[put.document.campaign] = time.monotonic()
+    def _record_published(self, stored: Published) -> None:
+        self._published[stored.document.campaign] = stored
+        self._published_at[stored.document.campaign] = time.monotonic()
         TOTALS_PUBLISHED.inc()
 
-    async def _close(
-        self, connection: asyncpg.Connection, campaign: CampaignChanged, snapshot: _Snapshot, *, whole: bool
+    async def _close_campaign(
+        self, connection: asyncpg.Connection, campaign: CampaignChanged, snapshot: _Snapshot, *, logs_complete: bool
     ) -> None:
-        """Freeze a closed campaign once everything that was there a minute after its end is in the ledger.
+        """Freeze a closed campaign once the ledger contains all that the logs held a minute after its end.
 
-        Where a log is not `whole`, what is there cannot be told.
+        Does nothing unless the `logs_complete`: a truncated log does not show what was there.
         """
-        if not whole:
+        if not logs_complete:
             return
         freeze = snapshot.freezes.get(campaign.slug)
         if freeze is None:
-            if snapshot.reading.at >= parse_rfc3339(campaign.confirmations_close) + FREEZE_AFTER_S:
-                await self._put_ends(connection, campaign, snapshot.reading)
-        elif not freeze.done and reached(freeze.ends, snapshot.heads) and campaign.slug in self._published:
-            await self._freeze(connection, campaign, self._published[campaign.slug], snapshot.reading.at)
+            if snapshot.end_offsets.read_at >= parse_rfc3339(campaign.confirmations_close) + FREEZE_AFTER_S:
+                await self._store_end_offsets(connection, campaign, snapshot.end_offsets)
+        elif not freeze.done and has_reached(freeze.end_offsets, snapshot.heads) and campaign.slug in self._published:
+            await self._freeze(connection, campaign, self._published[campaign.slug], snapshot.end_offsets.read_at)
 
-    async def _put_ends(self, connection: asyncpg.Connection, campaign: CampaignChanged, reading: Reading) -> None:
-        # An import that extends the campaign comes wholly before, and then it is not closed, or is refused.
+    async def _store_end_offsets(
+        self, connection: asyncpg.Connection, campaign: CampaignChanged, end_offsets: EndOffsets
+    ) -> None:
+        # An import that extends the campaign either commits before this, so that it is not closed, or is refused.
         async with connection.transaction():
             await campaigns.lock(connection)
-            await published.put_ends(connection, campaign, reading.ends, reading.at)
+            await published.put_end_offsets(connection, campaign, end_offsets.offsets, end_offsets.read_at)
 
     async def _freeze(
         self, connection: asyncpg.Connection, campaign: CampaignChanged, before: Published, now: float
@@ -261,49 +265,49 @@ class Publisher:
         async with connection.transaction():
             if not await published.freeze(connection, campaign.slug, now):
                 return
-            exact = await cells.exact(connection, campaign.slug, campaign.policies.public_evidence)
+            exact = await cells.exact_totals(connection, campaign.slug, campaign.policies.public_evidence)
             corrections = public_record(await cells.corrections(connection, campaign.slug), campaign.policies)
-            disclosed = _disclosed(exact, corrections, campaign, before)
+            disclosed = _disclose(exact, corrections, campaign, before)
             sums = Sums(disclosed, corrections, (), await ledger.heads(connection))
             document = msgspec.structs.replace(
-                _next(before.document, campaign, sums, None, now), state="frozen", lag_seconds=0.0
+                _next_document(before.document, campaign, sums, None, now), state="frozen", lag_seconds=0.0
             )
             final = Published(document, disclosed.memory)
             if not await published.put(connection, final, now):
                 raise TransientError("somebody else publishes this campaign")
-            await outbox.put_outbox(connection, [self._announcements.totals(document, now)])
-        self._note(final)
+            await outbox.put_outbox(connection, [self._encoder.totals(document, now)])
+        self._record_published(final)
         log.info("final tally made", campaign=campaign.slug, total=document.total)
 
 
-def _disclosed(
-    exact: Exact, corrections: Sequence[Correction], campaign: CampaignChanged, before: Published
-) -> Disclosed:
-    """What may be shown of `exact` and `corrections` after the document `before`."""
+def _disclose(
+    exact: ExactTotals, corrections: Sequence[Correction], campaign: CampaignChanged, before: Published
+) -> DisclosedTotals:
+    """Return the totals that may be shown of `exact` and `corrections` after the document `before`."""
     return disclose(
         exact,
         campaign.policies,
         campaign.cases,
         before.memory,
-        corrected=lowered_by(corrections),
+        corrected=total_decrease(corrections),
         sections=bool(campaign.sections),
     )
 
 
-def _next(
+def _next_document(
     before: TotalsChanged, campaign: CampaignChanged, sums: Sums, as_of: float | None, now: float
 ) -> TotalsChanged:
-    """The document after `before`; its `as_of` never goes back."""
-    known = parse_rfc3339(before.as_of)
-    fresher = known if as_of is None else max(known, as_of)
-    return compose(campaign, sums, version=before.version + 1, as_of=fresher, now=now)
+    """Return the document that follows `before`; its `as_of` never goes back."""
+    last = parse_rfc3339(before.as_of)
+    latest = last if as_of is None else max(last, as_of)
+    return compose(campaign, sums, version=before.version + 1, as_of=latest, now=now)
 
 
-def _with_corrections(before: Published, known: _Known) -> Published:
-    """A frozen document with its public record brought up to date; nothing else of it moves."""
+def _with_corrections(before: Published, corrections: list[Correction]) -> Published:
+    """Return a frozen document with its public record brought up to date and nothing else changed."""
     document = msgspec.structs.replace(
         before.document,
         version=before.document.version + 1,
-        corrections=known.corrections,
+        corrections=corrections,
     )
     return Published(document, before.memory)

@@ -1,1 +1,1 @@
-"""Pure rules: the ledger, the totals, what of them is shown, and what a campaign file may say."""
+"""Pure rules: the ledger, the totals and their disclosure, campaign files."""

@@ -1,7 +1,7 @@
-"""What importing a campaign file changes, given what is stored.
+"""Plan the import of a campaign file: which changes it makes to the stored campaign.
 
-Versions rise by one with each change; an import that changes nothing changes no version. What people have already
-acted on stays as it was, or gets a new version.
+Versions rise by one with each change; an import without changes changes no version. Texts that people may have acted on
+stay as they were, or get a new version.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from shared.events.marathon import (
 )
 from shared.events.words import Evidence
 
-CONFIRMATIONS_S: Final = 7 * 24 * 60 * 60
-"""How long after its end a campaign takes confirmations, where its file does not say."""
-PUBLIC: Final[tuple[Evidence, ...]] = ("confirmed", "recorded", "offline")
-PUBLIC_IF_REQUIRED: Final[tuple[Evidence, ...]] = ("confirmed", "offline")
+CONFIRMATION_PERIOD_S: Final = 7 * 24 * 60 * 60
+"""How long after its end a campaign accepts confirmations, unless its file sets a time."""
+PUBLIC_EVIDENCE: Final[tuple[Evidence, ...]] = ("confirmed", "recorded", "offline")
+PUBLIC_EVIDENCE_IF_REQUIRED: Final[tuple[Evidence, ...]] = ("confirmed", "offline")
 
 Versioned = TypeVar("Versioned", CampaignChanged, CaseChanged)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What is stored before the import.
+class StoredCampaign:
+    """The stored state before the import.
 
     `cases` are those of this campaign and any other whose slug the file names; `petitions` says which case each
-    petition of the file belongs to. `acted` are the cases that have counted actions. `closed` says that the ends of the
-    source partitions were read for the final tally, whether it is made yet or not. `opened` says that it takes
-    actions or has taken them: some may be accepted and not counted yet.
+    petition of the file belongs to. `cases_with_actions` have counted actions. `closed` says that the end offsets were
+    read for the final tally, whether it is made yet or not. `opened` says that the campaign accepts actions or has
+    accepted them: some may be accepted and not counted yet.
     """
 
     campaign: CampaignChanged | None = None
     cases: Mapping[str, CaseChanged] = field(default_factory=dict)
     petitions: Mapping[str, str] = field(default_factory=dict)
-    acted: Collection[str] = ()
+    cases_with_actions: Collection[str] = ()
     opened: bool = False
     closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
-    """What the import leads to: the campaign as it is to be, and those of its parts that change."""
+class ImportPlan:
+    """The plan of an import: the new state of the campaign, and those of its cases that change."""
 
     campaign: CampaignChanged
     changed: bool
@@ -73,12 +73,12 @@ class Import:
 
     @property
     def petitions(self) -> tuple[str, ...]:
-        """Slugs of the petitions that are new or change."""
+        """The slugs of the petitions that are new or change."""
         return tuple(case.petition.slug for case in self.cases if case.petition is not None)
 
 
-def plan(file: CampaignFile, stored: Stored) -> Import:
-    """The import of a `file` that `conflicts` finds nothing wrong with."""
+def plan(file: CampaignFile, stored: StoredCampaign) -> ImportPlan:
+    """Plan the import of a `file` without conflicts."""
     changed_cases = []
     for part in file.cases:
         before = stored.cases.get(part.slug)
@@ -86,26 +86,28 @@ def plan(file: CampaignFile, stored: Stored) -> Import:
         if case is not before:
             changed_cases.append(case)
     campaign = _campaign(file, stored.campaign)
-    if stored.campaign is not None and not changed_cases and _same(campaign, stored.campaign):
-        return Import(stored.campaign, changed=False, cases=())
+    if stored.campaign is not None and not changed_cases and _equal_except_version(campaign, stored.campaign):
+        return ImportPlan(stored.campaign, changed=False, cases=())
     version = 1 if stored.campaign is None else stored.campaign.version + 1
-    return Import(msgspec.structs.replace(campaign, version=version), changed=True, cases=tuple(changed_cases))
+    return ImportPlan(msgspec.structs.replace(campaign, version=version), changed=True, cases=tuple(changed_cases))
 
 
-def conflicts(file: CampaignFile, stored: Stored) -> Iterator[tuple[Path, str]]:
-    """What in `file` contradicts what is stored: where, and what to do about it."""
-    known = {part.slug for part in file.cases}
+def conflicts(file: CampaignFile, stored: StoredCampaign) -> Iterator[tuple[Path, str]]:
+    """Yield where `file` contradicts the stored state, with advice on each."""
+    slugs = {part.slug for part in file.cases}
     for slug, case in stored.cases.items():
-        if case.campaign == file.campaign.slug and slug not in known:
+        if case.campaign == file.campaign.slug and slug not in slugs:
             yield ("cases",), f"lacks {slug}, which was imported before: a case stays in its campaign, put it back"
-    for place, part in enumerate(file.cases):
-        yield from _case_conflicts(part, ("cases", place), file.campaign.slug, stored)
+    for index, part in enumerate(file.cases):
+        yield from _case_conflicts(part, ("cases", index), file.campaign.slug, stored)
     if stored.campaign is not None:
         yield from _campaign_conflicts(file.campaign, stored.campaign, stored)
 
 
-def _campaign_conflicts(part: CampaignPart, before: CampaignChanged, stored: Stored) -> Iterator[tuple[Path, str]]:
-    if (stored.opened or stored.acted) and part.policies.one_per != before.policies.one_per:
+def _campaign_conflicts(
+    part: CampaignPart, before: CampaignChanged, stored: StoredCampaign
+) -> Iterator[tuple[Path, str]]:
+    if (stored.opened or stored.cases_with_actions) and part.policies.one_per != before.policies.one_per:
         yield (
             ("campaign", "policies", "one_per"),
             f"cannot change once people can act: put {before.policies.one_per} back",
@@ -115,28 +117,28 @@ def _campaign_conflicts(part: CampaignPart, before: CampaignChanged, stored: Sto
 
 
 def _closed_conflicts(part: CampaignPart, before: CampaignChanged) -> Iterator[tuple[Path, str]]:
-    """What the final tally rests on stays: what is counted in it, and how it is shown from then on."""
+    """Yield changes to what the final tally rests on: what it counts, and how it is shown."""
     dates = {
         "opens": (_time(part.opens), before.opens),
         "closes": (_time(part.closes), before.closes),
         "confirmations_close": (_confirmations_close(part), before.confirmations_close),
     }
-    for name, (after, there) in dates.items():
-        if after != there:
-            yield ("campaign", name), _put_back(there)
+    for name, (after, stored_value) in dates.items():
+        if after != stored_value:
+            yield ("campaign", name), _put_back_advice(stored_value)
     policies = _policies(part.policies, before)
     for name in ("public_evidence", "public_threshold", "safety_mode"):
-        chosen = getattr(before.policies, name)
-        if getattr(policies, name) != chosen:
-            yield ("campaign", "policies", name), _put_back(chosen)
+        stored_value = getattr(before.policies, name)
+        if getattr(policies, name) != stored_value:
+            yield ("campaign", "policies", name), _put_back_advice(stored_value)
 
 
-def _put_back(value: object) -> str:
+def _put_back_advice(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return f"cannot change once the end was read for the final tally, which rests on it: put {text} back"
 
 
-def _case_conflicts(part: CasePart, at: Path, campaign: str, stored: Stored) -> Iterator[tuple[Path, str]]:
+def _case_conflicts(part: CasePart, at: Path, campaign: str, stored: StoredCampaign) -> Iterator[tuple[Path, str]]:
     before = stored.cases.get(part.slug)
     if before is not None and before.campaign != campaign:
         yield (*at, "slug"), f"is the slug of a case of {before.campaign}: choose another"
@@ -148,7 +150,10 @@ def _case_conflicts(part: CasePart, at: Path, campaign: str, stored: Stored) -> 
             return
     if before is not None and before.petition is not None:
         yield from _petition_conflicts(
-            part.petition, before.petition, (*at, "petition"), signable=stored.opened or part.slug in stored.acted
+            part.petition,
+            before.petition,
+            (*at, "petition"),
+            signable=stored.opened or part.slug in stored.cases_with_actions,
         )
 
 
@@ -201,7 +206,7 @@ def _contact(part: ContactPart) -> Contact:
 
 
 def _policies(part: PoliciesPart, before: CampaignChanged | None) -> Policies:
-    default = PUBLIC_IF_REQUIRED if part.confirmation == "required" else PUBLIC
+    default = PUBLIC_EVIDENCE_IF_REQUIRED if part.confirmation == "required" else PUBLIC_EVIDENCE
     policies = Policies(
         one_per=part.one_per,
         confirmation=part.confirmation,
@@ -210,7 +215,7 @@ def _policies(part: PoliciesPart, before: CampaignChanged | None) -> Policies:
         letters_per_person=part.letters_per_person,
         safety_mode=part.safety_mode,
     )
-    # Dedupe keys rest on them, so a campaign keeps the mailbox rules that it began with.
+    # Dedupe keys depend on the mailbox rules, so a campaign keeps those that it began with.
     return (
         policies if before is None else msgspec.structs.replace(policies, address_rules=before.policies.address_rules)
     )
@@ -237,16 +242,16 @@ def _case(part: CasePart, campaign: str, before: CaseChanged | None) -> CaseChan
 
 
 def _address(part: AddressPart, country: str, before: CaseChanged | None) -> Address:
-    """The address: the one that is there, or another one that comes with the case's next version."""
+    """Return the stored address, or a new one with the case's next version."""
     address = Address(
         version=1 if before is None else before.version + 1,
         lines=tuple(part.lines),
         language=part.language,
         country=part.country or country,
     )
-    known = before.address if before is not None else None
-    same = known is not None and msgspec.structs.replace(known, version=address.version) == address
-    return known if same and known is not None else address
+    stored = before.address if before is not None else None
+    same = stored is not None and msgspec.structs.replace(stored, version=address.version) == address
+    return stored if same and stored is not None else address
 
 
 def _writing(part: WritingPart) -> Writing:
@@ -254,22 +259,22 @@ def _writing(part: WritingPart) -> Writing:
 
 
 def _petition(part: PetitionPart, before: Petition | None) -> Petition:
-    """The petition; another text than `before` is another version, whether anybody has signed yet or not.
+    """Return the petition; a text that differs from `before` is a new version, whether anyone has signed it or not.
 
-    Nobody can tell here which text an intake shows at this moment: a signature names the version that it was under.
+    It is not known here which text an intake shows at the moment: a signature names the version that was signed.
     """
     if before is None or before.slug != part.slug:
-        return _petition_as(part, part.version or 1)
+        return _petition_with_version(part, part.version or 1)
     if part.version is not None:
-        return _petition_as(part, part.version)
-    return _petition_as(part, before.version + 1) if _differs(part, before) else before
+        return _petition_with_version(part, part.version)
+    return _petition_with_version(part, before.version + 1) if _differs(part, before) else before
 
 
 def _differs(part: PetitionPart, before: Petition) -> bool:
-    return _petition_as(part, before.version) != before
+    return _petition_with_version(part, before.version) != before
 
 
-def _petition_as(part: PetitionPart, version: int) -> Petition:
+def _petition_with_version(part: PetitionPart, version: int) -> Petition:
     return Petition(
         slug=part.slug,
         version=version,
@@ -282,11 +287,13 @@ def _petition_as(part: PetitionPart, version: int) -> Petition:
 def _next_version(after: CaseChanged, before: CaseChanged | None) -> CaseChanged:
     if before is None:
         return msgspec.structs.replace(after, version=1)
-    return before if _same(after, before) else msgspec.structs.replace(after, version=before.version + 1)
+    return (
+        before if _equal_except_version(after, before) else msgspec.structs.replace(after, version=before.version + 1)
+    )
 
 
-def _same(one: Versioned, other: Versioned) -> bool:
-    return msgspec.structs.replace(one, version=other.version) == other
+def _equal_except_version(new: Versioned, other: Versioned) -> bool:
+    return msgspec.structs.replace(new, version=other.version) == other
 
 
 def _time(text: str) -> str:
@@ -296,4 +303,4 @@ def _time(text: str) -> str:
 def _confirmations_close(part: CampaignPart) -> str:
     if part.confirmations_close is not None:
         return _time(part.confirmations_close)
-    return rfc3339(parse_rfc3339(part.closes) + CONFIRMATIONS_S)
+    return rfc3339(parse_rfc3339(part.closes) + CONFIRMATION_PERIOD_S)

@@ -1,4 +1,4 @@
-"""A campaign file: its shape, and every fault in it with line and advice.
+"""The schema of campaign files, and their faults with line and advice.
 
 The format is under "A campaign file" in the contract.
 """
@@ -14,18 +14,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from services.marathon.domain import campaign_rules
-from services.marathon.domain.yaml_lines import Complaint, Parsed, Path, parse
+from services.marathon.domain.yaml_lines import Fault, ParsedYaml, Path, parse
 from shared.clock import parse_rfc3339
 from shared.errors import MilleplumesError
-from shared.events.words import LARGEST_VERSION, Confirmation, Evidence, OnePer
+from shared.events.words import MAX_PETITION_VERSION, Confirmation, Evidence, OnePer
 from shared.intake import fields
 
 SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 LINK: Final = re.compile(r"https?://[^\s/]+(?:/\S*)?")
-LONGEST_SLUG: Final = 80
+MAX_SLUG_LENGTH: Final = 80
 RESERVED_SLUGS: Final = frozenset({"other"})
-LARGEST_FILE: Final = 1024 * 1024
+MAX_FILE_BYTES: Final = 1024 * 1024
 
 _NO_COUNTRIES: Final = frozenset({"EU", "EZ", "UN", "QO", "XA", "XB", "ZZ", "AC", "CP", "CQ", "DG", "EA", "IC", "TA"})
 COUNTRIES: Final = (
@@ -35,16 +35,16 @@ COUNTRIES: Final = (
 
 
 class CampaignFileError(MilleplumesError):
-    """A campaign file that cannot be imported; `complaints` say everything that is wrong with it, in order."""
+    """A campaign file that cannot be imported; `faults` lists every fault in it, in order."""
 
-    def __init__(self, complaints: list[Complaint]) -> None:
-        self.complaints = sorted(set(complaints), key=lambda complaint: complaint[0])
-        super().__init__(f"{len(self.complaints)} thing(s) to mend")
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = sorted(set(faults), key=lambda fault: fault[0])
+        super().__init__(f"{len(self.faults)} thing(s) to mend")
 
 
 def _slug(value: str) -> str:
-    if not SLUG.fullmatch(value) or len(value) > LONGEST_SLUG:
-        raise ValueError(f"must be a slug: lower-case letters, digits and hyphens, at most {LONGEST_SLUG}")
+    if not SLUG.fullmatch(value) or len(value) > MAX_SLUG_LENGTH:
+        raise ValueError(f"must be a slug: lower-case letters, digits and hyphens, at most {MAX_SLUG_LENGTH}")
     if value in RESERVED_SLUGS:
         raise ValueError("is a word of its own in the totals: choose another")
     return value
@@ -85,10 +85,10 @@ def _link(value: str) -> str:
 def _one_line(value: str) -> str:
     if "\n" in value or "\t" in value:
         raise ValueError("must be one line: put each line of an address in a text of its own")
-    return _words(value)
+    return _text(value)
 
 
-def _words(value: str) -> str:
+def _text(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
     if any(ord(character) < ord(" ") and character not in "\n\t" for character in value):
@@ -100,13 +100,15 @@ Slug = Annotated[str, AfterValidator(_slug)]
 Country = Annotated[str, AfterValidator(_country)]
 Language = Annotated[str, AfterValidator(_language)]
 Time = Annotated[str, AfterValidator(_time)]
-Line = Annotated[str, Field(max_length=300), AfterValidator(_words)]
+Line = Annotated[str, Field(max_length=300), AfterValidator(_text)]
 AddressLine = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
-Prose = Annotated[str, Field(max_length=20_000), AfterValidator(_words)]
-Lines = Annotated[dict[Language, Line], Field(min_length=1)]
-Proses = Annotated[dict[Language, Prose], Field(min_length=1)]
+Text = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
+LocalizedLine = Annotated[dict[Language, Line], Field(min_length=1)]
+LocalizedText = Annotated[dict[Language, Text], Field(min_length=1)]
 Email = Annotated[str, AfterValidator(_email)]
-Links = Annotated[dict[Language, Annotated[str, Field(max_length=500), AfterValidator(_link)]], Field(min_length=1)]
+LocalizedLink = Annotated[
+    dict[Language, Annotated[str, Field(max_length=500), AfterValidator(_link)]], Field(min_length=1)
+]
 Goal = Annotated[int, Field(ge=1, le=10_000_000_000)]
 
 
@@ -115,8 +117,8 @@ class _Part(BaseModel):
 
 
 class PoliciesPart(_Part):
-    """`public_evidence` is by default everything but what people only say, and not `recorded` where it must be
-    confirmed.
+    """The policies. `public_evidence` is by default all evidence except `self_reported`, and except `recorded` where
+    confirmation is required.
     """
 
     one_per: OnePer = "email"
@@ -136,19 +138,19 @@ class SectionPart(_Part):
 
 
 class ContactPart(_Part):
-    """How the organisation is reached; it stands on the page /contact and at the foot of mails."""
+    """The contact of the organisation, shown on the page /contact and at the foot of mails."""
 
     email: Email | None = None
     address: Annotated[list[AddressLine], Field(max_length=8)] = []
-    imprint: Proses | None = None
-    privacy: Links | None = None
+    imprint: LocalizedText | None = None
+    privacy: LocalizedLink | None = None
 
 
 class CampaignPart(_Part):
     """The campaign itself."""
 
     slug: Slug
-    title: Lines
+    title: LocalizedLine
     opens: Time
     closes: Time
     confirmations_close: Time | None = None
@@ -168,18 +170,18 @@ class TargetPart(_Part):
 
 
 class PetitionPart(_Part):
-    """A petition; without a `version` it keeps the one it has, or gets the next with another text."""
+    """A petition; without a `version` it keeps its stored version, or gets the next one if the text differs."""
 
     slug: Slug
-    version: Annotated[int, Field(ge=1, le=LARGEST_VERSION)] | None = None
-    title: Lines
-    text: Proses
+    version: Annotated[int, Field(ge=1, le=MAX_PETITION_VERSION)] | None = None
+    title: LocalizedLine
+    text: LocalizedText
     targets: Annotated[list[TargetPart], Field(max_length=100)] = []
 
 
 class AddressPart(_Part):
-    """Where letters go, line by line as on the envelope, whose window shows seven lines. `country` is by default the
-    case's.
+    """The postal address for letters, line by line as on the envelope, whose window shows seven lines. `country` is by
+    default the case's.
     """
 
     lines: Annotated[list[AddressLine], Field(min_length=1, max_length=7)]
@@ -188,7 +190,7 @@ class AddressPart(_Part):
 
 
 class WritingPart(_Part):
-    """What the place lets through. `rules` are short sentences for who writes, by language."""
+    """What the receiving institution accepts. `rules` are short sentences for letter writers, by language."""
 
     languages: Annotated[list[Language], Field(max_length=20)] = []
     rules: dict[Language, Annotated[list[Line], Field(min_length=1, max_length=12)]] = {}
@@ -201,8 +203,8 @@ class CasePart(_Part):
     name: Line
     country: Country
     status: Line
-    story: Proses
-    summary: Lines | None = None
+    story: LocalizedText
+    summary: LocalizedLine | None = None
     goal: Goal | None = None
     facts: dict[Line, Line] = {}
     petition: PetitionPart | None = None
@@ -218,43 +220,43 @@ class CampaignFile(_Part):
     cases: Annotated[list[CasePart], Field(min_length=1, max_length=1_000)]
 
 
-def read(text: str) -> tuple[CampaignFile, Parsed]:
-    """The campaign file in `text`, with the lines on which everything stands.
+def parse_campaign_file(text: str) -> tuple[CampaignFile, ParsedYaml]:
+    """Parse the campaign file in `text`; return it with the line of every value.
 
     Raises:
         CampaignFileError: it cannot be imported; every fault is listed.
     """
     parsed = parse(text)
-    complaints = list(parsed.complaints)
+    faults = list(parsed.faults)
     file = None
-    if parsed.value is not None or not complaints:
+    if parsed.value is not None or not faults:
         try:
             file = CampaignFile.model_validate(parsed.value if isinstance(parsed.value, dict) else {})
         except ValidationError as error:
-            complaints += [_complaint(detail, parsed) for detail in error.errors()]
-        complaints += [Complaint(parsed.line(path), path, text) for path, text in campaign_rules.faults(parsed.value)]
-    if complaints or file is None:
-        raise CampaignFileError(complaints)
+            faults += [_fault(detail, parsed) for detail in error.errors()]
+        faults += [Fault(parsed.line(path), path, text) for path, text in campaign_rules.rule_faults(parsed.value)]
+    if faults or file is None:
+        raise CampaignFileError(faults)
     return file, parsed
 
 
-def _complaint(error: ErrorDetails, parsed: Parsed) -> Complaint:
-    # A fault in a name of a mapping is reported under ("name", "[key]").
+def _fault(error: ErrorDetails, parsed: ParsedYaml) -> Fault:
+    # Pydantic reports a fault in a key of a mapping under ("name", "[key]").
     path: Path = tuple(part for part in error["loc"] if part != "[key]")
-    return Complaint(parsed.line(path), path, _advice(error, path))
+    return Fault(parsed.line(path), path, _advice(error, path))
 
 
 def _advice(error: ErrorDetails, path: Path) -> str:
     context: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            advice = _unknown(path)
+            advice = _unknown_field_advice(path)
         case "value_error":
             advice = str(context["error"])
         case "literal_error":
             advice = f"must be {context['expected']}"
-        case known if known in _ADVICE:
-            advice = _ADVICE[known]
+        case error_type if error_type in _ADVICE:
+            advice = _ADVICE[error_type]
         case _:
             advice = re.sub(r"^(Input|String|List|Dictionary) should", "must", error["msg"])
     return advice
@@ -270,7 +272,7 @@ _ADVICE: Final = {
     "dict_type": "must hold fields of its own, each as `name: value`",
     "model_type": "must hold fields of its own, each as `name: value`",
 }
-_KNOWN_FIELDS: Final[dict[str, list[str]]] = {
+_FIELDS: Final[dict[str, list[str]]] = {
     "": list(CampaignFile.model_fields),
     "campaign": list(CampaignPart.model_fields),
     "contact": list(ContactPart.model_fields),
@@ -284,12 +286,12 @@ _KNOWN_FIELDS: Final[dict[str, list[str]]] = {
 }
 
 
-def _unknown(path: Path) -> str:
-    holder = next((name for name in reversed(path[:-1]) if isinstance(name, str)), "")
-    known = _KNOWN_FIELDS.get(holder, [])
-    near = get_close_matches(str(path[-1]), known, 1)
+def _unknown_field_advice(path: Path) -> str:
+    parent = next((name for name in reversed(path[:-1]) if isinstance(name, str)), "")
+    names = _FIELDS.get(parent, [])
+    near = get_close_matches(str(path[-1]), names, 1)
     return (
         f"is not a field here: did you mean {near[0]}?"
         if near
-        else f"is not a field here; there are {', '.join(known)}"
+        else f"is not a field here; there are {', '.join(names)}"
     )

@@ -1,4 +1,4 @@
-"""What tally batches add up to: cells, the course over time, and the public record of corrections."""
+"""Sums of tally batches: cells, the history by minute, and the public record of corrections."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
 
 MINUTE_S: Final = 60
-MINUTES_A_DAY: Final = 1440
+MINUTES_PER_DAY: Final = 1440
 POLICY_CHANGED: Final = "policy-changed"
-"""The reason of corrections that an import made, not a tally batch."""
+"""The reason of corrections made by an import, not by a tally batch."""
 
 
 class Cell(NamedTuple):
-    """A smallest thing that is counted."""
+    """One combination of all dimensions; the totals are sums of cells."""
 
     campaign: str
     case: str
@@ -29,8 +29,8 @@ class Cell(NamedTuple):
     evidence: str
 
 
-class Minute(NamedTuple):
-    """What happened in one minute of acceptance, counted in whole minutes since 1970."""
+class MinuteKey(NamedTuple):
+    """One minute of acceptance, in whole minutes since 1970, for one case and class of evidence."""
 
     campaign: str
     minute: int
@@ -39,7 +39,7 @@ class Minute(NamedTuple):
 
 
 class CorrectionKey(NamedTuple):
-    """Corrections of a day (whole days since 1970) with one reason are one public record."""
+    """One entry of the public record: a day (whole days since 1970), reason and class of evidence."""
 
     campaign: str
     day: int
@@ -49,8 +49,8 @@ class CorrectionKey(NamedTuple):
 
 
 @dataclass(slots=True)
-class Change:
-    """How far a cell moves. `withdrawn` is how many people took their action back."""
+class CellChange:
+    """The change of a cell. `withdrawn` is the number of people who withdrew their action."""
 
     count: int = 0
     withdrawn: int = 0
@@ -58,18 +58,18 @@ class Change:
 
 @dataclass(slots=True)
 class CorrectionChange:
-    """How far corrections move a total, and the last minute in which they did."""
+    """The change of a total by corrections, and the minute of the last one."""
 
     change: int = 0
     minute: int = 0
 
 
 @dataclass(slots=True)
-class Changes:
-    """What to add to the stored sums."""
+class TotalsUpdate:
+    """The changes to add to the stored sums."""
 
-    cells: defaultdict[Cell, Change] = field(default_factory=lambda: defaultdict(Change))
-    minutes: defaultdict[Minute, int] = field(default_factory=lambda: defaultdict(int))
+    cells: defaultdict[Cell, CellChange] = field(default_factory=lambda: defaultdict(CellChange))
+    minutes: defaultdict[MinuteKey, int] = field(default_factory=lambda: defaultdict(int))
     corrections: defaultdict[CorrectionKey, CorrectionChange] = field(
         default_factory=lambda: defaultdict(CorrectionChange)
     )
@@ -80,48 +80,48 @@ class Changes:
 
     @classmethod
     def of(cls, batches: Iterable[ActionsCounted], frozen: Collection[str]) -> Self:
-        """The sum of all deltas in `batches`.
+        """Return the sum of all deltas in `batches`.
 
-        In campaigns that are `frozen` every change is a correction, because neither the published total nor its course
-        moves any more; so is everywhere what was told only when a person recovered it.
+        In `frozen` campaigns every change is a correction, because the published total and its history no longer
+        change. Deltas of recovered batches are corrections in every campaign.
         """
-        changes = cls()
+        update = cls()
         for batch in batches:
-            told = batch.counted_at if batch.recovered else batch.accepted_until
-            minute = int(parse_rfc3339(told)) // MINUTE_S
+            recorded_at = batch.counted_at if batch.recovered else batch.accepted_until
+            minute = int(parse_rfc3339(recorded_at)) // MINUTE_S
             for delta in batch.deltas:
                 after_freeze = delta.campaign in frozen
-                changes._move(delta, 1, after_freeze=after_freeze)
+                update._add_delta(delta, 1, after_freeze=after_freeze)
                 if batch.recovered:
-                    changes.correct(
+                    update.add_correction(
                         delta.campaign, minute, delta.evidence, batch.recovered, delta.change, after_freeze=after_freeze
                     )
                 else:
-                    changes._record(delta, minute, after_freeze=after_freeze)
-        return changes
+                    update._add_delta_corrections(delta, minute, after_freeze=after_freeze)
+        return update
 
     @classmethod
-    def undoing(cls, batches: Iterable[ActionsCounted], frozen: Collection[str], minute: int) -> Self:
-        """What takes `batches` back after their source was restored, with the public record of it at `minute`."""
-        changes = cls()
+    def reverting(cls, batches: Iterable[ActionsCounted], frozen: Collection[str], minute: int) -> Self:
+        """Return the update that reverts `batches` after a restore of their source, with corrections at `minute`."""
+        update = cls()
         for batch in batches:
             for delta in batch.deltas:
                 after_freeze = delta.campaign in frozen
-                changes._move(delta, -1, after_freeze=after_freeze)
-                changes.correct(
+                update._add_delta(delta, -1, after_freeze=after_freeze)
+                update.add_correction(
                     delta.campaign, minute, delta.evidence, "source-restored", -delta.change, after_freeze=after_freeze
                 )
-        return changes
+        return update
 
-    def _record(self, delta: Delta, minute: int, *, after_freeze: bool) -> None:
+    def _add_delta_corrections(self, delta: Delta, minute: int, *, after_freeze: bool) -> None:
         corrections = {"invalidated": -delta.invalidated, "reinstated": delta.reinstated}
         if after_freeze:
             corrections["withdrawn-after-close"] = -delta.withdrawn
             corrections["counted-after-close"] = delta.change + delta.withdrawn + delta.invalidated - delta.reinstated
         for reason, change in corrections.items():
-            self.correct(delta.campaign, minute, delta.evidence, reason, change, after_freeze=after_freeze)
+            self.add_correction(delta.campaign, minute, delta.evidence, reason, change, after_freeze=after_freeze)
 
-    def _move(self, delta: Delta, sign: int, *, after_freeze: bool) -> None:
+    def _add_delta(self, delta: Delta, sign: int, *, after_freeze: bool) -> None:
         cell = self.cells[
             Cell(
                 delta.campaign,
@@ -137,14 +137,14 @@ class Changes:
         cell.count += sign * delta.change
         cell.withdrawn += sign * delta.withdrawn
         if not after_freeze:
-            self.minutes[Minute(delta.campaign, delta.minute, delta.case, delta.evidence)] += sign * delta.change
+            self.minutes[MinuteKey(delta.campaign, delta.minute, delta.case, delta.evidence)] += sign * delta.change
 
-    def correct(
+    def add_correction(
         self, campaign: str, minute: int, evidence: str, reason: str, change: int, *, after_freeze: bool
     ) -> None:
-        """Put a change made in `minute` on public record; `evidence` is empty where it is of no one class."""
+        """Add a correction made in `minute`; `evidence` is empty if it concerns no single class."""
         if not change:
             return
-        entry = self.corrections[CorrectionKey(campaign, minute // MINUTES_A_DAY, reason, evidence, after_freeze)]
+        entry = self.corrections[CorrectionKey(campaign, minute // MINUTES_PER_DAY, reason, evidence, after_freeze)]
         entry.change += change
         entry.minute = max(entry.minute, minute)

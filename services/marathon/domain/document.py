@@ -1,4 +1,4 @@
-"""The totals document: what is published of a campaign, put together from sums, freshness and the public record."""
+"""The totals document, composed of a campaign's sums, freshness and public record."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.marathon.domain.cells import MINUTE_S, MINUTES_A_DAY, POLICY_CHANGED
-from services.marathon.domain.disclosure import Disclosed, in_steps
+from services.marathon.domain.cells import MINUTE_S, MINUTES_PER_DAY, POLICY_CHANGED
+from services.marathon.domain.disclosure import DisclosedTotals, truncate_to_step
 from services.marathon.domain.freshness import state_at
-from services.marathon.domain.ledger import Head, SourcePartition
+from services.marathon.domain.ledger import ChainHead, SourcePartition
 from shared.clock import rfc3339
 from shared.events.marathon import CampaignChanged, Correction, Policies, TotalsChanged
 
 
 class RecordedCorrection(NamedTuple):
-    """What corrections of one reason, evidence and day came to; `minute` (since 1970) is the last in which they did."""
+    """The sum of the corrections of one reason, evidence and day; `minute` (since 1970) is that of the last one."""
 
     reason: str
     evidence: str
@@ -28,7 +28,7 @@ class RecordedCorrection(NamedTuple):
 
 
 class MinuteChange(NamedTuple):
-    """What one minute (since 1970) changed for one class of evidence."""
+    """The change of one class of evidence in one minute (since 1970)."""
 
     evidence: str
     minute: int
@@ -37,23 +37,23 @@ class MinuteChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """All that the document says about numbers, as of one state of the ledger."""
+    """The numbers of the document, as of one state of the ledger."""
 
-    disclosed: Disclosed
+    disclosed: DisclosedTotals
     corrections: Sequence[Correction] = ()
     """The public record."""
-    recent: Sequence[MinuteChange] = ()
-    heads: Mapping[SourcePartition, Head] = field(default_factory=dict)
+    recent_minutes: Sequence[MinuteChange] = ()
+    heads: Mapping[SourcePartition, ChainHead] = field(default_factory=dict)
 
 
 def first_document(campaign: CampaignChanged, now: float) -> TotalsChanged:
-    """What is published at a campaign's import: nothing counted, true as of `now`."""
-    nothing = Disclosed(0, 0, {}, dict.fromkeys(campaign.cases, 0), {}, {}, {}, {}, 0, {})
-    return compose(campaign, Sums(nothing), version=1, as_of=now, now=now)
+    """Return the document published when a campaign is imported: nothing counted, true as of `now`."""
+    zero = DisclosedTotals(0, 0, {}, dict.fromkeys(campaign.cases, 0), {}, {}, {}, {}, 0, {})
+    return compose(campaign, Sums(zero), version=1, as_of=now, now=now)
 
 
 def compose(campaign: CampaignChanged, sums: Sums, *, version: int, as_of: float, now: float) -> TotalsChanged:
-    """The document of `campaign`; `as_of` and `now` are seconds since 1970."""
+    """Compose the document of `campaign`; `as_of` and `now` are seconds since 1970."""
     state, lag = state_at(now, as_of)
     shown = sums.disclosed
     return TotalsChanged(
@@ -73,28 +73,28 @@ def compose(campaign: CampaignChanged, sums: Sums, *, version: int, as_of: float
         by_evidence=shown.by_evidence,
         withdrawn=shown.withdrawn,
         corrections=list(sums.corrections),
-        ledger={str(place): head.hash.hex() for place, head in sorted(sums.heads.items()) if head.next},
-        rate_per_minute=rate_per_minute(sums.recent, campaign.policies, now),
+        ledger={str(source): head.hash.hex() for source, head in sorted(sums.heads.items()) if head.next},
+        rate_per_minute=rate_per_minute(sums.recent_minutes, campaign.policies, now),
         by_section=shown.by_section,
     )
 
 
-def says_the_same(one: TotalsChanged, other: TotalsChanged) -> bool:
-    """Whether two documents differ in nothing but how fresh they are."""
+def has_same_figures(document: TotalsChanged, other: TotalsChanged) -> bool:
+    """Whether two documents differ only in their freshness."""
     return (
         msgspec.structs.replace(
-            one, version=other.version, as_of=other.as_of, lag_seconds=other.lag_seconds, ledger=other.ledger
+            document, version=other.version, as_of=other.as_of, lag_seconds=other.lag_seconds, ledger=other.ledger
         )
         == other
     )
 
 
 def public_record(corrections: Iterable[RecordedCorrection], policies: Policies) -> list[Correction]:
-    """The corrections as the public sees them: a line for each reason and day, oldest first.
+    """Return the public corrections: one line for each reason and day, oldest first.
 
-    In safety mode only public evidence is in the totals. There a reason gets a line of whole steps on the day that
-    completes them, so that what the days before left over is not lost, and lines are dated by that day alone: a time
-    would move with every single one. What another choice of policies did is told whole: it is the difference of two
+    In safety mode the totals contain only public evidence. A reason then gets a line of whole steps on the day that
+    completes them, so that remainders of earlier days are not lost, and lines are dated by the day alone: a time would
+    change with every single correction. The effect of a policy change is shown in full: it is the difference of two
     totals that were shown.
     """
     changes: defaultdict[tuple[int, str], int] = defaultdict(int)
@@ -102,12 +102,12 @@ def public_record(corrections: Iterable[RecordedCorrection], policies: Policies)
     for correction in corrections:
         if policies.safety_mode and correction.evidence not in {"", *policies.public_evidence}:
             continue
-        day = correction.minute // MINUTES_A_DAY
+        day = correction.minute // MINUTES_PER_DAY
         key = (day, correction.reason)
         changes[key] += correction.change
-        minutes[key] = day * MINUTES_A_DAY if policies.safety_mode else max(minutes.get(key, 0), correction.minute)
+        minutes[key] = day * MINUTES_PER_DAY if policies.safety_mode else max(minutes.get(key, 0), correction.minute)
     if policies.safety_mode:
-        changes = _in_whole_steps(changes, policies.public_threshold)
+        changes = _truncate_to_steps(changes, policies.public_threshold)
     lines = [(minutes[key], reason, change) for key, change in changes.items() for _, reason in [key]]
     return [
         Correction(at=rfc3339(minute * MINUTE_S), change=change, reason=reason)
@@ -116,32 +116,32 @@ def public_record(corrections: Iterable[RecordedCorrection], policies: Policies)
     ]
 
 
-def _in_whole_steps(changes: Mapping[tuple[int, str], int], step: int) -> defaultdict[tuple[int, str], int]:
-    """Changes by day and reason, each with what the days before left over of its reason, cut to `step`.
+def _truncate_to_steps(changes: Mapping[tuple[int, str], int], step: int) -> defaultdict[tuple[int, str], int]:
+    """Return the changes by day and reason, each with the remainder of earlier days, truncated to `step`.
 
-    Those of policies stay as they are.
+    Changes of policies are not truncated.
     """
     sums: defaultdict[str, int] = defaultdict(int)
-    cut: defaultdict[tuple[int, str], int] = defaultdict(int)
+    truncated: defaultdict[tuple[int, str], int] = defaultdict(int)
     for day, reason in sorted(changes):
-        of_reason = 1 if reason == POLICY_CHANGED else step
-        before = in_steps(sums[reason], of_reason)
+        reason_step = 1 if reason == POLICY_CHANGED else step
+        before = truncate_to_step(sums[reason], reason_step)
         sums[reason] += changes[day, reason]
-        cut[day, reason] = in_steps(sums[reason], of_reason) - before
-    return cut
+        truncated[day, reason] = truncate_to_step(sums[reason], reason_step) - before
+    return truncated
 
 
-def rate_per_minute(recent: Iterable[MinuteChange], policies: Policies, now: float) -> int:
-    """How many public actions the last sixty seconds brought, never less than none.
+def rate_per_minute(recent_minutes: Iterable[MinuteChange], policies: Policies, now: float) -> int:
+    """Return the number of public actions in the last sixty seconds, at least 0.
 
-    This minute's count and as much of the last minute's as lies in those sixty seconds. In safety mode it is not told:
-    from the moment at which it falls the count of one minute could be worked out.
+    It is the count of this minute plus the share of the last minute that lies in those sixty seconds. It is 0 in safety
+    mode: the moment at which it falls would reveal the count of one minute.
     """
     if policies.safety_mode:
         return 0
     this_minute, elapsed = divmod(now, MINUTE_S)
     rate = 0.0
-    for change in recent:
+    for change in recent_minutes:
         if change.evidence not in policies.public_evidence:
             continue
         if change.minute >= this_minute:

@@ -13,14 +13,14 @@ from shared.clock import rfc3339
 from shared.events.marathon import Policies
 
 Step = Literal["minute", "hour", "day"]
-MINUTES: Final[dict[Step, int]] = {"minute": 1, "hour": 60, "day": 24 * 60}
-DEFAULT_LENGTH: Final[dict[Step, int]] = {"minute": 180, "hour": 24 * 14, "day": 400}
-LONGEST: Final = 1500
-"""The most steps of one answer: a day of minutes, two months of hours, four years of days."""
+STEP_MINUTES: Final[dict[Step, int]] = {"minute": 1, "hour": 60, "day": 24 * 60}
+DEFAULT_STEPS: Final[dict[Step, int]] = {"minute": 180, "hour": 24 * 14, "day": 400}
+MAX_STEPS: Final = 1500
+"""The maximum number of steps of one answer: a day of minutes, two months of hours, four years of days."""
 
 
 class StepChange(NamedTuple):
-    """What the step that begins at `minute` (since 1970) changed for one class of evidence."""
+    """The change of one class of evidence in the step that begins at `minute` (since 1970)."""
 
     minute: int
     evidence: str
@@ -35,32 +35,32 @@ class Point(msgspec.Struct, frozen=True):
     total: int
 
 
-def is_told(policies: Policies) -> bool:
-    """Whether the public may see the course of a campaign.
+def has_public_history(policies: Policies) -> bool:
+    """Whether the history of a campaign is public.
 
-    Not in safety mode: an action is in the minute in which it was accepted, however late it was confirmed or withdrawn,
-    so the moment at which a step moved would tell whose it was. Steps of the threshold do not help: one action more
-    moves every point behind it.
+    It is not in safety mode: an action belongs to the minute in which it was accepted, however late it was confirmed or
+    withdrawn, so the moment at which a step changed would reveal whose action it was. Steps of the threshold do not
+    help: one more action moves every later point.
     """
     return not policies.safety_mode
 
 
 def points(changes: Iterable[StepChange], policies: Policies, since: int) -> list[Point]:
-    """The public course of a campaign from minute `since` on; steps that brought nothing are left out.
+    """Return the public history of a campaign from minute `since` on, without steps that changed nothing.
 
-    What lies before `since` is in the first total. Not for campaigns in safety mode: see `is_told`.
+    The first total includes everything before `since`. Not for campaigns in safety mode: see `has_public_history`.
     """
     by_step: defaultdict[int, list[StepChange]] = defaultdict(list)
     for change in changes:
         by_step[change.minute].append(change)
     counts: defaultdict[str, int] = defaultdict(int)
-    course = []
+    history = []
     before = 0
     for minute in sorted(by_step):
         for change in by_step[minute]:
             counts[change.evidence] += change.change
         total = public_total(counts, policies)
         if minute >= since and total != before:
-            course.append(Point(rfc3339(minute * 60), total - before, total))
+            history.append(Point(rfc3339(minute * 60), total - before, total))
         before = total
-    return course
+    return history

@@ -22,13 +22,13 @@ from typing import Final, NamedTuple
 
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
-from shared.events.words import LONGEST_WORD
+from shared.events.words import MAX_WORD_CHARACTERS
 
-GENESIS: Final = bytes(32)
-"""What the first row of a source partition holds as the hash of the row before it."""
-LARGEST_INTEGER: Final = 2**31 - 1
-"""The largest partition, minute and change that the tables hold."""
-LARGEST_OFFSET: Final = 2**63 - 1
+GENESIS_HASH: Final = bytes(32)
+"""The previous hash of the first row of a source partition."""
+MAX_INTEGER: Final = 2**31 - 1
+"""The largest partition, minute and change that the tables can store."""
+MAX_OFFSET: Final = 2**63 - 1
 
 
 class SourcePartition(NamedTuple):
@@ -43,7 +43,7 @@ class SourcePartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A tally batch, or a part of one, as it stood on its topic at `offset`; `value` are its very bytes."""
+    """A tally batch, or a part of one, at `offset` of its topic; `value` are the bytes of the record."""
 
     offset: int
     batch: ActionsCounted
@@ -52,19 +52,19 @@ class Part:
 
     @classmethod
     def of(cls, offset: int, batch: ActionsCounted, value: bytes) -> Part:
-        """The part with the SHA-256 of its bytes as its digest."""
+        """Return the part with the SHA-256 of its bytes as its digest."""
         return cls(offset, batch, value, hashlib.sha256(value).digest())
 
     @property
-    def place(self) -> SourcePartition:
+    def source(self) -> SourcePartition:
         return SourcePartition(self.batch.source, self.batch.partition)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One complete tally batch as the ledger keeps it. `change` is what all its deltas together add."""
+    """One complete tally batch in the ledger. `change` is the sum of all its deltas."""
 
-    place: SourcePartition
+    source: SourcePartition
     epoch: int
     first: int
     next: int
@@ -77,24 +77,24 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """Where one source partition stands.
+class ChainHead:
+    """The head of one source partition's chain.
 
-    `waiting` are the parts, in order, of the batch that begins at `next` and is not complete. `read` is the offset, on
-    the tally topic, of the last part dealt with. `halted` says why nothing more is added.
+    `pending` are the parts, in order, of the incomplete batch that begins at `next`. `tally_offset` is the offset, on
+    the tally topic, of the last part that was processed. `halt_reason` is set if the partition is halted.
     """
 
     epoch: int = 0
     next: int = 0
-    hash: bytes = GENESIS
+    hash: bytes = GENESIS_HASH
     accepted_until: str | None = None
-    waiting: tuple[Part, ...] = ()
-    read: int = -1
-    halted: str | None = None
+    pending: tuple[Part, ...] = ()
+    tally_offset: int = -1
+    halt_reason: str | None = None
 
 
-class KnownRow(NamedTuple):
-    """What must be known of a stored row to recognise a repeat."""
+class StoredRow(NamedTuple):
+    """The fields of a stored row that identify a repeat."""
 
     next: int
     digests: tuple[bytes, ...]
@@ -106,106 +106,108 @@ RowKey = tuple[SourcePartition, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """A source's database was restored: its rows from offset `first` on no longer hold."""
+    """The database of a source was restored: its rows from offset `first` on are no longer valid."""
 
-    place: SourcePartition
+    source: SourcePartition
     epoch: int
     first: int
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What `fold` found.
+    """The result of `fold`.
 
-    `rows` are new, in order, with their deltas in `batches`; `heads` are the new heads of every place that was touched.
-    `halts` are the places that halted now, with the offset of the part that made them. `taken` parts were dealt with;
-    where `restore` is set, it must be carried out before the part after those.
+    `rows` are new, in order, with their deltas in `batches`; `heads` are the given heads with the changes.
+    `halt_offsets` are the source partitions that halted now, with the offset of the part that halted them. `processed`
+    is the number of parts processed; if `restore` is set, it must be carried out before the next part.
     """
 
-    heads: dict[SourcePartition, Head]
+    heads: dict[SourcePartition, ChainHead]
     rows: list[Row] = field(default_factory=list)
     batches: list[ActionsCounted] = field(default_factory=list)
-    halts: dict[SourcePartition, int] = field(default_factory=dict)
+    halt_offsets: dict[SourcePartition, int] = field(default_factory=dict)
     repeats: int = 0
-    taken: int = 0
+    processed: int = 0
     restore: Restore | None = None
 
 
 def row_hash(
-    place: SourcePartition, *, epoch: int, first: int, next_: int, digests: Iterable[bytes], previous: bytes
+    source: SourcePartition, *, epoch: int, first: int, next_: int, digests: Iterable[bytes], previous: bytes
 ) -> bytes:
-    """SHA-256 of a row: its place and range, the digests of its parts, and the hash of the row before it.
+    """Return the SHA-256 of a row: its source and range, the digests of its parts, and the hash of the row before it.
 
     The text hashed is `source/partition`, `epoch`, `first`, `next`, the digests in hex joined by commas and the
-    previous hash in hex, each on a line of its own, so that anybody can recompute it.
+    previous hash in hex, each on a line of its own, so that anyone can recompute it.
     """
-    lines = (str(place), epoch, first, next_, ",".join(digest.hex() for digest in digests), previous.hex())
+    lines = (str(source), epoch, first, next_, ",".join(digest.hex() for digest in digests), previous.hex())
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).digest()
 
 
-def fold(heads: Mapping[SourcePartition, Head], known: Mapping[RowKey, KnownRow], parts: Iterable[Part]) -> Outcome:
-    """Go through `parts` in the order of their topic.
+def fold(
+    heads: Mapping[SourcePartition, ChainHead], stored_rows: Mapping[RowKey, StoredRow], parts: Iterable[Part]
+) -> Outcome:
+    """Fold `parts`, in the order of their topic, into `heads`.
 
-    `heads` holds every place that occurs and already has one; `known` the stored rows that a part may repeat.
-    Stops before a part that asks for a restore.
+    `heads` has the head of every source partition among them that has one; `stored_rows` are the rows that a part may
+    repeat. Stops before a part that requires a restore.
     """
     outcome = Outcome(dict(heads))
-    seen = dict(known)
+    rows = dict(stored_rows)
     for part in parts:
-        head = outcome.heads.get(part.place, Head())
-        if head.halted is None:
-            if (problem := nonsense(part.batch)) is not None:
-                _halt(outcome, head, part, problem)
-            elif _asks_for_restore(head, part.batch):
-                outcome.restore = Restore(part.place, part.batch.epoch, part.batch.first)
+        head = outcome.heads.get(part.source, ChainHead())
+        if head.halt_reason is None:
+            if (reason := invalid_reason(part.batch)) is not None:
+                _halt(outcome, head, part, reason)
+            elif _requires_restore(head, part.batch):
+                outcome.restore = Restore(part.source, part.batch.epoch, part.batch.first)
                 return outcome
             else:
-                _take(outcome, seen, head, part)
-        outcome.taken += 1
+                _apply_part(outcome, rows, head, part)
+        outcome.processed += 1
     return outcome
 
 
-def _take(outcome: Outcome, seen: dict[RowKey, KnownRow], head: Head, part: Part) -> None:
+def _apply_part(outcome: Outcome, stored_rows: dict[RowKey, StoredRow], head: ChainHead, part: Part) -> None:
     batch = part.batch
     if batch.epoch < head.epoch or batch.next <= head.next:
-        dropped = batch.epoch < head.epoch and part.offset <= head.read
-        if dropped or _is_repeat(seen.get((part.place, batch.epoch, batch.first)), part):
+        dropped = batch.epoch < head.epoch and part.offset <= head.tally_offset
+        if dropped or _is_repeat(stored_rows.get((part.source, batch.epoch, batch.first)), part):
             outcome.repeats += 1
         else:
             _halt(outcome, head, part, "not what was counted there before")
     elif batch.first != head.next:
         _halt(outcome, head, part, "a gap" if batch.first > head.next else "an overlap")
     else:
-        _extend(outcome, seen, head, part)
+        _append_part(outcome, stored_rows, head, part)
 
 
-def _extend(outcome: Outcome, seen: dict[RowKey, KnownRow], head: Head, part: Part) -> None:
+def _append_part(outcome: Outcome, stored_rows: dict[RowKey, StoredRow], head: ChainHead, part: Part) -> None:
     batch = part.batch
-    if batch.part < len(head.waiting):
-        if head.waiting[batch.part].digest == part.digest:
+    if batch.part < len(head.pending):
+        if head.pending[batch.part].digest == part.digest:
             outcome.repeats += 1
         else:
             _halt(outcome, head, part, "a part that came before with other content")
         return
-    if batch.part > len(head.waiting) or any(not _belong_together(other.batch, batch) for other in head.waiting):
+    if batch.part > len(head.pending) or any(not _in_same_batch(other.batch, batch) for other in head.pending):
         _halt(outcome, head, part, "parts that do not belong together")
         return
-    parts = (*head.waiting, part)
+    parts = (*head.pending, part)
     if len(parts) < batch.parts:
-        outcome.heads[part.place] = replace(head, waiting=parts, read=part.offset)
+        outcome.heads[part.source] = replace(head, pending=parts, tally_offset=part.offset)
         return
     row = _row(head, parts)
     outcome.rows.append(row)
     outcome.batches.extend(each.batch for each in parts)
-    seen[part.place, row.epoch, row.first] = KnownRow(row.next, row.digests)
-    outcome.heads[part.place] = Head(row.epoch, row.next, row.hash, row.accepted_until, read=part.offset)
+    stored_rows[part.source, row.epoch, row.first] = StoredRow(row.next, row.digests)
+    outcome.heads[part.source] = ChainHead(row.epoch, row.next, row.hash, row.accepted_until, tally_offset=part.offset)
 
 
-def _row(head: Head, parts: tuple[Part, ...]) -> Row:
+def _row(head: ChainHead, parts: tuple[Part, ...]) -> Row:
     batch = parts[-1].batch
     digests = tuple(part.digest for part in parts)
     return Row(
-        place=parts[-1].place,
+        source=parts[-1].source,
         epoch=batch.epoch,
         first=batch.first,
         next=batch.next,
@@ -215,7 +217,7 @@ def _row(head: Head, parts: tuple[Part, ...]) -> Row:
         change=sum(delta.change for part in parts for delta in part.batch.deltas),
         previous_hash=head.hash,
         hash=row_hash(
-            parts[-1].place,
+            parts[-1].source,
             epoch=batch.epoch,
             first=batch.first,
             next_=batch.next,
@@ -225,59 +227,59 @@ def _row(head: Head, parts: tuple[Part, ...]) -> Row:
     )
 
 
-def _asks_for_restore(head: Head, batch: ActionsCounted) -> bool:
-    drops = batch.first < head.next or (batch.first == head.next and bool(head.waiting))
+def _requires_restore(head: ChainHead, batch: ActionsCounted) -> bool:
+    drops = batch.first < head.next or (batch.first == head.next and bool(head.pending))
     return batch.epoch > head.epoch and drops
 
 
-def is_place(batch: ActionsCounted) -> bool:
-    """Whether a source partition can have the name by which `batch` calls its own."""
-    return 0 <= batch.partition <= LARGEST_INTEGER and "\0" not in batch.source
+def has_valid_source(batch: ActionsCounted) -> bool:
+    """Whether the source and partition that `batch` names can exist."""
+    return 0 <= batch.partition <= MAX_INTEGER and "\0" not in batch.source
 
 
-def nonsense(batch: ActionsCounted) -> str | None:
-    """What of `batch` nobody could add or store, whoever tried again."""
-    if not 0 <= batch.first < batch.next <= LARGEST_OFFSET:
+def invalid_reason(batch: ActionsCounted) -> str | None:
+    """Return why `batch` can never be added or stored; None if it can."""
+    if not 0 <= batch.first < batch.next <= MAX_OFFSET:
         return "a range that is none"
-    if not 0 <= batch.part < batch.parts <= LARGEST_INTEGER or not 0 <= batch.epoch <= LARGEST_INTEGER:
+    if not 0 <= batch.part < batch.parts <= MAX_INTEGER or not 0 <= batch.epoch <= MAX_INTEGER:
         return "a part that is none"
-    if not (_is_time(batch.counted_at) and _is_time(batch.accepted_until)):
+    if not (_is_valid_time(batch.counted_at) and _is_valid_time(batch.accepted_until)):
         return "a time that is none"
-    if not all(map(_is_change, batch.deltas)):
+    if not all(map(_is_valid_delta, batch.deltas)):
         return "a change that is none"
     return None
 
 
-def _is_time(text: str) -> bool:
+def _is_valid_time(text: str) -> bool:
     try:
-        return 0 <= parse_rfc3339(text) // 60 <= LARGEST_INTEGER
+        return 0 <= parse_rfc3339(text) // 60 <= MAX_INTEGER
     except (ValueError, OverflowError):
         return False
 
 
-def _is_change(delta: Delta) -> bool:
+def _is_valid_delta(delta: Delta) -> bool:
     numbers = (delta.change, delta.withdrawn, delta.invalidated, delta.reinstated)
     texts = (delta.campaign, delta.case, delta.section or "", delta.country, delta.language)
     return (
-        0 <= delta.minute <= LARGEST_INTEGER
-        and all(abs(number) <= LARGEST_INTEGER for number in numbers)
-        and not any("\0" in text or len(text) > LONGEST_WORD for text in texts)
+        0 <= delta.minute <= MAX_INTEGER
+        and all(abs(number) <= MAX_INTEGER for number in numbers)
+        and not any("\0" in text or len(text) > MAX_WORD_CHARACTERS for text in texts)
     )
 
 
-def _belong_together(one: ActionsCounted, other: ActionsCounted) -> bool:
-    return (one.epoch, one.next, one.parts) == (other.epoch, other.next, other.parts)
+def _in_same_batch(part: ActionsCounted, other: ActionsCounted) -> bool:
+    return (part.epoch, part.next, part.parts) == (other.epoch, other.next, other.parts)
 
 
-def _is_repeat(known: KnownRow | None, part: Part) -> bool:
+def _is_repeat(stored: StoredRow | None, part: Part) -> bool:
     return (
-        known is not None
-        and known.next == part.batch.next
-        and len(known.digests) == part.batch.parts
-        and known.digests[part.batch.part] == part.digest
+        stored is not None
+        and stored.next == part.batch.next
+        and len(stored.digests) == part.batch.parts
+        and stored.digests[part.batch.part] == part.digest
     )
 
 
-def _halt(outcome: Outcome, head: Head, part: Part, why: str) -> None:
-    outcome.heads[part.place] = replace(head, halted=why)
-    outcome.halts[part.place] = part.offset
+def _halt(outcome: Outcome, head: ChainHead, part: Part, reason: str) -> None:
+    outcome.heads[part.source] = replace(head, halt_reason=reason)
+    outcome.halt_offsets[part.source] = part.offset

@@ -1,7 +1,6 @@
-"""Reads YAML (or JSON, which is nearly a part of it) and remembers the line on which everything stands.
+"""Parse YAML (or JSON, nearly a subset of it) and record the line of every value.
 
-Only plain data is read: `NO` is Norway and not false, times are text, and what refers to itself or names its own types
-is refused.
+Only plain data is accepted: `NO` is Norway and not false, times are text, and aliases and type tags are refused.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from typing import Final, NamedTuple
 import yaml
 
 Path = tuple[str | int, ...]
-"""Where something stands: names of fields and places in lists, counted from 0."""
+"""The path of a value: field names and list indexes, counted from 0."""
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 
 _KNOWN_TAGS: Final = {
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq", "timestamp")
 }
-DEEPEST: Final = 32
+MAX_DEPTH: Final = 32
 
 
-class Complaint(NamedTuple):
-    """Something wrong at `line` (from 1), at `path`, and what to do about it."""
+class Fault(NamedTuple):
+    """A fault at `line` (from 1) and `path`; `text` says how to mend it."""
 
     line: int
     path: Path
@@ -33,15 +32,15 @@ class Complaint(NamedTuple):
 
 
 @dataclass(slots=True)
-class Parsed:
-    """The data, the line of every path in it, and what was wrong in reading it."""
+class ParsedYaml:
+    """The data, the line of every path in it, and the faults found while parsing."""
 
     value: Value = None
     lines: dict[Path, int] = field(default_factory=dict)
-    complaints: list[Complaint] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def line(self, path: Path) -> int:
-        """The line of `path`, or of what it would stand in."""
+        """Return the line of `path`, or of its nearest existing parent."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -61,71 +60,71 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse(text: str) -> Parsed:
-    """The data in `text`, as far as it can be read."""
-    parsed = Parsed()
+def parse(text: str) -> ParsedYaml:
+    """Parse `text`, as far as it can be read."""
+    parsed = ParsedYaml()
     is_json = text.lstrip().startswith("{")
     value: Value = None
     if is_json:
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
-            parsed.complaints.append(Complaint(error.lineno, (), f"not JSON: {error.msg}"))
+            parsed.faults.append(Fault(error.lineno, (), f"not JSON: {error.msg}"))
             return parsed
         except RecursionError:
-            parsed.complaints.append(Complaint(1, (), "is nested too deeply"))
+            parsed.faults.append(Fault(1, (), "is nested too deeply"))
             return parsed
     try:
         _refuse_aliases(text.replace("\t", " ") if is_json else text, parsed)
-        if not parsed.complaints:
+        if not parsed.faults:
             node = yaml.compose(text.replace("\t", " ") if is_json else text, _Loader)
             parsed.value = None if node is None else _read(node, (), parsed)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        parsed.complaints.append(Complaint(mark.line + 1 if mark else 1, (), f"not YAML: {error.problem}"))
+        parsed.faults.append(Fault(mark.line + 1 if mark else 1, (), f"not YAML: {error.problem}"))
     except yaml.YAMLError:
-        parsed.complaints.append(Complaint(1, (), "not YAML: it holds characters that no text file should"))
+        parsed.faults.append(Fault(1, (), "not YAML: it holds characters that no text file should"))
     except RecursionError:
-        parsed.complaints.append(Complaint(1, (), "is nested too deeply"))
-    if is_json and not parsed.complaints:
+        parsed.faults.append(Fault(1, (), "is nested too deeply"))
+    if is_json and not parsed.faults:
         parsed.value = value
     return parsed
 
 
-def _refuse_aliases(text: str, parsed: Parsed) -> None:
+def _refuse_aliases(text: str, parsed: ParsedYaml) -> None:
     for token in yaml.scan(text, _Loader):
         if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
             line = token.start_mark.line + 1
-            parsed.complaints.append(Complaint(line, (), "anchors and aliases (& and *) are not read: write it out"))
+            parsed.faults.append(Fault(line, (), "anchors and aliases (& and *) are not read: write it out"))
 
 
-def _read(node: yaml.Node, path: Path, parsed: Parsed) -> Value:
+def _read(node: yaml.Node, path: Path, parsed: ParsedYaml) -> Value:
     line = node.start_mark.line + 1
     parsed.lines.setdefault(path, line)
     if node.tag not in _KNOWN_TAGS:
-        parsed.complaints.append(Complaint(line, path, "has a type of its own (!...): leave that out"))
+        parsed.faults.append(Fault(line, path, "has a type of its own (!...): leave that out"))
         return None
-    if len(path) > DEEPEST:
-        parsed.complaints.append(Complaint(line, path, "is nested too deeply"))
+    if len(path) > MAX_DEPTH:
+        parsed.faults.append(Fault(line, path, "is nested too deeply"))
         return None
     if isinstance(node, yaml.SequenceNode):
-        return [_read(item, (*path, place), parsed) for place, item in enumerate(node.value)]
+        return [_read(item, (*path, index), parsed) for index, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         return dict(_entries(node, path, parsed))
     assert isinstance(node, yaml.ScalarNode)  # noqa: S101  there is no fourth kind
     return _scalar(node)
 
 
-def _entries(node: yaml.MappingNode, path: Path, parsed: Parsed) -> Iterator[tuple[str, Value]]:
+def _entries(node: yaml.MappingNode, path: Path, parsed: ParsedYaml) -> Iterator[tuple[str, Value]]:
     seen = set()
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            parsed.complaints.append(Complaint(line, path, "has a field whose name is no text"))
+            parsed.faults.append(Fault(line, path, "has a field whose name is no text"))
             continue
         key = str(key_node.value)
         if key in seen:
-            parsed.complaints.append(Complaint(line, (*path, key), "stands here twice: keep one"))
+            parsed.faults.append(Fault(line, (*path, key), "stands here twice: keep one"))
             continue
         seen.add(key)
         parsed.lines[*path, key] = line

@@ -8,14 +8,14 @@ import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from services.marathon.http.documents import Documents
+from services.marathon.http.documents import TotalsDocuments
 from shared.catalog import Catalog
 from shared.clock import Clock, parse_rfc3339
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.http.problem import Problem, unavailable
 from shared.intake.openapi import responses, schema_of
 
-CACHE: Final = "public, max-age=5"
+CACHE_CONTROL: Final = "public, max-age=5"
 Window = Literal["upcoming", "open", "closed"]
 
 
@@ -40,8 +40,8 @@ class CaseAnswer(CaseChanged, frozen=True, kw_only=True):
     as_of: str | None
 
 
-def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
-    """The routes, served from `catalog`."""
+def router(catalog: Catalog, documents: TotalsDocuments, clock: Clock) -> APIRouter:
+    """Return the routes, served from `catalog`."""
     routes = APIRouter(tags=["campaigns"])
 
     @routes.get(
@@ -52,7 +52,7 @@ def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
     )
     async def campaigns() -> Response:
         """Open campaigns first, then those to come, then past ones; the latest of each first."""
-        _ready(catalog)
+        _require_ready(catalog)
         order: dict[Window, int] = {"open": 0, "upcoming": 1, "closed": 2}
         answers = [_campaign(campaign) for campaign in catalog.campaigns.values()]
         answers.sort(key=lambda answer: (answer.opens, answer.slug), reverse=True)
@@ -67,7 +67,7 @@ def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
     )
     async def campaign(slug: str) -> Response:
         """Its window, languages, policies, cases and sections."""
-        return _json(_campaign(known(catalog, slug)))
+        return _json(_campaign(campaign_or_problem(catalog, slug)))
 
     @routes.get(
         "/v1/cases/{slug}",
@@ -77,20 +77,20 @@ def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
     )
     async def case(slug: str) -> Response:
         """A person or community for whom people act, with the petition's text."""
-        _ready(catalog)
-        found = catalog.cases.get(slug)
-        if found is None:
+        _require_ready(catalog)
+        event = catalog.cases.get(slug)
+        if event is None:
             raise Problem(404, detail="There is no such case.")
-        document = documents.current(found.campaign)
+        document = documents.current(event.campaign)
         total = document.totals.by_case.get(slug, 0) if document is not None else 0
         as_of = document.totals.as_of if document is not None else None
-        return _json(CaseAnswer(**msgspec.structs.asdict(found), public_total=total, as_of=as_of))
+        return _json(CaseAnswer(**msgspec.structs.asdict(event), public_total=total, as_of=as_of))
 
-    def _campaign(found: CampaignChanged) -> CampaignAnswer:
-        document = documents.current(found.slug)
+    def _campaign(event: CampaignChanged) -> CampaignAnswer:
+        document = documents.current(event.slug)
         return CampaignAnswer(
-            **msgspec.structs.asdict(found),
-            window=_window(found, clock.now()),
+            **msgspec.structs.asdict(event),
+            window=_window(event, clock.now()),
             public_total=document.totals.public_total if document is not None else 0,
             as_of=document.totals.as_of if document is not None else None,
         )
@@ -98,20 +98,20 @@ def router(catalog: Catalog, documents: Documents, clock: Clock) -> APIRouter:
     return routes
 
 
-def known(catalog: Catalog, slug: str) -> CampaignChanged:
-    """The campaign `slug`.
+def campaign_or_problem(catalog: Catalog, slug: str) -> CampaignChanged:
+    """Return the campaign `slug`.
 
     Raises:
-        Problem: 404 where there is none, 503 as long as that cannot be known.
+        Problem: 404 if there is no such campaign, 503 while the catalog is not ready.
     """
-    _ready(catalog)
+    _require_ready(catalog)
     campaign = catalog.campaigns.get(slug)
     if campaign is None:
         raise Problem(404, detail="There is no such campaign.")
     return campaign
 
 
-def _ready(catalog: Catalog) -> None:
+def _require_ready(catalog: Catalog) -> None:
     if not catalog.ready:
         raise unavailable()
 
@@ -123,4 +123,6 @@ def _window(campaign: CampaignChanged, now: float) -> Window:
 
 
 def _json(answer: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(answer), headers={"Cache-Control": CACHE}, media_type="application/json")
+    return Response(
+        msgspec.json.encode(answer), headers={"Cache-Control": CACHE_CONTROL}, media_type="application/json"
+    )

@@ -1,4 +1,4 @@
-"""The totals documents as they are served: encoded once for all readers, and honest about their age."""
+"""The totals documents as they are served: encoded once for all clients, with their current age."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """One state of a campaign's totals.
+class TotalsDocument:
+    """One encoded state of a campaign's totals.
 
-    `tag` names it; `event` is it as a server-sent event, `chunk` that as an HTTP chunk.
+    `tag` identifies it; `body` is its JSON, `event` the server-sent event, `chunk` the event as an HTTP chunk.
     """
 
     tag: str
@@ -29,18 +29,18 @@ class Document:
     chunk: bytes
 
 
-class Documents:
+class TotalsDocuments:
     """The current document of every campaign in `catalog`."""
 
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
         self._clock = clock
-        self._current: dict[str, Document] = {}
+        self._current: dict[str, TotalsDocument] = {}
 
-    def current(self, campaign: str) -> Document | None:
-        """The document of `campaign` as of now; the same object as long as nothing changes.
+    def current(self, campaign: str) -> TotalsDocument | None:
+        """Return the current document of `campaign`; the same object as long as nothing changes.
 
-        A document that no newer one has followed for over five seconds says so: it is catching up.
+        Its state is `catching_up` once it is more than five seconds old.
         """
         totals = self._catalog.totals.get(campaign)
         if totals is None:
@@ -50,25 +50,25 @@ class Documents:
             state, lag = state_at(self._clock.now(), parse_rfc3339(totals.as_of))
             if state == "catching_up":
                 tag = f"{totals.version}-{int(lag)}"
-        known = self._current.get(campaign)
-        if known is None or known.tag != tag:
+        document = self._current.get(campaign)
+        if document is None or document.tag != tag:
             if tag != str(totals.version):
                 totals = msgspec.structs.replace(totals, state="catching_up", lag_seconds=float(int(lag)))
-            known = self._current[campaign] = _encoded(tag, totals)
-        return known
+            document = self._current[campaign] = _encode(tag, totals)
+        return document
 
 
 def as_chunk(data: bytes) -> bytes:
-    """`data` as one chunk of HTTP's chunked transfer coding (RFC 9112, section 7.1)."""
+    """Return `data` as one chunk of HTTP's chunked transfer coding (RFC 9112, section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def last_chunk() -> bytes:
-    """What ends a chunked body."""
+    """Return the chunk that ends a chunked body."""
     return _LAST_CHUNK
 
 
-def _encoded(tag: str, totals: TotalsChanged) -> Document:
+def _encode(tag: str, totals: TotalsChanged) -> TotalsDocument:
     body = msgspec.json.encode(totals)
     event = b"id: %b\ndata: %b\n\n" % (tag.encode(), body)
-    return Document(tag, totals, body, event, as_chunk(event))
+    return TotalsDocument(tag, totals, body, event, as_chunk(event))

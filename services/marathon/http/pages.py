@@ -1,4 +1,4 @@
-"""The pages for people: campaigns, cases, the board. They show what the catalog holds in memory."""
+"""The pages: campaigns, cases, the board. They are rendered from the catalog in memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.marathon.domain.history import is_told
-from services.marathon.http.course import Course, History
+from services.marathon.domain.history import has_public_history
+from services.marathon.http.course import History, HistoryCache
 from shared.clock import Clock, parse_rfc3339
 from shared.errors import TransientError
 from shared.events.words import MessageKind
 from shared.http.problem import RETRY_AFTER_SECONDS, Problem
-from shared.http.service import client_of
+from shared.http.service import resolve_client
 from shared.logging import log
 from shared.web.languages import Language
 from shared.web.pages import Pages
@@ -34,57 +34,57 @@ from shared.web.views import (
 )
 from shared.web.views.minutes import MINUTES
 
-Minutes = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]
+MinuteCounts = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]
 """The actions of a campaign's last hour by minute: (start in seconds since 1970, count)."""
 THEMES: Final = ("light", "dark")
-BOARD_KEPT_SECONDS: Final = 0.5
-BOARDS_KEPT: Final = 100
+BOARD_CACHE_SECONDS: Final = 0.5
+MAX_CACHED_BOARDS: Final = 100
 _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
 
 
 class ReadyCatalog(CatalogView, Protocol):
-    """The catalog, which knows whether it has read everything."""
+    """A catalog that knows whether it has read its topics to the end."""
 
     @property
     def ready(self) -> bool: ...
 
 
-def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes) -> APIRouter:
-    """The routes of the pages and their static files.
+def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> APIRouter:
+    """Return the routes of the pages and their static files.
 
     Args:
         pages: marathon's pages.
-        catalog: what they show; until it is ready every page is a 503 that asks for patience.
-        clock: says which campaigns are open.
-        minutes: the history of a campaign.
+        catalog: the data to show; until it is ready every page is a 503 with `Retry-After`.
+        clock: the time that decides which campaigns are open.
+        minutes: returns the last hour of a campaign by minute.
     """
     router = APIRouter(routes=list(pages.routes), include_in_schema=False)
-    shown = _Shown(pages, catalog, clock, minutes)
-    router.add_api_route("/", shown.home)
-    router.add_api_route("/campaigns/{slug}", shown.campaign)
-    router.add_api_route("/campaigns/{slug}/board", shown.board)
-    router.add_api_route("/cases/{slug}", shown.case)
-    router.add_api_route("/cases/{slug}/write", shown.write)
-    router.add_api_route("/how-we-count", shown.how_we_count)
-    router.add_api_route("/your-data", shown.your_data)
-    router.add_api_route("/accessibility", shown.accessibility)
-    router.add_api_route("/contact", shown.contact)
-    router.add_api_route("/{address:path}", shown.nothing)
+    handlers = _PageHandlers(pages, catalog, clock, minutes)
+    router.add_api_route("/", handlers.home)
+    router.add_api_route("/campaigns/{slug}", handlers.campaign)
+    router.add_api_route("/campaigns/{slug}/board", handlers.board)
+    router.add_api_route("/cases/{slug}", handlers.case)
+    router.add_api_route("/cases/{slug}/write", handlers.write)
+    router.add_api_route("/how-we-count", handlers.how_we_count)
+    router.add_api_route("/your-data", handlers.your_data)
+    router.add_api_route("/accessibility", handlers.accessibility)
+    router.add_api_route("/contact", handlers.contact)
+    router.add_api_route("/{address:path}", handlers.not_found)
     return router
 
 
-def last_hour(catalog: CatalogView, course: Course) -> Minutes:
-    """The minutes from `course`.
+def last_hour(catalog: CatalogView, history_cache: HistoryCache) -> MinuteCounts:
+    """Return a function that reads the minutes from `history_cache`.
 
-    There are none where the database does not answer, and in safety mode: the board stands without them.
+    It returns none if the database does not answer, and in safety mode: the board is shown without them.
     """
 
     async def minutes(slug: str) -> Sequence[tuple[float, int]]:
         campaign = catalog.campaigns[slug]
-        if not is_told(campaign.policies):
+        if not has_public_history(campaign.policies):
             return ()
         try:
-            body = await course.read(campaign, "minute", case=None, last=MINUTES)
+            body = await history_cache.read(campaign, "minute", case=None, last=MINUTES)
         except (TransientError, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("the board has no minutes", campaign=slug, error=type(error).__name__)
             return ()
@@ -94,12 +94,12 @@ def last_hour(catalog: CatalogView, course: Course) -> Minutes:
 
 
 def problem_page(pages: Pages, request: Request, status: int, languages: Sequence[str] = ()) -> Response:
-    """The page of an error, for a browser. `status` is an HTTP error status."""
+    """Return the error page for a browser. `status` is an HTTP error status."""
     retry_after = RETRY_AFTER_SECONDS if status in {429, 503} else None
-    return pages.response(
+    return pages.render_response(
         request,
         "problem.html",
-        pages.language(request, languages),
+        pages.negotiate_language(request, languages),
         status=status,
         store=False,
         headers={"Retry-After": str(retry_after)} if retry_after else None,
@@ -108,10 +108,10 @@ def problem_page(pages: Pages, request: Request, status: int, languages: Sequenc
     )
 
 
-class _Shown:
-    """One method for each page."""
+class _PageHandlers:
+    """One handler for each page."""
 
-    def __init__(self, pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Minutes) -> None:
+    def __init__(self, pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> None:
         self._pages = pages
         self._catalog = catalog
         self._clock = clock
@@ -121,36 +121,36 @@ class _Shown:
     async def home(self, request: Request) -> Response:
         if not self._catalog.ready:
             return problem_page(self._pages, request, 503)
-        language = self._pages.language(request)
+        language = self._pages.negotiate_language(request)
         view = home_view(self._catalog, now=self._clock.now(), language=language.code)
-        return self._pages.response(request, "home.html", language, view=view)
+        return self._pages.render_response(request, "home.html", language, view=view)
 
     async def campaign(self, request: Request, slug: str) -> Response:
-        if (refusal := self._refusal(request, slug, self._catalog.campaigns)) is not None:
-            return refusal
+        if (error_page := self._error_page(request, slug, self._catalog.campaigns)) is not None:
+            return error_page
         languages = self._catalog.campaigns[slug].languages
-        language = self._pages.language(request, languages)
+        language = self._pages.negotiate_language(request, languages)
         view = campaign_view(self._catalog, slug, now=self._clock.now(), language=language.code)
-        return self._pages.response(request, "campaign.html", language, languages=languages, view=view)
+        return self._pages.render_response(request, "campaign.html", language, languages=languages, view=view)
 
     async def board(self, request: Request, slug: str) -> Response:
-        if (refusal := self._refusal(request, slug, self._catalog.campaigns)) is not None:
-            return refusal
+        if (error_page := self._error_page(request, slug, self._catalog.campaigns)) is not None:
+            return error_page
         languages = self._catalog.campaigns[slug].languages
         if slug not in self._catalog.totals:
             return problem_page(self._pages, request, 503, languages)
-        language = self._pages.language(request, languages)
-        asked = request.query_params.get("theme")
-        theme = asked if asked in THEMES else None
+        language = self._pages.negotiate_language(request, languages)
+        requested = request.query_params.get("theme")
+        theme = requested if requested in THEMES else None
         refresh = "still" not in request.query_params
-        return self._pages.answer(request, language, await self._drawn_board(slug, language, theme, refresh=refresh))
+        return self._pages.respond(request, language, await self._cached_board(slug, language, theme, refresh=refresh))
 
-    async def _drawn_board(self, slug: str, language: Language, theme: str | None, *, refresh: bool) -> str:
-        """The board as it was drawn at most half a second ago: many look at it at once, and it is large."""
+    async def _cached_board(self, slug: str, language: Language, theme: str | None, *, refresh: bool) -> str:
+        """Return the board as rendered at most half a second ago: it is large, and many clients request it at once."""
         key = (slug, self._catalog.totals[slug].version, language, theme, refresh)
         now = self._clock.now()
-        drawn = self._boards.get(key)
-        if drawn is None or not 0 <= now - drawn[0] < BOARD_KEPT_SECONDS:
+        cached = self._boards.get(key)
+        if cached is None or not 0 <= now - cached[0] < BOARD_CACHE_SECONDS:
             text = self._pages.render(
                 "board.html",
                 language,
@@ -159,31 +159,31 @@ class _Shown:
                 refresh=refresh,
                 view=board_view(self._catalog, slug, await self._minutes(slug), now=now, language=language.code),
             )
-            drawn = now, text
-            if len(self._boards) >= BOARDS_KEPT:
+            cached = now, text
+            if len(self._boards) >= MAX_CACHED_BOARDS:
                 self._boards.clear()
-            self._boards[key] = drawn
-        return drawn[1]
+            self._boards[key] = cached
+        return cached[1]
 
     async def case(self, request: Request, slug: str) -> Response:
-        if (refusal := self._refusal(request, slug, self._catalog.cases)) is not None:
-            return refusal
+        if (error_page := self._error_page(request, slug, self._catalog.cases)) is not None:
+            return error_page
         languages = self._languages_of_case(slug)
-        language = self._pages.language(request, languages)
+        language = self._pages.negotiate_language(request, languages)
         view = case_view(
             self._catalog,
             slug,
             now=self._clock.now(),
             language=language.code,
-            country=client_of(request).country or "",
+            country=resolve_client(request).country or "",
         )
-        return self._pages.response(request, "case.html", language, languages=languages, view=view)
+        return self._pages.render_response(request, "case.html", language, languages=languages, view=view)
 
     async def write(self, request: Request, slug: str) -> Response:
-        if (refusal := self._refusal(request, slug, self._catalog.cases)) is not None:
-            return refusal
+        if (error_page := self._error_page(request, slug, self._catalog.cases)) is not None:
+            return error_page
         languages = self._languages_of_case(slug)
-        language = self._pages.language(request, languages)
+        language = self._pages.negotiate_language(request, languages)
         kind = request.query_params.get("kind", "")
         view = write_view(
             self._catalog,
@@ -191,36 +191,36 @@ class _Shown:
             now=self._clock.now(),
             language=language.code,
             form=FormState({"kind": kind} if kind in _WRITABLE else {}),
-            country=client_of(request).country or "",
+            country=resolve_client(request).country or "",
         )
-        return self._pages.response(request, "write.html", language, languages=languages, view=view)
+        return self._pages.render_response(request, "write.html", language, languages=languages, view=view)
 
     async def how_we_count(self, request: Request) -> Response:
-        return self._pages.response(request, "how-we-count.html", self._pages.language(request))
+        return self._pages.render_response(request, "how-we-count.html", self._pages.negotiate_language(request))
 
     async def your_data(self, request: Request) -> Response:
-        return self._pages.response(request, "your-data.html", self._pages.language(request))
+        return self._pages.render_response(request, "your-data.html", self._pages.negotiate_language(request))
 
     async def accessibility(self, request: Request) -> Response:
-        return self._pages.response(request, "accessibility.html", self._pages.language(request))
+        return self._pages.render_response(request, "accessibility.html", self._pages.negotiate_language(request))
 
     async def contact(self, request: Request) -> Response:
         if not self._catalog.ready:
             return problem_page(self._pages, request, 503)
-        language = self._pages.language(request)
+        language = self._pages.negotiate_language(request)
         view = contact_view(self._catalog, now=self._clock.now(), language=language.code)
-        return self._pages.response(request, "contact.html", language, view=view)
+        return self._pages.render_response(request, "contact.html", language, view=view)
 
-    async def nothing(self, request: Request, address: str) -> Response:
-        """Any other address: a page for a browser, a problem for a program."""
+    async def not_found(self, request: Request, address: str) -> Response:
+        """Answer any other address: with a page for a browser, with a problem for a program."""
         if address.startswith("v1/") or "text/html" not in request.headers.get("accept", ""):
             raise Problem(404)
         return problem_page(self._pages, request, 404)
 
-    def _refusal(self, request: Request, slug: str, among: Mapping[str, Any]) -> Response | None:
+    def _error_page(self, request: Request, slug: str, events: Mapping[str, Any]) -> Response | None:
         if not self._catalog.ready:
             return problem_page(self._pages, request, 503)
-        return problem_page(self._pages, request, 404) if slug not in among else None
+        return problem_page(self._pages, request, 404) if slug not in events else None
 
     def _languages_of_case(self, slug: str) -> tuple[str, ...]:
         return self._catalog.campaigns[self._catalog.cases[slug].campaign].languages

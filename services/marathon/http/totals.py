@@ -7,10 +7,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from services.marathon.domain.history import LONGEST, Step, is_told
-from services.marathon.http.campaigns import known
-from services.marathon.http.course import Course, History
-from services.marathon.http.documents import Documents
+from services.marathon.domain.history import MAX_STEPS, Step, has_public_history
+from services.marathon.http.campaigns import campaign_or_problem
+from services.marathon.http.course import History, HistoryCache
+from services.marathon.http.documents import TotalsDocuments
 from services.marathon.http.live import LiveBoard
 from shared.catalog import Catalog
 from shared.events.marathon import TotalsChanged
@@ -27,8 +27,8 @@ STREAM: Final = {
 }
 
 
-def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Course) -> APIRouter:
-    """The routes, served from `documents` and, for the history, from `course`."""
+def router(catalog: Catalog, documents: TotalsDocuments, board: LiveBoard, history_cache: HistoryCache) -> APIRouter:
+    """Return the routes, served from `documents` and, for the history, from `history_cache`."""
     routes = APIRouter(tags=["totals"])
 
     @routes.get(
@@ -39,7 +39,7 @@ def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Cou
     )
     async def totals(slug: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """Absolute values, true as of `as_of`. The same document comes over `/totals/live`."""
-        known(catalog, slug)
+        campaign_or_problem(catalog, slug)
         document = documents.current(slug)
         if document is None:
             raise unavailable()
@@ -56,7 +56,7 @@ def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Cou
     )
     async def live(slug: str, last_event_id: Annotated[str | None, Header()] = None) -> Response:
         """The totals document at once, and again whenever it changes, at most once a second."""
-        known(catalog, slug)
+        campaign_or_problem(catalog, slug)
         return board.response(slug, last_event_id)
 
     @routes.get(
@@ -69,18 +69,18 @@ def router(catalog: Catalog, documents: Documents, board: LiveBoard, course: Cou
         slug: str,
         step: Step = "hour",
         case: Annotated[str | None, Query(max_length=80)] = None,
-        last: Annotated[int | None, Query(ge=1, le=LONGEST)] = None,
+        last: Annotated[int | None, Query(ge=1, le=MAX_STEPS)] = None,
     ) -> Response:
         """Public counts by the time of acceptance: the `last` so many steps, those that brought nothing left out.
 
         A campaign in safety mode tells none: 404.
         """
-        campaign = known(catalog, slug)
+        campaign = campaign_or_problem(catalog, slug)
         if case is not None and case not in campaign.cases:
             raise Problem(404, detail="The campaign has no such case.")
-        if not is_told(campaign.policies):
+        if not has_public_history(campaign.policies):
             raise Problem(404, detail="A campaign in safety mode tells no counts over time.")
-        body = await course.read(campaign, step, case=case, last=last)
+        body = await history_cache.read(campaign, step, case=case, last=last)
         return Response(body, headers={"Cache-Control": CACHE_HISTORY}, media_type=JSON)
 
     return routes

@@ -25,28 +25,28 @@ UPDATE access SET revoked = true WHERE id = $1 RETURNING id, hash, campaign, sco
 
 
 async def revoke(connection: asyncpg.Connection, key_id: str) -> AccessChanged | None:
-    """Mark a key as revoked; None where there is none with this id. Repeating it changes nothing."""
+    """Mark a key as revoked; return None if there is no key with this id. Repeating this changes nothing."""
     row = await connection.fetchrow(_REVOKE, key_id)
     return None if row is None else AccessChanged(**{**row, "scopes": tuple(row["scopes"])})
 
 
-_LISTED = """
+_OF_CAMPAIGN = """
 SELECT id, hash, campaign, scopes, section, revoked FROM access WHERE campaign = $1 ORDER BY created_at, id
 """
 
 
 async def of_campaign(connection: asyncpg.Connection, campaign: str) -> list[AccessChanged]:
-    """All keys of a campaign, the revoked ones too."""
-    rows = await connection.fetch(_LISTED, campaign)
+    """Return all keys of a campaign, including revoked ones."""
+    rows = await connection.fetch(_OF_CAMPAIGN, campaign)
     return [AccessChanged(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
 
 
-_ALL = "SELECT id, hash, campaign, scopes, section, revoked FROM access ORDER BY id"
+_ALL_KEYS = "SELECT id, hash, campaign, scopes, section, revoked FROM access ORDER BY id"
 
 
-async def everybody(connection: asyncpg.Connection) -> list[AccessChanged]:
-    """All keys of all campaigns, the revoked ones too."""
-    return [AccessChanged(**{**row, "scopes": tuple(row["scopes"])}) for row in await connection.fetch(_ALL)]
+async def all_keys(connection: asyncpg.Connection) -> list[AccessChanged]:
+    """Return all keys of all campaigns, including revoked ones."""
+    return [AccessChanged(**{**row, "scopes": tuple(row["scopes"])}) for row in await connection.fetch(_ALL_KEYS)]
 
 
 _PUT_BACK = """
@@ -56,7 +56,7 @@ ON CONFLICT (id) DO UPDATE SET revoked = access.revoked OR excluded.revoked
 
 
 async def put_back(connection: asyncpg.Connection, access: AccessChanged, now: float) -> None:
-    """Store a key that was made or revoked before. One that was revoked stays so."""
+    """Store a key that was created or revoked before. A revoked key stays revoked."""
     await connection.execute(
         _PUT_BACK,
         access.id,

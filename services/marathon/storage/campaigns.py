@@ -8,13 +8,13 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from services.marathon.domain.campaign_changes import Import, Stored
+from services.marathon.domain.campaign_changes import ImportPlan, StoredCampaign
 from shared.clock import parse_rfc3339, rfc3339, utc
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.events.words import Purpose
 
-_campaign = msgspec.json.Decoder(CampaignChanged).decode
-_case = msgspec.json.Decoder(CaseChanged).decode
+_decode_campaign = msgspec.json.Decoder(CampaignChanged).decode
+_decode_case = msgspec.json.Decoder(CaseChanged).decode
 
 
 class WrappedKey(NamedTuple):
@@ -26,7 +26,7 @@ class WrappedKey(NamedTuple):
 
 
 class StoredKey(NamedTuple):
-    """A wrapped key of `campaign`, with the RFC 3339 time at which it was made."""
+    """A wrapped key of `campaign`, with the RFC 3339 time of its creation."""
 
     campaign: str
     purpose: Purpose
@@ -36,7 +36,7 @@ class StoredKey(NamedTuple):
 
     @property
     def id(self) -> tuple[str, str, int]:
-        """What names it."""
+        """The identity of the key: campaign, purpose and version."""
         return self.campaign, self.purpose, self.version
 
 
@@ -44,29 +44,31 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext('marathon campaigns'))"
 
 
 async def lock(connection: asyncpg.Connection) -> None:
-    """Let nobody else change campaigns until the transaction ends."""
+    """Lock the campaigns against other changes until the transaction ends."""
     await connection.execute(_LOCK)
 
 
 _CAMPAIGN = "SELECT document FROM campaigns WHERE slug = $1"
 _CASES = "SELECT document FROM cases WHERE campaign = $1 OR slug = ANY($2)"
 _PETITIONS = "SELECT petition, slug FROM cases WHERE petition = ANY($1)"
-_SIGNED = """SELECT DISTINCT "case" FROM cells WHERE campaign = $1 AND kind = 'signature'"""
+_CASES_WITH_SIGNATURES = """SELECT DISTINCT "case" FROM cells WHERE campaign = $1 AND kind = 'signature'"""
 _CLOSED = "SELECT EXISTS (SELECT FROM freezes WHERE campaign = $1)"
 
 
-async def stored(
+async def load_stored(
     connection: asyncpg.Connection, campaign: str, cases: Collection[str], petitions: Collection[str], now: float
-) -> Stored:
-    """What an import of `campaign` with these cases and petitions meets at `now`, in seconds since 1970."""
+) -> StoredCampaign:
+    """Return the stored state for an import of `campaign` with these cases and petitions at `now` (seconds since
+    1970).
+    """
     document = await connection.fetchval(_CAMPAIGN, campaign)
-    before = None if document is None else _campaign(document)
-    found = [_case(row["document"]) for row in await connection.fetch(_CASES, campaign, list(cases))]
-    return Stored(
+    before = None if document is None else _decode_campaign(document)
+    stored_cases = [_decode_case(row["document"]) for row in await connection.fetch(_CASES, campaign, list(cases))]
+    return StoredCampaign(
         campaign=before,
-        cases={case.slug: case for case in found},
+        cases={case.slug: case for case in stored_cases},
         petitions=dict(map(tuple, await connection.fetch(_PETITIONS, list(petitions)))),
-        acted={row["case"] for row in await connection.fetch(_SIGNED, campaign)},
+        cases_with_actions={row["case"] for row in await connection.fetch(_CASES_WITH_SIGNATURES, campaign)},
         opened=before is not None and parse_rfc3339(before.opens) <= now,
         closed=await connection.fetchval(_CLOSED, campaign),
     )
@@ -83,20 +85,20 @@ SET petition = excluded.petition, version = excluded.version, document = exclude
 """
 
 
-async def put(connection: asyncpg.Connection, changes: Import) -> None:
-    """Store what an import changes."""
+async def put(connection: asyncpg.Connection, changes: ImportPlan) -> None:
+    """Store the changes of an import."""
     await put_campaign(connection, changes.campaign)
     for case in changes.cases:
         await put_case(connection, case)
 
 
 async def put_campaign(connection: asyncpg.Connection, campaign: CampaignChanged) -> None:
-    """Store a campaign as it now is."""
+    """Store the current state of a campaign."""
     await connection.execute(_PUT_CAMPAIGN, campaign.slug, campaign.version, _json(campaign))
 
 
 async def put_case(connection: asyncpg.Connection, case: CaseChanged) -> None:
-    """Store a case as it now is."""
+    """Store the current state of a case."""
     petition = case.petition.slug if case.petition else None
     await connection.execute(_PUT_CASE, case.slug, case.campaign, petition, case.version, _json(case))
 
@@ -105,7 +107,7 @@ _HAS_KEYS = "SELECT EXISTS (SELECT FROM campaign_keys WHERE campaign = $1)"
 
 
 async def has_keys(connection: asyncpg.Connection, campaign: str) -> bool:
-    """Whether the keys of `campaign` were created."""
+    """Whether `campaign` has keys."""
     return bool(await connection.fetchval(_HAS_KEYS, campaign))
 
 
@@ -123,7 +125,7 @@ _PUT_STORED_KEY = f"{_PUT_KEY} ON CONFLICT DO NOTHING"
 
 
 async def put_stored_key(connection: asyncpg.Connection, key: StoredKey) -> None:
-    """Store a key that was made before, where it is missing."""
+    """Store an existing key unless it is stored already."""
     created_at = utc(parse_rfc3339(key.created_at))
     await connection.execute(_PUT_STORED_KEY, key.campaign, key.purpose, key.version, key.wrapped, created_at)
 
@@ -132,35 +134,35 @@ _ALL_KEYS = "SELECT campaign, purpose, version, wrapped, created_at FROM campaig
 
 
 async def all_keys(connection: asyncpg.Connection) -> list[StoredKey]:
-    """The wrapped keys of every campaign."""
+    """Return the wrapped keys of every campaign."""
     return [
         StoredKey(campaign, purpose, version, wrapped, rfc3339(created_at.timestamp()))
         for campaign, purpose, version, wrapped, created_at in await connection.fetch(_ALL_KEYS)
     ]
 
 
-_ALL = "SELECT document FROM campaigns ORDER BY slug"
+_ALL_CAMPAIGNS = "SELECT document FROM campaigns ORDER BY slug"
 
 
 async def all_campaigns(connection: asyncpg.Connection) -> list[CampaignChanged]:
-    """Every campaign as it now is."""
-    return [_campaign(row["document"]) for row in await connection.fetch(_ALL)]
+    """Return the current state of every campaign."""
+    return [_decode_campaign(row["document"]) for row in await connection.fetch(_ALL_CAMPAIGNS)]
 
 
 _CASES_OF = "SELECT document FROM cases WHERE campaign = $1 ORDER BY slug"
 
 
 async def cases_of(connection: asyncpg.Connection, campaign: str) -> list[CaseChanged]:
-    """The cases of `campaign`."""
-    return [_case(row["document"]) for row in await connection.fetch(_CASES_OF, campaign)]
+    """Return the cases of `campaign`."""
+    return [_decode_case(row["document"]) for row in await connection.fetch(_CASES_OF, campaign)]
 
 
 _ALL_CASES = "SELECT document FROM cases ORDER BY slug"
 
 
 async def all_cases(connection: asyncpg.Connection) -> list[CaseChanged]:
-    """Every case as it now is."""
-    return [_case(row["document"]) for row in await connection.fetch(_ALL_CASES)]
+    """Return the current state of every case."""
+    return [_decode_case(row["document"]) for row in await connection.fetch(_ALL_CASES)]
 
 
 def _json(event: msgspec.Struct) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
 
-from services.marathon.domain.cells import Changes
-from services.marathon.domain.disclosure import NO_SECTION, Exact
+from services.marathon.domain.cells import TotalsUpdate
+from services.marathon.domain.disclosure import NO_SECTION, ExactTotals
 from services.marathon.domain.document import MinuteChange, RecordedCorrection
 from services.marathon.domain.history import StepChange
 
@@ -16,8 +16,8 @@ _LOCK_APPLYING = "SELECT pg_advisory_xact_lock_shared(hashtext('marathon freeze'
 _FROZEN = "SELECT campaign FROM freezes WHERE frozen_at IS NOT NULL AND campaign = ANY($1)"
 
 
-async def frozen_of(connection: asyncpg.Connection, campaigns: Collection[str]) -> set[str]:
-    """Which of `campaigns` are frozen; none becomes so until the transaction ends."""
+async def frozen_campaigns(connection: asyncpg.Connection, campaigns: Collection[str]) -> set[str]:
+    """Return which of `campaigns` are frozen; no other is frozen until the transaction ends."""
     await connection.execute(_LOCK_APPLYING)
     return {row["campaign"] for row in await connection.fetch(_FROZEN, list(campaigns))}
 
@@ -40,16 +40,16 @@ SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::bool
 ON CONFLICT (campaign, day, reason, evidence, after_freeze) DO UPDATE
 SET change = corrections.change + excluded.change, minute = greatest(corrections.minute, excluded.minute)
 """
-_MARK = """
+_RAISE_REVISION = """
 INSERT INTO marks (campaign, mark) SELECT unnest($1::text[]), 1
 ON CONFLICT (campaign) DO UPDATE SET mark = marks.mark + 1
 """
 
 
-async def add(connection: asyncpg.Connection, changes: Changes) -> None:
-    """Add `changes` to the stored sums, row by row in one order, so that two writers cannot deadlock."""
-    cells = sorted(changes.cells.items(), key=lambda item: item[0]._replace(section=item[0].section or ""))
-    minutes = sorted(changes.minutes.items())
+async def add(connection: asyncpg.Connection, update: TotalsUpdate) -> None:
+    """Add `update` to the stored sums, row by row in a fixed order, so that two writers cannot deadlock."""
+    cells = sorted(update.cells.items(), key=lambda item: item[0]._replace(section=item[0].section or ""))
+    minutes = sorted(update.minutes.items())
     await connection.execute(
         _ADD_CELLS,
         *(_columns([cell for cell, _ in cells], 8)),
@@ -59,13 +59,13 @@ async def add(connection: asyncpg.Connection, changes: Changes) -> None:
     await connection.execute(
         _ADD_MINUTES, *_columns([minute for minute, _ in minutes], 4), [change for _, change in minutes]
     )
-    await add_corrections(connection, changes)
-    await connection.execute(_MARK, sorted(changes.campaigns))
+    await add_corrections(connection, update)
+    await connection.execute(_RAISE_REVISION, sorted(update.campaigns))
 
 
-async def add_corrections(connection: asyncpg.Connection, changes: Changes) -> None:
-    """Put the corrections of `changes` on record."""
-    corrections = sorted(changes.corrections.items(), key=lambda item: item[0])
+async def add_corrections(connection: asyncpg.Connection, update: TotalsUpdate) -> None:
+    """Add the corrections of `update` to the record."""
+    corrections = sorted(update.corrections.items(), key=lambda item: item[0])
     if corrections:
         await connection.execute(
             _ADD_CORRECTIONS,
@@ -75,17 +75,17 @@ async def add_corrections(connection: asyncpg.Connection, changes: Changes) -> N
         )
 
 
-_END_COURSE = """
+_TRUNCATE_HISTORY = """
 WITH final AS (
-    SELECT place, next FROM unnest($2::text[], $3::text[]) AS published (place, head)
-    LEFT JOIN ledger ON source || '/' || partition = place AND hash = decode(head, 'hex')
+    SELECT source_partition, next FROM unnest($2::text[], $3::text[]) AS published (source_partition, head)
+    LEFT JOIN ledger ON source || '/' || partition = source_partition AND hash = decode(head, 'hex')
 ), later AS (
     SELECT delta.minute, delta."case", delta.evidence, sum(delta.change) AS change
-    FROM ledger LEFT JOIN final ON source || '/' || partition = place
+    FROM ledger LEFT JOIN final ON source || '/' || partition = source_partition
     CROSS JOIN unnest(ledger."values") AS part
     CROSS JOIN jsonb_to_recordset(convert_from(part, 'UTF8')::jsonb -> 'deltas')
         AS delta (campaign text, minute integer, "case" text, evidence text, change bigint)
-    WHERE delta.campaign = $1 AND (place IS NULL OR ledger.next > final.next)
+    WHERE delta.campaign = $1 AND (source_partition IS NULL OR ledger.next > final.next)
     GROUP BY 1, 2, 3
 )
 UPDATE minutes SET change = minutes.change - later.change
@@ -94,35 +94,36 @@ FROM later WHERE campaign = $1 AND (minutes.minute, minutes."case", minutes.evid
 """
 
 
-async def end_course(connection: asyncpg.Connection, campaign: str, heads: Mapping[str, str]) -> None:
-    """Take out of the course of `campaign` what the ledger has behind `heads`, the hash of a row by source partition.
+async def truncate_history(connection: asyncpg.Connection, campaign: str, heads: Mapping[str, str]) -> None:
+    """Remove from the history of `campaign` what the ledger has after `heads`, the hash of a row by source partition.
 
-    A place that is not in `heads` had nothing yet. Where a head is no row, its place stays in the course as it is.
+    A source partition that is not in `heads` had no rows yet. If a head matches no row, the history keeps all of its
+    source partition.
     """
-    await connection.execute(_END_COURSE, campaign, list(heads), list(heads.values()))
+    await connection.execute(_TRUNCATE_HISTORY, campaign, list(heads), list(heads.values()))
 
 
-_FORGET_CORRECTIONS = "DELETE FROM corrections WHERE campaign = $1 AND ($2::text IS NULL OR reason = $2)"
+_DELETE_CORRECTIONS = "DELETE FROM corrections WHERE campaign = $1 AND ($2::text IS NULL OR reason = $2)"
 
 
 async def replace_corrections(
-    connection: asyncpg.Connection, campaign: str, changes: Changes, reason: str | None = None
+    connection: asyncpg.Connection, campaign: str, update: TotalsUpdate, reason: str | None = None
 ) -> None:
-    """Put the corrections of `changes` on record in place of all others of `campaign`, or of those with `reason`."""
-    await connection.execute(_FORGET_CORRECTIONS, campaign, reason)
-    await add_corrections(connection, changes)
+    """Replace the recorded corrections of `campaign`, or those with `reason`, by the corrections of `update`."""
+    await connection.execute(_DELETE_CORRECTIONS, campaign, reason)
+    await add_corrections(connection, update)
 
 
 def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
     return [[row[column] for row in rows] for column in range(width)]
 
 
-_MARKS = "SELECT campaign, mark FROM marks"
+_REVISIONS = "SELECT campaign, mark FROM marks"
 
 
-async def marks(connection: asyncpg.Connection) -> dict[str, int]:
-    """A number for each campaign that rises with every change of its totals."""
-    return {row["campaign"]: row["mark"] for row in await connection.fetch(_MARKS)}
+async def revisions(connection: asyncpg.Connection) -> dict[str, int]:
+    """Return the revision of each campaign, which rises with every change of its totals."""
+    return {row["campaign"]: row["mark"] for row in await connection.fetch(_REVISIONS)}
 
 
 _SUMS = """
@@ -136,8 +137,8 @@ HAVING sum(count) <> 0 OR sum(withdrawn) <> 0
 _DIMENSIONS = ("case", "country", "kind", "channel", "language", "section")
 
 
-async def exact(connection: asyncpg.Connection, campaign: str, public: Collection[str]) -> Exact:
-    """The true totals of `campaign`; the maps but `by_evidence` hold the evidence in `public`."""
+async def exact_totals(connection: asyncpg.Connection, campaign: str, public: Collection[str]) -> ExactTotals:
+    """Return the exact totals of `campaign`; all maps except `by_evidence` contain only the evidence in `public`."""
     maps: dict[str, defaultdict[str, int]] = {name: defaultdict(int) for name in _DIMENSIONS}
     by_evidence: defaultdict[str, int] = defaultdict(int)
     by_case_and_evidence: dict[tuple[str, str], int] = {}
@@ -153,7 +154,7 @@ async def exact(connection: asyncpg.Connection, campaign: str, public: Collectio
                 withdrawn_public += int(row["withdrawn"])
         if row["evidence"] in public and count:
             maps[name][row[name]] += count
-    return Exact(
+    return ExactTotals(
         by_evidence=by_evidence,
         by_case=maps["case"],
         by_country=maps["country"],
@@ -174,11 +175,11 @@ evidence
 
 
 async def corrections(connection: asyncpg.Connection, campaign: str) -> list[RecordedCorrection]:
-    """The public record of a campaign, oldest day first."""
+    """Return the corrections of a campaign, oldest day first."""
     return [RecordedCorrection(*row) for row in await connection.fetch(_CORRECTIONS, campaign)]
 
 
-_RECENT = """
+_RECENT_MINUTES = """
 SELECT campaign, evidence, minute, sum(change)::bigint AS change FROM minutes
 WHERE campaign = ANY($1) AND minute >= $2 GROUP BY campaign, evidence, minute
 """
@@ -187,21 +188,21 @@ WHERE campaign = ANY($1) AND minute >= $2 GROUP BY campaign, evidence, minute
 async def recent_minutes(
     connection: asyncpg.Connection, campaigns: Collection[str], since: int
 ) -> dict[str, list[MinuteChange]]:
-    """What each minute from `since` on changed, by campaign."""
-    found: dict[str, list[MinuteChange]] = {}
-    for row in await connection.fetch(_RECENT, list(campaigns), since):
-        found.setdefault(row["campaign"], []).append(MinuteChange(*row[1:]))
-    return found
+    """Return the changes of each minute from `since` on, by campaign."""
+    changes: dict[str, list[MinuteChange]] = {}
+    for row in await connection.fetch(_RECENT_MINUTES, list(campaigns), since):
+        changes.setdefault(row["campaign"], []).append(MinuteChange(*row[1:]))
+    return changes
 
 
-_COURSE = """
+_STEP_CHANGES = """
 SELECT CASE WHEN minute < $5 THEN -1 ELSE (minute / $2) * $2 END AS begins, evidence, sum(change)::bigint AS change
 FROM minutes WHERE campaign = $1 AND evidence = ANY($3) AND ($4::text IS NULL OR "case" = $4)
 GROUP BY begins, evidence ORDER BY begins
 """
 
 
-async def course(
+async def step_changes(
     connection: asyncpg.Connection,
     campaign: str,
     step: int,
@@ -210,6 +211,6 @@ async def course(
     case: str | None,
     since: int,
 ) -> list[StepChange]:
-    """What each `step` minutes changed; all that lies before minute `since` is one change at minute -1."""
-    rows = await connection.fetch(_COURSE, campaign, step, list(public), case, since)
+    """Return the change of each `step` minutes; everything before minute `since` is one change at minute -1."""
+    rows = await connection.fetch(_STEP_CHANGES, campaign, step, list(public), case, since)
     return [StepChange(*row) for row in rows]

@@ -8,44 +8,44 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from services.marathon.domain.ledger import Head, KnownRow, Part, Restore, Row, RowKey, SourcePartition
+from services.marathon.domain.ledger import ChainHead, Part, Restore, Row, RowKey, SourcePartition, StoredRow
 from shared.events.tallies import ActionsCounted
 
-_batch = msgspec.json.Decoder(ActionsCounted).decode
+_decode_batch = msgspec.json.Decoder(ActionsCounted).decode
 
-_ENSURE_READING = "INSERT INTO readings (topic, next) VALUES ($1, 0) ON CONFLICT DO NOTHING"
-
-
-async def ensure_reading(connection: asyncpg.Connection, topic: str) -> None:
-    """Make the row that says how far `topic` was read, where there is none."""
-    await connection.execute(_ENSURE_READING, topic)
+_ENSURE_POSITION = "INSERT INTO readings (topic, next) VALUES ($1, 0) ON CONFLICT DO NOTHING"
 
 
-_LOCK_READING = "SELECT next FROM readings WHERE topic = $1 FOR UPDATE"
+async def ensure_position(connection: asyncpg.Connection, topic: str) -> None:
+    """Create the position of `topic` if it does not exist."""
+    await connection.execute(_ENSURE_POSITION, topic)
 
 
-async def lock_reading(connection: asyncpg.Connection, topic: str) -> int:
-    """The offset of the next record of `topic`; nobody else applies records of it until the transaction ends."""
-    return int(await connection.fetchval(_LOCK_READING, topic))
+_LOCK_POSITION = "SELECT next FROM readings WHERE topic = $1 FOR UPDATE"
 
 
-_READINGS = "SELECT topic, next FROM readings"
+async def lock_position(connection: asyncpg.Connection, topic: str) -> int:
+    """Return the offset of the next record of `topic`, and lock it until the transaction ends."""
+    return int(await connection.fetchval(_LOCK_POSITION, topic))
 
 
-async def readings(connection: asyncpg.Connection) -> dict[str, int]:
-    """The offset of the next record of each tally topic."""
-    return {row["topic"]: row["next"] for row in await connection.fetch(_READINGS)}
+_POSITIONS = "SELECT topic, next FROM readings"
 
 
-_MOVE_READING = "UPDATE readings SET next = greatest(next, $2) WHERE topic = $1"
+async def positions(connection: asyncpg.Connection) -> dict[str, int]:
+    """Return the offset of the next record of each tally topic."""
+    return {row["topic"]: row["next"] for row in await connection.fetch(_POSITIONS)}
 
 
-async def move_reading(connection: asyncpg.Connection, topic: str, next_: int) -> None:
-    """Remember that everything below `next_` was read."""
-    await connection.execute(_MOVE_READING, topic, next_)
+_ADVANCE_POSITION = "UPDATE readings SET next = greatest(next, $2) WHERE topic = $1"
 
 
-_TRY_AGAIN = """
+async def advance_position(connection: asyncpg.Connection, topic: str, next_: int) -> None:
+    """Store that everything below `next_` was read."""
+    await connection.execute(_ADVANCE_POSITION, topic, next_)
+
+
+_RESUME_HALTED = """
 WITH resumed AS (
     UPDATE sources SET halted = NULL, halted_at = NULL FROM (SELECT * FROM sources WHERE halted IS NOT NULL) AS before
     WHERE (sources.source, sources.partition) = (before.source, before.partition)
@@ -57,14 +57,12 @@ WHERE readings.topic = again.topic
 """
 
 
-async def try_halted_again(connection: asyncpg.Connection) -> None:
-    """Let halted source partitions go on from the part that halted them; if nothing was mended they halt there
-    again.
-    """
-    await connection.execute(_TRY_AGAIN)
+async def resume_halted(connection: asyncpg.Connection) -> None:
+    """Resume halted source partitions at the part that halted them; they halt there again if nothing was mended."""
+    await connection.execute(_RESUME_HALTED)
 
 
-_READ_AGAIN = """
+_REWIND_TO_HALTS = """
 UPDATE readings SET next = least(next, coalesce(
     (SELECT min(halted_at) FROM sources WHERE topic = $1 AND (source, partition) IN
         (SELECT * FROM unnest($2::text[], $3::integer[]))), next))
@@ -72,45 +70,45 @@ WHERE topic = $1
 """
 
 
-async def read_again(connection: asyncpg.Connection, topic: str, places: Sequence[SourcePartition]) -> None:
-    """Read `topic` again from the first part that halted one of `places`; what was added is then a repeat."""
-    sources, partitions = [place.source for place in places], [place.partition for place in places]
-    await connection.execute(_READ_AGAIN, topic, sources, partitions)
+async def rewind_to_halts(connection: asyncpg.Connection, topic: str, sources: Sequence[SourcePartition]) -> None:
+    """Rewind `topic` to the first part that halted one of `sources`; batches that were added become repeats."""
+    names, partitions = [name for name, _ in sources], [partition for _, partition in sources]
+    await connection.execute(_REWIND_TO_HALTS, topic, names, partitions)
 
 
-_BEGIN_ANEW = "UPDATE readings SET next = 0 WHERE topic = $1"
-_NOTHING_READ = "UPDATE sources SET read = -1, halted_at = 0 WHERE topic = $1"
+_RESET_POSITION = "UPDATE readings SET next = 0 WHERE topic = $1"
+_RESET_SOURCES = "UPDATE sources SET read = -1, halted_at = 0 WHERE topic = $1"
 
 
-async def begin_anew(connection: asyncpg.Connection, topic: str) -> None:
-    """Read `topic` from its start: it is another log than the one that was read."""
-    await connection.execute(_BEGIN_ANEW, topic)
-    await connection.execute(_NOTHING_READ, topic)
+async def reset_position(connection: asyncpg.Connection, topic: str) -> None:
+    """Reset the position of `topic` to its start, because the log is a new one."""
+    await connection.execute(_RESET_POSITION, topic)
+    await connection.execute(_RESET_SOURCES, topic)
 
 
 _HEADS = "SELECT source, partition, epoch, next, hash, accepted_until, read, halted FROM sources"
-_WAITING = "SELECT source, partition, read, value FROM waiting_parts ORDER BY source, partition, part"
+_PENDING_PARTS = "SELECT source, partition, read, value FROM waiting_parts ORDER BY source, partition, part"
 
 
-async def heads(connection: asyncpg.Connection) -> dict[SourcePartition, Head]:
-    """Where every source partition stands."""
-    waiting: dict[SourcePartition, list[Part]] = {}
-    for row in await connection.fetch(_WAITING):
-        part = Part.of(row["read"], _batch(row["value"]), row["value"])
-        waiting.setdefault(part.place, []).append(part)
-    found = {}
+async def heads(connection: asyncpg.Connection) -> dict[SourcePartition, ChainHead]:
+    """Return the head of every source partition's chain."""
+    pending: dict[SourcePartition, list[Part]] = {}
+    for row in await connection.fetch(_PENDING_PARTS):
+        part = Part.of(row["read"], _decode_batch(row["value"]), row["value"])
+        pending.setdefault(part.source, []).append(part)
+    chain_heads = {}
     for row in await connection.fetch(_HEADS):
-        place = SourcePartition(row["source"], row["partition"])
-        found[place] = Head(
+        source = SourcePartition(row["source"], row["partition"])
+        chain_heads[source] = ChainHead(
             epoch=row["epoch"],
             next=row["next"],
             hash=row["hash"],
             accepted_until=row["accepted_until"],
-            waiting=tuple(waiting.get(place, ())),
-            read=row["read"],
-            halted=row["halted"],
+            pending=tuple(pending.get(source, ())),
+            tally_offset=row["read"],
+            halt_reason=row["halted"],
         )
-    return found
+    return chain_heads
 
 
 _PUT_HEADS = """
@@ -121,67 +119,67 @@ ON CONFLICT (source, partition) DO UPDATE SET epoch = excluded.epoch, next = exc
     accepted_until = excluded.accepted_until, read = excluded.read, halted = excluded.halted,
     halted_at = coalesce(excluded.halted_at, sources.halted_at)
 """
-_DROP_WAITING = """
-DELETE FROM waiting_parts USING unnest($1::text[], $2::integer[]) AS place (source, partition)
-WHERE waiting_parts.source = place.source AND waiting_parts.partition = place.partition
+_DELETE_PENDING = """
+DELETE FROM waiting_parts USING unnest($1::text[], $2::integer[]) AS changed (source, partition)
+WHERE waiting_parts.source = changed.source AND waiting_parts.partition = changed.partition
 """
-_PUT_WAITING = "INSERT INTO waiting_parts (source, partition, part, read, value) VALUES ($1, $2, $3, $4, $5)"
+_PUT_PENDING = "INSERT INTO waiting_parts (source, partition, part, read, value) VALUES ($1, $2, $3, $4, $5)"
 
 
 async def put_heads(
     connection: asyncpg.Connection,
     topic: str,
-    changed: Mapping[SourcePartition, Head],
-    halts: Mapping[SourcePartition, int],
+    changed: Mapping[SourcePartition, ChainHead],
+    halt_offsets: Mapping[SourcePartition, int],
 ) -> None:
-    """Store `changed` heads of places that are counted on `topic`; `halts` says at which offset of it some halted
-    now.
+    """Store `changed` heads of sources whose tally topic is `topic`; `halt_offsets` are the offsets, on that topic, of
+    the parts that halted some of them now.
     """
-    places = sorted(changed)
-    heads = [changed[place] for place in places]
-    sources, partitions = [place.source for place in places], [place.partition for place in places]
+    sources = sorted(changed)
+    heads = [changed[source] for source in sources]
+    names, partitions = [name for name, _ in sources], [partition for _, partition in sources]
     await connection.execute(
         _PUT_HEADS,
-        sources,
+        names,
         partitions,
-        [topic] * len(places),
+        [topic] * len(sources),
         [head.epoch for head in heads],
         [head.next for head in heads],
         [head.hash for head in heads],
         [head.accepted_until for head in heads],
-        [head.read for head in heads],
-        [head.halted for head in heads],
-        [halts.get(place) for place in places],
+        [head.tally_offset for head in heads],
+        [head.halt_reason for head in heads],
+        [halt_offsets.get(source) for source in sources],
     )
-    await connection.execute(_DROP_WAITING, sources, partitions)
+    await connection.execute(_DELETE_PENDING, names, partitions)
     await connection.executemany(
-        _PUT_WAITING,
-        [(*place, part.batch.part, part.offset, part.value) for place in places for part in changed[place].waiting],
+        _PUT_PENDING,
+        [(*source, part.batch.part, part.offset, part.value) for source in sources for part in changed[source].pending],
     )
 
 
-_KNOWN = """
+_STORED_ROWS = """
 SELECT ledger.source, ledger.partition, ledger.epoch, ledger.first, ledger.next, ledger.digests
-FROM ledger JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS wanted (source, partition, first)
+FROM ledger JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS keys (source, partition, first)
 USING (source, partition, first)
 """
 
 
-async def known_rows(
-    connection: asyncpg.Connection, wanted: Collection[tuple[SourcePartition, int]]
-) -> dict[RowKey, KnownRow]:
-    """The stored rows that begin at these offsets of these places."""
-    if not wanted:
+async def stored_rows(
+    connection: asyncpg.Connection, keys: Collection[tuple[SourcePartition, int]]
+) -> dict[RowKey, StoredRow]:
+    """Return the stored rows that begin at these offsets of these source partitions."""
+    if not keys:
         return {}
-    found = await connection.fetch(
-        _KNOWN,
-        [place.source for place, _ in wanted],
-        [place.partition for place, _ in wanted],
-        [first for _, first in wanted],
+    rows = await connection.fetch(
+        _STORED_ROWS,
+        [source.source for source, _ in keys],
+        [source.partition for source, _ in keys],
+        [first for _, first in keys],
     )
     return {
-        (SourcePartition(source, partition), epoch, first): KnownRow(next_, tuple(digests))
-        for source, partition, epoch, first, next_, digests in found
+        (SourcePartition(source, partition), epoch, first): StoredRow(next_, tuple(digests))
+        for source, partition, epoch, first, next_, digests in rows
     }
 
 
@@ -201,14 +199,14 @@ _COLUMNS = (
 
 
 async def put_rows(connection: asyncpg.Connection, rows: Sequence[Row]) -> None:
-    """Append `rows`."""
+    """Append `rows` to the ledger."""
     await connection.copy_records_to_table("ledger", columns=_COLUMNS, records=_records(rows))
 
 
 def _records(rows: Sequence[Row]) -> Iterable[tuple[object, ...]]:
     for row in rows:
         yield (
-            *row.place,
+            *row.source,
             row.epoch,
             row.first,
             row.next,
@@ -221,29 +219,31 @@ def _records(rows: Sequence[Row]) -> Iterable[tuple[object, ...]]:
         )
 
 
-class Dropped(NamedTuple):
-    """What a restore took off the ledger, and where the place stands now."""
+class DroppedRows(NamedTuple):
+    """The batches that a restore removed from the ledger, and the new head of the source partition."""
 
     batches: list[ActionsCounted]
-    head: Head
+    head: ChainHead
 
 
 _ROW_BEFORE = """
 SELECT next, hash, accepted_until FROM ledger WHERE source = $1 AND partition = $2 AND first < $3
 ORDER BY first DESC LIMIT 1
 """
-_DROP_ROWS = """
+_DELETE_ROWS = """
 DELETE FROM ledger WHERE source = $1 AND partition = $2 AND first >= $3 RETURNING "values"
 """
 
 
-async def drop_from(connection: asyncpg.Connection, restore: Restore, read: int) -> Dropped | None:
-    """Take the rows from the restored offset on off the ledger; None, and nothing done, where no row ends there."""
-    before = await connection.fetchrow(_ROW_BEFORE, *restore.place, restore.first)
+async def drop_rows(connection: asyncpg.Connection, restore: Restore, tally_offset: int) -> DroppedRows | None:
+    """Delete the rows from the restored offset on. Return None, and delete nothing, if no row ends there."""
+    before = await connection.fetchrow(_ROW_BEFORE, *restore.source, restore.first)
     if (before["next"] if before else 0) != restore.first:
         return None
-    rows = await connection.fetch(_DROP_ROWS, *restore.place, restore.first)
-    head = Head(epoch=restore.epoch, read=read)
+    rows = await connection.fetch(_DELETE_ROWS, *restore.source, restore.first)
+    head = ChainHead(epoch=restore.epoch, tally_offset=tally_offset)
     if before is not None:
-        head = Head(restore.epoch, before["next"], before["hash"], before["accepted_until"], read=read)
-    return Dropped([_batch(value) for row in rows for value in row["values"]], head)
+        head = ChainHead(
+            restore.epoch, before["next"], before["hash"], before["accepted_until"], tally_offset=tally_offset
+        )
+    return DroppedRows([_decode_batch(value) for row in rows for value in row["values"]], head)

@@ -8,21 +8,21 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from services.marathon.domain.disclosure import Memory, Shown
+from services.marathon.domain.disclosure import DisclosureMemory, MapMemory
 from services.marathon.domain.ledger import SourcePartition
 from shared.clock import utc
 from shared.events.marathon import CampaignChanged, TotalsChanged
 
-_document = msgspec.json.Decoder(TotalsChanged).decode
-_memory = msgspec.json.Decoder(dict[str, Shown]).decode
-_ends = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
+_decode_document = msgspec.json.Decoder(TotalsChanged).decode
+_decode_memory = msgspec.json.Decoder(dict[str, MapMemory]).decode
+_decode_end_offsets = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
 
 
 class Published(NamedTuple):
-    """A document as last put in the outbox, and what was shown in it."""
+    """A document as last put in the outbox, and the memory of what it disclosed."""
 
     document: TotalsChanged
-    memory: Memory
+    memory: DisclosureMemory
 
 
 _PUT_FIRST = """
@@ -41,7 +41,7 @@ _VERSIONS = "SELECT campaign, version FROM published"
 
 
 async def versions(connection: asyncpg.Connection) -> dict[str, int]:
-    """The version last published of every campaign."""
+    """Return the version last published of every campaign."""
     return {row["campaign"]: row["version"] for row in await connection.fetch(_VERSIONS)}
 
 
@@ -49,9 +49,9 @@ _DOCUMENTS = "SELECT document, memory FROM published WHERE campaign = ANY($1)"
 
 
 async def documents(connection: asyncpg.Connection, campaigns: Collection[str]) -> list[Published]:
-    """What was last published of `campaigns`."""
+    """Return what was last published of `campaigns`."""
     rows = await connection.fetch(_DOCUMENTS, list(campaigns))
-    return [Published(_document(row["document"]), _memory(row["memory"])) for row in rows]
+    return [Published(_decode_document(row["document"]), _decode_memory(row["memory"])) for row in rows]
 
 
 _LOCK_PUBLISHING = "SELECT pg_try_advisory_xact_lock(hashtext('marathon totals'), hashtext($1))"
@@ -61,8 +61,8 @@ UPDATE published SET version = $2, document = $3, memory = $4, at = $5 WHERE cam
 
 
 async def put(connection: asyncpg.Connection, published: Published, now: float) -> bool:
-    """Store the next document of a campaign; False, and nothing stored, where somebody else publishes or has
-    published.
+    """Store the next document of a campaign. Return False, and store nothing, if another process publishes or has
+    published it.
     """
     document = published.document
     if not await connection.fetchval(_LOCK_PUBLISHING, document.campaign):
@@ -86,7 +86,7 @@ SET version = excluded.version, document = excluded.document, memory = excluded.
 
 
 async def put_back(connection: asyncpg.Connection, published: Published, now: float) -> None:
-    """Store a document that was published before, over whatever is there."""
+    """Store a document that was published before, replacing the current one."""
     document = published.document
     await connection.execute(
         _PUT_BACK,
@@ -99,9 +99,9 @@ async def put_back(connection: asyncpg.Connection, published: Published, now: fl
 
 
 class Freeze(NamedTuple):
-    """The end of every source partition as read once after a campaign's end; `done` once the totals are final."""
+    """The end offset of every source partition, read once after a campaign's end; `done` once the totals are final."""
 
-    ends: Mapping[SourcePartition, int]
+    end_offsets: Mapping[SourcePartition, int]
     done: bool
 
 
@@ -109,30 +109,33 @@ _FREEZES = "SELECT campaign, ends, frozen_at IS NOT NULL AS done FROM freezes"
 
 
 async def freezes(connection: asyncpg.Connection) -> dict[str, Freeze]:
-    """The campaigns that are frozen or about to be."""
+    """Return the campaigns that are frozen or about to be."""
     return {
         row["campaign"]: Freeze(
-            {SourcePartition(source, partition): end for source, partition, end in _ends(row["ends"])}, row["done"]
+            {SourcePartition(source, partition): end for source, partition, end in _decode_end_offsets(row["ends"])},
+            row["done"],
         )
         for row in await connection.fetch(_FREEZES)
     }
 
 
-_PUT_ENDS = """
+_PUT_END_OFFSETS = """
 INSERT INTO freezes (campaign, ends, read_at) SELECT slug, $3, $4 FROM campaigns WHERE slug = $1 AND version = $2
 ON CONFLICT DO NOTHING
 """
 
 
-async def put_ends(
-    connection: asyncpg.Connection, campaign: CampaignChanged, ends: Mapping[SourcePartition, int], at: float
+async def put_end_offsets(
+    connection: asyncpg.Connection, campaign: CampaignChanged, end_offsets: Mapping[SourcePartition, int], at: float
 ) -> None:
-    """Remember the ends that the final tally of `campaign` waits for; nothing where it is another by now.
+    """Store the end offsets that the final tally of `campaign` waits for, unless the campaign has changed meanwhile.
 
-    Only the first call for a campaign counts. Comes after `campaigns.lock`, in its transaction.
+    Only the first call for a campaign counts. Call it after `campaigns.lock`, in the same transaction.
     """
-    listed = [(*place, end) for place, end in sorted(ends.items())]
-    await connection.execute(_PUT_ENDS, campaign.slug, campaign.version, msgspec.json.encode(listed).decode(), utc(at))
+    rows = [(*source, end) for source, end in sorted(end_offsets.items())]
+    await connection.execute(
+        _PUT_END_OFFSETS, campaign.slug, campaign.version, msgspec.json.encode(rows).decode(), utc(at)
+    )
 
 
 _LOCK_FREEZE = "SELECT pg_advisory_xact_lock(hashtext('marathon freeze'))"
@@ -140,19 +143,19 @@ _FREEZE = "UPDATE freezes SET frozen_at = $2 WHERE campaign = $1 AND frozen_at I
 
 
 async def freeze(connection: asyncpg.Connection, campaign: str, now: float) -> bool:
-    """Mark `campaign` as frozen; False where it was. Until the transaction ends no tally batch is added anywhere."""
+    """Mark `campaign` as frozen; return False if it was already. No tally batch is added until the transaction ends."""
     await connection.execute(_LOCK_FREEZE)
     return bool(await connection.execute(_FREEZE, campaign, utc(now)) == "UPDATE 1")
 
 
-_FROZEN_BEFORE = """
+_PUT_FROZEN = """
 INSERT INTO freezes (campaign, ends, read_at, frozen_at) VALUES ($1, '[]', $2, $2) ON CONFLICT (campaign) DO UPDATE
 SET frozen_at = excluded.frozen_at WHERE freezes.frozen_at IS NULL
 """
 
 
-async def frozen_before(connection: asyncpg.Connection, campaign: str, at: float) -> bool:
-    """Mark `campaign` as one whose final tally was made, as of `at`, by a database that is no more; False where it was
-    marked.
+async def put_frozen(connection: asyncpg.Connection, campaign: str, at: float) -> bool:
+    """Mark `campaign` as frozen at `at`, with a final tally made by a database that was lost. Return False if it was
+    frozen already.
     """
-    return bool(await connection.execute(_FROZEN_BEFORE, campaign, utc(at)) == "INSERT 0 1")
+    return bool(await connection.execute(_PUT_FROZEN, campaign, utc(at)) == "INSERT 0 1")

@@ -1,1 +1,1 @@
-"""Decisions that what comes in and what goes out share."""
+"""Decisions that http and the sender share."""

@@ -1,4 +1,4 @@
-"""What notifications tells the other services, as records of its outbox. Recipients are named by their keyed hash."""
+"""The events of notifications, as records for its outbox. They name recipients by their keyed hash."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SOURCE: Final = "/notifications"
 _encode = msgspec.json.Encoder().encode
 
 
-class Announcements:
-    """Makes the records of notifications' events; one for a process, because event ids are counted in it.
+class DeliveryEvents:
+    """Makes the outbox records of notifications' events; one per process, because it numbers the event ids.
 
     `now` is in seconds since 1970.
     """
@@ -33,55 +33,61 @@ class Announcements:
         self._resubscribed = Envelope("delivery-resubscribed", source=_SOURCE)
 
     def sent(self, recipient: bytes, campaigns: Iterable[str], now: float) -> list[OutboxRecord]:
-        """`delivery-sent` for each of `campaigns`, which names the campaign of every act that the mail was about."""
+        """Make a `delivery-sent` for each campaign; `campaigns` has one entry for every act that the mail was about."""
         at = rfc3339(now)
         return [
-            _record(recipient, self._sent, DeliverySent(campaign=one, template=CONFIRMATION, sent_at=at, acts=acts), at)
-            for one, acts in _counted(campaigns).items()
+            _outbox_record(
+                recipient, self._sent, DeliverySent(campaign=campaign, template=CONFIRMATION, sent_at=at, acts=acts), at
+            )
+            for campaign, acts in _count_by_campaign(campaigns).items()
         ]
 
     def bounced(
-        self, recipient: bytes, campaigns: Iterable[str], now: float, *, answer: int, gone: bytes | None
+        self, recipient: bytes, campaigns: Iterable[str], now: float, *, answer: int, gone_address: bytes | None
     ) -> list[OutboxRecord]:
-        """`delivery-bounced` likewise; `answer` is the SMTP code, `gone` the key of an address without a mailbox."""
+        """Make a `delivery-bounced` likewise; `answer` is the SMTP code, `gone_address` the key of an address without a
+        mailbox.
+        """
         at = rfc3339(now)
         return [
-            _record(
+            _outbox_record(
                 recipient,
                 self._bounced,
                 DeliveryBounced(
-                    campaign=one,
+                    campaign=campaign,
                     template=CONFIRMATION,
                     bounced_at=at,
                     acts=acts,
                     answer=answer,
-                    mailbox_gone=gone is not None,
-                    address=urlsafe_b64encode(gone).rstrip(b"=").decode("ascii") if gone is not None else None,
+                    mailbox_gone=gone_address is not None,
+                    address=urlsafe_b64encode(gone_address).rstrip(b"=").decode("ascii")
+                    if gone_address is not None
+                    else None,
                 ),
                 at,
             )
-            for one, acts in _counted(campaigns).items()
+            for campaign, acts in _count_by_campaign(campaigns).items()
         ]
 
     def unsubscribed(self, recipient: bytes, now: float) -> OutboxRecord:
-        """`delivery-unsubscribed`."""
+        """Make a `delivery-unsubscribed`."""
         at = rfc3339(now)
-        return _record(recipient, self._unsubscribed, DeliveryUnsubscribed(unsubscribed_at=at), at)
+        return _outbox_record(recipient, self._unsubscribed, DeliveryUnsubscribed(unsubscribed_at=at), at)
 
     def resubscribed(self, recipient: bytes, now: float) -> OutboxRecord:
-        """`delivery-resubscribed`."""
+        """Make a `delivery-resubscribed`."""
         at = rfc3339(now)
-        return _record(recipient, self._resubscribed, DeliveryResubscribed(resubscribed_at=at), at)
+        return _outbox_record(recipient, self._resubscribed, DeliveryResubscribed(resubscribed_at=at), at)
 
 
-def _counted(campaigns: Iterable[str]) -> dict[str, int]:
+def _count_by_campaign(campaigns: Iterable[str]) -> dict[str, int]:
     acts: dict[str, int] = {}
     for campaign in campaigns:
         acts[campaign] = acts.get(campaign, 0) + 1
     return acts
 
 
-def _record(recipient: bytes, envelope: Envelope, event: msgspec.Struct, at: str) -> OutboxRecord:
+def _outbox_record(recipient: bytes, envelope: Envelope, event: msgspec.Struct, at: str) -> OutboxRecord:
     return OutboxRecord(
         topic=topics.DELIVERIES.name,
         partition=partition_of(recipient, topics.DELIVERIES.partitions),

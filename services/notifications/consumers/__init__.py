@@ -1,1 +1,1 @@
-"""What notifications does with the events of petitions and letters: one transaction a batch."""
+"""Handles the events of petitions and letters: one transaction per batch."""

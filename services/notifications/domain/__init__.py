@@ -1,1 +1,1 @@
-"""Pure rules of the mail: which submissions get one, when it goes, what it covers, what an SMTP answer means."""
+"""Pure rules of mail: which submissions get a delivery, when a mail goes, what it covers, what an SMTP answer means."""

@@ -1,7 +1,7 @@
 """Which acts of a mail share a button: one for all signatures of a campaign, one for all its messages.
 
-Two services confirm them, hence two. Other data for an act that is already known has a button of its own, so that who
-presses the first button vouches for nothing that a stranger may have typed.
+Two services confirm them, hence two. Other data for a known act gets a button of its own, so that a person who presses
+the first button does not confirm what a stranger may have typed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.notifications.domain.plan import Place
 from shared.events.words import Kind
+from shared.kafka.record_ref import RecordRef
 from shared.privacy.sealing import Person
 from shared.privacy.tokens import MAX_ACTS
 
@@ -19,7 +19,7 @@ from shared.privacy.tokens import MAX_ACTS
 class Act:
     """One act that a mail asks to confirm. `at` is the broker's time in seconds since 1970."""
 
-    place: Place
+    submission: RecordRef
     campaign: str
     case: str
     subject: str
@@ -43,23 +43,23 @@ class Button:
         return self.acts[0].campaign
 
     @property
-    def signatures(self) -> bool:
-        """Whether petitions confirms them; letters does the others."""
+    def for_signatures(self) -> bool:
+        """Whether petitions confirms the acts; otherwise letters does."""
         return self.acts[0].kind == "signature"
 
 
-def buttons(acts: Iterable[Act]) -> list[Button]:
-    """The buttons of a mail that covers `acts`: by campaign, signatures before messages, other data last."""
-    shared: dict[tuple[str, bool], list[Act]] = {}
-    own: list[Act] = []
-    for act in sorted(acts, key=lambda act: (act.at, act.place)):
+def group_acts(acts: Iterable[Act]) -> list[Button]:
+    """Group the acts of a mail into buttons: by campaign, signatures before messages, other data last."""
+    by_campaign: dict[tuple[str, bool], list[Act]] = {}
+    separate: list[Act] = []
+    for act in sorted(acts, key=lambda act: (act.at, act.submission)):
         if act.other_data:
-            own.append(act)
+            separate.append(act)
         else:
-            shared.setdefault((act.campaign, act.kind != "signature"), []).append(act)
-    together = [
+            by_campaign.setdefault((act.campaign, act.kind != "signature"), []).append(act)
+    shared = [
         Button(tuple(group[start : start + MAX_ACTS]))
-        for _, group in sorted(shared.items())
+        for _, group in sorted(by_campaign.items())
         for start in range(0, len(group), MAX_ACTS)
     ]
-    return [*together, *(Button((act,), other_data=True) for act in own)]
+    return [*shared, *(Button((act,), other_data=True) for act in separate)]

@@ -13,116 +13,120 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-GATHERING: Final = timedelta(minutes=10)
-LONGEST_GATHERING: Final = timedelta(hours=1)
+from shared.kafka.record_ref import RecordRef
+
+GATHER_PERIOD: Final = timedelta(minutes=10)
+MAX_GATHER_PERIOD: Final = timedelta(hours=1)
 DAY: Final = timedelta(hours=24)
-MAILS_A_DAY: Final = 3
-ACTS_IN_A_MAIL: Final = 50
-OTHER_DATA_IN_A_MAIL: Final = 10
-"""Buttons of their own in one mail. The rest waits for the next mail: who floods an address gets few buttons a day."""
-
-
-class Place(NamedTuple):
-    """The submission that a delivery is for."""
-
-    topic: str
-    partition: int
-    offset: int
+MAX_MAILS_PER_DAY: Final = 3
+MAX_ACTS_PER_MAIL: Final = 50
+MAX_OTHER_DATA_PER_MAIL: Final = 10
+"""Separate buttons in one mail. The rest waits for the next mail, so that a flood of an address yields few buttons a
+day.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class UnconfirmedDelivery:
     """A delivery that is neither confirmed nor withdrawn.
 
-    `mailed` is whether a mail has covered it already. `closes` is the moment from which its campaign takes no more
-    confirmations. `address` names the spelling that it came with. `turn` is its number among those from the same
-    network.
+    `mailed` says whether a mail has covered it already. From `closes_at` on its campaign takes no more confirmations.
+    `address` is the key of the spelling that it came with. `network_rank` numbers the deliveries from one network.
     """
 
-    place: Place
+    submission: RecordRef
     campaign: str
     accepted_at: datetime
-    closes: datetime
+    closes_at: datetime
     other_data: bool = False
     mailed: bool = False
     address: bytes | None = None
-    turn: int = 1
+    network_rank: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What was planned for an address before: all `mails` of the last 24 hours, the last mail of each of
-    `campaigns`.
-    """
+    """Earlier mails to an address: the times of all in the last 24 hours, and the last for each campaign."""
 
-    mails: Sequence[datetime] = ()
-    campaigns: Mapping[str, datetime] = field(default_factory=dict)
+    mail_times: Sequence[datetime] = ()
+    last_mail_by_campaign: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class Plan(NamedTuple):
     """What to do for an address now.
 
-    `cover` is what one mail covers now, nothing if none goes. `expired` can no longer be confirmed. `look_again` is
+    `covered` goes into one mail now; it is empty if no mail goes. `expired` can no longer be confirmed. `replan_at` is
     when to plan again, None if nothing waits.
     """
 
-    cover: tuple[Pending, ...]
-    expired: tuple[Pending, ...]
-    look_again: datetime | None
+    covered: tuple[UnconfirmedDelivery, ...]
+    expired: tuple[UnconfirmedDelivery, ...]
+    replan_at: datetime | None
 
 
-def plan(pending: Sequence[Pending], history: History, now: datetime) -> Plan:
-    """Decide for one address at `now`; `pending` are all its deliveries that wait for a confirmation."""
-    expired = tuple(one for one in pending if one.closes <= now)
-    live = [one for one in pending if one.closes > now]
-    waiting = [one for one in live if not one.mailed]
-    if not waiting:
+def plan_mail(unconfirmed: Sequence[UnconfirmedDelivery], history: History, now: datetime) -> Plan:
+    """Plan for one address at `now`, given all its unconfirmed deliveries."""
+    expired = tuple(delivery for delivery in unconfirmed if delivery.closes_at <= now)
+    open_deliveries = [delivery for delivery in unconfirmed if delivery.closes_at > now]
+    unmailed = [delivery for delivery in open_deliveries if not delivery.mailed]
+    if not unmailed:
         return Plan((), expired, None)
-    due = _due(waiting, history, now)
-    if due > now:
-        return Plan((), expired, due)
-    cover = _cover(live if _is_last(history, now) else waiting)
-    left = len(waiting) > sum(not one.mailed for one in cover)
-    return Plan(cover, expired, now + GATHERING if left else None)
+    due_at = _due_at(unmailed, history, now)
+    if due_at > now:
+        return Plan((), expired, due_at)
+    covered = _choose_covered(open_deliveries if _is_last_of_day(history, now) else unmailed)
+    incomplete = len(unmailed) > sum(not delivery.mailed for delivery in covered)
+    return Plan(covered, expired, now + GATHER_PERIOD if incomplete else None)
 
 
-def _due(waiting: Sequence[Pending], history: History, now: datetime) -> datetime:
-    recent = _recent(history, now)
-    allowed = recent[-MAILS_A_DAY] + DAY if len(recent) >= MAILS_A_DAY else now
-    if any(one.campaign not in history.campaigns for one in waiting):
-        return allowed
-    due = max(min(history.campaigns[one.campaign] for one in waiting) + GATHERING, allowed)
-    if _is_last(history, now):
-        times = [one.accepted_at for one in waiting]
-        due = max(due, min(max(times) + GATHERING, min(times) + LONGEST_GATHERING))
-    return due
+def _due_at(unmailed: Sequence[UnconfirmedDelivery], history: History, now: datetime) -> datetime:
+    recent_mails = _recent_mails(history, now)
+    allowed_at = recent_mails[-MAX_MAILS_PER_DAY] + DAY if len(recent_mails) >= MAX_MAILS_PER_DAY else now
+    if any(delivery.campaign not in history.last_mail_by_campaign for delivery in unmailed):
+        return allowed_at
+    due_at = max(
+        min(history.last_mail_by_campaign[delivery.campaign] for delivery in unmailed) + GATHER_PERIOD, allowed_at
+    )
+    if _is_last_of_day(history, now):
+        times = [delivery.accepted_at for delivery in unmailed]
+        due_at = max(due_at, min(max(times) + GATHER_PERIOD, min(times) + MAX_GATHER_PERIOD))
+    return due_at
 
 
-def _recent(history: History, now: datetime) -> list[datetime]:
-    return sorted(time for time in history.mails if time > now - DAY)
+def _recent_mails(history: History, now: datetime) -> list[datetime]:
+    return sorted(time for time in history.mail_times if time > now - DAY)
 
 
-def _is_last(history: History, now: datetime) -> bool:
-    return len(_recent(history, now)) == MAILS_A_DAY - 1
+def _is_last_of_day(history: History, now: datetime) -> bool:
+    return len(_recent_mails(history, now)) == MAX_MAILS_PER_DAY - 1
 
 
-def _cover(candidates: Sequence[Pending]) -> tuple[Pending, ...]:
-    """The new before the repeated, acts before other data for them, one of each network after the other, the older
-    before the newer, as far as they fit and came with the same spelling as the first.
+def _choose_covered(candidates: Sequence[UnconfirmedDelivery]) -> tuple[UnconfirmedDelivery, ...]:
+    """Choose what one mail covers: the first candidate, and as many others of the same spelling as fit.
 
-    By the turns of networks, who floods an address from one of them is only one place ahead of the person.
+    New deliveries come before repeated ones, acts before other data, then one of each network in turn, older before
+    newer. Because networks take turns, a flood from one of them puts only one delivery ahead of the person's own.
     """
-    ordered = sorted(candidates, key=lambda one: (one.mailed, one.other_data, one.turn, one.accepted_at, one.place))
-    cover: list[Pending] = []
-    others = 0
-    for one in ordered:
-        if len(cover) == ACTS_IN_A_MAIL:
+    ordered = sorted(
+        candidates,
+        key=lambda delivery: (
+            delivery.mailed,
+            delivery.other_data,
+            delivery.network_rank,
+            delivery.accepted_at,
+            delivery.submission,
+        ),
+    )
+    covered: list[UnconfirmedDelivery] = []
+    other_data = 0
+    for delivery in ordered:
+        if len(covered) == MAX_ACTS_PER_MAIL:
             break
-        if one.address != ordered[0].address:
+        if delivery.address != ordered[0].address:
             continue
-        if one.other_data:
-            if others == OTHER_DATA_IN_A_MAIL:
+        if delivery.other_data:
+            if other_data == MAX_OTHER_DATA_PER_MAIL:
                 continue
-            others += 1
-        cover.append(one)
-    return tuple(cover)
+            other_data += 1
+        covered.append(delivery)
+    return tuple(covered)

@@ -1,5 +1,5 @@
-"""What stands for an address: a keyed hash, one of the mailbox and one of the address as it is written to. The names of
-mails, and the tokens by which a person leaves, follow from the same key.
+"""Keyed hashes that stand for an address: one of the mailbox, one of the address as it is handed to SMTP. Mail ids and
+preference tokens derive from the same secret.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from services.notifications.domain.plan import Place
+from shared.kafka.record_ref import RecordRef
 from shared.privacy.addresses import canonical_address, canonical_domain
 
 ADDRESS_RULES: Final = "2026-11"
-"""The mailbox rules by which two spellings are one recipient, in every campaign. Changing them parts a person's
+"""The mailbox rules by which two spellings are one recipient, in every campaign. A change would split a person's
 history.
 """
 KEY_BYTES: Final = 16
@@ -23,45 +23,43 @@ TAG_BYTES: Final = 16
 
 
 class RecipientKeys:
-    """Names under one service-wide secret of 32 bytes. Each purpose has a key of its own, derived with HKDF (RFC
-    5869).
+    """Keyed hashes and tokens under one service-wide secret of 32 bytes. Each purpose has its own key, derived with
+    HKDF (RFC 5869).
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._address_key = _derived(secret, b"recipients")
-        self._written_key = _derived(secret, b"addresses")
-        self._token_key = _derived(secret, b"preference tokens")
-        self._mail_key = _derived(secret, b"message ids")
+        self._recipient_key = _derive(secret, b"recipients")
+        self._address_key = _derive(secret, b"addresses")
+        self._token_key = _derive(secret, b"preference tokens")
+        self._mail_key = _derive(secret, b"message ids")
 
-    def key(self, address: str) -> bytes:
-        """The recipient key of an address (16 bytes), the same for every spelling of one mailbox.
+    def recipient_key(self, address: str) -> bytes:
+        """Return the recipient key of an address (16 bytes), the same for every spelling of one mailbox.
 
         Raises:
             ValueError: not an e-mail address.
         """
         canonical = canonical_address(address, ADDRESS_RULES)
-        return hmac.digest(self._address_key, canonical.encode(), "sha256")[:KEY_BYTES]
+        return hmac.digest(self._recipient_key, canonical.encode(), "sha256")[:KEY_BYTES]
 
-    def address(self, written: str) -> bytes:
-        """The key of an address as it is `written` to a relay (16 bytes), another for every spelling.
+    def address_key(self, smtp_address: str) -> bytes:
+        """Return the key of an address in its SMTP form (16 bytes), another for every spelling.
 
-        What a server says of one spelling is not known of another that we only take for the same mailbox.
+        An answer about one spelling does not hold for another that we only take for the same mailbox.
         """
-        return hmac.digest(self._written_key, written.encode(), "sha256")[:KEY_BYTES]
+        return hmac.digest(self._address_key, smtp_address.encode(), "sha256")[:KEY_BYTES]
 
-    def mail_id(self, template: str, first: Place) -> bytes:
-        """The name of the mail that is the first to cover the submission at `first` (16 bytes): the same at every
-        attempt.
-        """
-        name = f"{template}|{first.topic}|{first.partition}|{first.offset}"
-        return hmac.digest(self._mail_key, name.encode(), "sha256")[:KEY_BYTES]
+    def mail_id(self, template: str, first_submission: RecordRef) -> bytes:
+        """Return the id (16 bytes) of the mail whose first delivery is for `first_submission`."""
+        material = f"{template}|{first_submission.topic}|{first_submission.partition}|{first_submission.offset}"
+        return hmac.digest(self._mail_key, material.encode(), "sha256")[:KEY_BYTES]
 
     def token(self, recipient: bytes) -> str:
-        """The token by which the person behind `recipient` sees and changes what they get; it does not age."""
+        """Return the token with which the person behind `recipient` changes what they get; it does not expire."""
         return urlsafe_b64encode(recipient + self._tag(recipient)).rstrip(b"=").decode("ascii")
 
     def read_token(self, token: str) -> bytes:
-        """The recipient key in `token`.
+        """Return the recipient key in `token`.
 
         Raises:
             ValueError: not a token of ours.
@@ -78,15 +76,15 @@ class RecipientKeys:
         return hmac.digest(self._token_key, recipient, "sha256")[:TAG_BYTES]
 
 
-def written_address(address: str) -> str:
-    """`address` as a relay gets it: as it was typed, with its domain in A-labels.
+def smtp_address(address: str) -> str:
+    """Return `address` in the form for SMTP: as it was typed, with its domain in A-labels.
 
     Raises:
-        ValueError: its domain is not one.
+        ValueError: its domain is not valid.
     """
     local, _, domain = address.strip().rpartition("@")
     return f"{local}@{canonical_domain(domain)}"
 
 
-def _derived(secret: bytes, purpose: bytes) -> bytes:
+def _derive(secret: bytes, purpose: bytes) -> bytes:
     return HKDF(hashes.SHA256(), 32, None, b"milleplumes notifications " + purpose).derive(secret)

@@ -1,39 +1,41 @@
-"""Domains that answer "not now": their mails wait, so that the others' do not."""
+"""Back-off for domains that answer "not now", so that mails to other domains do not wait for theirs."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Final
 
-FIRST_HOLD: Final = timedelta(seconds=30)
-LONGEST_HOLD: Final = timedelta(minutes=10)
-REMEMBERED: Final = 10_000
+FIRST_BACKOFF: Final = timedelta(seconds=30)
+MAX_BACKOFF: Final = timedelta(minutes=10)
+MAX_DOMAINS: Final = 10_000
 
 
 class SlowDomains:
-    """Which domains to leave alone for a while: doubling at each failure in a row, forgotten at the first success."""
+    """The domains to which no mail goes for a while: a back-off that doubles at each failure in a row and ends at the
+    first success.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[datetime, timedelta]] = {}
+        self._backoffs: dict[str, tuple[datetime, timedelta]] = {}
 
-    def held_until(self, domain: str, now: datetime) -> datetime | None:
-        """Until when nothing goes to `domain`; None if it may go now."""
-        until = self._held.get(domain, (now, FIRST_HOLD))[0]
+    def deferred_until(self, domain: str, now: datetime) -> datetime | None:
+        """Return until when no mail goes to `domain`, None if it may go now."""
+        until = self._backoffs.get(domain, (now, FIRST_BACKOFF))[0]
         return until if until > now else None
 
-    def failed(self, domain: str, now: datetime) -> None:
-        """`domain` could not take a mail at `now`, for a reason that is not the mail's."""
-        until, hold = self._held.pop(domain, (now, FIRST_HOLD / 2))
+    def record_failure(self, domain: str, now: datetime) -> None:
+        """Note that `domain` took no mail at `now`, for a reason other than the mail itself."""
+        until, backoff = self._backoffs.pop(domain, (now, FIRST_BACKOFF / 2))
         if until > now:
-            # Mails that were under way together are one failure.
-            self._held[domain] = (until, hold)
+            # Mails that were under way at the same time count as one failure.
+            self._backoffs[domain] = (until, backoff)
             return
-        hold = min(hold * 2, LONGEST_HOLD)
-        if len(self._held) >= REMEMBERED:
-            del self._held[next(iter(self._held))]
-        self._held[domain] = (now + hold, hold)
+        backoff = min(backoff * 2, MAX_BACKOFF)
+        if len(self._backoffs) >= MAX_DOMAINS:
+            del self._backoffs[next(iter(self._backoffs))]
+        self._backoffs[domain] = (now + backoff, backoff)
 
-    def succeeded(self, domain: str) -> None:
-        """`domain` took a mail."""
-        if self._held:
-            self._held.pop(domain, None)
+    def record_success(self, domain: str) -> None:
+        """Note that `domain` took a mail."""
+        if self._backoffs:
+            self._backoffs.pop(domain, None)

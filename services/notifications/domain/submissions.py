@@ -1,9 +1,9 @@
 """Which submissions get a delivery.
 
-A submission makes none if one of the same act, digest and address was made in the 24 hours before it, by the broker's
-time, with no withdrawal between, unless that one was left without a mail by then. An act is one participant's: its key
-is the dedupe key, the same for every spelling of an address. A mail goes only to the spelling that it is about, so each
-spelling has deliveries of its own.
+A submission gets none if one of the same act, digest and address was made in the 24 hours before it, by the broker's
+time, with no withdrawal between, unless that one had ended without a mail by then. An act belongs to one participant:
+its key is the dedupe key, the same for every spelling of an address. A mail goes only to the spelling that it is about,
+so each spelling has deliveries of its own.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-REPEATED_WITHIN: Final = timedelta(hours=24)
+REPEAT_PERIOD: Final = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """Somebody acted.
+    """An act was submitted.
 
-    `key` is the dedupe key, `digest` names the content, `address` the address as it was typed, `accepted_at` is the
-    broker's time.
+    `key` is the dedupe key, `digest` that of the content, `address` the key of the address as it was typed, and
+    `accepted_at` the broker's time.
     """
 
     key: bytes
@@ -34,18 +34,18 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The act `key` was taken back."""
+    """The act `key` was withdrawn."""
 
     key: bytes
     offset: int
 
 
 @dataclass(slots=True)
-class Made:
-    """A delivery that exists. `address` is None where none was kept yet: any is taken for the same.
+class ExistingDelivery:
+    """A delivery that exists. `address` is None in older rows, and then matches any address.
 
-    `withdrawn_offset` is where its act was first withdrawn after it, if it was. `left_at` is when it was left without a
-    mail, if it was: suppressed, bounced, given up.
+    `withdrawn_offset` is the offset of the first withdrawal of its act after it. `left_at` is when it ended without a
+    mail: suppressed, bounced, given up. Both are None otherwise.
     """
 
     key: bytes
@@ -56,23 +56,23 @@ class Made:
     withdrawn_offset: int | None = None
     left_at: datetime | None = None
 
-    def stood_at(self, offset: int) -> bool:
-        """Whether it had been made before `offset` and not been withdrawn by then."""
+    def active_at(self, offset: int) -> bool:
+        """Whether it was made before `offset` and had not been withdrawn by then."""
         return self.offset < offset and (self.withdrawn_offset is None or self.withdrawn_offset > offset)
 
-    def stood_before(self, event: Submitted) -> bool:
-        """Whether it stood when `event` was accepted, and had not been left by then."""
-        return self.stood_at(event.offset) and (self.left_at is None or self.left_at > event.accepted_at)
+    def active_before(self, event: Submitted) -> bool:
+        """Whether it was active when `event` was accepted, and had not ended without a mail by then."""
+        return self.active_at(event.offset) and (self.left_at is None or self.left_at > event.accepted_at)
 
 
-class Content(NamedTuple):
-    """What was said of an act, and the address that it came with."""
+class ActVersion(NamedTuple):
+    """The content of an act and the address that it came with."""
 
     digest: bytes
     address: bytes | None
 
 
-Contents = dict[Content, list[Made]]
+DeliveriesByVersion = dict[ActVersion, list[ExistingDelivery]]
 
 
 class Decision(NamedTuple):
@@ -80,53 +80,55 @@ class Decision(NamedTuple):
     spelling of the address: it gets a button of its own.
     """
 
-    submitted: Submitted
+    submission: Submitted
     other_data: bool
 
 
-def decide(made: Iterable[Made], events: Iterable[Submitted | Withdrawn]) -> list[Decision]:
-    """The deliveries that `events` make, each act's events in offset order.
+def decide(existing: Iterable[ExistingDelivery], events: Iterable[Submitted | Withdrawn]) -> list[Decision]:
+    """Return the deliveries to make for `events`; the events of each act are in offset order.
 
-    `made` are the deliveries that exist of the acts in `events`. Deciding again, from any earlier offset on, decides
-    the same: only what stood before a submission counts.
+    `existing` are the deliveries of the acts in `events`. A replay from any earlier offset decides the same, because
+    only deliveries from before a submission count.
     """
-    acts: defaultdict[bytes, Contents] = defaultdict(dict)
-    for one in made:
-        acts[one.key].setdefault(Content(one.digest, one.address), []).append(one)
+    by_act: defaultdict[bytes, DeliveriesByVersion] = defaultdict(dict)
+    for delivery in existing:
+        by_act[delivery.key].setdefault(ActVersion(delivery.digest, delivery.address), []).append(delivery)
     decisions = []
     for event in events:
-        contents = acts[event.key]
+        by_version = by_act[event.key]
         if isinstance(event, Withdrawn):
-            _withdraw(contents, event.offset)
-        elif not _repeats(contents, event):
-            decisions.append(Decision(event, _is_other_data(contents, event)))
-            contents.setdefault(Content(event.digest, event.address), []).append(
-                Made(event.key, event.digest, event.address, event.offset, event.accepted_at),
+            _withdraw(by_version, event.offset)
+        elif not _is_repeat(by_version, event):
+            decisions.append(Decision(event, _is_other_data(by_version, event)))
+            by_version.setdefault(ActVersion(event.digest, event.address), []).append(
+                ExistingDelivery(event.key, event.digest, event.address, event.offset, event.accepted_at),
             )
     return decisions
 
 
-def _repeats(contents: Contents, event: Submitted) -> bool:
-    since = event.accepted_at - REPEATED_WITHIN
+def _is_repeat(by_version: DeliveriesByVersion, event: Submitted) -> bool:
+    since = event.accepted_at - REPEAT_PERIOD
     return any(
-        one.accepted_at >= since and one.stood_before(event) for same in _same(event) for one in contents.get(same, ())
+        delivery.accepted_at >= since and delivery.active_before(event)
+        for version in _same_versions(event)
+        for delivery in by_version.get(version, ())
     )
 
 
-def _is_other_data(contents: Contents, event: Submitted) -> bool:
-    same = _same(event)
+def _is_other_data(by_version: DeliveriesByVersion, event: Submitted) -> bool:
+    same_versions = _same_versions(event)
     return any(
-        content not in same and any(one.stood_before(event) for one in deliveries)
-        for content, deliveries in contents.items()
+        version not in same_versions and any(delivery.active_before(event) for delivery in deliveries)
+        for version, deliveries in by_version.items()
     )
 
 
-def _same(event: Submitted) -> tuple[Content, Content]:
-    return Content(event.digest, event.address), Content(event.digest, None)
+def _same_versions(event: Submitted) -> tuple[ActVersion, ActVersion]:
+    return ActVersion(event.digest, event.address), ActVersion(event.digest, None)
 
 
-def _withdraw(contents: Contents, offset: int) -> None:
-    for deliveries in contents.values():
-        for one in deliveries:
-            if one.stood_at(offset):
-                one.withdrawn_offset = offset
+def _withdraw(by_version: DeliveriesByVersion, offset: int) -> None:
+    for deliveries in by_version.values():
+        for delivery in deliveries:
+            if delivery.active_at(offset):
+                delivery.withdrawn_offset = offset

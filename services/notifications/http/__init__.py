@@ -1,1 +1,1 @@
-"""What people reach of notifications: what is kept about their address, and how to get no more mail."""
+"""The pages of notifications: what is stored about an address, and how to get no more mail."""

@@ -1,4 +1,4 @@
-"""What the local mailbox caught, for whoever develops: a list, and each message as a mail program would show it."""
+"""The local mailbox for development: a list of the messages caught, and each as a mail program would show it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shared.http.problem import Problem
-from shared.web.languages import SOURCE, Language
+from shared.web.languages import SOURCE_LANGUAGE, Language
 from shared.web.pages import Pages
 
-SHOWN: Final = 100
-_NAME: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
-_LINK: Final = re.compile(r"(https?://\S+)")
-_RENDERED: Final = {
-    # Mails bring their style with them; nothing of theirs may run or be fetched.
+MAX_SHOWN: Final = 100
+_NAME_PATTERN: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
+_LINK_PATTERN: Final = re.compile(r"(https?://\S+)")
+_HTML_RESPONSE_HEADERS: Final = {
+    # Mails contain their own styles; they may run no script and fetch nothing.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox allow-popups "
     "allow-top-navigation-by-user-activation; frame-ancestors 'self'",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
 }
-_HEADERS: Final = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe")
+_SHOWN_HEADERS: Final = ("From", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe")
 
 _parser = BytesParser(policy=policy.default)
 
 
 @dataclass(frozen=True, slots=True)
-class Caught:
-    """A message. `text` are its lines, each parted at links: every second part is one."""
+class CaughtMessage:
+    """A message. `text` are its lines, each split at links: every second part is a link."""
 
     name: str
     headers: tuple[tuple[str, str], ...]
@@ -51,42 +51,46 @@ class Caught:
         return dict(self.headers).get("To", "")
 
 
-def mailbox(folder: Path, pages: Pages) -> APIRouter:
-    """The routes of the mailbox that keeps its messages in `folder`. For development only."""
+def mailbox_router(folder: Path, pages: Pages) -> APIRouter:
+    """Return the routes of the mailbox whose messages are in `folder`. For development only."""
     router = APIRouter(include_in_schema=False)
-    language = Language(SOURCE)
+    language = Language(SOURCE_LANGUAGE)
 
     @router.get("/mailbox")
-    def listed(request: Request) -> Response:
+    def show_list(request: Request) -> Response:
         files = [file.name for file in folder.glob("*.eml")]
-        newest = [_read(folder / name) for name in heapq.nlargest(SHOWN, files)]
+        newest = [_read_message(folder / name) for name in heapq.nlargest(MAX_SHOWN, files)]
         view = {"messages": newest, "count": len(files)}
-        return pages.response(request, "mailbox.html", language, store=False, view=view)
+        return pages.render_response(request, "mailbox.html", language, store=False, view=view)
 
     @router.get("/mailbox/{name}")
-    def message(request: Request, name: str) -> Response:
-        return pages.response(request, "mailbox-message.html", language, store=False, view=_known(folder, name))
+    def show_message(request: Request, name: str) -> Response:
+        return pages.render_response(
+            request, "mailbox-message.html", language, store=False, view=_find_message(folder, name)
+        )
 
     @router.get("/mailbox/{name}/html")
-    def rendered(name: str) -> Response:
-        return Response(_known(folder, name).html, headers=_RENDERED, media_type="text/html; charset=utf-8")
+    def show_html(name: str) -> Response:
+        return Response(
+            _find_message(folder, name).html, headers=_HTML_RESPONSE_HEADERS, media_type="text/html; charset=utf-8"
+        )
 
     return router
 
 
-def _known(folder: Path, name: str) -> Caught:
+def _find_message(folder: Path, name: str) -> CaughtMessage:
     file = folder / f"{name}.eml"
-    if not _NAME.fullmatch(name) or not file.is_file():
+    if not _NAME_PATTERN.fullmatch(name) or not file.is_file():
         raise Problem(404)
-    return _read(file)
+    return _read_message(file)
 
 
-def _read(file: Path) -> Caught:
+def _read_message(file: Path) -> CaughtMessage:
     message = _parser.parsebytes(file.read_bytes())
-    return Caught(
+    return CaughtMessage(
         name=file.stem,
-        headers=tuple((name, str(message[name])) for name in _HEADERS if message[name]),
-        text=tuple(tuple(_LINK.split(line)) for line in _body(message, "plain").splitlines()),
+        headers=tuple((name, str(message[name])) for name in _SHOWN_HEADERS if message[name]),
+        text=tuple(tuple(_LINK_PATTERN.split(line)) for line in _body(message, "plain").splitlines()),
         html=_body(message, "html"),
     )
 

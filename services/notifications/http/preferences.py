@@ -1,4 +1,4 @@
-"""A person's say over their mail. GET changes nothing: mail scanners follow every link."""
+"""The mail preferences of a person. GET changes nothing, because mail scanners follow every link."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 from fastapi import APIRouter, Form, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from services.notifications.actions.announce import Announcements
+from services.notifications.actions.announce import DeliveryEvents
 from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.storage import recipients
 from shared.clock import Clock, utc
@@ -23,14 +23,16 @@ ONE_CLICK: Final = b"One-Click"
 
 
 class Preferences:
-    """Preferences, and one-click unsubscription as RFC 8058 has it. `pool` gives the pool once there is one."""
+    """Preferences, and one-click unsubscription (RFC 8058). `pool` returns the pool once the process has started."""
 
-    def __init__(self, pool: Callable[[], asyncpg.Pool], names: RecipientKeys, pages: Pages, clock: Clock) -> None:
+    def __init__(
+        self, pool: Callable[[], asyncpg.Pool], recipient_keys: RecipientKeys, pages: Pages, clock: Clock
+    ) -> None:
         self._pool = pool
-        self._names = names
+        self._recipient_keys = recipient_keys
         self._pages = pages
         self._clock = clock
-        self._announcements = Announcements()
+        self._events = DeliveryEvents()
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -38,24 +40,24 @@ class Preferences:
         preferences, unsubscription = "/preferences/{token}", "/v1/unsubscribe/{token}"
         router.add_api_route(preferences, self.show, methods=["GET"])
         router.add_api_route(preferences, self.change, methods=["POST"], status_code=303)
-        router.add_api_route(unsubscription, self.ask, methods=["GET"], status_code=303)
+        router.add_api_route(unsubscription, self.show_unsubscription, methods=["GET"], status_code=303)
         router.add_api_route(unsubscription, self.unsubscribe, methods=["POST"])
         return router
 
     async def show(self, request: Request, token: str) -> Response:
-        """What is kept about an address, and whether it gets mail. Changes nothing."""
+        """Show what is stored about an address, and whether it gets mail. Changes nothing."""
         recipient = self._recipient(token)
         if recipient is None:
-            return self._unknown(request)
+            return self._not_found(request)
         async with connected(self._pool()) as connection:
-            kept = await recipients.kept(connection, recipient)
+            summary = await recipients.load_summary(connection, recipient)
         action = request.url.path
-        return self._pages.response(
+        return self._pages.render_response(
             request,
             "preferences.html",
-            self._pages.language(request),
+            self._pages.negotiate_language(request),
             store=False,
-            view=kept,
+            view=summary,
             action=action,
             address=action,
         )
@@ -64,31 +66,31 @@ class Preferences:
         """Send no more mail to an address (`mail=none`), or send it again (`mail=some`)."""
         recipient = self._recipient(token)
         if recipient is None:
-            return self._unknown(request)
+            return self._not_found(request)
         if mail == "none":
             await self._suppress(recipient)
         else:
-            await self._allow(recipient)
-        return _to_preferences(request, token)
+            await self._unsuppress(recipient)
+        return _redirect_to_preferences(request, token)
 
-    async def ask(self, request: Request, token: str) -> Response:
+    async def show_unsubscription(self, request: Request, token: str) -> Response:
         """Lead to the page with the button. Changes nothing."""
-        return _to_preferences(request, token)
+        return _redirect_to_preferences(request, token)
 
     async def unsubscribe(self, request: Request, token: str) -> Response:
         """Send no more mail to an address: one click, no further question. May be repeated."""
         recipient = self._recipient(token)
         if recipient is None:
-            return self._unknown(request)
+            return self._not_found(request)
         body = await request.body()
         await self._suppress(recipient)
         if ONE_CLICK in body:
             return PlainTextResponse("No more e-mail goes to this address.\n", headers=NO_STORE)
-        return _to_preferences(request, token)
+        return _redirect_to_preferences(request, token)
 
     def _recipient(self, token: str) -> bytes | None:
         try:
-            return self._names.read_token(token)
+            return self._recipient_keys.read_token(token)
         except ValueError:
             return None
 
@@ -96,20 +98,20 @@ class Preferences:
         now = self._clock.now()
         async with connected(self._pool()) as connection, connection.transaction():
             if await recipients.suppress(connection, [recipient], "unsubscribed", utc(now)):
-                await put_outbox(connection, [self._announcements.unsubscribed(recipient, now)])
+                await put_outbox(connection, [self._events.unsubscribed(recipient, now)])
 
-    async def _allow(self, recipient: bytes) -> None:
+    async def _unsuppress(self, recipient: bytes) -> None:
         async with connected(self._pool()) as connection, connection.transaction():
-            if await recipients.allow(connection, recipient):
-                await put_outbox(connection, [self._announcements.resubscribed(recipient, self._clock.now())])
+            if await recipients.unsuppress(connection, recipient):
+                await put_outbox(connection, [self._events.resubscribed(recipient, self._clock.now())])
 
-    def _unknown(self, request: Request) -> Response:
-        language = self._pages.language(request)
-        return self._pages.response(
+    def _not_found(self, request: Request) -> Response:
+        language = self._pages.negotiate_language(request)
+        return self._pages.render_response(
             request, "link-broken.html", language, status=404, store=False, view=problem_view(404)
         )
 
 
-def _to_preferences(request: Request, token: str) -> Response:
+def _redirect_to_preferences(request: Request, token: str) -> Response:
     query = f"?{request.url.query}" if request.url.query else ""
     return RedirectResponse(f"/preferences/{token}{query}", 303, NO_STORE)

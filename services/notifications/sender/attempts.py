@@ -1,4 +1,4 @@
-"""One attempt to send one mail, and what comes of it."""
+"""One attempt to send one mail, and its result."""
 
 from __future__ import annotations
 
@@ -6,106 +6,114 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, failure, retry_after
+from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, classify_failure, retry_delay
 from services.notifications.domain.slow_domains import SlowDomains
 from services.notifications.sender.composing import Composer
-from services.notifications.sender.smtp_connection import CLOSING, SENDING_S, Outgoing, RefusedError, SmtpConnection
-from services.notifications.storage.mails import Again, Ended, Leased
+from services.notifications.sender.smtp_connection import (
+    CLOSING,
+    SEND_TIMEOUT_S,
+    OutgoingMail,
+    RefusedError,
+    SmtpConnection,
+)
+from services.notifications.storage.mails import FinalOutcome, LeasedMail, Retry
 from shared.clock import Clock, utc
 from shared.errors import PermanentError, TransientError
 from shared.logging import log
 
-LEAST_LEASE: Final = timedelta(seconds=SENDING_S + 5)
-"""A mail whose lease ends sooner is left alone: another sender may take it before the relay answers."""
-TRIES_TO_WRITE: Final = 5
+MIN_LEASE: Final = timedelta(seconds=SEND_TIMEOUT_S + 5)
+"""A mail whose lease ends sooner is not sent: another sender may take it before the relay answers."""
+MAX_COMPOSE_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a mail.
+class AttemptResult:
+    """The result of one attempt.
 
-    `gone` is the key of the address that it was written to, where that has no mailbox.
-    `unreachable` says that the relay itself was at fault, so that others would fare alike; `refused` that it was told
-    for good that we may not, which waits for somebody to mend it.
+    `gone_address` is the key of the recipient's address, where that has no mailbox. `unreachable` says that the relay
+    itself failed, so that other mails would fail as well; `refused` that it refuses us permanently, which an operator
+    has to mend.
     """
 
-    mail: Leased
-    what: Ended | Again
-    gone: bytes | None = None
+    mail: LeasedMail
+    outcome: FinalOutcome | Retry
+    gone_address: bytes | None = None
     unreachable: bool = False
     refused: bool = False
 
     @property
-    def outcome(self) -> str:
-        """A word for the metrics."""
-        if isinstance(self.what, Ended):
-            return self.what.ending
+    def label(self) -> str:
+        """The label of the result in metrics."""
+        if isinstance(self.outcome, FinalOutcome):
+            return self.outcome.state
         if self.refused:
             return "refused"
-        return "deferred" if self.what.uncounted else "retried"
+        return "deferred" if self.outcome.deferred else "retried"
 
 
-class Attempts:
+class AttemptRunner:
     """Decides whether a leased mail may go, and sends it."""
 
     def __init__(self, composer: Composer, clock: Clock) -> None:
         self._composer = composer
         self._clock = clock
-        self._slow = SlowDomains()
+        self._slow_domains = SlowDomains()
 
-    async def attempt(self, relay: SmtpConnection, mail: Leased) -> Result | None:
-        """Try to send `mail` over `relay`; None where its lease is too short to begin."""
+    async def run(self, connection: SmtpConnection, mail: LeasedMail) -> AttemptResult | None:
+        """Try to send `mail` over `connection`; return None where its lease is too short to begin."""
         now = utc(self._clock.now())
-        if mail.lease_until - now < LEAST_LEASE:
+        if mail.lease_until - now < MIN_LEASE:
             return None
-        if mail.suppressed or not mail.covers:
-            return Result(mail, Ended(mail.id, "dropped", 0))
+        if mail.suppressed or not mail.deliveries:
+            return AttemptResult(mail, FinalOutcome(mail.id, "dropped", 0))
         if now - mail.planned_at > GIVE_UP_AFTER:
-            return Result(mail, Ended(mail.id, "failed", 0))
-        outgoing = self._written(mail, now)
-        return outgoing if isinstance(outgoing, Result) else await self._send(relay, mail, outgoing, now)
+            return AttemptResult(mail, FinalOutcome(mail.id, "failed", 0))
+        outgoing = self._compose(mail, now)
+        return outgoing if isinstance(outgoing, AttemptResult) else await self._send(connection, mail, outgoing, now)
 
-    def _written(self, mail: Leased, now: datetime) -> Outgoing | Result:
+    def _compose(self, mail: LeasedMail, now: datetime) -> OutgoingMail | AttemptResult:
         try:
             return self._composer.compose(mail)
         except TransientError:
-            return self._later(mail, now, 0)
+            return self._retry(mail, now, 0)
         except PermanentError as error:
-            return self._unwritable(mail, error.reason)
-        except Exception:  # noqa: BLE001  whatever it is, it is this mail alone
+            return self._fail(mail, error.reason)
+        except Exception:  # noqa: BLE001  any other failure concerns this mail alone
             log.exception("mail broke its writer", attempt=mail.attempts)
-            return self._later(mail, now, 0) if mail.attempts < TRIES_TO_WRITE else self._unwritable(mail, "broken")
+            return self._retry(mail, now, 0) if mail.attempts < MAX_COMPOSE_ATTEMPTS else self._fail(mail, "broken")
 
-    def _unwritable(self, mail: Leased, reason: str) -> Result:
-        topic, partition, offset = mail.covers[0].place
+    def _fail(self, mail: LeasedMail, reason: str) -> AttemptResult:
+        topic, partition, offset = mail.deliveries[0].submission
         log.error("mail cannot be written", reason=reason, topic=topic, partition=partition, offset=offset)
-        return Result(mail, Ended(mail.id, "failed", 0))
+        return AttemptResult(mail, FinalOutcome(mail.id, "failed", 0))
 
-    async def _send(self, relay: SmtpConnection, mail: Leased, outgoing: Outgoing, now: datetime) -> Result:
+    async def _send(
+        self, connection: SmtpConnection, mail: LeasedMail, outgoing: OutgoingMail, now: datetime
+    ) -> AttemptResult:
         domain = outgoing.recipient.rpartition("@")[2]
-        held_until = self._slow.held_until(domain, now)
-        if held_until is not None:
-            return Result(mail, Again(mail.id, held_until, uncounted=True, answer=0))
+        deferred_until = self._slow_domains.deferred_until(domain, now)
+        if deferred_until is not None:
+            return AttemptResult(mail, Retry(mail.id, deferred_until, deferred=True, answer=0))
         try:
-            await relay.send(outgoing)
+            await connection.send(outgoing)
         except RefusedError as error:
-            return self._refused(mail, outgoing, error)
-        self._slow.succeeded(domain)
-        return Result(mail, Ended(mail.id, "sent", 250))
+            return self._handle_refusal(mail, outgoing, error)
+        self._slow_domains.record_success(domain)
+        return AttemptResult(mail, FinalOutcome(mail.id, "sent", 250))
 
-    def _refused(self, mail: Leased, outgoing: Outgoing, error: RefusedError) -> Result:
+    def _handle_refusal(self, mail: LeasedMail, outgoing: OutgoingMail, error: RefusedError) -> AttemptResult:
         now = utc(self._clock.now())
-        what = failure(error.stage, error.code, error.status)
+        failure = classify_failure(error.stage, error.code, error.status)
         status = "5.{}.{}".format(*error.status) if error.status else None
         log.warning("mail not taken", stage=error.stage.value, answer=error.code, status=status, attempt=mail.attempts)
-        if what in (Failure.RETRY, Failure.REFUSED):
+        if failure in (Failure.RETRY, Failure.REFUSED):
             if error.stage is not Stage.SESSION and error.code in (0, CLOSING):
-                self._slow.failed(outgoing.recipient.rpartition("@")[2], now)
-            later = self._later(mail, now, error.code, unreachable=error.stage is Stage.SESSION)
-            return replace(later, refused=what is Failure.REFUSED)
-        gone = outgoing.address if what is Failure.MAILBOX_GONE else None
-        return Result(mail, Ended(mail.id, "bounced", error.code), gone=gone)
+                self._slow_domains.record_failure(outgoing.recipient.rpartition("@")[2], now)
+            retry = self._retry(mail, now, error.code, unreachable=error.stage is Stage.SESSION)
+            return replace(retry, refused=failure is Failure.REFUSED)
+        gone_address = outgoing.address if failure is Failure.MAILBOX_GONE else None
+        return AttemptResult(mail, FinalOutcome(mail.id, "bounced", error.code), gone_address=gone_address)
 
-    def _later(self, mail: Leased, now: datetime, answer: int, *, unreachable: bool = False) -> Result:
-        again = Again(mail.id, now + retry_after(mail.attempts), uncounted=False, answer=answer)
-        return Result(mail, again, unreachable=unreachable)
+    def _retry(self, mail: LeasedMail, now: datetime, answer: int, *, unreachable: bool = False) -> AttemptResult:
+        retry = Retry(mail.id, now + retry_delay(mail.attempts), deferred=False, answer=answer)
+        return AttemptResult(mail, retry, unreachable=unreachable)

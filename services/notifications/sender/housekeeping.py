@@ -1,4 +1,4 @@
-"""Keeps the tables small and says how much waits."""
+"""Purges the tables and measures the backlog."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from shared.clock import Clock, utc
 from shared.database import connected
 from shared.metrics import DELIVERIES_OLDEST, DELIVERIES_PENDING, MAILS_OLDEST, MAILS_PENDING
 
-MEASURE_S = 15.0
-TIDY_EVERY = 40
-"""Measurements between two tidyings: ten minutes."""
+MEASURE_INTERVAL_S = 15.0
+MEASUREMENTS_PER_PURGE = 40
+"""Measurements between two purges: ten minutes."""
 
 
 class Housekeeping:
-    """Measures what waits, and forgets in time what people typed."""
+    """Measures the backlog, and purges personal data and rows in time."""
 
     def __init__(self, pool: asyncpg.Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
-        self._measured = 0
+        self._measurements = 0
 
-    async def turn(self) -> bool:
-        """Measure, and tidy where it is time to; returns whether there is more to tidy at once."""
+    async def run_once(self) -> bool:
+        """Measure, and purge when it is due; return whether there is more to purge at once."""
         now = utc(self._clock.now())
         async with connected(self._pool) as connection:
-            waiting = await housekeeping.backlog(connection, now)
-            more = self._measured % TIDY_EVERY == 0 and await housekeeping.tidy(connection, now)
+            backlog = await housekeeping.measure_backlog(connection, now)
+            more = self._measurements % MEASUREMENTS_PER_PURGE == 0 and await housekeeping.purge(connection, now)
         if not more:
-            self._measured += 1
-        DELIVERIES_PENDING.set(waiting.deliveries)
-        DELIVERIES_OLDEST.set(max(0.0, waiting.oldest_delivery))
-        MAILS_PENDING.set(waiting.mails)
-        MAILS_OLDEST.set(max(0.0, waiting.oldest_mail))
+            self._measurements += 1
+        DELIVERIES_PENDING.set(backlog.deliveries)
+        DELIVERIES_OLDEST.set(max(0.0, backlog.oldest_delivery))
+        MAILS_PENDING.set(backlog.mails)
+        MAILS_OLDEST.set(max(0.0, backlog.oldest_mail))
         return more

@@ -1,4 +1,4 @@
-"""Plans mails: what is due for each address becomes one mail, in one transaction that locks the address."""
+"""Plans mails: the due deliveries of each recipient become row mail, in a transaction that locks the recipient."""
 
 from __future__ import annotations
 
@@ -9,34 +9,42 @@ from typing import Final
 
 import asyncpg
 
-from services.notifications.domain.plan import History, Pending, Place, plan
+from services.notifications.domain.plan import History, UnconfirmedDelivery, plan_mail
 from services.notifications.domain.recipient_keys import RecipientKeys
-from services.notifications.sender.outages import again_and_again
+from services.notifications.sender.outages import run_repeatedly
 from services.notifications.storage import deliveries, mails, recipients
-from services.notifications.storage.recipients import CONSIDERED, Waiting
+from services.notifications.storage.recipients import MAX_DELIVERIES_PER_PLAN, UnconfirmedRow
 from shared.catalog import Catalog
 from shared.clock import Clock, parse_rfc3339, utc
 from shared.database import connected
+from shared.kafka.record_ref import RecordRef
 from shared.metrics import MAILS
 
-ADDRESSES: Final = 500
-"""Addresses planned in one transaction."""
+MAX_RECIPIENTS: Final = 500
+"""Recipients planned in row transaction."""
 IDLE_S: Final = 0.2
-"""How often to look whether anybody is due: the longest that \"at once\" takes."""
-FAR: Final = datetime.max.replace(tzinfo=UTC)
+"""How often to look for due recipients, and so the longest time that \"at once\" takes."""
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Planner:
-    """Plans for whoever is due. Several may run: each address is locked by one. `planned` is called after new mails."""
+    """Plans for the recipients that are due. Several may run, because each locks its recipients. `on_planned` is called
+    after new mails.
+    """
 
     def __init__(
-        self, pool: asyncpg.Pool, catalog: Catalog, names: RecipientKeys, clock: Clock, planned: Callable[[], None]
+        self,
+        pool: asyncpg.Pool,
+        catalog: Catalog,
+        recipient_keys: RecipientKeys,
+        clock: Clock,
+        on_planned: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._catalog = catalog
-        self._names = names
+        self._recipient_keys = recipient_keys
         self._clock = clock
-        self._planned = planned
+        self._on_planned = on_planned
 
     async def run(self) -> None:
         """Plan until cancelled.
@@ -44,74 +52,84 @@ class Planner:
         Raises:
             TransientError: PostgreSQL was away for ten minutes.
         """
-        await again_and_again("planning", self.plan_due, None, IDLE_S)
+        await run_repeatedly("planning", self.plan_due, None, IDLE_S)
 
     async def plan_due(self) -> bool:
-        """Plan for some of the addresses that are due; returns whether there may be more."""
+        """Plan for a batch of due recipients; return whether there may be more."""
         now = utc(self._clock.now())
         planned = 0
         async with connected(self._pool) as connection, connection.transaction():
-            due = await recipients.lock_due(connection, now, ADDRESSES)
+            due = await recipients.lock_due(connection, now, MAX_RECIPIENTS)
             if due:
                 planned = await self._plan(connection, due, now)
         if planned:
             MAILS.labels(outcome="planned").inc(planned)
-            self._planned()
-        return len(due) == ADDRESSES
+            self._on_planned()
+        return len(due) == MAX_RECIPIENTS
 
     async def _plan(self, connection: asyncpg.Connection, due: dict[bytes, list[datetime]], now: datetime) -> int:
-        addresses = list(due)
-        waiting: defaultdict[bytes, list[Waiting]] = defaultdict(list)
-        for one in await recipients.waiting(connection, addresses):
-            waiting[one.recipient].append(one)
-        suppressed = await recipients.suppressed(connection, addresses)
-        campaigns = await recipients.mailed_campaigns(connection, addresses)
-        unwanted = [one.place for address in addresses for one in waiting[address] if one.gone or address in suppressed]
-        expired: list[Place] = []
-        new: list[mails.NewMail] = []
-        noted: list[tuple[bytes, datetime | None, bool]] = [
-            (address, now if len(waiting[address]) == CONSIDERED else None, False) for address in suppressed
+        due_recipients = list(due)
+        unconfirmed: defaultdict[bytes, list[UnconfirmedRow]] = defaultdict(list)
+        for row in await recipients.load_unconfirmed(connection, due_recipients):
+            unconfirmed[row.recipient].append(row)
+        suppressed = await recipients.find_suppressed(connection, due_recipients)
+        campaigns = await recipients.load_mailed_campaigns(connection, due_recipients)
+        unwanted = [
+            row.submission
+            for recipient in due_recipients
+            for row in unconfirmed[recipient]
+            if row.address_gone or recipient in suppressed
         ]
-        mailed: set[tuple[bytes, str]] = set()
-        for address in due.keys() - suppressed:
-            decided = plan(self._pending(waiting[address]), History(due[address], campaigns[address]), now)
-            expired += [one.place for one in decided.expired]
-            noted.append((address, decided.look_again or _rest(waiting[address], now), bool(decided.cover)))
-            if decided.cover:
-                places = [one.place for one in decided.cover]
-                name = self._names.mail_id(deliveries.CONFIRMATION, places[0])
-                new.append(mails.NewMail(name, address, decided.cover[0].address, places))
-                mailed |= {(address, one.campaign) for one in decided.cover}
-        await deliveries.leave(connection, unwanted, "suppressed", now)
-        await deliveries.leave(connection, expired, "expired", now)
-        await mails.insert(connection, new, now)
-        await recipients.mailed_to(connection, mailed, now)
-        await recipients.planned(connection, noted, now)
-        return len(new)
-
-    def _pending(self, waiting: Iterable[Waiting]) -> list[Pending]:
-        return [
-            Pending(
-                one.place,
-                one.campaign,
-                one.accepted_at,
-                self._closes(one.campaign),
-                other_data=one.other_data,
-                mailed=one.mailed,
-                address=one.address,
-                turn=one.turn,
+        expired: list[RecordRef] = []
+        new_mails: list[mails.NewMail] = []
+        plans: list[tuple[bytes, datetime | None, bool]] = [
+            (recipient, now if len(unconfirmed[recipient]) == MAX_DELIVERIES_PER_PLAN else None, False)
+            for recipient in suppressed
+        ]
+        mailed_campaigns: set[tuple[bytes, str]] = set()
+        for recipient in due.keys() - suppressed:
+            plan = plan_mail(
+                self._unconfirmed(unconfirmed[recipient]), History(due[recipient], campaigns[recipient]), now
             )
-            for one in waiting
-            if not one.gone
+            expired += [delivery.submission for delivery in plan.expired]
+            plans.append(
+                (recipient, plan.replan_at or _replan_for_rest(unconfirmed[recipient], now), bool(plan.covered))
+            )
+            if plan.covered:
+                submissions = [delivery.submission for delivery in plan.covered]
+                mail_id = self._recipient_keys.mail_id(deliveries.CONFIRMATION, submissions[0])
+                new_mails.append(mails.NewMail(mail_id, recipient, plan.covered[0].address, submissions))
+                mailed_campaigns |= {(recipient, delivery.campaign) for delivery in plan.covered}
+        await deliveries.end_unmailed(connection, unwanted, "suppressed", now)
+        await deliveries.end_unmailed(connection, expired, "expired", now)
+        await mails.insert(connection, new_mails, now)
+        await recipients.record_mailed_campaigns(connection, mailed_campaigns, now)
+        await recipients.record_plans(connection, plans, now)
+        return len(new_mails)
+
+    def _unconfirmed(self, rows: Iterable[UnconfirmedRow]) -> list[UnconfirmedDelivery]:
+        return [
+            UnconfirmedDelivery(
+                row.submission,
+                row.campaign,
+                row.accepted_at,
+                self._closes_at(row.campaign),
+                other_data=row.other_data,
+                mailed=row.mailed,
+                address=row.address,
+                network_rank=row.network_rank,
+            )
+            for row in rows
+            if not row.address_gone
         ]
 
-    def _closes(self, slug: str) -> datetime:
+    def _closes_at(self, slug: str) -> datetime:
         campaign = self._catalog.campaigns.get(slug)
-        return utc(parse_rfc3339(campaign.confirmations_close)) if campaign is not None else FAR
+        return utc(parse_rfc3339(campaign.confirmations_close)) if campaign is not None else NEVER
 
 
-def _rest(considered: Sequence[Waiting], now: datetime) -> datetime | None:
-    """When to look for what stands behind `considered`, of which nothing waits any more: at once, if there may be
-    more that no mail has covered. What a mail has covered comes last, and waits for nothing.
+def _replan_for_rest(rows: Sequence[UnconfirmedRow], now: datetime) -> datetime | None:
+    """Return when to plan the deliveries beyond `rows`, none of which waits any more: at once, if some of them may be
+    unmailed. Mailed deliveries come last and need no plan.
     """
-    return now if len(considered) == CONSIDERED and not considered[-1].mailed else None
+    return now if len(rows) == MAX_DELIVERIES_PER_PLAN and not rows[-1].mailed else None

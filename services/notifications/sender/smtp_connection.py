@@ -1,4 +1,4 @@
-"""One kept-open connection to the SMTP relay."""
+"""One persistent connection to the SMTP relay."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Final
 from aiosmtplib import SMTP
 from aiosmtplib.errors import SMTPException, SMTPResponseException
 
-from services.notifications.domain.refusals import NOT_IN_ASCII, Stage, Status, status_of
+from services.notifications.domain.refusals import NON_ASCII_NOT_PERMITTED, Stage, Status, parse_status
 from services.notifications.settings import Settings
 
-COMMAND_S: Final = 25.0
-SENDING_S: Final = 30.0
-"""The longest that one mail may take, connecting included."""
-MAILS_A_CONNECTION: Final = 1_000
+COMMAND_TIMEOUT_S: Final = 25.0
+SEND_TIMEOUT_S: Final = 30.0
+"""The most that one mail may take, including the time to connect."""
+MAX_MAILS_PER_CONNECTION: Final = 1_000
 ACCEPTED: Final = 250
 FORWARDED: Final = 251
 CLOSING: Final = 421
 NOT_SUPPORTED: Final = 553
-"""What a relay answers that cannot write to such a mailbox name; RFC 6531, 3.5."""
+"""The answer of a relay that does not support such a mailbox name; RFC 6531, 3.5."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A mail as the relay takes it. `address` is the key of `recipient`; `utf8` marks a mailbox name that is not ASCII
+class OutgoingMail:
+    """A mail ready for the relay. `address` is the key of `recipient`; `utf8` marks a mailbox name that is not ASCII
     (RFC 6531).
     """
 
@@ -37,10 +37,10 @@ class Outgoing:
 
 
 class RefusedError(Exception):
-    """The relay did not take the mail: how far the conversation had come, the code, 0 if there was no answer, and the
-    enhanced status that came with a permanent one.
+    """The relay did not take the mail: the stage of the dialogue, the code (0 if there was no answer), and the enhanced
+    status of a permanent refusal.
 
-    Its text holds nothing else that the relay said: relays repeat addresses.
+    The message omits the relay's text, because relays repeat addresses.
     """
 
     def __init__(self, stage: Stage, code: int, status: Status | None = None) -> None:
@@ -51,40 +51,40 @@ class RefusedError(Exception):
 
 
 class SmtpConnection:
-    """Sends one mail after the other over one connection, made when needed and made anew after a failure."""
+    """Sends one mail after the other over one connection, opened when needed and opened anew after a failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client: SMTP | None = None
         self._sent = 0
 
-    async def send(self, mail: Outgoing) -> None:
-        """Hand `mail` over.
+    async def send(self, mail: OutgoingMail) -> None:
+        """Send `mail`.
 
         Raises:
-            RefusedError: it was not taken, or the answer is lost: then it may have been.
+            RefusedError: the relay did not take it, or its answer was lost, and then it may have taken it.
         """
         stage = Stage.SESSION
         try:
-            async with asyncio.timeout(SENDING_S):
-                client = await self._connected()
-                await self._say_sender(client, mail)
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                client = await self._connect()
+                await self._send_mail_command(client, mail)
                 stage = Stage.RECIPIENT
-                await self._say_recipient(client, mail)
+                await self._send_rcpt_command(client, mail)
                 stage = Stage.MESSAGE
                 await client.data(mail.content)
         except SMTPResponseException as error:
             await self._recover(error.code)
-            raise RefusedError(stage, error.code, status_of(error.message)) from None
+            raise RefusedError(stage, error.code, parse_status(error.message)) from None
         except (SMTPException, OSError, TimeoutError):
             self._drop()
             raise RefusedError(stage, 0) from None
         self._sent += 1
-        if self._sent >= MAILS_A_CONNECTION:
+        if self._sent >= MAX_MAILS_PER_CONNECTION:
             await self.close()
 
     async def close(self) -> None:
-        """Say goodbye, if there is anybody."""
+        """Quit, if connected."""
         client, self._client = self._client, None
         self._sent = 0
         if client is not None and client.is_connected:
@@ -92,7 +92,7 @@ class SmtpConnection:
                 async with asyncio.timeout(5):
                     await client.quit()
 
-    async def _connected(self) -> SMTP:
+    async def _connect(self) -> SMTP:
         if self._client is None or not self._client.is_connected:
             settings = self._settings
             client = SMTP(
@@ -101,7 +101,7 @@ class SmtpConnection:
                 local_hostname=settings.mail_domain,
                 username=settings.smtp_username,
                 password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
-                timeout=COMMAND_S,
+                timeout=COMMAND_TIMEOUT_S,
                 use_tls=settings.smtp_tls == "tls",
                 start_tls={"auto": None, "starttls": True}.get(settings.smtp_tls, False),
             )
@@ -110,32 +110,32 @@ class SmtpConnection:
             await client.connect()
         return self._client
 
-    async def _say_sender(self, client: SMTP, mail: Outgoing) -> None:
+    async def _send_mail_command(self, client: SMTP, mail: OutgoingMail) -> None:
         options: tuple[bytes, ...] = ()
         if client.is_ehlo_or_helo_needed:
             await client.ehlo()
         if mail.utf8:
             if not client.supports_extension("smtputf8"):
-                raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED, NOT_IN_ASCII)
+                raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED, NON_ASCII_NOT_PERMITTED)
             options = (b"SMTPUTF8", b"BODY=8BITMIME")
         sender = self._settings.mail_from.encode("ascii")
         answer = await client.execute_command(b"MAIL", b"FROM:<" + sender + b">", *options)
         if answer.code != ACCEPTED:
             raise SMTPResponseException(answer.code, answer.message)
 
-    async def _say_recipient(self, client: SMTP, mail: Outgoing) -> None:
+    async def _send_rcpt_command(self, client: SMTP, mail: OutgoingMail) -> None:
         answer = await client.execute_command(b"RCPT", b"TO:<" + mail.recipient.encode() + b">")
         if answer.code not in (ACCEPTED, FORWARDED):
             raise SMTPResponseException(answer.code, answer.message)
 
     async def _recover(self, code: int) -> None:
-        """Make the connection fit for the next mail, or drop it where the relay closes it or was never reached."""
+        """Reset the connection for the next mail, or drop it where the relay closes it or was never reached."""
         client = self._client
         if client is None or code == CLOSING or not client.is_connected:
             self._drop()
             return
         try:
-            async with asyncio.timeout(COMMAND_S):
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
                 await client.rset()
         except (SMTPException, OSError, TimeoutError):
             self._drop()

@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import escape
 
-from services.notifications.sender.wording import wording
+from services.notifications.sender.wording import load_wording
 
 FOLDER: Final = Path(__file__).parents[1] / "templates"
 TEXT_WIDTH: Final = 72
 
 _SENTENCE: Final = re.compile(r'\{\{ _\("([^"\\]*)"\) \}\}')
-"""A sentence that is the same in every mail. Those that are not come with the view."""
+"""A sentence that is the same in every mail. The others come with the view."""
 
 
 class Templates(NamedTuple):
@@ -29,7 +29,7 @@ class Templates(NamedTuple):
 
 
 class _Loader(FileSystemLoader):
-    """Translates sentences once, when a template is read, rather than in every mail; and wraps those of texts."""
+    """Translates sentences once, when a template is read, rather than in every mail; wraps those of text parts."""
 
     def __init__(self, gettext: Callable[[str], str]) -> None:
         super().__init__(FOLDER)
@@ -37,19 +37,19 @@ class _Loader(FileSystemLoader):
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         source, filename, is_current = super().get_source(environment, template)
-        finish = escape if template.endswith(".html") else _wrapped
-        return _SENTENCE.sub(lambda found: finish(self._gettext(found[1])), source), filename, is_current
+        finish = escape if template.endswith(".html") else _wrap
+        return _SENTENCE.sub(lambda match: finish(self._gettext(match[1])), source), filename, is_current
 
 
-def _wrapped(text: str) -> str:
+def _wrap(text: str) -> str:
     return textwrap.fill(text, TEXT_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 @cache
-def templates(code: str) -> Templates:
-    """The templates in the language `code`."""
+def load_templates(code: str) -> Templates:
+    """Load the templates in the language `code`."""
     environment = Environment(
-        loader=_Loader(wording(code).translations.gettext),
+        loader=_Loader(load_wording(code).translations.gettext),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""What a mail says, before it is written out: acts, buttons, links."""
+"""The content of a mail before it is rendered: acts, buttons, links."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.notifications.domain.buttons import Act, Button, buttons
-from services.notifications.sender.wording import Sentence, Wording, language_of, localized, shown_name, wording
+from services.notifications.domain.buttons import Act, Button, group_acts
+from services.notifications.sender.wording import (
+    Sentence,
+    Wording,
+    choose_language,
+    display_name,
+    load_wording,
+    localize,
+)
 from services.notifications.settings import Settings
 from shared.catalog import Catalog
 from shared.errors import TransientError
@@ -17,11 +24,11 @@ from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose, sign
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A button with what it confirms, and the receipt where that is one act.
+class ButtonView:
+    """A button with the sentences about what it confirms, and the receipt where that is one act.
 
-    One for other data stands back behind the others, and its `withdraw` is empty: all versions of an act are taken back
-    together, so a stranger's version would offer to take away the person's own.
+    A button for other data comes after the others, and its `withdraw` is empty: all versions of an act are withdrawn
+    together, so the link of a stranger's version would withdraw the person's own.
     """
 
     sentences: tuple[Sentence, ...]
@@ -33,106 +40,106 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A whole mail. `language` is a code; `personal` says that the person is greeted by name."""
+class MailView:
+    """A whole mail. `language` is a code."""
 
     language: str
     subject: str
     greeting: str
-    personal: bool
-    choices: tuple[Choice, ...]
+    greets_by_name: bool
+    buttons: tuple[ButtonView, ...]
     thanks: str
     organisation: str
     imprint: str
 
     @property
     def single(self) -> bool:
-        """Whether it is about one act only."""
-        return len(self.choices) == 1 and len(self.choices[0].sentences) == 1
+        """Whether the mail is about one act only."""
+        return len(self.buttons) == 1 and len(self.buttons[0].sentences) == 1
 
 
-class Views:
-    """Makes views from acts and the catalog."""
+class ViewBuilder:
+    """Builds views from acts and the catalog."""
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
 
-    def of(self, acts: Sequence[Act], locale: str, planned_at: datetime) -> View:
-        """The view of a mail that covers `acts`, planned at `planned_at`, for somebody who speaks `locale`.
+    def build(self, acts: Sequence[Act], locale: str, planned_at: datetime) -> MailView:
+        """Build the view of a mail that covers `acts`, planned at `planned_at`, for a person who acted in `locale`.
 
         Raises:
             TransientError: the catalog does not hold a campaign, a case or a key yet.
         """
-        pressed = buttons(acts)
-        campaigns = [self._campaign(button.campaign) for button in pressed]
-        words = wording(language_of(locale, campaigns[0].languages))
+        buttons = group_acts(acts)
+        campaigns = [self._campaign(button.campaign) for button in buttons]
+        wording = load_wording(choose_language(locale, campaigns[0].languages))
         versions = {act.key for act in acts if act.other_data}
-        choices = tuple(self._choice(button, words, versions, planned_at) for button in pressed)
+        button_views = tuple(self._button_view(button, wording, versions, planned_at) for button in buttons)
         cases = {act.case: self._case(act.case) for act in acts}
         case = next(iter(cases.values())) if len(cases) == 1 else None
         organisations = {campaign.organisation for campaign in campaigns}
         imprints = {", ".join(campaign.contact.address) if campaign.contact else "" for campaign in campaigns}
         safe = any(campaign.policies.safety_mode for campaign in campaigns)
-        name = _greeted(acts)
-        return View(
-            language=words.code,
-            subject=_subject(words, acts, "" if safe or case is None else case.name),
-            greeting=words.greeting(name),
-            personal=bool(name),
-            choices=choices,
-            thanks=words.thanks(case.name if case is not None else ""),
+        name = _greeting_name(acts)
+        return MailView(
+            language=wording.code,
+            subject=_subject(wording, acts, "" if safe or case is None else case.name),
+            greeting=wording.greeting(name),
+            greets_by_name=bool(name),
+            buttons=button_views,
+            thanks=wording.thanks(case.name if case is not None else ""),
             organisation=(organisations.pop() if len(organisations) == 1 else "") or self._settings.mail_from_name,
             imprint=(imprints.pop() if len(imprints) == 1 else "") or self._settings.mail_imprint,
         )
 
-    def _choice(self, button: Button, words: Wording, versions: set[bytes], planned_at: datetime) -> Choice:
+    def _button_view(self, button: Button, wording: Wording, versions: set[bytes], planned_at: datetime) -> ButtonView:
         receipts = [self._receipt(act) for act in button.acts]
-        alone = len(receipts) == 1
+        single = len(receipts) == 1
         sentences = tuple(
-            words.sentence(
+            wording.sentence(
                 act.kind,
-                self._title(act, words.code),
+                self._title(act, wording.code),
                 act.at,
                 name=_full_name(act) if act.key in versions else "",
-                receipt="" if alone else receipt,
+                receipt="" if single else receipt,
             )
             for act, receipt in zip(button.acts, receipts, strict=True)
         )
         if button.other_data:
-            label = words.label_of_other_data(_full_name(button.acts[0]))
+            label = wording.label_for_other_data(_full_name(button.acts[0]))
         else:
-            label = words.label(signatures=button.signatures, count=len(sentences))
-        return Choice(
+            label = wording.label(signatures=button.for_signatures, count=len(sentences))
+        return ButtonView(
             sentences=sentences,
-            receipt=words.receipt(receipts[0]) if alone else None,
+            receipt=wording.receipt(receipts[0]) if single else None,
             label=label,
-            confirm=self._link(button, "confirm", words.code, planned_at),
-            withdraw="" if button.other_data else self._link(button, "withdraw", words.code, planned_at),
+            confirm=self._link(button, "confirm", wording.code, planned_at),
+            withdraw="" if button.other_data else self._link(button, "withdraw", wording.code, planned_at),
             other_data=button.other_data,
         )
 
     def _link(self, button: Button, purpose: TokenPurpose, language: str, planned_at: datetime) -> str:
         acts = tuple(
             TokenAct(
-                topic=act.place.topic,
+                topic=act.submission.topic,
                 case=act.case,
                 subject=act.subject,
                 key=act.key,
                 digest=act.digest,
-                partition=act.place.partition,
-                offset=act.place.offset,
+                partition=act.submission.partition,
+                offset=act.submission.offset,
             )
             for act in button.acts
         )
         issued_at = int(planned_at.timestamp())
-        about = ActToken(purpose=purpose, campaign=button.campaign, issued_at=issued_at, acts=acts)
-        token = sign(about, self._token_key(button.campaign))
-        place = self._settings.petitions_url if button.signatures else f"{self._settings.letters_url}/letters"
-        return f"{place}/{purpose}/{token}?lang={language}"
+        act_token = ActToken(purpose=purpose, campaign=button.campaign, issued_at=issued_at, acts=acts)
+        token = sign(act_token, self._token_key(button.campaign))
+        base_url = self._settings.petitions_url if button.for_signatures else f"{self._settings.letters_url}/letters"
+        return f"{base_url}/{purpose}/{token}?lang={language}"
 
     def _receipt(self, act: Act) -> str:
-        return short_receipt(self._token_key(act.campaign), *act.place)
+        return short_receipt(self._token_key(act.campaign), *act.submission)
 
     def _token_key(self, campaign: str) -> bytes:
         keys = self._catalog.keys.get(campaign)
@@ -143,7 +150,7 @@ class Views:
     def _title(self, act: Act, code: str) -> str:
         case = self._case(act.case)
         if act.kind == "signature" and case.petition is not None:
-            return localized(case.petition.title, code)
+            return localize(case.petition.title, code)
         return case.name
 
     def _case(self, slug: str) -> CaseChanged:
@@ -159,17 +166,17 @@ class Views:
         return campaign
 
 
-def _subject(words: Wording, acts: Sequence[Act], name: str) -> str:
+def _subject(wording: Wording, acts: Sequence[Act], name: str) -> str:
     if len(acts) == 1 and name:
-        return words.subject_of_one(acts[0].kind, name)
-    return words.subject_of_many(len(acts))
+        return wording.subject_for_one(acts[0].kind, name)
+    return wording.subject_for_many(len(acts))
 
 
 def _full_name(act: Act) -> str:
-    return shown_name(f"{act.person.given_name} {act.person.family_name}")
+    return display_name(f"{act.person.given_name} {act.person.family_name}")
 
 
-def _greeted(acts: Sequence[Act]) -> str:
-    """The given name, where all acts agree on it: otherwise a stranger may have typed one of them."""
-    names = {shown_name(act.person.given_name) for act in acts}
+def _greeting_name(acts: Sequence[Act]) -> str:
+    """Return the given name where all acts agree on it, else an empty text: a stranger may have typed one of them."""
+    names = {display_name(act.person.given_name) for act in acts}
     return names.pop() if len(names) == 1 else ""

@@ -1,4 +1,4 @@
-"""What time it is at PostgreSQL, by which every process leases, plans and limits, whatever its own clock says."""
+"""The time of PostgreSQL, by which every process leases, plans and limits, whatever its own clock says."""
 
 from __future__ import annotations
 
@@ -10,36 +10,35 @@ import asyncpg
 from shared.clock import Clock
 from shared.logging import log
 
-ALARM_SECONDS: Final = 5.0
+MAX_DIFFERENCE_S: Final = 5.0
 
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class DatabaseClock:
-    """The database's time, as well as we know. Between two readings it goes on by the monotonic clock, which nobody
-    sets.
+    """An estimate of the database's time. Between two readings it advances by the monotonic clock, which is never set.
 
-    A process with a clock of its own would take up mails that another still has in hand. `own` is that clock: it is
-    only compared, and until the first reading told.
+    A process that went by its own clock could take mails that another process still leases. `local_clock` is only
+    compared with the database's, and used until the first reading.
     """
 
-    def __init__(self, own: Clock) -> None:
-        self._own = own
-        self._began = own.now() - time.monotonic()
+    def __init__(self, local_clock: Clock) -> None:
+        self._local_clock = local_clock
+        self._origin = local_clock.now() - time.monotonic()
         self._alarmed = False
 
     def now(self) -> float:
         """Seconds since 1970 by the database's clock."""
-        return self._began + time.monotonic()
+        return self._origin + time.monotonic()
 
     async def read(self, connection: asyncpg.Connection) -> None:
-        """Learn the time anew; wrong by half the time that the answer took, at most."""
-        asked = time.monotonic()
-        at = await connection.fetchval(_NOW)
-        answered = time.monotonic()
-        self._began = at - (asked + answered) / 2
-        difference = self.now() - self._own.now()
-        wrong = abs(difference) > ALARM_SECONDS
+        """Read the time anew; the error is at most half the time that the answer took."""
+        asked_at = time.monotonic()
+        database_time = await connection.fetchval(_NOW)
+        answered_at = time.monotonic()
+        self._origin = database_time - (asked_at + answered_at) / 2
+        difference = self.now() - self._local_clock.now()
+        wrong = abs(difference) > MAX_DIFFERENCE_S
         if wrong != self._alarmed:
             self._alarmed = wrong
             report = log.error if wrong else log.info

@@ -8,8 +8,8 @@ from typing import Final, Literal, NamedTuple
 
 import asyncpg
 
-from services.notifications.domain.plan import Place
-from services.notifications.domain.submissions import REPEATED_WITHIN, Made, Submitted
+from services.notifications.domain.submissions import REPEAT_PERIOD, ExistingDelivery, Submitted
+from shared.kafka.record_ref import RecordRef
 
 CONFIRMATION: Final = "confirmation"
 """The template by which a person is asked to confirm."""
@@ -37,8 +37,8 @@ class NewDelivery(NamedTuple):
     network: str
 
 
-# LATERAL with a LIMIT keeps to the index however little the server knows about the table.
-_MADE = """
+# LATERAL with a LIMIT uses the index even where the server has no statistics of the table.
+_FIND_EXISTING = """
 WITH act AS (
     SELECT key, digest, address, min(accepted_at) AS first
     FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::timestamptz[]) AS act (key, digest, address, accepted_at)
@@ -60,19 +60,19 @@ SELECT other.* FROM (SELECT key, min(first) AS first FROM act GROUP BY key) AS a
 """
 
 
-async def made(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -> list[Made]:
-    """The deliveries that bear on `submitted`: those of the same content and address in the day before, and two
-    standing ones of any.
+async def find_existing(connection: asyncpg.Connection, submitted: Sequence[Submitted]) -> list[ExistingDelivery]:
+    """Find the deliveries that bear on `submitted`: those of the same content and address in the day before, and two
+    active ones of any content or address.
     """
     rows = await connection.fetch(
-        _MADE,
-        [one.key for one in submitted],
-        [one.digest for one in submitted],
-        [one.address for one in submitted],
-        [one.accepted_at for one in submitted],
-        REPEATED_WITHIN,
+        _FIND_EXISTING,
+        [event.key for event in submitted],
+        [event.digest for event in submitted],
+        [event.address for event in submitted],
+        [event.accepted_at for event in submitted],
+        REPEAT_PERIOD,
     )
-    return [Made(*row) for row in rows]
+    return [ExistingDelivery(*row) for row in rows]
 
 
 _INSERT = """
@@ -90,23 +90,23 @@ ON CONFLICT (recipient) DO UPDATE SET due_at = least(recipients.due_at, excluded
 
 
 async def insert(connection: asyncpg.Connection, rows: Sequence[NewDelivery], now: datetime) -> None:
-    """Insert the `rows` that are not there yet, and have the mails of their recipients planned from `now` on."""
+    """Insert the `rows` that do not exist yet, and make the plans of their recipients due at `now`."""
     if rows:
         await connection.execute(_INSERT, CONFIRMATION, *map(list, zip(*rows, strict=True)), now)
 
 
-# Here and below one act or place at a time, by an index: joined with many, all that wait would be read where the server
-# knows nothing of the table yet.
+# Here and below one act or submission at a time, by an index: a join would read all waiting rows where the server has
+# no statistics of the table yet.
 _CONFIRM = """
 UPDATE deliveries SET state = 'confirmed', sealed = NULL, network = NULL
 WHERE key = $1 AND digest = $2 AND "offset" < $3 AND state IN ('pending', 'mailed')
 """
 
 
-async def confirm(connection: asyncpg.Connection, confirmed: Sequence[tuple[bytes, bytes, int]]) -> None:
+async def confirm(connection: asyncpg.Connection, confirmations: Sequence[tuple[bytes, bytes, int]]) -> None:
     """End the deliveries made before each confirmation, given as (key, digest, offset)."""
-    if confirmed:
-        await connection.executemany(_CONFIRM, confirmed)
+    if confirmations:
+        await connection.executemany(_CONFIRM, confirmations)
 
 
 _WITHDRAW = """
@@ -118,21 +118,26 @@ WHERE key = $1 AND "offset" < $2
 """
 
 
-async def withdraw(connection: asyncpg.Connection, withdrawn: Sequence[tuple[bytes, int]]) -> None:
-    """End the deliveries made before each withdrawal, given as (key, offset), and remember the first one after each."""
-    if withdrawn:
-        await connection.executemany(_WITHDRAW, withdrawn)
+async def withdraw(connection: asyncpg.Connection, withdrawals: Sequence[tuple[bytes, int]]) -> None:
+    """End the deliveries made before each withdrawal, given as (key, offset), and store the first one after each."""
+    if withdrawals:
+        await connection.executemany(_WITHDRAW, withdrawals)
 
 
-_LEAVE = """
+_END_UNMAILED = """
 UPDATE deliveries SET state = $5, sealed = NULL, network = NULL, left_at = $6
 WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state IN ('pending', 'mailed')
 """
 
 
-async def leave(
-    connection: asyncpg.Connection, places: Sequence[Place], state: Literal["suppressed", "expired"], now: datetime
+async def end_unmailed(
+    connection: asyncpg.Connection,
+    submissions: Sequence[RecordRef],
+    state: Literal["suppressed", "expired"],
+    now: datetime,
 ) -> None:
-    """End the deliveries at `places`: no mail will bring them."""
-    if places:
-        await connection.executemany(_LEAVE, [(CONFIRMATION, *place, state, now) for place in places])
+    """End the deliveries for `submissions` without a mail."""
+    if submissions:
+        await connection.executemany(
+            _END_UNMAILED, [(CONFIRMATION, *submission, state, now) for submission in submissions]
+        )

@@ -1,5 +1,5 @@
-"""What goes when it is no longer needed, and how much waits. A few thousand rows at a time, so that nobody waits for
-it.
+"""Deletes what is no longer needed, and measures the backlog. Works on a few thousand rows at a time, so that no other
+transaction waits for it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-SEALED_FOR: Final = timedelta(days=8)
-"""How long what a person typed is kept after its mail: as long as its topic keeps it, and a day for the mails after."""
-ROWS_FOR: Final = timedelta(days=40)
-"""How long a delivery without it is kept: well beyond the topic, so that a replay makes no new one."""
-CHUNK: Final = 5_000
+SEALED_RETENTION: Final = timedelta(days=8)
+"""How long the sealed fields are kept after their mail: as long as the topic keeps them, and a day for later mails."""
+ROW_RETENTION: Final = timedelta(days=40)
+"""How long a delivery without its sealed fields is kept: well beyond the topic, so that a replay makes no new one."""
+MAX_ROWS: Final = 5_000
 
-_FORGET = (
+_CLEAR_SEALED = (
     """
     UPDATE deliveries SET sealed = NULL, network = NULL WHERE ctid = ANY (ARRAY (
         SELECT ctid FROM deliveries
         WHERE accepted_at < $1::timestamptz AND sealed IS NOT NULL AND state <> 'pending' LIMIT $2
     ))
     """,
-    SEALED_FOR,
+    SEALED_RETENTION,
 )
 _DELETE = tuple(
     f"DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {table} WHERE {old} LIMIT $2))"  # noqa: S608
@@ -30,24 +30,22 @@ _DELETE = tuple(
         ("deliveries", "accepted_at < $1::timestamptz AND state <> 'pending'"),
         ("mails", "ended_at < $1::timestamptz"),
         ("mailed_campaigns", "mailed_at < $1::timestamptz"),
-        # One who never got a mail has no history to keep: it goes with the next tidying.
+        # A recipient who never got a mail has no history; the next purge deletes the row.
         ("recipients", "due_at IS NULL AND coalesce(mailed_at[cardinality(mailed_at)] < $1::timestamptz, true)"),
     )
 )
 
 
-async def tidy(connection: asyncpg.Connection, now: datetime) -> bool:
-    """Forget and delete one chunk of what is too old at `now`. Returns whether there may be more."""
-    statement, age = _FORGET
-    statuses = [await connection.execute(statement, now - age, CHUNK)]
-    statuses += [await connection.execute(statement, now - ROWS_FOR, CHUNK) for statement in _DELETE]
-    return any(int(status.rpartition(" ")[2]) == CHUNK for status in statuses)
+async def purge(connection: asyncpg.Connection, now: datetime) -> bool:
+    """Clear and delete one chunk of what is too old at `now`. Return whether there may be more."""
+    statement, age = _CLEAR_SEALED
+    statuses = [await connection.execute(statement, now - age, MAX_ROWS)]
+    statuses += [await connection.execute(statement, now - ROW_RETENTION, MAX_ROWS) for statement in _DELETE]
+    return any(int(status.rpartition(" ")[2]) == MAX_ROWS for status in statuses)
 
 
 class Backlog(NamedTuple):
-    """Deliveries that no mail covers yet and mails that are not sent yet, with the age in seconds of the oldest of
-    each.
-    """
+    """The numbers of deliveries without a mail and of unsent mails, and the age of the oldest of each in seconds."""
 
     deliveries: int
     oldest_delivery: float
@@ -64,8 +62,8 @@ SELECT
 """
 
 
-async def backlog(connection: asyncpg.Connection, now: datetime) -> Backlog:
-    """How much waits at `now`."""
+async def measure_backlog(connection: asyncpg.Connection, now: datetime) -> Backlog:
+    """Measure the backlog at `now`."""
     row = await connection.fetchrow(_BACKLOG, now)
     assert row is not None  # noqa: S101  the statement has no FROM
     return Backlog(*row)

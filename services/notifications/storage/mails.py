@@ -10,22 +10,22 @@ from typing import Final, Literal, NamedTuple
 
 import asyncpg
 
-from services.notifications.domain.plan import Place
 from services.notifications.storage.deliveries import CONFIRMATION
 from shared.events.words import Kind
+from shared.kafka.record_ref import RecordRef
 
-Ending = Literal["sent", "bounced", "failed", "dropped"]
-_LEFT: Final[dict[Ending, str]] = {"bounced": "bounced", "failed": "failed", "dropped": "suppressed"}
-"""What becomes of a delivery whose only mail ended so."""
+FinalState = Literal["sent", "bounced", "failed", "dropped"]
+_DELIVERY_STATES: Final[dict[FinalState, str]] = {"bounced": "bounced", "failed": "failed", "dropped": "suppressed"}
+"""The state of a delivery whose only mail ended in this state."""
 
 
 class NewMail(NamedTuple):
-    """A mail to `recipient`, at the spelling `address`, that covers the deliveries at `places`."""
+    """A mail to `recipient`, at the spelling `address`, that covers the deliveries for `submissions`."""
 
     id: bytes
     recipient: bytes
     address: bytes | None
-    places: Sequence[Place]
+    submissions: Sequence[RecordRef]
 
 
 _INSERT = """
@@ -37,9 +37,8 @@ _COVER = """
 INSERT INTO mail_deliveries (mail, topic, partition, "offset")
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::bigint[])
 """
-# One row at a time, by its key: joined with many, all that wait would be read where the server knows nothing of the
-# table yet.
-_MARK = """
+# One row at a time, by its key: a join would read all waiting rows where the server has no statistics of the table yet.
+_MARK_MAILED = """
 UPDATE deliveries SET state = 'mailed', mails = mails + 1
 WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state IN ('pending', 'mailed')
 """
@@ -49,17 +48,17 @@ async def insert(connection: asyncpg.Connection, mails: Sequence[NewMail], now: 
     """Insert `mails`, due at once, and mark what they cover as mailed."""
     if not mails:
         return
-    named = [mail[:3] for mail in mails]
-    await connection.execute(_INSERT, *map(list, zip(*named, strict=True)), CONFIRMATION, now)
-    covers = [(mail.id, *place) for mail in mails for place in mail.places]
-    await connection.execute(_COVER, *map(list, zip(*covers, strict=True)))
-    await connection.executemany(_MARK, [(CONFIRMATION, *place) for _, *place in covers])
+    rows = [mail[:3] for mail in mails]
+    await connection.execute(_INSERT, *map(list, zip(*rows, strict=True)), CONFIRMATION, now)
+    covered = [(mail.id, *submission) for mail in mails for submission in mail.submissions]
+    await connection.execute(_COVER, *map(list, zip(*covered, strict=True)))
+    await connection.executemany(_MARK_MAILED, [(CONFIRMATION, *submission) for _, *submission in covered])
 
 
-class Covered(NamedTuple):
+class CoveredDelivery(NamedTuple):
     """A delivery that a mail covers and that still waits for its confirmation."""
 
-    place: Place
+    submission: RecordRef
     campaign: str
     case: str
     subject: str
@@ -73,8 +72,8 @@ class Covered(NamedTuple):
     seal_key: int
 
 
-class Leased(NamedTuple):
-    """A mail in the hands of one sender until `lease_until`. `attempts` includes the coming one."""
+class LeasedMail(NamedTuple):
+    """A mail that one sender leases until `lease_until`. `attempts` includes the coming one."""
 
     id: bytes
     recipient: bytes
@@ -82,10 +81,10 @@ class Leased(NamedTuple):
     attempts: int
     suppressed: bool
     lease_until: datetime
-    covers: tuple[Covered, ...]
+    deliveries: tuple[CoveredDelivery, ...]
 
 
-# LATERAL with a LIMIT keeps to the indexes however little the server knows about the tables.
+# LATERAL with a LIMIT uses the indexes even where the server has no statistics of the tables.
 _LEASE = """
 WITH due AS (
     SELECT id FROM mails WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
@@ -96,7 +95,7 @@ WITH due AS (
 SELECT leased.id, leased.recipient, planned_at, attempts,
     EXISTS (SELECT FROM suppressions WHERE suppressions.recipient = leased.recipient)
         OR EXISTS (SELECT FROM gone_addresses WHERE gone_addresses.address = leased.address) AS suppressed,
-    waiting.*
+    unconfirmed.*
 FROM leased
 LEFT JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = leased.id LIMIT 1000) AS covered ON true
 LEFT JOIN LATERAL (
@@ -106,53 +105,53 @@ LEFT JOIN LATERAL (
     WHERE template = $4 AND topic = covered.topic AND partition = covered.partition AND "offset" = covered."offset"
         AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
     LIMIT 1
-) AS waiting ON true
+) AS unconfirmed ON true
 ORDER BY planned_at, leased.id
 """
 _MAIL_COLUMNS = 5
 
 
-async def lease(connection: asyncpg.Connection, now: datetime, until: datetime, limit: int) -> list[Leased]:
-    """Take up to `limit` due mails until `until`. What was confirmed or withdrawn meanwhile is no longer among their
-    covers.
-    """
+async def lease(connection: asyncpg.Connection, now: datetime, until: datetime, limit: int) -> list[LeasedMail]:
+    """Lease up to `limit` due mails until `until`, without the deliveries that have been confirmed or withdrawn."""
     rows = await connection.fetch(_LEASE, now, until, limit, CONFIRMATION)
     mails = []
     for _, group in groupby(rows, key=itemgetter(0)):
-        same = [tuple(row) for row in group]
-        mail_id, recipient, planned_at, attempts, suppressed = same[0][:_MAIL_COLUMNS]
-        covers = tuple(_covered(row[_MAIL_COLUMNS:]) for row in same if row[_MAIL_COLUMNS] is not None)
-        mails.append(Leased(mail_id, recipient, planned_at, attempts, suppressed, until, covers))
+        mail_rows = [tuple(row) for row in group]
+        mail_id, recipient, planned_at, attempts, suppressed = mail_rows[0][:_MAIL_COLUMNS]
+        deliveries = tuple(
+            _covered_delivery(row[_MAIL_COLUMNS:]) for row in mail_rows if row[_MAIL_COLUMNS] is not None
+        )
+        mails.append(LeasedMail(mail_id, recipient, planned_at, attempts, suppressed, until, deliveries))
     return mails
 
 
-def _covered(columns: tuple[object, ...]) -> Covered:
+def _covered_delivery(columns: tuple[object, ...]) -> CoveredDelivery:
     topic, partition, offset, *rest = columns
-    return Covered(Place(topic, partition, offset), *rest)  # type: ignore[arg-type]  # columns of the query above
+    return CoveredDelivery(RecordRef(topic, partition, offset), *rest)  # type: ignore[arg-type]  # columns of the query above
 
 
-class Ended(NamedTuple):
-    """How a mail ended; `answer` is the SMTP code, 0 if there was none."""
+class FinalOutcome(NamedTuple):
+    """The final state of a mail; `answer` is the SMTP code, 0 if there was none."""
 
     id: bytes
-    ending: Ending
+    state: FinalState
     answer: int
 
 
 _END = """
-UPDATE mails SET state = ended.ending, answer = ended.answer, due_at = NULL, ended_at = $4
-FROM unnest($1::bytea[], $2::text[], $3::integer[]) AS ended (id, ending, answer)
+UPDATE mails SET state = ended.state, answer = ended.answer, due_at = NULL, ended_at = $4
+FROM unnest($1::bytea[], $2::text[], $3::integer[]) AS ended (id, state, answer)
 WHERE mails.id = ended.id AND mails.state = 'open'
 RETURNING mails.id
 """
-_BROUGHT_BY = """
-SELECT topic, partition, "offset", count(*) AS mails, max(ending) AS ending
-FROM unnest($1::bytea[], $2::text[]) AS ended (id, ending)
+_COVERED_BY = """
+SELECT topic, partition, "offset", count(*) AS mails, max(state) AS state
+FROM unnest($1::bytea[], $2::text[]) AS ended (id, state)
 CROSS JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = ended.id LIMIT 1000) AS covered
 GROUP BY topic, partition, "offset"
 """
-# What another mail has brought, or will, still waits for its button to be pressed.
-_LEAVE = """
+# A delivery that another mail also covers still waits for its confirmation.
+_END_DELIVERIES = """
 UPDATE deliveries SET
     mails = mails - $5,
     state = CASE WHEN mails > $5 THEN state ELSE $6 END,
@@ -163,40 +162,44 @@ WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND stat
 """
 
 
-async def end(connection: asyncpg.Connection, endings: Sequence[Ended], now: datetime) -> set[bytes]:
-    """End mails, and the deliveries that no other mail has brought.
+async def end(connection: asyncpg.Connection, outcomes: Sequence[FinalOutcome], now: datetime) -> set[bytes]:
+    """End mails, and the deliveries that no other mail covers.
 
-    Returns the ids of those that were open until now.
+    Return the ids of the mails that were open until now.
     """
-    if not endings:
+    if not outcomes:
         return set()
-    ended = {row[0] for row in await connection.fetch(_END, *map(list, zip(*endings, strict=True)), now)}
-    left = [(one.id, _LEFT[one.ending]) for one in endings if one.id in ended and one.ending != "sent"]
-    if left:
-        brought = await connection.fetch(_BROUGHT_BY, *map(list, zip(*left, strict=True)))
-        await connection.executemany(_LEAVE, [(CONFIRMATION, *row, now) for row in brought])
+    ended = {row[0] for row in await connection.fetch(_END, *map(list, zip(*outcomes, strict=True)), now)}
+    unsent = [
+        (outcome.id, _DELIVERY_STATES[outcome.state])
+        for outcome in outcomes
+        if outcome.id in ended and outcome.state != "sent"
+    ]
+    if unsent:
+        covered = await connection.fetch(_COVERED_BY, *map(list, zip(*unsent, strict=True)))
+        await connection.executemany(_END_DELIVERIES, [(CONFIRMATION, *row, now) for row in covered])
     return ended
 
 
 _RETRY = """
-UPDATE mails SET due_at = again.at, attempts = attempts - again.uncounted::integer, answer = again.answer
-FROM unnest($1::bytea[], $2::timestamptz[], $3::boolean[], $4::integer[]) AS again (id, at, uncounted, answer)
-WHERE mails.id = again.id AND mails.state = 'open'
+UPDATE mails SET due_at = retry.due_at, attempts = attempts - retry.deferred::integer, answer = retry.answer
+FROM unnest($1::bytea[], $2::timestamptz[], $3::boolean[], $4::integer[]) AS retry (id, due_at, deferred, answer)
+WHERE mails.id = retry.id AND mails.state = 'open'
 """
 
 
-class Again(NamedTuple):
-    """A mail to try again `at` a later time; `uncounted` if it was given back unsent. `answer` is the SMTP code, 0 if
-    none.
+class Retry(NamedTuple):
+    """A mail to try again at `due_at`; `deferred` if it was returned without an attempt. `answer` is the SMTP code, 0
+    if there was none.
     """
 
     id: bytes
-    at: datetime
-    uncounted: bool
+    due_at: datetime
+    deferred: bool
     answer: int
 
 
-async def retry(connection: asyncpg.Connection, mails: Sequence[Again]) -> None:
-    """Note when to try mails again."""
-    if mails:
-        await connection.execute(_RETRY, *map(list, zip(*mails, strict=True)))
+async def schedule_retries(connection: asyncpg.Connection, retries: Sequence[Retry]) -> None:
+    """Store when to try mails again."""
+    if retries:
+        await connection.execute(_RETRY, *map(list, zip(*retries, strict=True)))

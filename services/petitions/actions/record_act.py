@@ -1,4 +1,4 @@
-"""From an act that a person says they did to the record that says it."""
+"""Build the record of an act that a person reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.intake import abuse_hashes
 from shared.intake.campaign_terms import (
     CatalogView,
     TermsCache,
-    canonical,
+    canonicalize,
     check_open,
     check_ready,
     country_of,
@@ -39,69 +39,71 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class RecordAct:
-    """Takes shares, pledges and tasks. Their evidence is what the person says."""
+    """Builds records of shares, pledges and tasks. Their evidence is the person's report."""
 
-    def __init__(self, known: CatalogView, openings: TermsCache, broker_time: BrokerTime, partitions: int) -> None:
-        self._known = known
-        self._openings = openings
+    def __init__(
+        self, catalog: CatalogView, terms_cache: TermsCache, broker_time: BrokerTime, partition_count: int
+    ) -> None:
+        self._catalog = catalog
+        self._terms_cache = terms_cache
         self._broker_time = broker_time
-        self._partitions = partitions
+        self._partition_count = partition_count
         self._envelope = Envelope("act-submitted", source="/petitions/intake")
-        self._stamps = TimestampCache()
+        self._timestamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
 
-    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
-        """The act that a JSON body tells of.
+    def build_from_json(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
+        """Build the record of the act that a JSON body reports.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        submission = self.act(ACTS.decode(body), client)
+        record = self.build_record(ACTS.decode(body), client)
         if idempotency_key is not None:
             self._idempotency.check(idempotency_key, body, time.monotonic())
-        return submission
+        return record
 
-    def act(self, request: ActRequest, client: Client) -> OutgoingRecord:
-        """The act that a person tells of."""
-        check_ready(self._known)
-        case = self._known.cases.get(request.case)
+    def build_record(self, request: ActRequest, client: Client) -> OutgoingRecord:
+        """Build the record of the act that a person reports."""
+        check_ready(self._catalog)
+        case = self._catalog.cases.get(request.case)
         if case is None:
             raise Refusal(404, "unknown-case", "There is no such case.")
-        opening = self._openings.of(case.campaign)
+        terms = self._terms_cache.get(case.campaign)
         now = self._broker_time.now()
-        check_open(opening, now, self._known.totals.get(opening.campaign))
-        address = canonical(request.email, opening)
+        check_open(terms, now, self._catalog.totals.get(terms.campaign))
+        address = canonicalize(request.email, terms)
         country = country_of(request.country, client.country)
-        locale = request.locale or opening.language
-        keys = opening.keys
+        locale = request.locale or terms.language
+        keys = terms.keys
         key = dedupe.act_key(keys.dedupe, case.slug, request.kind, address)
         person = Person(
             given_name=(request.given_name or "").strip(),
             family_name=(request.family_name or "").strip(),
             email=request.email,
             postcode=request.postcode or None,
-            comment=opening.comment(request.comment),
+            comment=terms.comment_to_store(request.comment),
             source=request.source,
         )
-        said = (request.kind, person.given_name, person.family_name, address, country, person.comment)
+        content = (request.kind, person.given_name, person.family_name, address, country, person.comment)
         event = ActSubmitted(
-            campaign=opening.campaign,
+            campaign=terms.campaign,
             case=case.slug,
-            section=opening.section_of(country),
+            section=terms.section_of(country),
             kind=request.kind,
             channel="web",
             country=country,
-            language=language_of(locale) or opening.language,
+            language=language_of(locale) or terms.language,
             subject=case.slug,
-            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(said))),
+            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(content))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=case.slug, key=key),
             seal_key=keys.current_seal,
             locale=locale,
             evidence="self_reported",
             public_name=request.consent.public_name,
             updates=request.consent.updates,
-            network=abuse_hashes.network(keys.dedupe, client.address),
-            domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
+            network=abuse_hashes.network_hash(keys.dedupe, client.address),
+            domain=abuse_hashes.domain_hash(keys.dedupe, address.rpartition("@")[2]),
         )
-        headers = self._envelope.headers(self._stamps.text(now))
-        return OutgoingRecord(case.slug, key, partition_of(key, self._partitions), _encode(event), headers)
+        headers = self._envelope.headers(self._timestamps.format(now))
+        return OutgoingRecord(case.slug, key, partition_of(key, self._partition_count), _encode(event), headers)

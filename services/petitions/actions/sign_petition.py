@@ -1,4 +1,4 @@
-"""From a signature request to the record that says it."""
+"""Build the record of a signature."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.intake import abuse_hashes
 from shared.intake.campaign_terms import (
     CampaignTerms,
     CatalogView,
-    canonical,
+    canonicalize,
     check_open,
     check_ready,
     country_of,
@@ -44,54 +44,54 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class OpenPetition:
-    """A petition that is known, with the campaign it belongs to."""
+    """A petition with the terms of its campaign."""
 
     slug: str
     version: int
     case: str
-    opening: CampaignTerms
+    terms: CampaignTerms
 
 
-class _Way(NamedTuple):
-    """How a signature came to us."""
+class _Origin(NamedTuple):
+    """The channel of a signature, and the section that brought it."""
 
     channel: Channel
     section: str | None = None
 
 
-_WEB: Final = _Way("web")
-_NOBODY: Final = Client("", None)
-"""A partner's machine says nothing about who signed."""
+_WEB: Final = _Origin("web")
+_NO_CLIENT: Final = Client("", None)
+"""A partner's IP address and country are not those of the people who signed."""
 
 
 class SignPetition:
-    """Takes signatures by what the catalog says at the moment."""
+    """Builds the records of signatures under the current terms of their campaigns."""
 
-    def __init__(self, known: CatalogView, broker_time: BrokerTime, partitions: int) -> None:
-        self._known = known
+    def __init__(self, catalog: CatalogView, broker_time: BrokerTime, partition_count: int) -> None:
+        self._catalog = catalog
         self._broker_time = broker_time
-        self._partitions = partitions
+        self._partition_count = partition_count
         self._petitions: dict[str, OpenPetition] = {}
         self._envelope = Envelope("signature-submitted", source="/petitions/intake")
-        self._stamps = TimestampCache()
+        self._timestamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
-        self._batches = IdempotencyMemory()
+        self._batch_idempotency = IdempotencyMemory()
 
-    def changed(self, what: str, _slug: str) -> None:
-        """Something in the catalog has changed: ask it again."""
-        if what != "totals":
+    def on_catalog_change(self, kind: str, _slug: str) -> None:
+        """Drop the cached petitions after a change of anything but totals."""
+        if kind != "totals":
             self._petitions.clear()
 
-    def decide(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
-        """The signature that a JSON body asks for.
+    def build_from_json(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
+        """Build the record of the signature in a JSON body.
 
         Raises:
             Refusal: it cannot be taken. TransientError: it cannot be taken now.
         """
-        submission = self.sign(SIGNATURES.decode(body), client)
+        record = self.build_record(SIGNATURES.decode(body), client)
         if idempotency_key is not None:
             self._idempotency.check(idempotency_key, body, time.monotonic())
-        return submission
+        return record
 
     def remember_batch(self, partner: AccessChanged, idempotency_key: bytes, body: bytes) -> None:
         """Remember the `body` of a batch under its Idempotency-Key, which is the partner's own.
@@ -99,68 +99,68 @@ class SignPetition:
         Raises:
             Refusal: 422, another batch came under this key, or the key is too long.
         """
-        self._batches.check(idempotency_key, body, time.monotonic(), owner=partner.id.encode())
+        self._batch_idempotency.check(idempotency_key, body, time.monotonic(), owner=partner.id.encode())
 
-    def find(self, slug: str) -> OpenPetition:
-        """The petition `slug`.
+    def find_petition(self, slug: str) -> OpenPetition:
+        """Return the petition `slug`.
 
         Raises:
-            Refusal: 404, there is none. TransientError: we cannot know yet, or its keys have not arrived.
+            Refusal: 404, there is none. TransientError: the catalog has not been read, or lacks the keys.
         """
         petition = self._petitions.get(slug)
         if petition is not None:
             return petition
-        check_ready(self._known)
-        case = self._known.petitions.get(slug)
+        check_ready(self._catalog)
+        case = self._catalog.petitions.get(slug)
         if case is None or case.petition is None:
             raise Refusal(404, "unknown-petition", "There is no such petition.")
-        opening = terms_of(self._known, case.campaign)
-        petition = OpenPetition(slug, case.petition.version, case.slug, opening)
+        terms = terms_of(self._catalog, case.campaign)
+        petition = OpenPetition(slug, case.petition.version, case.slug, terms)
         self._petitions[slug] = petition
         return petition
 
-    def sign(self, request: SignatureRequest, client: Client) -> OutgoingRecord:
-        """The signature that a person asks for."""
-        return self._submission(request, self.find(request.petition), _WEB, client)
+    def build_record(self, request: SignatureRequest, client: Client) -> OutgoingRecord:
+        """Build the record of the signature that a person sends."""
+        return self._build(request, self.find_petition(request.petition), _WEB, client)
 
-    def sign_for(self, partner: AccessChanged, request: PartnerSignature) -> OutgoingRecord:
-        """The signature that a partner brings.
+    def build_partner_record(self, partner: AccessChanged, request: PartnerSignature) -> OutgoingRecord:
+        """Build the record of a signature that a partner brings.
 
         Raises:
-            Refusal: as `decide`, and where the petition is of another campaign than the partner's key.
+            Refusal: as `build_from_json`, or the petition is of another campaign than the partner's key.
         """
-        case = self._known.petitions.get(request.petition)
+        case = self._catalog.petitions.get(request.petition)
         if case is not None and case.campaign != partner.campaign:
             raise invalid([FieldError("/petition", "petition.other-campaign")])
-        return self._submission(request, self.find(request.petition), _Way("api", partner.section), _NOBODY)
+        return self._build(request, self.find_petition(request.petition), _Origin("api", partner.section), _NO_CLIENT)
 
-    def _submission(
-        self, request: SignatureRequest, petition: OpenPetition, way: _Way, client: Client
+    def _build(
+        self, request: SignatureRequest, petition: OpenPetition, origin: _Origin, client: Client
     ) -> OutgoingRecord:
-        opening, keys = petition.opening, petition.opening.keys
+        terms, keys = petition.terms, petition.terms.keys
         now = self._broker_time.now()
-        check_open(opening, now, self._known.totals.get(opening.campaign))
-        address = canonical(request.email, opening)
+        check_open(terms, now, self._catalog.totals.get(terms.campaign))
+        address = canonicalize(request.email, terms)
         names = request.given_name.strip(), request.family_name.strip()
         country = country_of(request.country, client.country)
-        locale = request.locale or opening.language
+        locale = request.locale or terms.language
         consent = request.consent
         confirmed_at = request.confirmed_at if isinstance(request, PartnerSignature) else None
-        key = dedupe.signature_key(keys.dedupe, petition.slug, address, names if opening.names_count() else None)
-        postcode, comment = request.postcode or None, opening.comment(request.comment)
+        key = dedupe.signature_key(keys.dedupe, petition.slug, address, names if terms.counts_names() else None)
+        postcode, comment = request.postcode or None, terms.comment_to_store(request.comment)
         person = Person(*names, request.email, postcode, comment, request.source)
-        said = (*names, address, country, postcode, comment, consent.updates, consent.public_name)
+        content = (*names, address, country, postcode, comment, consent.updates, consent.public_name)
         event = SignatureSubmitted(
-            campaign=opening.campaign,
+            campaign=terms.campaign,
             case=petition.case,
-            section=way.section or opening.section_of(country),
+            section=origin.section or terms.section_of(country),
             kind="signature",
-            channel=way.channel,
+            channel=origin.channel,
             country=country,
-            language=language_of(locale) or opening.language,
+            language=language_of(locale) or terms.language,
             subject=petition.slug,
             petition_version=petition.version,
-            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(said))),
+            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(content))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=petition.slug, key=key),
             seal_key=keys.current_seal,
             locale=locale,
@@ -168,8 +168,8 @@ class SignPetition:
             confirmed_at=confirmed_at,
             public_name=consent.public_name,
             updates=consent.updates,
-            network=abuse_hashes.network(keys.dedupe, client.address),
-            domain=abuse_hashes.domain(keys.dedupe, address.rpartition("@")[2]),
+            network=abuse_hashes.network_hash(keys.dedupe, client.address),
+            domain=abuse_hashes.domain_hash(keys.dedupe, address.rpartition("@")[2]),
         )
-        headers = self._envelope.headers(self._stamps.text(now))
-        return OutgoingRecord(petition.slug, key, partition_of(key, self._partitions), _encode(event), headers)
+        headers = self._envelope.headers(self._timestamps.format(now))
+        return OutgoingRecord(petition.slug, key, partition_of(key, self._partition_count), _encode(event), headers)

@@ -1,4 +1,4 @@
-"""What petitions counts: signatures, and shares, pledges and tasks."""
+"""The counted topics of petitions: signatures, and acts (shares, pledges and tasks)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import create_counter_app
 
 SIGNATURES: Final = CountedTopic(
-    topic=topics.SIGNATURES, table="signatures", tallies=topics.PETITIONS_TALLIES, names=True
+    topic=topics.SIGNATURES, table="signatures", tallies=topics.PETITIONS_TALLIES, shows_names=True
 )
 ACTS: Final = CountedTopic(topic=topics.ACTS, table="acts", tallies=topics.PETITIONS_TALLIES)
 COUNTED: Final = (SIGNATURES, ACTS)

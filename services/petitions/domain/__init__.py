@@ -1,1 +1,1 @@
-"""Pure rules of petitions: what a request may say. No I/O, no framework."""
+"""Pure rules of petitions: the contents of a request. No I/O, no framework."""

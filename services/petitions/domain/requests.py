@@ -1,4 +1,4 @@
-"""Requests that petitions takes, as the contract names their fields."""
+"""The requests of petitions, with the field names of the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Meta
 from shared.clock import parse_rfc3339
 from shared.events.words import ActKind
 from shared.intake import documents, fields
-from shared.intake.fields import Word
+from shared.intake.fields import CheckResult
 from shared.intake.person_fields import (
     PERSON_CHECKS,
     Consent,
@@ -25,12 +25,14 @@ from shared.intake.person_fields import (
     Source,
     is_plain,
 )
-from shared.intake.requests import UNREADABLE, RequestDecoder
+from shared.intake.requests import DECODE_ERRORS, RequestDecoder
 from shared.refusals import FieldError, Refusal, invalid
 
-BATCH_ITEMS: Final = 1_000
-_MOMENT_LENGTH: Final = 40
-_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+MAX_BATCH_ITEMS: Final = 1_000
+_MAX_TIMESTAMP_LENGTH: Final = 40
+_TIMESTAMP: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
 """RFC 3339, section 5.6."""
 
 
@@ -43,35 +45,35 @@ class SignatureRequest(PersonFields, frozen=True, kw_only=True):
 class PartnerSignature(SignatureRequest, frozen=True, kw_only=True):
     """A signature from a partner; `confirmed_at` says when the partner confirmed the address itself."""
 
-    confirmed_at: Annotated[str, Meta(max_length=_MOMENT_LENGTH)] | None = None
+    confirmed_at: Annotated[str, Meta(max_length=_MAX_TIMESTAMP_LENGTH)] | None = None
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """Signatures from a partner, each still to be read, so that a bad one does not spoil the others."""
+class RawBatch(msgspec.Struct, frozen=True):
+    """Signatures from a partner, not decoded yet, so that a bad one does not spoil the others."""
 
-    items: Annotated[list[msgspec.Raw], Meta(max_length=BATCH_ITEMS)]
-
-
-class UsualBatch(msgspec.Struct, frozen=True):
-    """Signatures from a partner that can all be read in one go."""
-
-    items: Annotated[list[PartnerSignature], Meta(max_length=BATCH_ITEMS)]
+    items: Annotated[list[msgspec.Raw], Meta(max_length=MAX_BATCH_ITEMS)]
 
 
-_batch: Final = msgspec.json.Decoder(Batch).decode
-_usual_batch: Final = msgspec.json.Decoder(UsualBatch).decode
+class PlainBatch(msgspec.Struct, frozen=True):
+    """Signatures from a partner, decoded all at once."""
+
+    items: Annotated[list[PartnerSignature], Meta(max_length=MAX_BATCH_ITEMS)]
+
+
+_decode_raw_batch: Final = msgspec.json.Decoder(RawBatch).decode
+_decode_plain_batch: Final = msgspec.json.Decoder(PlainBatch).decode
 _TOO_MANY: Final = FieldError("/items", "items.too-many")
 
 
-def read_batch(body: bytes) -> Batch:
-    """The batch in a JSON body; its items are still to be read, one by one, with `PARTNER_SIGNATURES.read_item`.
+def read_raw_batch(body: bytes) -> RawBatch:
+    """Return the batch in a JSON body; decode its items one by one with `PARTNER_SIGNATURES.decode_item`.
 
     Raises:
         Refusal: 400 where it is not JSON, 422 where it is no batch.
     """
     documents.check_utf8(body)
     try:
-        batch = _batch(body)
+        batch = _decode_raw_batch(body)
     except (msgspec.DecodeError, RecursionError):
         document = documents.parse(body)
     else:
@@ -85,18 +87,18 @@ def read_batch(body: bytes) -> Batch:
     raise invalid([FieldError("/items", "items.missing" if "items" not in document else "items.type")])
 
 
-def read_usual_batch(body: bytes) -> Sequence[PartnerSignature]:
-    """The items of a batch in which nothing is unusual; none where each of them has to be read by itself.
+def read_plain_batch(body: bytes) -> Sequence[PartnerSignature]:
+    """Return the items of a batch of plain signatures only; nothing where each item must be decoded by itself.
 
-    With two braces for each item, its own and that of its consent, and one for the batch, nothing is nested too deep.
+    If each item has two braces, its own and that of its consent, and the batch one, nothing is nested too deep.
     """
     try:
         documents.check_utf8(body)
-        items = _usual_batch(body).items
-    except (Refusal, *UNREADABLE):
+        items = _decode_plain_batch(body).items
+    except (Refusal, *DECODE_ERRORS):
         return ()
-    shallow = body.count(b"{") == 2 * len(items) + 1 and body.count(b"[") == 1
-    return items if shallow and all(map(_is_plain_partner_signature, items)) else ()
+    is_shallow = body.count(b"{") == 2 * len(items) + 1 and body.count(b"[") == 1
+    return items if is_shallow and all(map(_is_plain_partner_signature, items)) else ()
 
 
 class ActRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,18 +113,18 @@ class ActRequest(msgspec.Struct, frozen=True, kw_only=True):
     postcode: Postcode | None = None
     locale: str | None = None
     consent: Consent
-    comment: Annotated[str, Meta(max_length=fields.COMMENT_LENGTH)] = ""
+    comment: Annotated[str, Meta(max_length=fields.MAX_COMMENT_LENGTH)] = ""
     source: Source = ""
 
 
-def moment(text: str | None) -> Word:
+def timestamp(text: str | None) -> CheckResult:
     """A time of RFC 3339, or none."""
-    return None if text is None or _is_moment(text) else "invalid"
+    return None if text is None or _is_timestamp(text) else "invalid"
 
 
 @lru_cache(maxsize=1_024)
-def _is_moment(text: str) -> bool:
-    if _MOMENT.fullmatch(text) is None:
+def _is_timestamp(text: str) -> bool:
+    if _TIMESTAMP.fullmatch(text) is None:
         return False
     try:
         parse_rfc3339(text.upper())
@@ -136,18 +138,18 @@ def _is_plain_signature(request: SignatureRequest) -> bool:
 
 
 def _is_plain_partner_signature(request: PartnerSignature) -> bool:
-    return is_plain(request) and request.petition.isprintable() and moment(request.confirmed_at) is None
+    return is_plain(request) and request.petition.isprintable() and timestamp(request.confirmed_at) is None
 
 
-def _optional_name(text: str | None) -> Word:
+def _optional_name(text: str | None) -> CheckResult:
     return None if text is None else fields.name(text)
 
 
 _CHECKS: Final = {"petition": fields.slug, **PERSON_CHECKS}
 
-SIGNATURES: Final = RequestDecoder(SignatureRequest, _CHECKS, plain=_is_plain_signature)
+SIGNATURES: Final = RequestDecoder(SignatureRequest, _CHECKS, is_plain=_is_plain_signature)
 PARTNER_SIGNATURES: Final = RequestDecoder(
-    PartnerSignature, {**_CHECKS, "confirmed_at": moment}, plain=_is_plain_partner_signature
+    PartnerSignature, {**_CHECKS, "confirmed_at": timestamp}, is_plain=_is_plain_partner_signature
 )
 ACTS: Final = RequestDecoder(
     ActRequest,

@@ -12,28 +12,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.petitions.domain.requests import (
-    BATCH_ITEMS,
+    MAX_BATCH_ITEMS,
     PARTNER_SIGNATURES,
     PartnerSignature,
-    read_batch,
-    read_usual_batch,
+    read_plain_batch,
+    read_raw_batch,
 )
-from services.petitions.http.parts import Parts
+from services.petitions.http.context import IntakeContext
 from shared import topics
 from shared.events.marathon import AccessChanged
-from shared.intake.access import partner
+from shared.intake.access import authenticate_partner
 from shared.intake.campaign_terms import check_ready
 from shared.intake.openapi import responses, schema_of
-from shared.intake.submit import OutgoingRecord, note_refusal
-from shared.intake.submit_routes import JSON, check_json
+from shared.intake.submit import OutgoingRecord, count_refusal
+from shared.intake.submit_routes import JSON_MEDIA_TYPE, check_json
 from shared.refusals import FieldError, Refusal
 
 Item = PartnerSignature | msgspec.Raw
-"""A signature of a batch, read already or still to be read."""
+"""A signature of a batch, decoded or not yet."""
 
 SCOPE: Final = "signatures:batch"
-AT_ONCE: Final = 100
-"""Items decided before other requests get their turn."""
+ITEMS_PER_TURN: Final = 100
+"""The number of items that are processed before other requests get their turn."""
 
 _ITEM_ERRORS: Final = {
     "unknown-petition": FieldError("/petition", "petition.unknown"),
@@ -58,8 +58,8 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     rejected: list[Rejected]
 
 
-def batches(parts: Callable[[], Parts]) -> APIRouter:
-    """The route. `parts` gives what a running intake works with."""
+def batch_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
+    """Return the route; `get_context` is called for each request."""
     router = APIRouter(tags=["signatures"])
 
     @router.post(
@@ -67,56 +67,58 @@ def batches(parts: Callable[[], Parts]) -> APIRouter:
         status_code=202,
         summary="Bring signatures as a partner",
         responses=responses(400, 401, 403, 413, 415, 422, 503, accepted=schema_of(BatchAnswer)),
-        openapi_extra=_described(),
+        openapi_extra=_openapi_extra(),
     )
     async def bring(request: Request) -> Response:
         """Up to 1,000 signatures. A bad one does not spoil the others; 503 is about all of them, and safe to repeat."""
-        known = parts()
-        check_ready(known.catalog)
-        who = partner(request.headers.get("authorization"), SCOPE, known.catalog.access)
+        context = get_context()
+        check_ready(context.catalog)
+        partner = authenticate_partner(request.headers.get("authorization"), SCOPE, context.catalog.access)
         check_json(request)
         body = await request.body()
-        waiting, rejected = await _take(known, who, body, request.headers.get("idempotency-key"))
-        await waiting.all()
-        return Response(_encode(BatchAnswer(waiting.expected, rejected)), 202, media_type=JSON)
+        pending, rejected = await _append_items(context, partner, body, request.headers.get("idempotency-key"))
+        await pending.wait()
+        return Response(_encode(BatchAnswer(pending.expected, rejected)), 202, media_type=JSON_MEDIA_TYPE)
 
     return router
 
 
-async def _take(parts: Parts, who: AccessChanged, body: bytes, key: str | None) -> tuple[_Waiting, list[Rejected]]:
-    """Append what can be taken; what was read of `body` is let go of before its acknowledgements are waited for."""
-    items: Sequence[Item] = read_usual_batch(body) or read_batch(body).items
+async def _append_items(
+    context: IntakeContext, partner: AccessChanged, body: bytes, key: str | None
+) -> tuple[_PendingAcks, list[Rejected]]:
+    """Append the good items. On return what was decoded is released, before the acknowledgements are awaited."""
+    items: Sequence[Item] = read_plain_batch(body) or read_raw_batch(body).items
     if key is not None:
-        parts.signing.remember_batch(who, key.encode("latin-1"), body)
+        context.sign_petition.remember_batch(partner, key.encode("latin-1"), body)
     rejected: list[Rejected] = []
-    waiting = _Waiting()
-    append = parts.signatures.windows.append
+    pending = _PendingAcks()
+    append = context.signatures_endpoint.batches.append
     for index, item in enumerate(items):
-        if index % AT_ONCE == AT_ONCE - 1:
+        if index % ITEMS_PER_TURN == ITEMS_PER_TURN - 1:
             await asyncio.sleep(0)
         try:
-            submission = _decide(parts, who, item)
+            record = _build_record(context, partner, item)
         except Refusal as refusal:
-            note_refusal(topics.SIGNATURES.name, refusal)
+            count_refusal(topics.SIGNATURES.name, refusal)
             rejected.append(Rejected(index, _errors(refusal)))
             continue
-        waiting.expected += 1
-        if not append(submission.partition, submission.key, submission.value, submission.headers, waiting):
+        pending.expected += 1
+        if not append(record.partition, record.key, record.value, record.headers, pending):
             raise ConnectionError("refused: a partition has a backlog")
-    return waiting, rejected
+    return pending, rejected
 
 
-def _decide(parts: Parts, who: AccessChanged, item: Item) -> OutgoingRecord:
+def _build_record(context: IntakeContext, partner: AccessChanged, item: Item) -> OutgoingRecord:
     request = PARTNER_SIGNATURES.decode_item(item) if isinstance(item, msgspec.Raw) else item
-    return parts.signing.sign_for(who, request)
+    return context.sign_petition.build_partner_record(partner, request)
 
 
 def _errors(refusal: Refusal) -> list[FieldError]:
     return list(refusal.errors) or [_ITEM_ERRORS.get(refusal.code, FieldError("", f"body.{refusal.code}"))]
 
 
-class _Waiting:
-    """Waits for every record of one batch. It stays usable as a waiter after its request has given up."""
+class _PendingAcks:
+    """The acknowledgements of all records of one batch. It may still receive them after its request has failed."""
 
     __slots__ = ("_acknowledged", "_done", "_failed", "expected")
 
@@ -126,25 +128,25 @@ class _Waiting:
         self._failed = False
         self._done: asyncio.Future[None] | None = None
 
-    def acknowledged(self, _partition: int, _offset: int) -> None:
+    def on_acknowledged(self, _partition: int, _offset: int) -> None:
         self._acknowledged += 1
-        self._settle()
+        self._resolve()
 
-    def failed(self) -> None:
+    def on_failed(self) -> None:
         self._failed = True
-        self._settle()
+        self._resolve()
 
-    async def all(self) -> None:
+    async def wait(self) -> None:
         """Wait until all are acknowledged.
 
         Raises:
             ConnectionError: one is not.
         """
         self._done = asyncio.get_running_loop().create_future()
-        self._settle()
+        self._resolve()
         await self._done
 
-    def _settle(self) -> None:
+    def _resolve(self) -> None:
         if self._done is None or self._done.done():
             return
         if self._failed:
@@ -153,10 +155,10 @@ class _Waiting:
             self._done.set_result(None)
 
 
-def _described() -> dict[str, Any]:
-    items = {"type": "array", "maxItems": BATCH_ITEMS, "items": schema_of(PartnerSignature)}
+def _openapi_extra() -> dict[str, Any]:
+    items = {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": schema_of(PartnerSignature)}
     schema = {"type": "object", "required": ["items"], "properties": {"items": items}}
     return {
-        "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
+        "requestBody": {"required": True, "content": {JSON_MEDIA_TYPE: {"schema": schema}}},
         "security": [{"partner": []}],
     }

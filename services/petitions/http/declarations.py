@@ -8,18 +8,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
-from services.petitions.http.parts import Parts
+from services.petitions.http.context import IntakeContext
 from services.petitions.storage.signatories import SealedName, sealed_names
 from shared.database import connected
 from shared.intake.openapi import responses
 from shared.privacy.keys import CampaignKeys
 
-PAGE = 100
-LARGEST_PAGE = 500
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 500
 
 
-def declarations(parts: Callable[[], Parts]) -> APIRouter:
-    """The route. `parts` gives what a running intake works with."""
+def declaration_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
+    """Return the route; `get_context` is called for each request."""
     router = APIRouter(tags=["petitions"])
 
     @router.get(
@@ -28,27 +28,27 @@ def declarations(parts: Callable[[], Parts]) -> APIRouter:
     async def signatories(
         slug: str,
         start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-        limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = DEFAULT_PAGE_SIZE,
     ) -> JSONResponse:
         """The names of those who confirmed their signature and agreed to be named, in the order of signing; `next` is
         the `start` of the page after this one.
         """
-        known = parts()
-        opening = known.signing.find(slug).opening
-        found: list[SealedName] = []
-        if not opening.policies.safety_mode:
-            async with connected(known.pool) as connection:
-                found = await sealed_names(connection, slug, start, limit)
+        context = get_context()
+        terms = context.sign_petition.find_petition(slug).terms
+        sealed: list[SealedName] = []
+        if not terms.policies.safety_mode:
+            async with connected(context.pool) as connection:
+                sealed = await sealed_names(connection, slug, start, limit)
         content: dict[str, Any] = {
             "petition": slug,
-            "signatories": [_named(name, slug, opening.keys) for name in found],
-            "next": start + limit if len(found) == limit else None,
+            "signatories": [_open_name(name, slug, terms.keys) for name in sealed],
+            "next": start + limit if len(sealed) == limit else None,
         }
         return JSONResponse(content, headers={"Cache-Control": "no-cache"})
 
     return router
 
 
-def _named(name: SealedName, petition: str, keys: CampaignKeys) -> dict[str, str]:
+def _open_name(name: SealedName, petition: str, keys: CampaignKeys) -> dict[str, str]:
     person = keys.seal[name.seal_key].open(name.sealed, topic=name.topic, subject=petition, key=name.key)
     return {"given_name": person.given_name, "family_name": person.family_name}

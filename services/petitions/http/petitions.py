@@ -8,24 +8,24 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from services.petitions.http.parts import Parts
+from services.petitions.http.context import IntakeContext
 from shared.intake.openapi import responses
 
 
-def petitions(parts: Callable[[], Parts]) -> APIRouter:
-    """The route. `parts` gives what a running intake works with."""
+def petition_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
+    """Return the route; `get_context` is called for each request."""
     router = APIRouter(tags=["petitions"])
 
     @router.get("/v1/petitions/{slug}", summary="The text of a petition", responses=responses(404, 503))
     async def petition(slug: str) -> JSONResponse:
         """Answers once signatures can be taken: the petition, its campaign and its keys have arrived."""
-        found = parts().signing.find(slug)
-        known = parts().catalog
-        case, campaign = known.cases[found.case], known.campaigns[found.opening.campaign]
-        text = known.petitions[slug].petition
+        open_petition = get_context().sign_petition.find_petition(slug)
+        catalog = get_context().catalog
+        case, campaign = catalog.cases[open_petition.case], catalog.campaigns[open_petition.terms.campaign]
+        text = catalog.petitions[slug].petition
         content: dict[str, Any] = {
             "petition": slug,
-            "version": found.version,
+            "version": open_petition.version,
             "title": text.title if text else {},
             "text": text.text if text else {},
             "targets": [{"name": target.name, "role": target.role} for target in text.targets] if text else [],

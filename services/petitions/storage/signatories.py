@@ -8,7 +8,7 @@ import asyncpg
 
 
 class SealedName(NamedTuple):
-    """The submission whose link was pressed, as it is kept."""
+    """The stored submission of a confirmed signature, with its sealed name."""
 
     key: bytes
     topic: str
@@ -16,7 +16,7 @@ class SealedName(NamedTuple):
     sealed: bytes
 
 
-# A signature that was withdrawn or invalidated takes its name along; one that was erased has no sealed data left.
+# A withdrawn or invalidated signature shows no name; an erased one has no sealed data left.
 _SIGNATORIES: Final = """
 SELECT signatories.key, signatories.topic, submissions.seal_key, submissions.sealed
 FROM signatories
@@ -30,6 +30,6 @@ OFFSET $2 LIMIT $3
 
 
 async def sealed_names(connection: asyncpg.Connection, petition: str, start: int, limit: int) -> list[SealedName]:
-    """The names under `petition` in the order of signing, from the `start`-th (from 0) on, at most `limit`."""
+    """Return the names under `petition` in the order of signing, from the `start`-th (from 0) on, at most `limit`."""
     rows = await connection.fetch(_SIGNATORIES, petition, start, limit)
     return [SealedName(*row) for row in rows]

@@ -1,6 +1,6 @@
 """One example of each event version, as JSON: the record's topic, key, headers and value.
 
-Documentation and tests read them.
+Documentation and tests use them.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Example:
 
     @property
     def value(self) -> bytes:
-        """The record's value as it travels."""
+        """The record's value in bytes."""
         return msgspec.json.encode(self.document["value"])
 
 
-def examples() -> list[Example]:
-    """Every example, by event and version. Files are named `<event>-<version>.json`."""
-    return [_read(path) for path in sorted(Path(__file__).parent.glob("*.json"))]
+def load_examples() -> list[Example]:
+    """Return every example, by event and version. Files are named `<event>-<version>.json`."""
+    return [_load_example(path) for path in sorted(Path(__file__).parent.glob("*.json"))]
 
 
-def _read(path: Path) -> Example:
+def _load_example(path: Path) -> Example:
     event, _, version = path.stem.rpartition("-")
     return Example(event, version, json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""What the pages show, as plain values: pure functions of the events that every service holds in memory."""
+"""View models of the pages: plain values, computed by pure functions from the catalog."""
 
 from __future__ import annotations
 

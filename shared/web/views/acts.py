@@ -1,4 +1,4 @@
-"""After an act: thanks, and the pages behind the links in a mail."""
+"""Views after an act: the thank-you page, and the pages of links in a mail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.web.views.catalog_view import CatalogView
 
 @dataclass(frozen=True, slots=True)
 class ThanksView:
-    """The thank-you page. It is the same for who had acted before, and holds no name: the receipt has none."""
+    """The thank-you page. It is the same for a repeated act, and holds no name, because the receipt has none."""
 
     case: CaseView
     kind: Kind
@@ -29,7 +29,7 @@ class ThanksView:
 
 @dataclass(frozen=True, slots=True)
 class ActLine:
-    """One act that a link in a mail is about."""
+    """One act that a link in a mail refers to."""
 
     kind: Kind
     case: CaseView
@@ -37,7 +37,7 @@ class ActLine:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """The pages to confirm or to withdraw: what the token lists, and where its one button posts to."""
+    """The pages to confirm or to withdraw: the acts of the token, and the address to which the button posts."""
 
     acts: tuple[ActLine, ...]
     action: str
@@ -46,14 +46,14 @@ class TokenView:
 
     @property
     def kinds(self) -> Literal["signatures", "messages", "acts"]:
-        """What the acts are, together."""
+        """The common kind of the acts."""
         if all(line.kind == "signature" for line in self.acts):
             return "signatures"
         return "acts" if any(line.kind == "signature" for line in self.acts) else "messages"
 
 
 def thanks_view(
-    known: CatalogView,
+    catalog: CatalogView,
     slug: str,
     *,
     kind: Kind,
@@ -65,18 +65,18 @@ def thanks_view(
     language: str,
     posted: bool = False,
 ) -> ThanksView:
-    """Thanks for one act on the case `slug`, at `now` (seconds since 1970).
+    """Return the thank-you page for one act on the case `slug`, at `now` (seconds since 1970).
 
-    `receipt` is the short one, which the mail repeats; empty where it is not known. `status_address` is where the
-    status can be asked as JSON. `counted` is whether the act is counted by now, and `as_of` when that was known.
-    `posted` says that the person posted a letter or postcard themself.
+    `receipt` is the short one, which the mail repeats; empty if it is unknown. `status_address` serves the status as
+    JSON. `counted` is whether the act is counted, and `as_of` the time of that status. `posted` is whether the person
+    posted a letter or postcard themself.
 
     Raises:
-        KeyError: there is no such case.
+        KeyError: no such case exists.
     """
-    journey = _journey(known, slug, language)
+    journey = _journey(catalog, slug, language)
     return ThanksView(
-        case=case_view(known, slug, now=now, language=language),
+        case=case_view(catalog, slug, now=now, language=language),
         kind=kind,
         posted=posted,
         receipt=receipt,
@@ -89,24 +89,26 @@ def thanks_view(
 
 
 def token_view(
-    known: CatalogView, acts: Sequence[tuple[str, Kind]], *, action: str, now: float, language: str
+    catalog: CatalogView, acts: Sequence[tuple[str, Kind]], *, action: str, now: float, language: str
 ) -> TokenView:
-    """The page of a link in a mail.
+    """Return the page of a link in a mail.
 
-    `acts` are (case, kind) as the token lists them; cases no longer known are left out. `action` is the address the
-    button posts to: the page's own.
+    `acts` are (case, kind) as the token lists them; unknown cases are left out. `action` is the address to which the
+    button posts: the page's own.
     """
     lines = tuple(
-        ActLine(kind, case_view(known, slug, now=now, language=language)) for slug, kind in acts if slug in known.cases
+        ActLine(kind, case_view(catalog, slug, now=now, language=language))
+        for slug, kind in acts
+        if slug in catalog.cases
     )
-    journey = _journey(known, lines[0].case.slug, language) if lines else ()
+    journey = _journey(catalog, lines[0].case.slug, language) if lines else ()
     return TokenView(lines, action, journey, _next(journey, {line.case.slug for line in lines}))
 
 
-def _journey(known: CatalogView, slug: str, language: str) -> tuple[CaseCard, ...]:
-    return case_cards(known, known.campaigns[known.cases[slug].campaign], language)
+def _journey(catalog: CatalogView, slug: str, language: str) -> tuple[CaseCard, ...]:
+    return case_cards(catalog, catalog.campaigns[catalog.cases[slug].campaign], language)
 
 
 def _next(journey: Sequence[CaseCard], done: set[str]) -> CaseCard | None:
-    """The case with the fewest acts among those still to do."""
+    """Return the case with the fewest acts among those not done."""
     return min((card for card in journey if card.slug not in done), key=lambda card: card.count.count, default=None)

@@ -1,4 +1,4 @@
-"""The public board: one picture of a campaign, every figure also in a table."""
+"""The public board: charts of a campaign, with every figure also in a table."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final, Literal, get_args
 from shared.clock import parse_rfc3339
 from shared.events.marathon import Correction, TotalsChanged
 from shared.events.words import Channel, Evidence, Kind
-from shared.web.formats import alphabetical, formats
+from shared.web.formats import collation_key, formats_for
 from shared.web.views.campaigns import CampaignView, campaign_view
 from shared.web.views.catalog_view import CatalogView
 from shared.web.views.minutes import MinutesView, minutes_view
-from shared.web.world import Land, lands
+from shared.web.world import Territory, territories_by_class
 
 OTHER: Final = "other"
 UNKNOWN_COUNTRY: Final = "ZZ"
 CASE_STROKES: Final = 50
 EVIDENCE: Final[tuple[Evidence, ...]] = ("confirmed", "recorded", "offline", "self_reported")
-"""From the surest to what people only say."""
+"""From the strongest evidence to the weakest."""
 BEHIND_SECONDS: Final = 5.0
-"""From here on a snapshot is no longer called live."""
+"""A snapshot older than this is no longer live."""
 Condition = Literal["live", "behind", "final"]
 
 
@@ -35,13 +35,13 @@ class Part:
 
     @property
     def width(self) -> str:
-        """How long its bar is, of 100, rounded down to a tenth."""
+        """The length of its bar, of 100, rounded down to a tenth."""
         return f"{self.count * 1000 // self.whole / 10 if self.whole > 0 else 0:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class EvidencePart(Part):
-    """A class of evidence; `public` is whether it makes up the public total; `start` is where its bar begins."""
+    """A class of evidence; `public` is whether the public total includes it; `start` is the start of its bar."""
 
     public: bool
     start: str
@@ -63,7 +63,7 @@ class BoardView:
     countries: tuple[Part, ...]
     country_count: int
     other_countries: int
-    classes: Sequence[Sequence[Land]]
+    classes: Sequence[Sequence[Territory]]
     minutes: MinutesView
     withdrawn: int
     corrections: tuple[Correction, ...]
@@ -73,22 +73,22 @@ class BoardView:
 
 
 def board_view(
-    known: CatalogView, slug: str, history: Sequence[tuple[float, int]] = (), *, now: float, language: str
+    catalog: CatalogView, slug: str, history: Sequence[tuple[float, int]] = (), *, now: float, language: str
 ) -> BoardView:
-    """The board of the campaign `slug` at `now` (seconds since 1970).
+    """Return the board of the campaign `slug` at `now` (seconds since 1970).
 
     `history` holds (start of a minute in seconds since 1970, actions accepted in it), at least of the last hour.
 
     Raises:
-        KeyError: there is no such campaign, or no totals of it yet.
+        KeyError: no such campaign exists, or it has no totals yet.
     """
-    campaign = known.campaigns[slug]
-    totals = known.totals[slug]
-    behind = _behind(totals, now)
+    campaign = catalog.campaigns[slug]
+    totals = catalog.totals[slug]
+    behind = _seconds_behind(totals, now)
     public = campaign.policies.public_evidence
     countries = _countries(totals, language)
     return BoardView(
-        campaign=campaign_view(known, slug, now=now, language=language, strokes=CASE_STROKES),
+        campaign=campaign_view(catalog, slug, now=now, language=language, strokes=CASE_STROKES),
         condition=_condition(totals, behind),
         behind_seconds=behind,
         version=totals.version,
@@ -100,7 +100,7 @@ def board_view(
         countries=countries,
         country_count=sum(1 for part in countries if part.key != UNKNOWN_COUNTRY),
         other_countries=totals.by_country.get(OTHER, 0),
-        classes=lands(totals.by_country),
+        classes=territories_by_class(totals.by_country),
         minutes=minutes_view(history, parse_rfc3339(totals.as_of)),
         withdrawn=totals.withdrawn,
         corrections=tuple(totals.corrections),
@@ -110,7 +110,7 @@ def board_view(
     )
 
 
-def _behind(totals: TotalsChanged, now: float) -> float:
+def _seconds_behind(totals: TotalsChanged, now: float) -> float:
     return max(totals.lag_seconds, now - parse_rfc3339(totals.as_of), 0.0)
 
 
@@ -121,30 +121,30 @@ def _condition(totals: TotalsChanged, behind: float) -> Condition:
 
 
 def _parts(counts: Mapping[str, int], order: Sequence[str]) -> tuple[Part, ...]:
-    """The parts that are something, in the fixed `order` of the contract or the largest first; `other` last."""
+    """Return the parts above zero, in the fixed `order` of the contract or the largest first; `other` last."""
     whole = sum(counts.values())
-    rank = {key: place for place, key in enumerate(order)}
+    rank = {key: index for index, key in enumerate(order)}
     keys = [key for key, count in counts.items() if count > 0]
     keys.sort(key=lambda key: (key == OTHER, rank.get(key, len(rank)), 0 if order else -counts[key], key))
     return tuple(Part(key, counts[key], whole) for key in keys)
 
 
 def _countries(totals: TotalsChanged, language: str) -> tuple[Part, ...]:
-    name = formats(language).country
+    country_name = formats_for(language).country
     whole = totals.public_total
     parts = [Part(key, count, whole) for key, count in totals.by_country.items() if key != OTHER and count > 0]
-    return tuple(sorted(parts, key=lambda part: (-part.count, alphabetical(name(part.key)))))
+    return tuple(sorted(parts, key=lambda part: (-part.count, collation_key(country_name(part.key)))))
 
 
 def evidence_parts(counts: Mapping[str, int], public: Sequence[str]) -> tuple[EvidencePart, ...]:
-    """The four classes in their fixed order. Only those in the public total have a part of the bar."""
+    """Return the four classes in their fixed order. Only those in the public total have a part of the bar."""
     whole = sum(counts.get(key, 0) for key in public)
     parts: list[EvidencePart] = []
     end = 0
     for key in EVIDENCE:
         count = counts.get(key, 0)
-        shown = count if key in public else 0
+        bar_count = count if key in public else 0
         start = f"{end * 1000 // whole / 10 if whole > 0 else 0:g}"
         parts.append(EvidencePart(key, count, max(whole, count), key in public, start))
-        end += shown
+        end += bar_count
     return tuple(parts)

@@ -1,4 +1,4 @@
-"""A case: the story, the count, and the form to sign or to write."""
+"""The view of a case: its story, its count, and the form to sign or to write."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 from shared.events.marathon import Address, Petition, Target
 from shared.web.views.catalog_view import (
+    CampaignWindow,
     CatalogView,
     CountView,
-    Window,
-    Words,
-    WordsList,
-    count_of,
-    goal_of,
-    say,
-    say_list,
-    window_of,
+    LocalizedList,
+    LocalizedText,
+    campaign_window,
+    case_goal,
+    count_view,
+    localize,
+    localize_list,
 )
 from shared.web.views.forms import FormState
 
 
 @dataclass(frozen=True, slots=True)
 class PetitionView:
-    """What is asked, of whom. The text is frozen; `version` says which text."""
+    """A petition. Its text is frozen; `version` identifies the text."""
 
     slug: str
     version: int
-    title: Words
-    text: Words
+    title: LocalizedText
+    text: LocalizedText
     targets: tuple[Target, ...]
 
 
@@ -35,68 +35,68 @@ class PetitionView:
 class CaseView:
     """A case as its page and its forms show it.
 
-    `address` is where letters may be posted, `letter_languages` and `rules` are what that place lets through.
+    `address` is the postal address for letters; `letter_languages` and `rules` are the restrictions of that place.
     """
 
     slug: str
     name: str
     country: str
     status: str
-    summary: Words
-    story: Words
+    summary: LocalizedText
+    story: LocalizedText
     facts: tuple[tuple[str, str], ...]
     petition: PetitionView | None
     accepts_messages: bool
     address: Address | None
     letter_languages: tuple[str, ...]
-    rules: WordsList
+    rules: LocalizedList
     count: CountView
     state: str
     campaign: str
-    campaign_title: Words
+    campaign_title: LocalizedText
     organisation: str
     confirmation: str
     safety_mode: bool
-    window: Window
+    window: CampaignWindow
     form: FormState
     country_guess: str
 
 
 def case_view(
-    known: CatalogView, slug: str, *, now: float, language: str, form: FormState | None = None, country: str = ""
+    catalog: CatalogView, slug: str, *, now: float, language: str, form: FormState | None = None, country: str = ""
 ) -> CaseView:
-    """The case `slug` at `now` (seconds since 1970).
+    """Return the case `slug` at `now` (seconds since 1970).
 
-    `form` is one that came back, nothing for a fresh one; `country` is what a trusted proxy named, chosen beforehand.
+    `form` is a form with errors, or None for a fresh one; `country` is the preselected one, from a trusted proxy.
 
     Raises:
-        KeyError: there is no such case, or its campaign is not known.
+        KeyError: no such case exists, or its campaign is unknown.
     """
-    case = known.cases[slug]
-    campaign = known.campaigns[case.campaign]
-    totals = known.totals.get(campaign.slug)
+    case = catalog.cases[slug]
+    campaign = catalog.campaigns[case.campaign]
+    totals = catalog.totals.get(campaign.slug)
     count = totals.by_case.get(slug, 0) if totals else 0
     return CaseView(
         slug=slug,
         name=case.name,
         country=case.country,
         status=case.status,
-        summary=say(case.summary, language),
-        story=say(case.story, language),
+        summary=localize(case.summary, language),
+        story=localize(case.story, language),
         facts=case.facts,
         petition=_petition(case.petition, language),
         accepts_messages=case.accepts_messages,
         address=case.address if case.accepts_messages else None,
         letter_languages=case.writing.languages if case.writing else (),
-        rules=say_list(case.writing.rules if case.writing else {}, language),
-        count=count_of(count, goal_of(campaign, case), totals.as_of if totals else None),
+        rules=localize_list(case.writing.rules if case.writing else {}, language),
+        count=count_view(count, case_goal(campaign, case), totals.as_of if totals else None),
         state=totals.state if totals else "live",
         campaign=campaign.slug,
-        campaign_title=say(campaign.title, language),
+        campaign_title=localize(campaign.title, language),
         organisation=campaign.organisation,
         confirmation=campaign.policies.confirmation,
         safety_mode=campaign.policies.safety_mode,
-        window=window_of(campaign, now),
+        window=campaign_window(campaign, now),
         form=form or FormState(),
         country_guess=country,
     )
@@ -112,7 +112,7 @@ def _petition(petition: Petition | None, language: str) -> PetitionView | None:
     return PetitionView(
         slug=petition.slug,
         version=petition.version,
-        title=say(petition.title, language),
-        text=say(petition.text, language),
+        title=localize(petition.title, language),
+        text=localize(petition.text, language),
         targets=petition.targets,
     )

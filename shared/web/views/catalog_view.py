@@ -1,4 +1,4 @@
-"""What views are made from, and the parts that several of them share."""
+"""The source of all views, and the parts that several of them share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Phase = Literal["before", "open", "closed"]
 
 
 class CatalogView(Protocol):
-    """Campaigns, cases and totals by slug: the catalog, or a test's own."""
+    """Campaigns, cases and totals by slug: the catalog, or sample data."""
 
     @property
     def campaigns(self) -> Mapping[str, CampaignChanged]: ...
@@ -27,39 +27,39 @@ class CatalogView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """A text, and the language it is in where that is not the page's."""
+class LocalizedText:
+    """A text and its language, which may differ from the page's."""
 
     text: str
     language: str
 
 
-def say(texts: Texts, language: str) -> Words:
-    """A text in `language`, else in the first language it has."""
+def localize(texts: Texts, language: str) -> LocalizedText:
+    """Return a text in `language`, else in its first language."""
     if language in texts:
-        return Words(texts[language], language)
+        return LocalizedText(texts[language], language)
     for code, text in texts.items():
-        return Words(text, code)
-    return Words("", language)
+        return LocalizedText(text, code)
+    return LocalizedText("", language)
 
 
 @dataclass(frozen=True, slots=True)
-class WordsList:
-    """Several short texts, and the language they are in."""
+class LocalizedList:
+    """Several short texts and their language."""
 
     lines: tuple[str, ...]
     language: str
 
 
-def say_list(texts: Mapping[str, tuple[str, ...]], language: str) -> WordsList:
-    """A list in `language`, else in the first language it has; empty where it has none."""
+def localize_list(texts: Mapping[str, tuple[str, ...]], language: str) -> LocalizedList:
+    """Return a list in `language`, else in its first language; empty if it has none."""
     code = language if language in texts else next(iter(texts), language)
-    return WordsList(texts.get(code, ()), code)
+    return LocalizedList(texts.get(code, ()), code)
 
 
 @dataclass(frozen=True, slots=True)
 class CountView:
-    """A count, its strokes, and what is left. `scale` is what a hundred strokes are: the goal, or a round number."""
+    """A count, its strokes, and the remainder. `scale` is the count of all strokes: the goal, or a round number."""
 
     count: int
     goal: int | None
@@ -68,29 +68,31 @@ class CountView:
     strokes: Strokes
 
     @property
-    def to_go(self) -> int:
+    def remaining(self) -> int:
         return max(0, self.scale - self.count)
 
     @property
-    def each(self) -> int | None:
-        """What one stroke is worth, where that is a whole number."""
-        return self.scale // self.strokes.of if self.scale % self.strokes.of == 0 else None
+    def per_stroke(self) -> int | None:
+        """The acts of one stroke, if that is a whole number."""
+        return self.scale // self.strokes.total if self.scale % self.strokes.total == 0 else None
 
 
-def count_of(count: int, goal: int | None, as_of: str | None, *, scale: int | None = None, of: int = 100) -> CountView:
-    """The count as it is drawn; without a goal on `scale`, or on the next round number."""
+def count_view(
+    count: int, goal: int | None, as_of: str | None, *, scale: int | None = None, total: int = 100
+) -> CountView:
+    """Return the count with its strokes; without a goal, the scale is `scale` or the next round number."""
     whole = goal or scale or milestone(count)
-    return CountView(count, goal, whole, as_of, strokes(count, whole, of))
+    return CountView(count, goal, whole, as_of, strokes(count, whole, total))
 
 
-def goal_of(campaign: CampaignChanged, case: CaseChanged) -> int | None:
-    """What a case is drawn towards: its own goal, and where a campaign has one case alone the campaign's."""
+def case_goal(campaign: CampaignChanged, case: CaseChanged) -> int | None:
+    """Return a case's goal, or the campaign's goal if it is the campaign's only case."""
     return case.goal or (campaign.goal if campaign.cases == (case.slug,) else None)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """When a campaign runs, seen from one moment."""
+class CampaignWindow:
+    """The opening and closing of a campaign, relative to one moment."""
 
     opens: str
     closes: str
@@ -99,9 +101,11 @@ class Window:
     hours_left: int
 
 
-def window_of(campaign: CampaignChanged, now: float) -> Window:
-    """`opens` is inclusive, `closes` exclusive. Days and hours left are whole ones."""
+def campaign_window(campaign: CampaignChanged, now: float) -> CampaignWindow:
+    """Return the window of a campaign; `opens` is inclusive, `closes` exclusive, days and hours left are whole."""
     opens, closes = parse_rfc3339(campaign.opens), parse_rfc3339(campaign.closes)
     phase: Phase = "before" if now < opens else "open" if now < closes else "closed"
-    left = max(0, int(closes - now))
-    return Window(campaign.opens, campaign.closes, phase, left // DAY_SECONDS, left // HOUR_SECONDS)
+    seconds_left = max(0, int(closes - now))
+    return CampaignWindow(
+        campaign.opens, campaign.closes, phase, seconds_left // DAY_SECONDS, seconds_left // HOUR_SECONDS
+    )

@@ -1,4 +1,4 @@
-"""Who answers for the campaigns here, and how to reach them."""
+"""The organisations responsible for the campaigns, and how to reach them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.events.marathon import CampaignChanged, Contact, Texts
-from shared.web.views.catalog_view import CatalogView, Words, say, window_of
+from shared.web.views.catalog_view import CatalogView, LocalizedText, campaign_window, localize
 
 
 @dataclass(frozen=True, slots=True)
 class OrganisationView:
     """One organisation and its campaigns as (slug, title). `privacy` links to its data-protection text, if it has one;
-    `reachable` is whether it says how.
+    `reachable` is whether it gives contact details.
     """
 
     name: str
     email: str
     address: tuple[str, ...]
-    imprint: Words
-    privacy: Words
-    campaigns: tuple[tuple[str, Words], ...]
+    imprint: LocalizedText
+    privacy: LocalizedText
+    campaigns: tuple[tuple[str, LocalizedText], ...]
 
     @property
     def reachable(self) -> bool:
@@ -34,16 +34,17 @@ class ContactView:
     organisations: tuple[OrganisationView, ...]
 
 
-def contact_view(known: CatalogView, *, now: float, language: str) -> ContactView:
-    """The organisations of all campaigns at `now` (seconds since 1970); campaigns of the same one stand together."""
+def contact_view(catalog: CatalogView, *, now: float, language: str) -> ContactView:
+    """Return the organisations of all campaigns at `now` (seconds since 1970), each with its campaigns."""
     order = {"open": 0, "before": 1, "closed": 2}
     campaigns = sorted(
-        known.campaigns.values(), key=lambda one: (order[window_of(one, now).phase], one.closes, one.slug)
+        catalog.campaigns.values(),
+        key=lambda campaign: (order[campaign_window(campaign, now).phase], campaign.closes, campaign.slug),
     )
-    together: dict[tuple[object, ...], list[CampaignChanged]] = {}
+    groups: dict[tuple[object, ...], list[CampaignChanged]] = {}
     for campaign in campaigns:
-        together.setdefault(_identity(campaign), []).append(campaign)
-    return ContactView(tuple(_organisation(group, language) for group in together.values()))
+        groups.setdefault(_identity(campaign), []).append(campaign)
+    return ContactView(tuple(_organisation(group, language) for group in groups.values()))
 
 
 def _identity(campaign: CampaignChanged) -> tuple[object, ...]:
@@ -62,7 +63,7 @@ def _organisation(campaigns: Iterable[CampaignChanged], language: str) -> Organi
         name=first.organisation,
         email=contact.email,
         address=contact.address,
-        imprint=say(contact.imprint, language),
-        privacy=say(contact.privacy, language),
-        campaigns=tuple((one.slug, say(one.title, language)) for one in (first, *rest)),
+        imprint=localize(contact.imprint, language),
+        privacy=localize(contact.privacy, language),
+        campaigns=tuple((campaign.slug, localize(campaign.title, language)) for campaign in (first, *rest)),
     )

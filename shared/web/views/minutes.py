@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 MINUTES: Final = 60
-MINUTE: Final = 60
-STEP: Final = 10
+MINUTE_SECONDS: Final = 60
+SPAN_MINUTES: Final = 10
 _HEIGHT: Final = 100
-_TALLEST: Final = 94
+_MAX_STROKE_HEIGHT: Final = 94
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class MinutesView:
-    """The last sixty minutes. `past` and `current` (which is not over) are SVG path data in a box of 60 by 100."""
+    """The last sixty minutes. `past` and `current` (the unfinished minute) are SVG path data in a box of 60 by 100."""
 
     start: float
     end: float
@@ -37,23 +37,27 @@ class MinutesView:
 
 
 def minutes_view(history: Sequence[tuple[float, int]], as_of: float) -> MinutesView:
-    """The hour that ends with the minute of `as_of`, from (start of minute, count) pairs; minutes not named are 0."""
-    end = (int(as_of) // MINUTE + 1) * MINUTE
-    start = end - MINUTES * MINUTE
+    """Return the hour up to the minute of `as_of`, from (start of minute, count) pairs; missing minutes are 0."""
+    end = (int(as_of) // MINUTE_SECONDS + 1) * MINUTE_SECONDS
+    start = end - MINUTES * MINUTE_SECONDS
     counts = [0] * MINUTES
     for at, count in history:
-        place = int(at - start) // MINUTE
-        if 0 <= place < MINUTES:
-            counts[place] += count
+        index = int(at - start) // MINUTE_SECONDS
+        if 0 <= index < MINUTES:
+            counts[index] += count
     peak = max(counts)
-    strokes = [f"M{place + 0.5:g} {_HEIGHT}V{_top(count, peak)}" for place, count in enumerate(counts) if count > 0]
+    strokes = [f"M{index + 0.5:g} {_HEIGHT}V{_top(count, peak)}" for index, count in enumerate(counts) if count > 0]
     current = strokes.pop() if counts[-1] > 0 else ""
     spans = (
-        Span(start + place * MINUTE, start + (place + STEP) * MINUTE, sum(counts[place : place + STEP]))
-        for place in range(0, MINUTES, STEP)
+        Span(
+            start + index * MINUTE_SECONDS,
+            start + (index + SPAN_MINUTES) * MINUTE_SECONDS,
+            sum(counts[index : index + SPAN_MINUTES]),
+        )
+        for index in range(0, MINUTES, SPAN_MINUTES)
     )
     return MinutesView(start, end, min(counts[:-1]), peak, counts[-1], "".join(strokes), current, tuple(spans))
 
 
 def _top(count: int, peak: int) -> int:
-    return _HEIGHT - count * _TALLEST // peak
+    return _HEIGHT - count * _MAX_STROKE_HEIGHT // peak

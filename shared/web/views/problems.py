@@ -1,4 +1,4 @@
-"""Pages for what did not work. They say what to do, and never repeat what was sent."""
+"""Error pages. They say what to do, and never repeat what the client sent."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProblemView:
-    """A status the template has words for, and after how many seconds it is worth another try."""
+    """An HTTP status that the template describes, and the seconds after which to try again."""
 
     status: int
     retry_after: int | None = None
 
 
 def problem_view(status: int, *, retry_after: int | None = None) -> ProblemView:
-    """The page of an HTTP error status."""
+    """Return the page of an HTTP error status."""
     return ProblemView(status, retry_after)

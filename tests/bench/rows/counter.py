@@ -11,8 +11,8 @@ from functools import partial
 from typing import Final
 
 from tests.bench.rows import batches
-from tests.bench.rows.posts import each
-from tests.bench.stand import Stand, StandError, Tallied
+from tests.bench.rows.posts import per_action
+from tests.bench.stand import Stand, StandError, TallySnapshot
 
 BATCH: Final = 1000
 LOAD_SECONDS: Final = 300.0
@@ -21,7 +21,7 @@ POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CounterResult:
     """One run: records a second from the moment at which every partition had moved to the last record.
 
     `cpu_us` is CPU microseconds for each record by part of the system, `wal_bytes` what PostgreSQL wrote to its log.
@@ -39,7 +39,7 @@ class Counted:
         return self.cpu_us["counter"] + self.cpu_us["postgres"]
 
 
-async def measure(stand: Stand, *, records: int) -> Counted:
+async def measure(stand: Stand, *, records: int) -> CounterResult:
     """Put at least `records` records on the topic while the counters stand still, then let them go.
 
     The clock runs from the moment at which every partition has moved: joining the group anew is no part of the figure.
@@ -56,27 +56,27 @@ async def measure(stand: Stand, *, records: int) -> Counted:
             os.kill(pid, signal.SIGCONT)
     costs, wal = stand.costs(), await stand.wal_bytes()
     first, began = await _all_moved(stand, start)
-    seconds = time.monotonic() - began + await stand.drained()
+    seconds = time.monotonic() - began + await stand.drain()
     used, wal = stand.costs().used(costs), await stand.wal_bytes() - wal
     counted = await stand.counted() - sum(start.values())
     after = await _settled(stand)
     open_at_end = BATCH * batches.CONNECTIONS
-    return Counted(
+    return CounterResult(
         rows_per_s=(counted - (first - sum(start.values()))) / seconds,
-        cpu_us=each(used, counted),
+        cpu_us=per_action(used, counted),
         wal_bytes=wal / counted,
         records=counted,
         exact=_moved_alike(before, after) and people - open_at_end <= after.rows - before.rows <= people,
     )
 
 
-async def _settled(stand: Stand) -> Tallied:
+async def _settled(stand: Stand) -> TallySnapshot:
     """What rows, ledger and board say once the board shows what the ledger has. Rows may have been emptied before."""
-    ledger = await stand.in_ledger()
-    return Tallied(await stand.rows(), ledger, await stand.board_shows(ledger))
+    ledger = await stand.ledger_total()
+    return TallySnapshot(await stand.rows(), ledger, await stand.board_shows(ledger))
 
 
-def _moved_alike(before: Tallied, after: Tallied) -> bool:
+def _moved_alike(before: TallySnapshot, after: TallySnapshot) -> bool:
     return after.rows - before.rows == after.cells - before.cells == after.board - before.board
 
 

@@ -12,7 +12,7 @@ from tests.bench import filling
 from tests.bench.figures import Figures, costs
 from tests.bench.plots import Line, Panel, write
 from tests.bench.rows import counter
-from tests.bench.rows.counter import Counted
+from tests.bench.rows.counter import CounterResult
 from tests.bench.stand import Stand, StandError
 from tests.bench.turn import Turn
 
@@ -39,7 +39,7 @@ async def ladder(turn: Turn) -> Figures:
     if room < LARGE * MILLION * BYTES_EACH:
         raise StandError(f"{LARGE} million rows need {LARGE * MILLION * BYTES_EACH >> 30} GiB of disk")
     await filling.keep_one_row(url)
-    found: dict[int, Counted] = {}
+    found: dict[int, CounterResult] = {}
     filled = 0
     for step in STEPS:
         if step:
@@ -74,14 +74,14 @@ async def two_members(turn: Turn) -> Figures:
     }
 
 
-async def _counted(stand: Stand, turn: Turn, records: int, what: str) -> Counted:
+async def _counted(stand: Stand, turn: Turn, records: int, what: str) -> CounterResult:
     turn.say(f"The counter alone: {what}, {records:,} records waiting")
     run = await counter.measure(stand, records=records)
     turn.say(f"  {run.rows_per_s:,.0f}/s, {run.cost_us:.1f} us each, {'exact' if run.exact else 'NOT EXACT'}")
     return run
 
 
-def _figures(found: Mapping[int, Counted]) -> Figures:
+def _figures(found: Mapping[int, CounterResult]) -> Figures:
     empty, large = found[STEPS[0]], found[LARGE]
     write(
         PLOT,

@@ -8,16 +8,16 @@ import signal
 import time
 from typing import Final
 
-from tests.bench.figures import Figures, costs, of_posts, thrice
+from tests.bench.figures import Figures, costs, of_posts, run_three_times
 from tests.bench.rows import paced, posts
-from tests.bench.rows.posts import each
+from tests.bench.rows.posts import per_action
 from tests.bench.stand import Stand, StandError
 from tests.bench.turn import CONNECTIONS, Turn
 
 MAILS: Final = 20_000
 SUBMIT_PER_S: Final = 5_000
-SENT: Final = 'notifications_mails_total{outcome="sent"}'
-LONGEST_SECONDS: Final = 180.0
+SENT_METRIC: Final = 'notifications_mails_total{outcome="sent"}'
+TIMEOUT_SECONDS: Final = 180.0
 POLL_SECONDS: Final = 0.25
 
 
@@ -26,10 +26,10 @@ async def measure(turn: Turn) -> Figures:
     figures = await _sent(turn)
     turn.say("Single posts that ask for confirmation, while mail goes out")
 
-    async def run() -> posts.Posts:
+    async def run() -> posts.PostsResult:
         return await posts.measure(turn.ours, connections=CONNECTIONS, seconds=turn.lengths.single)
 
-    return figures | of_posts("with_mail", await thrice(run))
+    return figures | of_posts("with_mail", await run_three_times(run))
 
 
 async def _sent(turn: Turn) -> Figures:
@@ -45,7 +45,7 @@ async def _sent(turn: Turn) -> Figures:
     files = sum(1 for _ in os.scandir(stand.at["mailbox"] or "."))
     return {
         "mail.per_s": (last - first) / (ended - began),
-        **costs("mail", each(used, last - start)),
+        **costs("mail", per_action(used, last - start)),
         "mail.exact": last - start == people == files - start,
     }
 
@@ -57,8 +57,8 @@ async def _submitted(stand: Stand) -> int:
         os.kill(pid, signal.SIGSTOP)
     try:
         seen = await paced.load(stand, per_s=SUBMIT_PER_S, seconds=MAILS / SUBMIT_PER_S).run()
-        await stand.drained()
-        people = (await stand.tallied()).rows
+        await stand.drain()
+        people = (await stand.tally_snapshot()).rows
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
@@ -69,7 +69,7 @@ async def _submitted(stand: Stand) -> int:
 
 async def _sent_more_than(stand: Stand, mails: int) -> tuple[int, float]:
     """How many mails were sent once it was more than `mails`, and when that was seen."""
-    deadline = time.monotonic() + LONGEST_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while (sent := await _taken(stand)) <= mails:
         if time.monotonic() > deadline:
             raise StandError(f"{mails - sent:,} mails were never sent")
@@ -79,6 +79,6 @@ async def _sent_more_than(stand: Stand, mails: int) -> tuple[int, float]:
 
 async def _taken(stand: Stand) -> int:
     for line in (await stand.metrics("notifications", "all")).splitlines():
-        if line.startswith(SENT):
+        if line.startswith(SENT_METRIC):
             return int(float(line.split()[1]))
     return 0

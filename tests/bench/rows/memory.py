@@ -15,7 +15,7 @@ ACTIONS: Final = 5_000_000
 BATCH: Final = 1_000
 LIMIT_SECONDS: Final = 300.0
 LOAD_SECONDS: Final = 8.0
-LOOK_AFTER_SECONDS: Final = 6.0
+SETTLE_SECONDS: Final = 6.0
 
 
 async def measure(turn: Turn) -> Figures:
@@ -23,20 +23,20 @@ async def measure(turn: Turn) -> Figures:
     stand = turn.ours
     turn.say("Memory under load, and after five million actions")
     loaded = asyncio.create_task(posts.load(stand, connections=CONNECTIONS, seconds=LOAD_SECONDS).run())
-    await asyncio.wait((loaded,), timeout=LOOK_AFTER_SECONDS)
+    await asyncio.wait((loaded,), timeout=SETTLE_SECONDS)
     under_load = stand.memory()
     await loaded
     if not await stand.holds(ACTIONS):
         load = batches.load(stand, size=BATCH, seconds=LIMIT_SECONDS)
         await load.run_until(partial(stand.holds, ACTIONS))
-    await stand.drained()
+    await stand.drain()
     after = stand.memory()
     return {
         **_named("", after),
         **_named("_at_rest", stand.memory_at_rest),
         **_named("_under_load", under_load),
         "memory.actions": float(await stand.appended()),
-        "memory.exact": (await stand.tallied()).agree,
+        "memory.exact": (await stand.tally_snapshot()).agree,
     }
 
 

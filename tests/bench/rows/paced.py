@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tests.bench.load import Load, Seen, host_of
+from tests.bench.load import Load, LoadResult, host_of
 from tests.bench.rows import posts
-from tests.bench.stand import Stand, Tallied
+from tests.bench.stand import Stand, TallySnapshot
 
 SCRIPT: Final = "paced.lua"
 CONNECTIONS: Final = 512
@@ -21,12 +21,12 @@ def load(stand: Stand, *, per_s: float, seconds: float, owed: int = 0) -> Load:
     return Load(stand.wrk, url, SCRIPT, arguments, connections=CONNECTIONS, seconds=seconds)
 
 
-def exact(runs: Sequence[Seen], before: Tallied, after: Tallied, taken: int) -> bool:
+def exact(runs: Sequence[LoadResult], before: TallySnapshot, after: TallySnapshot, taken: int) -> bool:
     """Whether rows, ledger and board agree, and are what the generator's own counts of several runs allow.
 
     What was refused may be told to come again: it is not counted as answered.
     """
-    together = Seen(
+    together = LoadResult(
         requests=sum(run.requests for run in runs),
         seconds=sum(run.seconds for run in runs),
         refused=sum(run.refused for run in runs),

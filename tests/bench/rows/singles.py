@@ -6,10 +6,10 @@ import statistics
 from functools import partial
 from typing import Final
 
-from tests.bench.figures import ROUNDS, Figures, of_posts, ratio, thrice
-from tests.bench.rivals import Streamed, Variant
+from tests.bench.figures import ROUNDS, Figures, of_posts, ratio, run_three_times
+from tests.bench.rivals import StreamingResult, Variant
 from tests.bench.rows import posts
-from tests.bench.rows.posts import Posts
+from tests.bench.rows.posts import PostsResult
 from tests.bench.turn import CONNECTIONS, Turn
 
 MANY_CONNECTIONS: Final = 1000
@@ -17,9 +17,9 @@ MANY_CONNECTIONS: Final = 1000
 
 async def beside_both(turn: Turn) -> Figures:
     """`single`: one intake process, and both rivals, turn by turn."""
-    runs: list[Posts] = []
+    runs: list[PostsResult] = []
     plain: list[float] = []
-    streamed: list[Streamed] = []
+    streamed: list[StreamingResult] = []
     for number in range(ROUNDS):
         turn.say(f"Round {number + 1} of {ROUNDS}: single posts, FastAPI with asyncpg, FastStream as in its tutorial")
         runs.append(await _posts(turn, CONNECTIONS))
@@ -38,7 +38,7 @@ async def beside_both(turn: Turn) -> Figures:
 async def beside_other_faststreams(turn: Turn) -> Figures:
     """FastStream that loses no message, in one process with FastAPI, and without its log: each beside ours."""
     variants: tuple[Variant, ...] = ("acked", "one_process", "quiet")
-    found: dict[Variant, list[Streamed]] = {variant: [] for variant in variants}
+    found: dict[Variant, list[StreamingResult]] = {variant: [] for variant in variants}
     counted: list[float] = []
     for number in range(ROUNDS):
         turn.say(f"Round {number + 1} of {ROUNDS}: FastStream with acknowledgements, in one process, without its log")
@@ -55,7 +55,7 @@ async def beside_other_faststreams(turn: Turn) -> Figures:
 
 async def flushed(turn: Turn) -> Figures:
     """`flushed`: each batch on disk before its answer, beside FastAPI and asyncpg."""
-    runs: list[Posts] = []
+    runs: list[PostsResult] = []
     plain: list[float] = []
     for number in range(ROUNDS):
         turn.say(f"Round {number + 1} of {ROUNDS}: each batch flushed to disk, and FastAPI with asyncpg")
@@ -68,22 +68,22 @@ async def flushed(turn: Turn) -> Figures:
 async def with_two_intakes(turn: Turn) -> Figures:
     """`single2`: two intake processes on one port."""
     turn.say("Single posts to two intake processes")
-    return of_posts("single2", await thrice(partial(_posts, turn, CONNECTIONS)))
+    return of_posts("single2", await run_three_times(partial(_posts, turn, CONNECTIONS)))
 
 
 async def over_many_connections(turn: Turn) -> Figures:
     """`single1000`: 1,000 connections."""
     turn.say("Single posts over 1,000 connections")
-    return of_posts("single1000", await thrice(partial(_posts, turn, MANY_CONNECTIONS)))
+    return of_posts("single1000", await run_three_times(partial(_posts, turn, MANY_CONNECTIONS)))
 
 
 async def flushed_over_many_connections(turn: Turn) -> Figures:
     """`flushed1000`: more requests share each flush."""
     turn.say("Each batch flushed to disk, over 1,000 connections")
-    return of_posts("flushed1000", await thrice(partial(_posts, turn, MANY_CONNECTIONS)))
+    return of_posts("flushed1000", await run_three_times(partial(_posts, turn, MANY_CONNECTIONS)))
 
 
-async def _posts(turn: Turn, connections: int) -> Posts:
+async def _posts(turn: Turn, connections: int) -> PostsResult:
     run = await posts.measure(turn.ours, connections=connections, seconds=turn.lengths.single)
     turn.say(f"  {run.accepted_per_s:,.0f}/s, p99 {run.p99_ms:.1f} ms, {'exact' if run.exact else 'NOT EXACT'}")
     return run
@@ -93,11 +93,11 @@ async def _asyncpg(turn: Turn) -> float:
     return await turn.theirs.asyncpg_per_s(turn.ours, connections=CONNECTIONS, seconds=turn.lengths.rival)
 
 
-async def _faststream(turn: Turn, variant: Variant) -> Streamed:
+async def _faststream(turn: Turn, variant: Variant) -> StreamingResult:
     return await turn.theirs.faststream(turn.ours, variant, connections=CONNECTIONS, seconds=turn.lengths.streamed)
 
 
-def _of_streamed(variant: Variant, runs: list[Streamed]) -> Figures:
+def _of_streamed(variant: Variant, runs: list[StreamingResult]) -> Figures:
     name = f"faststream_{variant}"
     return {
         f"{name}.accepted_per_s": statistics.median(one.accepted_per_s for one in runs),

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.bench import arrivals
 from tests.bench.figures import Figures
-from tests.bench.load import Seen
+from tests.bench.load import LoadResult
 from tests.bench.plots import Line, Panel, write
 from tests.bench.rows import paced
 from tests.bench.stand import Stand
@@ -18,17 +18,17 @@ from tests.bench.turn import Turn
 
 TIMES: Final = (10, 100, 1000)
 MINUTE_SECONDS: Final = 6.0
-LAG_APART_SECONDS: Final = 0.25
+LAG_POLL_SECONDS: Final = 0.25
 PLOT: Final = "bench-spike.svg"
 
 
 @dataclass(slots=True)
-class Spike:
+class SpikeResult:
     """One run. Times are seconds since it began; `p99_ms` counts from when a person wanted to sign."""
 
     p99_ms: list[tuple[float, float]] = field(default_factory=list)
     lag: list[tuple[float, float]] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[LoadResult] = field(default_factory=list)
     drain_s: float = 0.0
     exact: bool = False
 
@@ -36,7 +36,7 @@ class Spike:
 async def measure(turn: Turn) -> Figures:
     """All three, a plot of lag and p99 over time, and the worst of each."""
     minutes = arrivals.steepest(arrivals.read())
-    runs: dict[int, Spike] = {}
+    runs: dict[int, SpikeResult] = {}
     for times in TIMES:
         turn.say(f"The spike times {times:,}: {max(minutes) / 60 * times:,.0f} a second at most")
         runs[times] = await _run(turn.ours, [people / 60 * times for people in minutes])
@@ -54,9 +54,9 @@ async def measure(turn: Turn) -> Figures:
     return figures
 
 
-async def _run(stand: Stand, rates: list[float]) -> Spike:
-    run = Spike()
-    before, appended = await stand.tallied(), await stand.appended()
+async def _run(stand: Stand, rates: list[float]) -> SpikeResult:
+    run = SpikeResult()
+    before, appended = await stand.tally_snapshot(), await stand.appended()
     began = time.monotonic()
     watching = asyncio.create_task(_watch(stand, run, began))
     owed = 0
@@ -70,21 +70,21 @@ async def _run(stand: Stand, rates: list[float]) -> Spike:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-    run.drain_s = await stand.drained()
+    run.drain_s = await stand.drain()
     taken = await stand.appended() - appended
-    run.exact = paced.exact(run.seen, before, await stand.tallied(), taken)
+    run.exact = paced.exact(run.seen, before, await stand.tally_snapshot(), taken)
     return run
 
 
-async def _watch(stand: Stand, run: Spike, began: float) -> None:
+async def _watch(stand: Stand, run: SpikeResult, began: float) -> None:
     while True:
         counted = await stand.counted()
         lag = max(0, await stand.appended() - counted)
         run.lag.append((time.monotonic() - began, float(lag)))
-        await asyncio.sleep(LAG_APART_SECONDS)
+        await asyncio.sleep(LAG_POLL_SECONDS)
 
 
-def _figures(name: str, run: Spike) -> Figures:
+def _figures(name: str, run: SpikeResult) -> Figures:
     seconds = sum(seen.seconds for seen in run.seen)
     return {
         f"{name}.accepted_per_s": sum(seen.answered for seen in run.seen) / seconds,
@@ -97,5 +97,5 @@ def _figures(name: str, run: Spike) -> Figures:
     }
 
 
-def _lines(runs: dict[int, Spike], what: str) -> list[Line]:
+def _lines(runs: dict[int, SpikeResult], what: str) -> list[Line]:
     return [Line(f"times {times:,}", getattr(run, what)) for times, run in runs.items()]

@@ -19,13 +19,13 @@ def position_before_rows() -> None:
     from shared.kafka.positions import advance
 
     async def write(self: Any, batches: Any, prepared: Any) -> None:
-        attempts = [self._places.attempts_after(batch) for batch in batches]
+        attempts = [self._assignments.attempts_after(batch) for batch in batches]
         async with connected(self._pool) as connection, connection.transaction():
             await advance(connection, batches, attempts)
         await asyncio.sleep(0.3)
         async with connected(self._pool) as connection, connection.transaction():
             await self._handle(connection, prepared)
-        self._tell(prepared)
+        self._on_committed(prepared)
 
     patch(PositionedLoop, "_write", write)
 
@@ -111,14 +111,14 @@ def trusts_any_log() -> None:
 def gives_up_in_silence() -> None:
     """The counter's loop stops at the first error and nobody watches over it; its process lives on."""
     from shared.kafka import loop
-    from shared.kafka.fetches import Fetches
+    from shared.kafka.fetcher import Fetcher
 
     async def forever(*_: object) -> None:
         await asyncio.Event().wait()
 
-    patch(loop.PositionedLoop, "_failed", forever)
+    patch(loop.PositionedLoop, "_reset_after_failure", forever)
     patch(loop.PositionedLoop, "_watch", forever)
-    patch(loop, "_wait_out", _once)
+    patch(loop, "_retry_on_outage", _once)
 
     async def ask(self: Any, node: int, places: Any) -> Any:
         # Nothing at all, not even that there is nothing new, comes of a request that failed.
@@ -127,8 +127,8 @@ def gives_up_in_silence() -> None:
             await forever()
         return found
 
-    asked = Fetches._ask
-    patch(Fetches, "_ask", ask)
+    asked = Fetcher._fetch
+    patch(Fetcher, "_fetch", ask)
 
 
 @sabotage
@@ -154,7 +154,7 @@ def places_once() -> None:
     """The counter places a partition once in its life, and reads no further once that place is forgotten."""
     from shared.kafka.assignments import Assignments
 
-    unplaced = Assignments.to_seek
+    unplaced = Assignments.partitions_to_seek
     known: set[Any] = set()
 
     def once(self: Any) -> list[Any]:
@@ -162,7 +162,7 @@ def places_once() -> None:
         known.update(found)
         return found
 
-    patch(Assignments, "to_seek", once)
+    patch(Assignments, "partitions_to_seek", once)
 
 
 @sabotage
@@ -172,15 +172,17 @@ def hot_row() -> None:
 
     apply = TopicCounter.apply
     make = (
-        "CREATE TABLE IF NOT EXISTS hot (id integer PRIMARY KEY, total bigint); INSERT INTO hot VALUES (1, 0), (2, 0)"
+        'INSERT INTO dead_letters (topic, partition, "offset", key, reason) VALUES'
+        " ('hot', 0, 1, '', ''), ('hot', 0, 2, '', '') ON CONFLICT DO NOTHING"
     )
 
     async def naive(self: Any, connection: Any, work: Any) -> None:
         await apply(self, connection, work)
-        if await connection.fetchval("SELECT to_regclass('hot') IS NULL"):
-            await connection.execute(make)
+        await connection.execute(make)
         for number in random.sample((1, 2), 2):
-            await connection.execute("UPDATE hot SET total = total + 1 WHERE id = $1", number)
+            await connection.execute(
+                "UPDATE dead_letters SET superseded = NOT superseded WHERE topic = 'hot' AND \"offset\" = $1", number
+            )
             await asyncio.sleep(0.05)
 
     patch(TopicCounter, "apply", naive)
@@ -191,7 +193,7 @@ def no_watchdog() -> None:
     """Nobody notices that the event loop stands still."""
     from shared.http import service
 
-    patch(service, "watched", contextlib.nullcontext)
+    patch(service, "watch_event_loop", contextlib.nullcontext)
 
 
 @sabotage
@@ -200,11 +202,11 @@ def deletes_before_sending() -> None:
     from shared.kafka import outbox
 
     async def hasty(_self: Any, connection: Any, producer: Any) -> bool:
-        rows = await connection.fetch(outbox._NEXT, outbox.ROWS, outbox.BYTES)
+        rows = await connection.fetch(outbox._NEXT, outbox.MAX_ROWS, outbox.MAX_BYTES)
         await connection.execute(outbox._DELETE, [row["id"] for row in rows])
         await asyncio.sleep(0.3)
         if rows:
-            await outbox._publish(producer, outbox._batches(producer, rows))
+            await outbox._publish(producer, outbox._build_batches(producer, rows))
         return bool(rows)
 
-    patch(outbox.OutboxRelay, "_relay_some", hasty)
+    patch(outbox.OutboxRelay, "_relay_next", hasty)

@@ -44,14 +44,14 @@ def given_up_soon() -> None:
     """Another setting: a member that has not asked for records for 3 s leaves its group, instead of 300 s."""
     from shared.kafka import loop
 
-    made = loop._consumer
+    made = loop._create_consumer
 
     def impatient(*args: Any) -> Any:
         consumer = made(*args)
         consumer._max_poll_interval_ms = 3_000
         return consumer
 
-    patch(loop, "_consumer", impatient)
+    patch(loop, "_create_consumer", impatient)
 
 
 def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:
@@ -60,13 +60,13 @@ def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:
     append = ProducerBatches.append
 
     def other(self: Any, partition: int, key: bytes, value: bytes, *rest: Any) -> bool:
-        headers, waiter = rest
+        headers, listener = rest
         if b"sealed" in value:
             event = json.loads(value)
             change(event)
             value = json.dumps(event).encode()
             headers = [(name, version if name == "ce_dataversion" else text) for name, text in headers]
-        return append(self, partition, key, value, headers, waiter)
+        return append(self, partition, key, value, headers, listener)
 
     patch(ProducerBatches, "append", other)
 
@@ -74,7 +74,7 @@ def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:
 @sabotage
 def speaks_newer() -> None:
     """Another version: the intake's events have fields that nobody here knows."""
-    _rewrite(lambda event: event.update(mood={"of": ["the", 1, None]}, weather="fine"), b"1.7")
+    _rewrite(lambda event: event.update(mood={"of": ["the", 1, None]}, conditions="fine"), b"1.7")
 
 
 @sabotage
@@ -118,4 +118,4 @@ def reads_the_next_major() -> None:
 
         __hash__ = int.__hash__
 
-    patch(event_decoder, "MAJOR", _Either(1))
+    patch(event_decoder, "SUPPORTED_MAJOR", _Either(1))

@@ -18,14 +18,14 @@ def answer_before_storing() -> None:
 
     def hasty(self: Any, partition: int, key: bytes, value: bytes, *rest: Any) -> bool:
         class Nobody:
-            def acknowledged(self, partition: int, offset: int) -> None: ...
+            def on_acknowledged(self, partition: int, offset: int) -> None: ...
 
-            def failed(self) -> None: ...
+            def on_failed(self) -> None: ...
 
-        headers, waiter = rest
+        headers, listener = rest
         taken = append(self, partition, key, value, headers, Nobody())
         if taken:
-            asyncio.get_running_loop().call_soon(waiter.acknowledged, partition, 0)
+            asyncio.get_running_loop().call_soon(listener.on_acknowledged, partition, 0)
         return taken
 
     patch(ProducerBatches, "append", hasty)
@@ -36,7 +36,7 @@ def no_deadline() -> None:
     """The intake waits for its broker for ever."""
     from shared.kafka.producer_batches import ProducerBatches
 
-    def patient(_self: Any, _lane: Any, _now: float) -> None: ...
+    def patient(_self: Any, _queue: Any, _now: float) -> None: ...
 
     patch(ProducerBatches, "_sweep", patient)
 
@@ -46,12 +46,12 @@ def no_bound() -> None:
     """The intake takes whatever comes into its windows, and keeps it although those who waited have been told."""
     from shared.kafka import producer_batches
 
-    def keep_all(_self: Any, lane: Any, now: float) -> None:
-        for window in lane.waiting():
-            if window.waiters and window.opened <= now - producer_batches.DEADLINE_SECONDS:
-                window.fail()
+    def keep_all(_self: Any, queue: Any, now: float) -> None:
+        for batch in queue.unacknowledged():
+            if batch.listeners and batch.opened_at <= now - producer_batches.DEADLINE_SECONDS:
+                batch.fail()
 
-    patch(producer_batches, "LEAST_BACKLOG_BYTES", 1 << 40)
+    patch(producer_batches, "MIN_BACKLOG_BYTES", 1 << 40)
     patch(producer_batches.ProducerBatches, "_sweep", keep_all)
 
 
@@ -97,4 +97,4 @@ def opening_confirms() -> None:
     """Opening a mail's link does what its button is for."""
     from shared.intake import links
 
-    patch(links._Page, "show", links._Page.press)
+    patch(links._LinkPage, "show", links._LinkPage.press)

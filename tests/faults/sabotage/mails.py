@@ -31,7 +31,7 @@ def asks_slow_domains_again() -> None:
 
     def never(*_: object) -> None: ...
 
-    patch(SlowDomains, "held_until", never)
+    patch(SlowDomains, "deferred_until", never)
 
 
 @sabotage
@@ -41,4 +41,4 @@ def forgets_bounces() -> None:
 
     async def forget(*_: object) -> None: ...
 
-    patch(recipients, "found_gone", forget)
+    patch(recipients, "mark_gone", forget)

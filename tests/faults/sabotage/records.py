@@ -24,7 +24,7 @@ def never_sets_aside() -> None:
     """The counter tries again whatever it died of."""
     from shared.kafka import assignments
 
-    patch(assignments, "POISON_AFTER", 1 << 30)
+    patch(assignments, "MIN_DEATHS_TO_POISON", 1 << 30)
 
 
 @sabotage

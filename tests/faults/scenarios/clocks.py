@@ -13,8 +13,8 @@ from tests.faults import evidence
 from tests.faults.journal import Act
 from tests.faults.load import Load, Target
 from tests.faults.nemeses import MARATHON
-from tests.faults.registry import Fire, Without, scenario
-from tests.faults.running import import_campaign
+from tests.faults.registry import Sabotaged, ScenarioRun, scenario
+from tests.faults.scenario_run import import_campaign
 
 INTAKE: Final = "petitions-intake"
 COUNTER: Final = "petitions-counter"
@@ -29,34 +29,34 @@ def _zulu(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@scenario("wrong-clock", rows="20", without=(Without("own-clock", (INTAKE,), "H"),))
-async def wrong_clock(fire: Fire) -> None:
+@scenario("wrong-clock", rows="20", without=(Sabotaged("own-clock", (INTAKE,), "H"),))
+async def wrong_clock(run: ScenarioRun) -> None:
     """The intake a day ahead, the counter a day behind, marathon a day ahead: campaigns keep the broker's hours."""
-    fire.expected.cut_off = True
+    run.expected.cut_off = True
     now = datetime.now(UTC)
     hour = timedelta(hours=1)
     for name, opens, closes in (("open", now - hour, now + hour), ("later", now + hour, now + 3 * hour)):
-        await import_campaign(fire.stand, f"{name}-{fire.campaign}", opens=_zulu(opens), closes=_zulu(closes))
+        await import_campaign(run.stand, f"{name}-{run.campaign}", opens=_zulu(opens), closes=_zulu(closes))
     for name, offset in ((INTAKE, DAY_S), (COUNTER, -DAY_S), (MARATHON, DAY_S)):
-        await fire.stand.restart(name, CLOCK_OFFSET_SECONDS=str(offset))
-        await fire.load.reach(100)
-        await _campaigns_keep_their_hours(fire)
-    await fire.last(PUBLISHED_S)
-    async with evidence.database(fire.stand.databases["marathon"]) as connection:
-        frozen = await connection.fetchval(_FREEZES, f"open-{fire.campaign}")
-    fire.must(not frozen, "H: a campaign that is open is about to be frozen by a wrong clock")
+        await run.stand.restart(name, CLOCK_OFFSET_SECONDS=str(offset))
+        await run.load.reach(100)
+        await _campaigns_keep_their_hours(run)
+    await run.wait(PUBLISHED_S)
+    async with evidence.database(run.stand.databases["marathon"]) as connection:
+        frozen = await connection.fetchval(_FREEZES, f"open-{run.campaign}")
+    run.require(not frozen, "H: a campaign that is open is about to be frozen by a wrong clock")
     for name in (INTAKE, COUNTER, MARATHON):
-        await fire.stand.restart(name)
-    fire.heal()
+        await run.stand.restart(name)
+    run.heal()
 
 
-async def _campaigns_keep_their_hours(fire: Fire) -> None:
-    origin = fire.stand.origin
+async def _campaigns_keep_their_hours(run: ScenarioRun) -> None:
+    origin = run.stand.origin
     for name, wanted in (("open", 202), ("later", 422)):
-        other = Load(Target(origin("petitions"), origin("letters"), f"{name}-{fire.campaign}"), 1, 0)
+        other = Load(Target(origin("petitions"), origin("letters"), f"{name}-{run.campaign}"), 1, 0)
         answer = await other.post(Act("signature", 1))
         status = answer.status if answer else 0
-        fire.must(status == wanted, f"H: a campaign that is {name} answers {status} by a wrong clock")
+        run.require(status == wanted, f"H: a campaign that is {name} answers {status} by a wrong clock")
         await other.cancel()
 
 
@@ -68,19 +68,19 @@ def _libfaketime() -> str:
     return found[0]
 
 
-@scenario("wrong-clock-of-the-system", rows="20", without=(Without("own-clock", (INTAKE,), "H"),))
-async def wrong_clock_of_the_system(fire: Fire) -> None:
+@scenario("wrong-clock-of-the-system", rows="20", without=(Sabotaged("own-clock", (INTAKE,), "H"),))
+async def wrong_clock_of_the_system(run: ScenarioRun) -> None:
     """As wrong-clock, with the clock of the operating system wrong for the intake and the counter (libfaketime)."""
-    fire.expected.cut_off = True
+    run.expected.cut_off = True
     preload = _libfaketime()
     now = datetime.now(UTC)
     hour = timedelta(hours=1)
     for name, opens, closes in (("open", now - hour, now + hour), ("later", now + hour, now + 3 * hour)):
-        await import_campaign(fire.stand, f"{name}-{fire.campaign}", opens=_zulu(opens), closes=_zulu(closes))
+        await import_campaign(run.stand, f"{name}-{run.campaign}", opens=_zulu(opens), closes=_zulu(closes))
     for name, offset in ((INTAKE, "+1d"), (COUNTER, "-1d")):
-        await fire.stand.restart(name, LD_PRELOAD=preload, FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
-        await fire.load.reach(100)
-        await _campaigns_keep_their_hours(fire)
+        await run.stand.restart(name, LD_PRELOAD=preload, FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        await run.load.reach(100)
+        await _campaigns_keep_their_hours(run)
     for name in (INTAKE, COUNTER):
-        await fire.stand.restart(name)
-    fire.heal()
+        await run.stand.restart(name)
+    run.heal()

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Final
 
 from tests.faults import evidence
-from tests.faults.nemeses import MARATHON, SLOW, must_show_its_pages
-from tests.faults.registry import Fire, Without, scenario
+from tests.faults.nemeses import MARATHON, SLOW, require_pages
+from tests.faults.registry import Sabotaged, ScenarioRun, scenario
 from tests.faults.stand import DISKS
 
 COUNTER: Final = "petitions-counter"
@@ -27,26 +27,26 @@ _DEADLOCKS: Final = "SELECT sum(deadlocks)::bigint FROM pg_stat_database"
     "killed-postgres",
     rows="15",
     smoke=True,
-    without=(Without("position-before-rows", (COUNTER,), "AFG"),),
+    without=(Sabotaged("position-before-rows", (COUNTER,), "AFG"),),
 )
-async def killed_postgres(fire: Fire) -> None:
+async def killed_postgres(run: ScenarioRun) -> None:
     """kill -9 of PostgreSQL in a COMMIT of the counter, and shortly after two others."""
-    postgres = fire.stand.kept["postgres"]
+    postgres = run.stand.supervised["postgres"]
     seen = []
     for latest in (0.0, 0.03, 0.1):
-        seen.append(await _while_it_commits(fire))
-        await fire.last(fire.chance.uniform(latest / 3, latest))
+        seen.append(await _while_it_commits(run))
+        await run.wait(run.chance.uniform(latest / 3, latest))
         postgres.kill()
-        await fire.last(0.5)
-        await postgres.until_ready()
-        await fire.load.reach(100)
-    fire.must(any(seen), "G: the counter was never seen in a COMMIT")
-    fire.heal()
+        await run.wait(0.5)
+        await postgres.wait_until_ready()
+        await run.load.reach(100)
+    run.require(any(seen), "G: the counter was never seen in a COMMIT")
+    run.heal()
 
 
-async def _while_it_commits(fire: Fire) -> bool:
+async def _while_it_commits(run: ScenarioRun) -> bool:
     """Return when the counter has just been seen in a COMMIT, or after two seconds of looking; whether it was seen."""
-    async with evidence.database(fire.stand.databases["petitions"]) as connection:
+    async with evidence.database(run.stand.databases["petitions"]) as connection:
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 while not await connection.fetchval(_COMMITTING):  # noqa: ASYNC110  the server tells nobody
@@ -55,55 +55,55 @@ async def _while_it_commits(fire: Fire) -> bool:
     return False
 
 
-@scenario("read-only-postgres", rows="16", without=(Without("gives-up-in-silence", (COUNTER,), "AG"),))
-async def read_only_postgres(fire: Fire) -> None:
+@scenario("read-only-postgres", rows="16", without=(Sabotaged("gives-up-in-silence", (COUNTER,), "AG"),))
+async def read_only_postgres(run: ScenarioRun) -> None:
     """The primary turns read-only for 20 s, as after a failover that left the old connections standing."""
-    async with evidence.database(fire.stand.administrator) as connection:
+    async with evidence.database(run.stand.administrator) as connection:
         await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         await connection.execute("SELECT pg_reload_conf()")
-        await fire.last(20.0)
+        await run.wait(20.0)
         await connection.execute("SET default_transaction_read_only = off")
         await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
         await connection.execute("SELECT pg_reload_conf()")
-    fire.heal()
+    run.heal()
 
 
-@scenario("postgres-away", rows="15", patience_s=AWAY_S + 120, without=(Without("places-once", (COUNTER,), "AG"),))
-async def postgres_away(fire: Fire) -> None:
+@scenario("postgres-away", rows="15", patience_s=AWAY_S + 120, without=(Sabotaged("places-once", (COUNTER,), "AG"),))
+async def postgres_away(run: ScenarioRun) -> None:
     """PostgreSQL is gone; actions are taken all the same and counted afterwards, and pages are shown as before."""
-    postgres, marathon = fire.stand.kept["postgres"], fire.stand.kept[MARATHON].pid
-    await postgres.down()
-    before = len(fire.journal.acknowledged)
-    await fire.last(AWAY_S)
-    fire.must(len(fire.journal.acknowledged) > before + 500, "H: hardly anything was taken while PostgreSQL was away")
-    await must_show_its_pages(fire, marathon)
+    postgres, marathon = run.stand.supervised["postgres"], run.stand.supervised[MARATHON].pid
+    await postgres.take_down()
+    before = len(run.journal.acknowledged)
+    await run.wait(AWAY_S)
+    run.require(len(run.journal.acknowledged) > before + 500, "H: hardly anything was taken while PostgreSQL was away")
+    await require_pages(run, marathon)
     await postgres.start()
-    fire.heal()
+    run.heal()
 
 
 @scenario(
     "full-disk-under-postgres",
     rows="17",
     layout=DISKS,
-    without=(Without("gives-up-in-silence", (COUNTER,), "AG"),),
+    without=(Sabotaged("gives-up-in-silence", (COUNTER,), "AG"),),
 )
-async def full_disk_under_postgres(fire: Fire) -> None:
+async def full_disk_under_postgres(run: ScenarioRun) -> None:
     """Not one byte is free on PostgreSQL's disk for 20 s."""
-    assert fire.stand.postgres_disk is not None
+    assert run.stand.postgres_disk is not None
     stop = asyncio.Event()
-    filling = asyncio.create_task(_keep_full(fire, stop))
-    await fire.last(20.0)
+    filling = asyncio.create_task(_keep_full(run, stop))
+    await run.wait(20.0)
     stop.set()
     await filling
-    fire.stand.postgres_disk.empty()
-    await fire.stand.kept["postgres"].until_ready()
-    fire.heal()
+    run.stand.postgres_disk.empty()
+    await run.stand.supervised["postgres"].wait_until_ready()
+    run.heal()
 
 
-async def _keep_full(fire: Fire, stop: asyncio.Event) -> None:
-    assert fire.stand.postgres_disk is not None
+async def _keep_full(run: ScenarioRun, stop: asyncio.Event) -> None:
+    assert run.stand.postgres_disk is not None
     while not stop.is_set():
-        await asyncio.to_thread(fire.stand.postgres_disk.fill)
+        await asyncio.to_thread(run.stand.postgres_disk.fill)
         with suppress(TimeoutError):
             async with asyncio.timeout(0.2):
                 await stop.wait()
@@ -113,17 +113,17 @@ async def _keep_full(fire: Fire, stop: asyncio.Event) -> None:
     "hot-campaign",
     rows="19",
     rate=400,
-    without=(Without("hot-row", (COUNTER, SECOND), "B"),),
+    without=(Sabotaged("hot-row", (COUNTER, SECOND), "B"),),
 )
-async def hot_campaign(fire: Fire) -> None:
+async def hot_campaign(run: ScenarioRun) -> None:
     """Everybody acts for one case, two counters write side by side: no deadlocks."""
-    second = fire.stand.kept[SECOND]
-    async with evidence.database(fire.stand.databases["petitions"]) as connection:
+    second = run.stand.supervised[SECOND]
+    async with evidence.database(run.stand.databases["petitions"]) as connection:
         before = await connection.fetchval(_DEADLOCKS)
         await second.start()
-        await fire.load.reach(3000)
-        await fire.last(1.0)
+        await run.load.reach(3000)
+        await run.wait(1.0)
         deadlocks = await connection.fetchval(_DEADLOCKS) - before
-    fire.must(deadlocks == 0, f"B: {deadlocks} deadlocks")
+    run.require(deadlocks == 0, f"B: {deadlocks} deadlocks")
     await second.stop()
-    fire.heal()
+    run.heal()

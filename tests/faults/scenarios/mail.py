@@ -12,9 +12,9 @@ from typing import Final
 from tests.faults import evidence
 from tests.faults.journal import Act
 from tests.faults.load import Load, Target
-from tests.faults.nemeses import until
-from tests.faults.registry import Fire, Without, scenario
-from tests.faults.running import import_campaign
+from tests.faults.nemeses import wait_until
+from tests.faults.registry import Sabotaged, ScenarioRun, scenario
+from tests.faults.scenario_run import import_campaign
 
 SENDER: Final = "notifications-all"
 INTAKE: Final = "petitions-intake"
@@ -34,27 +34,27 @@ LINKS: Final = re.compile(r"https?://[^\s\"'<>]+")
     rows="27",
     rate=RATE,
     confirmation="optional",
-    without=(Without("new-message-ids", (SENDER,), "D"),),
+    without=(Sabotaged("new-message-ids", (SENDER,), "D"),),
 )
-async def lost_smtp_answer(fire: Fire) -> None:
+async def lost_smtp_answer(run: ScenarioRun) -> None:
     """The relay takes mails and its answer is lost: they come again, as the same message."""
-    fire.expected.copies = 2
-    load, office = fire.load, fire.stand.office
-    first = max(act.number for act in fire.journal.tried) + 20
+    run.expected.copies = 2
+    load, smtp_server = run.load, run.stand.smtp_server
+    first = max(act.number for act in run.journal.tried) + 20
     upcoming = [load.address(Act("signature", number)) for number in range(first, first + 100)]
-    office.lose_answer_to.update(upcoming)
+    smtp_server.lose_answer_to.update(upcoming)
 
     async def lost() -> bool:
-        return len(office.lose_answer_to) <= len(upcoming) - LOST
+        return len(smtp_server.lose_answer_to) <= len(upcoming) - LOST
 
-    await until(lost, "answers lost")
-    office.lose_answer_to.clear()
-    fire.heal()
+    await wait_until(lost, "answers lost")
+    smtp_server.lose_answer_to.clear()
+    run.heal()
 
     async def again() -> bool:
-        return sum(len(office.to(address)) > 1 for address in upcoming) >= LOST
+        return sum(len(smtp_server.mails_to(address)) > 1 for address in upcoming) >= LOST
 
-    await until(again, "mails that come again", 120.0)
+    await wait_until(again, "mails that come again", 120.0)
 
 
 @scenario(
@@ -62,22 +62,22 @@ async def lost_smtp_answer(fire: Fire) -> None:
     rows="28",
     rate=RATE,
     confirmation="optional",
-    without=(Without("asks-slow-domains-again", (SENDER,), "D"),),
+    without=(Sabotaged("asks-slow-domains-again", (SENDER,), "D"),),
 )
-async def slow_domain(fire: Fire) -> None:
+async def slow_domain(run: ScenarioRun) -> None:
     """One domain answers 421: the others' mails go on at once, and its own wait without being tried one by one."""
-    office, slow = fire.stand.office, fire.load.tenth_domain
-    office.answers[slow] = "421 4.7.0 not now"
-    await fire.last(20.0)
-    in_time = [fire.load.address(act) for act in tuple(fire.journal.acknowledged)]
-    await fire.last(LATE_S)
-    there = {letter.to for letter in office.letters}
+    smtp_server, slow = run.stand.smtp_server, run.load.tenth_domain
+    smtp_server.rcpt_answers[slow] = "421 4.7.0 not now"
+    await run.wait(20.0)
+    in_time = [run.load.address(act) for act in tuple(run.journal.acknowledged)]
+    await run.wait(LATE_S)
+    there = {mail.to for mail in smtp_server.mails}
     late = [address for address in in_time if address not in there and not address.endswith(f"@{slow}")]
-    fire.must(not late, f"D: {len(late)} mails to other domains are late")
-    asked = sum(count for address, count in office.refused.items() if address.endswith(f"@{slow}"))
-    fire.must(0 < asked <= CONNECTIONS * ROUNDS, f"D: the slow domain was asked {asked} times")
-    del office.answers[slow]
-    fire.heal()
+    run.require(not late, f"D: {len(late)} mails to other domains are late")
+    asked = sum(count for address, count in smtp_server.refusals.items() if address.endswith(f"@{slow}"))
+    run.require(0 < asked <= CONNECTIONS * ROUNDS, f"D: the slow domain was asked {asked} times")
+    del smtp_server.rcpt_answers[slow]
+    run.heal()
 
 
 @scenario(
@@ -85,36 +85,36 @@ async def slow_domain(fire: Fire) -> None:
     rows="29",
     rate=RATE,
     confirmation="optional",
-    without=(Without("forgets-bounces", (SENDER,), "D"),),
+    without=(Sabotaged("forgets-bounces", (SENDER,), "D"),),
 )
-async def bounced_mail(fire: Fire) -> None:
+async def bounced_mail(run: ScenarioRun) -> None:
     """Mailboxes of one domain are gone: nothing goes there again, also not after another act of the same people."""
-    office, gone = fire.stand.office, fire.load.tenth_domain
-    office.answers[gone] = "550 5.1.1 no such user"
-    fire.expected.no_mail_to = gone
-    before = {act for act in fire.journal.acknowledged if act.number % 10 == 0}
-    later = f"again-{fire.campaign}"
-    await import_campaign(fire.stand, later, confirmation="optional")
+    smtp_server, gone = run.stand.smtp_server, run.load.tenth_domain
+    smtp_server.rcpt_answers[gone] = "550 5.1.1 no such user"
+    run.expected.no_mail_to = gone
+    before = {act for act in run.journal.acknowledged if act.number % 10 == 0}
+    later = f"again-{run.campaign}"
+    await import_campaign(run.stand, later, confirmation="optional")
 
     def new_people() -> list[Act]:
-        return [act for act in fire.journal.acknowledged if act.number % 10 == 0 and act not in before]
+        return [act for act in run.journal.acknowledged if act.number % 10 == 0 and act not in before]
 
     async def refused() -> bool:
-        return sum(office.refused[fire.load.address(act)] > 0 for act in new_people()) >= 5
+        return sum(smtp_server.refusals[run.load.address(act)] > 0 for act in new_people()) >= 5
 
-    await until(refused, "bounces")
-    people = [act for act in new_people() if office.refused[fire.load.address(act)]][:5]
-    await fire.last(2.0)
-    other = Load(Target(fire.load.target.petitions, fire.load.target.letters, later), 1, 0)
+    await wait_until(refused, "bounces")
+    people = [act for act in new_people() if smtp_server.refusals[run.load.address(act)]][:5]
+    await run.wait(2.0)
+    other = Load(Target(run.load.target.petitions, run.load.target.letters, later), 1, 0)
     # The same addresses in another campaign, which would be written to at once.
-    other.address = fire.load.address  # type: ignore[method-assign]
+    other.address = run.load.address  # type: ignore[method-assign]
     for act in people:
         await other.act(act)
     await other.cancel()
-    await fire.last(LATE_S)
-    asked = sum(office.refused[fire.load.address(act)] for act in people)
-    fire.must(asked == len(people), f"D: {len(people)} mailboxes that are gone were written to {asked} times")
-    fire.heal()
+    await run.wait(LATE_S)
+    asked = sum(smtp_server.refusals[run.load.address(act)] for act in people)
+    run.require(asked == len(people), f"D: {len(people)} mailboxes that are gone were written to {asked} times")
+    run.heal()
 
 
 @scenario(
@@ -122,31 +122,31 @@ async def bounced_mail(fire: Fire) -> None:
     rows="30",
     rate=RATE,
     confirmation="optional",
-    without=(Without("opening-confirms", (INTAKE,), "C"),),
+    without=(Sabotaged("opening-confirms", (INTAKE,), "C"),),
 )
-async def mail_scanner(fire: Fire) -> None:
+async def mail_scanner(run: ScenarioRun) -> None:
     """A scanner opens every link of every mail twice: nobody is confirmed, withdrawn or unsubscribed by that."""
-    mine = f"{fire.campaign}.example.org"
-    await fire.last(3.0)
-    mails = [letter for letter in fire.stand.office.letters if letter.to.endswith(mine)][:60]
+    mine = f"{run.campaign}.example.org"
+    await run.wait(3.0)
+    mails = [letter for letter in run.stand.smtp_server.mails if letter.to.endswith(mine)][:60]
     found = sorted({link for letter in mails for link in _links(letter.text, letter.part("html"), letter.raw)})
-    fire.must(len(found) > len(mails), "D: the mails have no links")
+    run.require(len(found) > len(mails), "D: the mails have no links")
     opened = await asyncio.gather(*(asyncio.to_thread(_open_twice, link) for link in found))
-    fire.must(sum(opened) >= len(mails), "D: the links lead nowhere")
-    await fire.last(2.0)
+    run.require(sum(opened) >= len(mails), "D: the links lead nowhere")
+    await run.wait(2.0)
     for source in evidence.SOURCES:
         said = [
             dict(record.headers).get("ce_type", b"")
-            for record in await evidence.read(fire.stand.kafka, source.topic, fire.marks.ends)
+            for record in await evidence.read(run.stand.kafka, source.topic, run.marks.ends)
         ]
         others = [name for name in said if not name.endswith(b"-submitted")]
-        fire.must(not others, f"C: opening links made {len(others)} events")
-    async with evidence.database(fire.stand.databases["notifications"]) as connection:
+        run.require(not others, f"C: opening links made {len(others)} events")
+    async with evidence.database(run.stand.databases["notifications"]) as connection:
         unsubscribed = await connection.fetchval("SELECT count(*) FROM suppressions WHERE reason = 'unsubscribed'")
-    fire.must(unsubscribed == 0, f"D: opening links unsubscribed {unsubscribed} people")
-    document = await asyncio.to_thread(evidence.totals, fire.stand, fire.campaign) or {"by_evidence": {}}
-    fire.must(not document["by_evidence"].get("confirmed"), "C: opening links confirmed people")
-    fire.heal()
+    run.require(unsubscribed == 0, f"D: opening links unsubscribed {unsubscribed} people")
+    document = await asyncio.to_thread(evidence.totals, run.stand, run.campaign) or {"by_evidence": {}}
+    run.require(not document["by_evidence"].get("confirmed"), "C: opening links confirmed people")
+    run.heal()
 
 
 def _links(text: str, html: str, raw: bytes) -> set[str]:

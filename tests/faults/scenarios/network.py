@@ -7,9 +7,9 @@ from typing import Final
 import pytest
 
 from tests.faults.links import NoNamespaceError, lossy_link
-from tests.faults.nemeses import must_have_said_so
-from tests.faults.proxy import Weather
-from tests.faults.registry import Fire, Without, scenario
+from tests.faults.nemeses import require_refusals
+from tests.faults.proxy import NetworkConditions
+from tests.faults.registry import Sabotaged, ScenarioRun, scenario
 
 COUNTER: Final = "petitions-counter"
 INTAKE: Final = "petitions-intake"
@@ -19,81 +19,81 @@ LOSS: Final = 0.1
 TRICKLE: Final = 1000
 
 
-def _kafka(fire: Fire, weather: Weather, *names: str) -> None:
-    pids = {fire.stand.kept[name].pid for name in names} or None
-    for proxy in fire.stand.kafka_proxies:
-        proxy.set(weather, pids)
+def _kafka(run: ScenarioRun, conditions: NetworkConditions, *names: str) -> None:
+    pids = {run.stand.supervised[name].pid for name in names} or None
+    for proxy in run.stand.kafka_proxies:
+        proxy.set(conditions, pids)
 
 
-def _postgres(fire: Fire, weather: Weather, *names: str) -> None:
-    fire.stand.postgres_proxy.set(weather, {fire.stand.kept[name].pid for name in names} or None)
+def _postgres(run: ScenarioRun, conditions: NetworkConditions, *names: str) -> None:
+    run.stand.postgres_proxy.set(conditions, {run.stand.supervised[name].pid for name in names} or None)
 
 
-def _clear(fire: Fire) -> None:
-    for proxy in (*fire.stand.kafka_proxies, fire.stand.postgres_proxy):
+def _clear(run: ScenarioRun) -> None:
+    for proxy in (*run.stand.kafka_proxies, run.stand.postgres_proxy):
         proxy.clear()
-    fire.heal()
+    run.heal()
 
 
-@scenario("cut-off-from-kafka", rows="11", without=(Without("gives-up-in-silence", (COUNTER,), "AG", within_s=25.0),))
-async def cut_off_from_kafka(fire: Fire) -> None:
+@scenario("cut-off-from-kafka", rows="11", without=(Sabotaged("gives-up-in-silence", (COUNTER,), "AG", within_s=25.0),))
+async def cut_off_from_kafka(run: ScenarioRun) -> None:
     """The counter alone is cut off from Kafka for longer than its group waits for it."""
-    _kafka(fire, Weather(cut=True), COUNTER)
-    await fire.last(LASTS_S)
-    _clear(fire)
+    _kafka(run, NetworkConditions(cut=True), COUNTER)
+    await run.wait(LASTS_S)
+    _clear(run)
 
 
-@scenario("cut-off-from-postgres", rows="12", without=(Without("gives-up-in-silence", (COUNTER,), "AG"),))
-async def cut_off_from_postgres(fire: Fire) -> None:
+@scenario("cut-off-from-postgres", rows="12", without=(Sabotaged("gives-up-in-silence", (COUNTER,), "AG"),))
+async def cut_off_from_postgres(run: ScenarioRun) -> None:
     """The counter alone is cut off from PostgreSQL."""
-    _postgres(fire, Weather(cut=True), COUNTER)
-    await fire.last(LASTS_S)
-    _clear(fire)
+    _postgres(run, NetworkConditions(cut=True), COUNTER)
+    await run.wait(LASTS_S)
+    _clear(run)
 
 
-@scenario("half-open", rows="13", without=(Without("no-deadline", (INTAKE,), "H"),))
-async def half_open(fire: Fire) -> None:
+@scenario("half-open", rows="13", without=(Sabotaged("no-deadline", (INTAKE,), "H"),))
+async def half_open(run: ScenarioRun) -> None:
     """Every connection to Kafka and PostgreSQL falls silent without being closed; new ones get no answer either."""
-    _kafka(fire, Weather(silent=True))
-    _postgres(fire, Weather(silent=True))
-    await fire.last(LASTS_S)
-    must_have_said_so(fire)
-    _clear(fire)
+    _kafka(run, NetworkConditions(silent=True))
+    _postgres(run, NetworkConditions(silent=True))
+    await run.wait(LASTS_S)
+    require_refusals(run)
+    _clear(run)
 
 
-@scenario("trickle", rows="13", without=(Without("no-deadline", (INTAKE,), "H"),))
-async def trickle(fire: Fire) -> None:
+@scenario("trickle", rows="13", without=(Sabotaged("no-deadline", (INTAKE,), "H"),))
+async def trickle(run: ScenarioRun) -> None:
     """Every connection to Kafka and PostgreSQL carries 1 kB a second."""
-    _kafka(fire, Weather(bytes_per_s=TRICKLE))
-    _postgres(fire, Weather(bytes_per_s=TRICKLE))
-    await fire.last(LASTS_S)
-    must_have_said_so(fire)
-    _clear(fire)
+    _kafka(run, NetworkConditions(bytes_per_s=TRICKLE))
+    _postgres(run, NetworkConditions(bytes_per_s=TRICKLE))
+    await run.wait(LASTS_S)
+    require_refusals(run)
+    _clear(run)
 
 
-@scenario("slow-network", rows="13", without=(Without("position-before-rows", (COUNTER,), "AFG"),))
-async def slow_network(fire: Fire) -> None:
+@scenario("slow-network", rows="13", without=(Sabotaged("position-before-rows", (COUNTER,), "AFG"),))
+async def slow_network(run: ScenarioRun) -> None:
     """Every piece to or from Kafka and PostgreSQL takes 100 ms longer, and the counter is killed three times."""
-    _kafka(fire, Weather(delay_s=0.1))
-    _postgres(fire, Weather(delay_s=0.1))
+    _kafka(run, NetworkConditions(delay_s=0.1))
+    _postgres(run, NetworkConditions(delay_s=0.1))
     for _ in range(3):
-        await fire.last(LASTS_S / 5)
-        fire.stand.kept[COUNTER].kill()
-        await fire.stand.kept[COUNTER].until_ready()
-    _clear(fire)
+        await run.wait(LASTS_S / 5)
+        run.stand.supervised[COUNTER].kill()
+        await run.stand.supervised[COUNTER].wait_until_ready()
+    _clear(run)
 
 
-@scenario("packet-loss", rows="14", without=(Without("gives-up-in-silence", (COUNTER,), "AG"),))
-async def packet_loss(fire: Fire) -> None:
+@scenario("packet-loss", rows="14", without=(Sabotaged("gives-up-in-silence", (COUNTER,), "AG"),))
+async def packet_loss(run: ScenarioRun) -> None:
     """Connections to Kafka and PostgreSQL lead over a wire that loses every tenth packet."""
     try:
         async with lossy_link(LOSS) as link:
-            _kafka(fire, Weather(link=link))
-            _postgres(fire, Weather(link=link))
-            await fire.last(LASTS_S)
+            _kafka(run, NetworkConditions(link=link))
+            _postgres(run, NetworkConditions(link=link))
+            await run.wait(LASTS_S)
             dropped = link.dropped
-            _clear(fire)
-            await fire.last(1.0)
+            _clear(run)
+            await run.wait(1.0)
     except NoNamespaceError as error:
         pytest.skip(str(error))
-    fire.must(dropped > LASTS_S, f"H: the wire dropped only {dropped} packets")
+    run.require(dropped > LASTS_S, f"H: the wire dropped only {dropped} packets")

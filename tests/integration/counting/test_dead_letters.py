@@ -19,9 +19,9 @@ from shared.counting.replay import replay
 from shared.database import connected
 from shared.events.actions import ActionReference
 from shared.events.cloudevents import Envelope
-from shared.events.words import LARGEST_VERSION
-from shared.kafka.redrive import DeadLetterRecord, applied, list_dead_letters, redrive
-from tests.support.counting import PARTITIONS, World, digest_of, key_of, signature, world
+from shared.events.words import MAX_PETITION_VERSION
+from shared.kafka.redrive import DeadLetterRecord, list_dead_letters, read_applied, redrive
+from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, digest_of, key_of, signature
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
 ANA = key_of("ana")
@@ -29,40 +29,42 @@ TIME = b"2026-12-01T12:00:00.250Z"
 
 
 @pytest.fixture
-async def signatures(platform: Endpoints, make_database: Callable[[str], Awaitable[str]]) -> AsyncIterator[World]:
-    async with world(SIGNATURES, await make_database("petitions"), platform["kafka"]) as made:
-        yield made
+async def signatures(
+    platform: Endpoints, make_database: Callable[[str], Awaitable[str]]
+) -> AsyncIterator[CountingHarness]:
+    async with counting_harness(SIGNATURES, await make_database("petitions"), platform["kafka"]) as harness:
+        yield harness
 
 
 def submitted_as(version: str) -> list[tuple[str, bytes]]:
     return Envelope("signature-submitted", source="/tests", version=version).headers(TIME)
 
 
-async def waiting(made: World) -> list[DeadLetterRecord]:
-    async with aclosing(list_dead_letters(made.kafka, made.counted)) as found:
-        done = await made.pool.fetch('SELECT partition, "offset" FROM dead_letters WHERE applied')
-        known = {(row["partition"], row["offset"]) for row in done}
-        by_origin = {(letter.partition, letter.offset): letter async for letter in found}
-        return [letter for origin, letter in by_origin.items() if origin not in known]
+async def pending_dead_letters(harness: CountingHarness) -> list[DeadLetterRecord]:
+    async with aclosing(list_dead_letters(harness.kafka, harness.counted)) as letters:
+        rows = await harness.pool.fetch('SELECT partition, "offset" FROM dead_letters WHERE applied')
+        applied_origins = {(row["partition"], row["offset"]) for row in rows}
+        by_origin = {(letter.partition, letter.offset): letter async for letter in letters}
+        return [letter for origin, letter in by_origin.items() if origin not in applied_origins]
 
 
-async def put_back(made: World) -> int:
-    count = await redrive(made.kafka, made.counted, await waiting(made))
-    await made.count()
+async def redrive_all(harness: CountingHarness) -> int:
+    count = await redrive(harness.kafka, harness.counted, await pending_dead_letters(harness))
+    await harness.count_all()
     return count
 
 
-async def states(made: World) -> dict[bytes, str]:
-    return {key: row["state"] for key, row in (await made.rows()).items()}
+async def states(harness: CountingHarness) -> dict[bytes, str]:
+    return {key: row["state"] for key, row in (await harness.rows()).items()}
 
 
-async def differences(made: World) -> list[str]:
-    async with aclosing(replay(made.database, made.kafka, made.counted)) as reports:
+async def differences(harness: CountingHarness) -> list[str]:
+    async with aclosing(replay(harness.database, harness.kafka, harness.counted)) as reports:
         return [difference async for report in reports for difference in report.differences]
 
 
 async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_partition_moves(
-    signatures: World,
+    signatures: CountingHarness,
 ) -> None:
     good = msgspec.json.encode(signature("ana"))
     other = Envelope("signature-erased", source="/tests").headers(TIME)
@@ -86,13 +88,13 @@ async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_
         ("bad-origin", ANA, good, [*submitted_as("1.0"), ("ce_origin", b"elsewhere/0/0")]),
     ]
     for _, key, value, headers in bad:
-        await signatures.say("submitted", key, value, partition=1, headers=headers)
-    await signatures.say("submitted", ANA, good, partition=1, headers=submitted_as("1.7"))
-    await signatures.count()
+        await signatures.publish("submitted", key, value, partition=1, headers=headers)
+    await signatures.publish("submitted", ANA, good, partition=1, headers=submitted_as("1.7"))
+    await signatures.count_all()
     assert await states(signatures) == {ANA: "r"}
-    found = await signatures.letters()
-    assert [reason for reason, _ in found] == [reason for reason, *_ in bad]
-    for (_, record), (_, key, value, headers) in zip(found, bad, strict=True):
+    dead_letters = await signatures.dead_letters()
+    assert [reason for reason, _ in dead_letters] == [reason for reason, *_ in bad]
+    for (_, record), (_, key, value, headers) in zip(dead_letters, bad, strict=True):
         assert (record.key, record.value, record.partition) == (key, value, 1)
         assert [header for header in record.headers if not header[0].startswith("dlq_")] == headers
     assert Counter(row["reason"] for row in await signatures.pool.fetch("SELECT reason FROM dead_letters")) == Counter(
@@ -101,19 +103,21 @@ async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_
 
 
 async def test_whatever_counts_as_a_word_can_be_stored_and_what_its_topic_does_not_know_is_not_looked_at(
-    signatures: World,
+    signatures: CountingHarness,
 ) -> None:
     chance = random.Random(7)
     words = ["".join(chr(chance.randrange(0x20000, 0x2A6D0)) for _ in range(100)) for _ in range(6)]
     named = dict(zip(("campaign", "case", "subject", "section", "country", "language"), words, strict=True))
-    await signatures.say("submitted", ANA, signature("ana", **named, petition_version=LARGEST_VERSION), partition=1)
+    await signatures.publish(
+        "submitted", ANA, signature("ana", **named, petition_version=MAX_PETITION_VERSION), partition=1
+    )
     limited = msgspec.to_builtins(signature("ben")) | {"person": digest_of("ben"), "daily_limit": 0}
-    await signatures.say(
+    await signatures.publish(
         "submitted", key_of("ben"), msgspec.json.encode(limited), partition=1, headers=submitted_as("1.7")
     )
-    await signatures.count()
+    await signatures.count_all()
     assert await states(signatures) == {ANA: "r", key_of("ben"): "r"}
-    assert await signatures.letters() == []
+    assert await signatures.dead_letters() == []
 
 
 class NotUtf8(str):
@@ -126,7 +130,7 @@ class NotUtf8(str):
 
 
 async def test_no_foreign_record_can_stop_the_counting_whatever_stands_in_it(
-    signatures: World, monkeypatch: pytest.MonkeyPatch
+    signatures: CountingHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The other builder takes no names but UTF-8.
     monkeypatch.setattr("aiokafka.producer.message_accumulator.DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
@@ -145,17 +149,17 @@ async def test_no_foreign_record_can_stop_the_counting_whatever_stands_in_it(
         batch = signatures.producer.create_batch()
         assert batch.append(key=key, value=value, timestamp=None, headers=headers)
         await (await signatures.producer.send_batch(batch, signatures.topic, partition=1))
-    await signatures.say("submitted", ANA, signature("ana"), partition=1)
-    await signatures.count()
+    await signatures.publish("submitted", ANA, signature("ana"), partition=1)
+    await signatures.count_all()
     assert await states(signatures) == {ANA: "r"}
-    found = [dict(record.headers) for _, record in await signatures.letters()]
-    assert [int(headers["dlq_offset"]) for headers in found] == list(range(len(foreign)))
-    left_out = [int(headers["dlq_value_left_out"]) for headers in found if "dlq_value_left_out" in headers]
+    dlq_headers = [dict(record.headers) for _, record in await signatures.dead_letters()]
+    assert [int(headers["dlq_offset"]) for headers in dlq_headers] == list(range(len(foreign)))
+    left_out = [int(headers["dlq_value_left_out"]) for headers in dlq_headers if "dlq_value_left_out" in headers]
     assert left_out == [2, 500_000, 2]
 
 
 async def test_headers_that_came_with_a_record_lead_no_redrive_astray(
-    signatures: World, monkeypatch: pytest.MonkeyPatch
+    signatures: CountingHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead_letters = signatures.counted.dead_letters
     monkeypatch.setitem(topics.BY_NAME, dead_letters.name, dead_letters)
@@ -168,23 +172,23 @@ async def test_headers_that_came_with_a_record_lead_no_redrive_astray(
         [("dlq_offset", b"0"), ("dlq_reason", b"\xff"), ("dlq_timestamp", b"never")],
     ]
     for headers in forged:
-        await signatures.say("submitted", ANA, good, partition=1, headers=[*newer, *headers])
-    # These can never travel back.
-    await signatures.say("submitted", bytes(1_048_300), None, partition=1, headers=[])
+        await signatures.publish("submitted", ANA, good, partition=1, headers=[*newer, *headers])
+    # These can never be redriven.
+    await signatures.publish("submitted", bytes(1_048_300), None, partition=1, headers=[])
     batch = signatures.producer.create_batch()
     assert batch.append(key=None, value=None, timestamp=None, headers=[])
     await (await signatures.producer.send_batch(batch, signatures.topic, partition=1))
-    await signatures.count()
+    await signatures.count_all()
     await signatures.producer.send_and_wait(dead_letters.name, b"not of ours", partition=1)
     accepted = [record.timestamp for record in await signatures.records(signatures.topic, PARTITIONS)]
-    found = await waiting(signatures)
-    assert [letter.offset for letter in found] == [0, 1, 2, 3, 4, 5, 6]
-    assert [parse_rfc3339(letter.accepted) for letter in found] == pytest.approx(
+    pending = await pending_dead_letters(signatures)
+    assert [letter.offset for letter in pending] == [0, 1, 2, 3, 4, 5, 6]
+    assert [parse_rfc3339(letter.accepted_at) for letter in pending] == pytest.approx(
         [at / 1000 for at in accepted], abs=0.002
     )
-    assert await put_back(signatures) == len(forged)
-    # They are refused as they were before, and stand where they stood.
-    assert [(letter.offset, letter.reason) for letter in await waiting(signatures)] == [
+    assert await redrive_all(signatures) == len(forged)
+    # They are refused again, and keep their origins.
+    assert [(letter.offset, letter.reason) for letter in await pending_dead_letters(signatures)] == [
         *((offset, "unknown-version") for offset in range(5)),
         (5, "not-a-cloudevent"),
         (6, "not-a-cloudevent"),
@@ -192,49 +196,51 @@ async def test_headers_that_came_with_a_record_lead_no_redrive_astray(
 
 
 async def test_a_withdrawal_without_a_submission_is_a_dead_letter_and_never_undoes_a_later_one(
-    signatures: World,
+    signatures: CountingHarness,
 ) -> None:
-    await signatures.say("withdrawn", ANA, REFERENCE)
-    await signatures.say("submitted", ANA, signature("ana"))
-    await signatures.count()
-    assert [reason for reason, _ in await signatures.letters()] == ["no-submission"]
-    assert await put_back(signatures) == 1
+    await signatures.publish("withdrawn", ANA, REFERENCE)
+    await signatures.publish("submitted", ANA, signature("ana"))
+    await signatures.count_all()
+    assert [reason for reason, _ in await signatures.dead_letters()] == ["no-submission"]
+    assert await redrive_all(signatures) == 1
     assert await states(signatures) == {ANA: "r"}
-    assert await put_back(signatures) == 0
+    assert await redrive_all(signatures) == 0
     assert await differences(signatures) == []
 
 
-async def test_a_withdrawal_that_only_newer_code_understands_does_not_undo_a_repeat_after_it(signatures: World) -> None:
+async def test_a_withdrawal_that_only_newer_code_understands_does_not_undo_a_repeat_after_it(
+    signatures: CountingHarness,
+) -> None:
     newer = Envelope("signature-withdrawn", source="/tests", version="2.0").headers(TIME)
-    await signatures.say("submitted", ANA, signature("ana"))
-    partition, offset = await signatures.say("withdrawn", ANA, REFERENCE, headers=newer)
-    await signatures.say("submitted", ANA, signature("ana"))
-    await signatures.count()
+    await signatures.publish("submitted", ANA, signature("ana"))
+    partition, offset = await signatures.publish("withdrawn", ANA, REFERENCE, headers=newer)
+    await signatures.publish("submitted", ANA, signature("ana"))
+    await signatures.count_all()
     origin = f"{signatures.topic}/{partition}/{offset}".encode()
     understood = [*Envelope("signature-withdrawn", source="/tests").headers(TIME), ("ce_origin", origin)]
-    await signatures.say("withdrawn", ANA, REFERENCE, headers=understood)
-    await signatures.count()
+    await signatures.publish("withdrawn", ANA, REFERENCE, headers=understood)
+    await signatures.count_all()
     assert await states(signatures) == {ANA: "r"}
     assert await differences(signatures) == []
 
 
-async def test_redriving_twice_gives_what_once_gives(signatures: World) -> None:
+async def test_redriving_twice_gives_what_once_gives(signatures: CountingHarness) -> None:
     early, late = key_of("early"), key_of("late")
-    await signatures.say("invalidated", early, REFERENCE)
-    await signatures.say("confirmed", late, msgspec.json.encode({"digest": ""}))
-    await signatures.count()
-    everything = await waiting(signatures)
+    await signatures.publish("invalidated", early, REFERENCE)
+    await signatures.publish("confirmed", late, msgspec.json.encode({"digest": ""}))
+    await signatures.count_all()
+    everything = await pending_dead_letters(signatures)
     assert len(everything) == 2
     for _ in range(2):
         await redrive(signatures.kafka, signatures.counted, everything)
-    await signatures.say("submitted", late, signature("late"))
-    await signatures.count()
+    await signatures.publish("submitted", late, signature("late"))
+    await signatures.count_all()
     once = (
         await states(signatures),
         sum(delta.change for batch in await signatures.tallies() for delta in batch.deltas),
     )
-    await put_back(signatures)
-    await put_back(signatures)
+    await redrive_all(signatures)
+    await redrive_all(signatures)
     twice = (
         await states(signatures),
         sum(delta.change for batch in await signatures.tallies() for delta in batch.deltas),
@@ -243,24 +249,26 @@ async def test_redriving_twice_gives_what_once_gives(signatures: World) -> None:
     assert await differences(signatures) == []
 
 
-async def test_a_redriven_submission_counts_once_in_the_minute_it_was_first_accepted(signatures: World) -> None:
+async def test_a_redriven_submission_counts_once_in_the_minute_it_was_first_accepted(
+    signatures: CountingHarness,
+) -> None:
     headers = submitted_as("2.0")
-    partition, offset = await signatures.say("submitted", ANA, signature("ana"), headers=headers)
-    await signatures.count()
+    partition, offset = await signatures.publish("submitted", ANA, signature("ana"), headers=headers)
+    await signatures.count_all()
     accepted = (await signatures.records(signatures.topic, PARTITIONS))[0].timestamp
-    [letter] = await waiting(signatures)
+    [letter] = await pending_dead_letters(signatures)
     repaired = letter._replace(
-        accepted="2026-11-20T10:00:30.000Z",
+        accepted_at="2026-11-20T10:00:30.000Z",
         record=letter.record._replace(packed_headers=_packed(submitted_as("1.0"))),
     )
     for _ in range(2):
         await redrive(signatures.kafka, signatures.counted, [repaired])
-        await signatures.count()
+        await signatures.count_all()
     row = (await signatures.rows())[ANA]
     assert (row["partition"], row["opened"], row["state"]) == (partition, offset, "r")
     assert row["minute"] * 60_000 == 1_795_168_800_000 < accepted
     async with connected(signatures.pool) as connection:
-        assert await applied(connection, signatures.counted) == {(partition, offset)}
+        assert await read_applied(connection, signatures.counted) == {(partition, offset)}
     assert sum(delta.change for batch in await signatures.tallies() for delta in batch.deltas) == 1
 
 

@@ -18,20 +18,20 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.audit.audit import audit
-from services.marathon.actions.announce import Announcements
+from services.marathon.actions.announce import EventEncoder
 from shared.events.marathon import TotalsChanged
 from tests.support.campaign_files import campaign_file
 from tests.support.commands import mille, wait_for
-from tests.support.running import Running
+from tests.support.running import MilleRun
 
 SIGNED = 60
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """A campaign in which sixty people have signed, every third through a partner who confirmed their address."""
+    """A campaign that sixty people have signed, every third through a partner who confirmed their address."""
 
-    system: Running
+    system: MilleRun
     slug: str
 
     def total(self) -> int:
@@ -51,7 +51,7 @@ class Campaign:
 
 
 @pytest.fixture(scope="module")
-def campaign(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+def campaign(system: MilleRun, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     slug = f"audit-{secrets.token_hex(3)}"
     file = tmp_path_factory.mktemp("audit") / "campaign.yaml"
     file.write_text(campaign_file(slug, cases=(f"ana-{slug}",), policies={"public_threshold": 1}))
@@ -73,20 +73,20 @@ def campaign(system: Running, tmp_path_factory: pytest.TempPathFactory) -> Campa
     ]
     address = f"{system.endpoints()['petitions']}/v1/signatures/batch"
     headers = {"Authorization": f"Bearer {key}"}
-    # Everybody signs twice.
+    # Each person signs twice.
     for _ in range(2):
-        answer = httpx.post(address, json={"items": items}, headers=headers, timeout=30)
-        assert answer.json() == {"accepted": SIGNED, "rejected": []}
-    made = Campaign(system, slug)
-    wait_for(lambda: made.total() == SIGNED, "the count")
-    return made
+        response = httpx.post(address, json={"items": items}, headers=headers, timeout=30)
+        assert response.json() == {"accepted": SIGNED, "rejected": []}
+    campaign_ = Campaign(system, slug)
+    wait_for(lambda: campaign_.total() == SIGNED, "the count")
+    return campaign_
 
 
 def test_it_agrees_and_names_what_it_checked(campaign: Campaign) -> None:
-    done = mille(campaign.system.home.root, "audit")
-    assert done.code == 0, done.output
-    assert "everything agrees" in done.output
-    assert "petitions.signatures.v1/3" in done.output
+    result = mille(campaign.system.home.root, "audit")
+    assert result.code == 0, result.output
+    assert "everything agrees" in result.output
+    assert "petitions.signatures.v1/3" in result.output
 
 
 ONE_ROW = """key = (SELECT key FROM signatures JOIN dimensions ON dimensions.id = signatures.dimensions
@@ -101,7 +101,7 @@ RAISE = """UPDATE published SET version = version + 200000,
 
 
 class Tampering(NamedTuple):
-    """A change by hand in the database of a service, how it is undone, and what the audit says of it."""
+    """A manual change to a service's database, the statement that undoes it, and words of the audit's report."""
 
     service: str
     change: str
@@ -194,7 +194,7 @@ async def test_a_published_total_that_was_rewritten_is_found(campaign: Campaign)
         forged = msgspec.structs.replace(
             true, version=true.version + 100_000, total=SIGNED + 9, public_total=SIGNED + 9
         )
-        record = Announcements().totals(forged, time.time())
+        record = EventEncoder().totals(forged, time.time())
         producer = AIOKafkaProducer(bootstrap_servers=at["kafka"])
         await producer.start()
         try:
@@ -214,6 +214,6 @@ async def test_a_published_total_that_was_rewritten_is_found(campaign: Campaign)
 
 
 def test_an_audit_says_in_a_sentence_that_nothing_is_up(tmp_path: Any) -> None:
-    done = mille(tmp_path, "audit")
-    assert done.code == 1
-    assert done.output.startswith("mille audit: no platform is up")
+    result = mille(tmp_path, "audit")
+    assert result.code == 1
+    assert result.output.startswith("mille audit: no platform is up")

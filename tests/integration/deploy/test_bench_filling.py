@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from deploy.local.endpoints import Endpoints
 from services.petitions.consumers import SIGNATURES
 from tests.bench import filling
-from tests.support.counting import key_of, signature, world
+from tests.support.counting import counting_harness, key_of, signature
 
 PEOPLE = 40
 FILLED = 3_000
@@ -17,11 +17,11 @@ FILLED = 3_000
 async def test_a_filled_table_has_the_counters_shape_and_is_counted_into_exactly(
     platform: Endpoints, make_database: Callable[[str], Awaitable[str]]
 ) -> None:
-    async with world(SIGNATURES, await make_database("petitions"), platform["kafka"]) as made:
+    async with counting_harness(SIGNATURES, await make_database("petitions"), platform["kafka"]) as made:
         url = urlunsplit(urlsplit(platform["administrator"])._replace(path=urlsplit(made.database).path))
         people = [str(number) for number in range(PEOPLE)]
-        await made.say_all([("submitted", key_of(person), signature(person)) for person in people])
-        await made.count()
+        await made.publish_all([("submitted", key_of(person), signature(person)) for person in people])
+        await made.count_all()
 
         await filling.fill(url, 0, FILLED)
         shapes = await made.pool.fetch("SELECT DISTINCT octet_length(key), state, invalidated FROM signatures")
@@ -32,8 +32,8 @@ async def test_a_filled_table_has_the_counters_shape_and_is_counted_into_exactly
         assert len(shapes) == 1
         assert await made.pool.fetchval("SELECT count(DISTINCT octet_length(sealed)) FROM submissions") > 10
 
-        await made.say_all([("submitted", key_of(person), signature(person)) for person in [*people, "one more"]])
-        await made.count()
+        await made.publish_all([("submitted", key_of(person), signature(person)) for person in [*people, "one more"]])
+        await made.count_all()
         assert await made.pool.fetchval("SELECT count(*) FROM signatures") == FILLED + PEOPLE + 1
 
         await filling.keep_one_row(url)

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.support.campaign_files import campaign_file
-from tests.support.commands import Done, mille, wait_for
-from tests.support.running import Running
+from tests.support.commands import CommandResult, mille, wait_for
+from tests.support.running import MilleRun
 
 EMPTY_BATCH: dict[str, list[str]] = {"items": []}
 
@@ -21,33 +21,33 @@ def slug() -> str:
     return f"c-{secrets.token_hex(3)}"
 
 
-def import_(system: Running, folder: Path, text: str) -> Done:
+def import_(system: MilleRun, folder: Path, text: str) -> CommandResult:
     file = folder / "campaign.yaml"
     file.write_text(text)
     return mille(system.home.root, "campaigns", "import", str(file))
 
 
 def test_when_the_import_returns_petitions_answers_with_the_new_version(
-    system: Running, tmp_path: Path, slug: str
+    system: MilleRun, tmp_path: Path, slug: str
 ) -> None:
     at = system.endpoints()
     for goal in (None, 500):
         text = campaign_file(slug, cases=(f"ana-{slug}",), goal=goal)
-        done = import_(system, tmp_path, text)
-        assert done.code == 0, done.output
+        result = import_(system, tmp_path, text)
+        assert result.code == 0, result.output
         petition = httpx.get(f"{at['petitions']}/v1/petitions/free-ana-{slug}").json()
         assert petition["campaign"]["version"] == (1 if goal is None else 2)
         assert httpx.get(f"{at['marathon']}/v1/campaigns/{slug}").json()["goal"] == goal
 
 
-def test_importing_the_same_again_says_so(system: Running, tmp_path: Path, slug: str) -> None:
+def test_importing_the_same_again_says_so(system: MilleRun, tmp_path: Path, slug: str) -> None:
     text = campaign_file(slug, cases=(f"ana-{slug}",))
     assert "is now at version 1" in import_(system, tmp_path, text).output
     again = import_(system, tmp_path, text)
     assert (again.code, again.output.strip()) == (0, f"{slug} is as it was, at version 1")
 
 
-def test_json_is_taken_like_yaml(system: Running, tmp_path: Path, slug: str) -> None:
+def test_json_is_taken_like_yaml(system: MilleRun, tmp_path: Path, slug: str) -> None:
     data = {
         "campaign": {
             "slug": slug,
@@ -63,28 +63,28 @@ def test_json_is_taken_like_yaml(system: Running, tmp_path: Path, slug: str) -> 
     assert import_(system, tmp_path, json.dumps(data)).code == 0
 
 
-def test_faults_are_told_with_file_line_and_advice(system: Running, tmp_path: Path, slug: str) -> None:
+def test_faults_are_told_with_file_line_and_advice(system: MilleRun, tmp_path: Path, slug: str) -> None:
     text = campaign_file(slug, cases=(f"ana-{slug}",)).replace("country: FR", "country: France")
-    done = import_(system, tmp_path, text.replace("languages:", "langages:"))
-    lines = done.output.splitlines()
-    assert done.code == 1
+    result = import_(system, tmp_path, text.replace("languages:", "langages:"))
+    lines = result.output.splitlines()
+    assert result.code == 1
     assert lines[-1] == "Nothing was imported: 3 thing(s) to mend."
     assert f"{tmp_path}/campaign.yaml:3: campaign.langages is not a field here: did you mean languages?" in lines
     assert any("cases.0.country must be a country" in line for line in lines)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"x" * 2_000_000])
-def test_what_is_no_text_file_is_refused_in_a_sentence(system: Running, tmp_path: Path, content: bytes | None) -> None:
+def test_what_is_no_text_file_is_refused_in_a_sentence(system: MilleRun, tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "campaign.yaml"
     if content is not None:
         file.write_bytes(content)
-    done = mille(system.home.root, "campaigns", "import", str(file))
-    assert (done.code, len(done.output.splitlines())) == (1, 1)
-    assert done.output.startswith("mille campaigns: ")
+    result = mille(system.home.root, "campaigns", "import", str(file))
+    assert (result.code, len(result.output.splitlines())) == (1, 1)
+    assert result.output.startswith("mille campaigns: ")
 
 
 def test_a_key_is_accepted_as_soon_as_it_is_printed_and_no_longer_once_revoked(
-    system: Running, tmp_path: Path, slug: str
+    system: MilleRun, tmp_path: Path, slug: str
 ) -> None:
     import_(system, tmp_path, campaign_file(slug, cases=(f"ana-{slug}",)))
     home = system.home.root
@@ -102,6 +102,6 @@ def test_a_key_is_accepted_as_soon_as_it_is_printed_and_no_longer_once_revoked(
     wait_for(lambda: status() == 401, "the revocation")
 
 
-def test_a_key_for_an_unknown_campaign_is_refused_in_a_sentence(system: Running) -> None:
-    done = mille(system.home.root, "keys", "create", "--campaign", "nothing", "--scope", "signatures:batch")
-    assert (done.code, done.output) == (1, "mille keys: there is no campaign nothing: import it first\n")
+def test_a_key_for_an_unknown_campaign_is_refused_in_a_sentence(system: MilleRun) -> None:
+    result = mille(system.home.root, "keys", "create", "--campaign", "nothing", "--scope", "signatures:batch")
+    assert (result.code, result.output) == (1, "mille keys: there is no campaign nothing: import it first\n")

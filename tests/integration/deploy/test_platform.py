@@ -20,8 +20,8 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import Home, remove
 from deploy.local.pids import PidFiles, identify
 from deploy.local.settings import DEFAULT_PORTS
-from tests.support.ordinary import ordinary_user
-from tests.support.running import Running, free_offset, mille_run, temporary_home
+from tests.support.running import MilleRun, free_offset, mille_run, temporary_home
+from tests.support.unprivileged_user import unprivileged_user
 
 PLATFORM_ONLY = "--platform-only"
 SLEEP = shutil.which("sleep") or "/bin/sleep"
@@ -33,10 +33,10 @@ def home() -> Iterator[Home]:
         yield home
 
 
-def eventually(holds: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], bool], description: str, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {description}"
         time.sleep(0.05)
 
 
@@ -44,14 +44,14 @@ def ended(pid: int) -> bool:
     return identify(pid) is None
 
 
-def pids_of(running: Running) -> dict[str, int]:
+def pids_of(running: MilleRun) -> dict[str, int]:
     return running.endpoints()["platform"]
 
 
-async def ask(url: str, question: str) -> object:
+async def fetch_value(url: str, query: str) -> object:
     connection = await asyncpg.connect(url, timeout=10)
     try:
-        return await connection.fetchval(question)
+        return await connection.fetchval(query)
     finally:
         await connection.close(timeout=10)
 
@@ -69,13 +69,13 @@ async def test_a_stop_signal_ends_every_process_and_forgets_where_they_were(home
 async def test_after_being_killed_it_starts_again_with_everything_it_had(home: Home) -> None:
     with mille_run(home, PLATFORM_ONLY) as killed:
         url = killed.wait_until_up()["databases"]["petitions"]
-        await ask(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        await fetch_value(url, "INSERT INTO outbox (topic, partition, headers) VALUES ('kept', 42, '')")
         left_over = pids_of(killed)
         killed.stop(signal.SIGKILL)
     with mille_run(home, PLATFORM_ONLY) as again:
         eventually(lambda: all(ended(pid) for pid in left_over.values()), "leftovers end")
-        home_url = again.wait_until_up_anew(left_over)["databases"]["petitions"]
-        assert await ask(home_url, "SELECT answer FROM kept") == 42
+        home_url = again.wait_until_restarted(left_over)["databases"]["petitions"]
+        assert await fetch_value(home_url, "SELECT partition FROM outbox WHERE topic = 'kept'") == 42
 
 
 def test_a_stop_in_the_middle_of_the_start_leaves_nothing_running(home: Home) -> None:
@@ -102,7 +102,7 @@ def test_what_a_killed_run_left_over_is_ended_before_anything_starts(home: Home)
         PidFiles(home.run).record("left-over", left_over.pid, signal.SIGTERM)
         with mille_run(home, PLATFORM_ONLY) as running:
             assert left_over.wait(30) == -signal.SIGTERM
-            eventually(lambda: "Ending left-over" in running.said(), "it says so")
+            eventually(lambda: "Ending left-over" in running.output_text(), "it says so")
 
 
 def test_a_process_that_only_has_the_same_number_is_left_alone(home: Home) -> None:
@@ -126,8 +126,8 @@ def test_a_port_in_use_is_named_with_the_settings_that_move_it(home: Home) -> No
         taken.listen()
         with mille_run(home, PLATFORM_ONLY, environment={"MILLE_PORT_OFFSET": str(offset)}) as running:
             assert running.process.wait(30) == 1
-    assert f"port {9092 + offset} (KAFKA_PORT) on 127.0.0.1 is in use" in running.said()
-    assert "MILLE_PORT_OFFSET" in running.said()
+    assert f"port {9092 + offset} (KAFKA_PORT) on 127.0.0.1 is in use" in running.output_text()
+    assert "MILLE_PORT_OFFSET" in running.output_text()
 
 
 def test_two_copies_run_side_by_side_and_a_third_in_the_same_home_is_refused(home: Home) -> None:
@@ -137,12 +137,12 @@ def test_two_copies_run_side_by_side_and_a_third_in_the_same_home_is_refused(hom
             assert len(addresses) == 2
             with mille_run(home, PLATFORM_ONLY) as third:
                 assert third.process.wait(30) == 1
-            assert "is up in" in third.said()
+            assert "is up in" in third.output_text()
         assert first.process.poll() is None
 
 
 @pytest.fixture(scope="module")
-def killable() -> Iterator[Running]:
+def killable() -> Iterator[MilleRun]:
     with temporary_home() as home, mille_run(home, PLATFORM_ONLY) as running:
         running.wait_until_up()
         yield running
@@ -156,39 +156,39 @@ PROBES: dict[str, Callable[[Endpoints], Awaitable[bool]]] = {
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_a_killed_program_is_started_again(name: str, killable: Running) -> None:
+def test_a_killed_program_is_started_again(name: str, killable: MilleRun) -> None:
     before = pids_of(killable)[name]
     os.kill(before, signal.SIGKILL)
     eventually(lambda: pids_of(killable)[name] not in (0, before), f"{name} is started again")
     eventually(lambda: asyncio.run(answers(name, killable)), f"{name} answers")
 
 
-async def answers(name: str, running: Running) -> bool:
+async def answers(name: str, running: MilleRun) -> bool:
     return await PROBES[name](running.endpoints())
 
 
-async def test_a_service_role_gets_into_its_own_database_alone(killable: Running) -> None:
+async def test_a_service_role_gets_into_its_own_database_alone(killable: MilleRun) -> None:
     urls = killable.endpoints()["databases"]
-    assert await ask(urls["petitions"], "SELECT current_database()") == "petitions"
+    assert await fetch_value(urls["petitions"], "SELECT current_database()") == "petitions"
     for other in ("letters", "postgres"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await ask(urls["petitions"].removesuffix("/petitions") + f"/{other}", "SELECT 1")
+            await fetch_value(urls["petitions"].removesuffix("/petitions") + f"/{other}", "SELECT 1")
 
 
-async def test_the_server_writes_through_to_disk_and_logs_no_rows(killable: Running) -> None:
+async def test_the_server_writes_through_to_disk_and_logs_no_rows(killable: MilleRun) -> None:
     url = killable.endpoints()["administrator"]
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-        assert await ask(url, f"SHOW {setting}") == "on"
-    assert await ask(url, "SHOW log_error_verbosity") == "terse"
+        assert await fetch_value(url, f"SHOW {setting}") == "on"
+    assert await fetch_value(url, "SHOW log_error_verbosity") == "terse"
 
 
-def test_keys_and_passwords_are_for_their_owner_alone(killable: Running) -> None:
+def test_keys_and_passwords_are_for_their_owner_alone(killable: MilleRun) -> None:
     home = killable.home
     for path in (*(home.keys / name for name in keys.NAMES), home.passwords, home.endpoints):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-def test_the_open_files_limit_is_raised_to_the_hard_limit(killable: Running) -> None:
+def test_the_open_files_limit_is_raised_to_the_hard_limit(killable: MilleRun) -> None:
     limits = Path(f"/proc/{pids_of(killable)['kafka']}/limits").read_text()
     [line] = [line for line in limits.splitlines() if line.startswith("Max open files")]
     soft, hard = line.split()[3:5]
@@ -198,7 +198,7 @@ def test_the_open_files_limit_is_raised_to_the_hard_limit(killable: Running) -> 
 def test_it_starts_as_an_ordinary_user() -> None:
     with (
         temporary_home() as home,
-        ordinary_user(home.root.parent) as user,
+        unprivileged_user(home.root.parent) as user,
         mille_run(home, PLATFORM_ONLY, user=user) as running,
     ):
         running.wait_until_up()

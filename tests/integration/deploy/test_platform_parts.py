@@ -16,7 +16,7 @@ from deploy.local import jars, kafka, keys
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT, Home
 from deploy.local.passwords import passwords
-from deploy.local.processes import PROCESSES, placed, program
+from deploy.local.processes import PROCESSES, process_instances, program
 from deploy.local.settings import LocalSettings
 from shared.errors import SetupError
 
@@ -59,7 +59,7 @@ def test_one_offset_moves_every_port_but_those_that_are_named() -> None:
 
 
 def test_further_counters_get_ports_of_their_own_and_further_intakes_share_theirs() -> None:
-    places = placed(LocalSettings(petitions_intakes=2, petitions_counters=3), mail=True)
+    places = process_instances(LocalSettings(petitions_intakes=2, petitions_counters=3), mail=True)
     by_role = {
         role: [(place.name, place.port) for place in places if place.process.role == role]
         for role in ("intake", "counter")
@@ -70,14 +70,16 @@ def test_further_counters_get_ports_of_their_own_and_further_intakes_share_their
 
 
 def test_without_mail_nothing_of_notifications_runs() -> None:
-    assert not [place for place in placed(LocalSettings(), mail=False) if place.process.service == "notifications"]
+    assert not [
+        place for place in process_instances(LocalSettings(), mail=False) if place.process.service == "notifications"
+    ]
 
 
 def test_each_service_gets_only_its_own_keys_and_no_administrators_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://root:secret@example.org/")
     monkeypatch.setenv("SIGNING_KEY_FILE", "/somewhere")
     settings = LocalSettings()
-    for place in placed(settings, mail=True):
+    for place in process_instances(settings, mail=True):
         given = program(Home(Path("/nowhere")), settings, place, "postgresql://own").environment
         assert {name for name in given if name.endswith("_KEY_FILE")} == set(place.process.keys)
         assert given["DATABASE_URL"] == "postgresql://own"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -21,8 +22,8 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import Home
 from shared import topics
 from tests.support.campaign_files import campaign_file
-from tests.support.commands import Done, mille, wait_for
-from tests.support.running import Running, mille_run, temporary_home
+from tests.support.commands import CommandResult, mille, wait_for
+from tests.support.running import MilleRun, mille_run, temporary_home
 from tests.support.tallies import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -32,15 +33,15 @@ REASON = ("--yes", "--reason", "the disk of the broker died")
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    with temporary_home() as made:
-        yield made
+    with temporary_home() as temporary:
+        yield temporary
 
 
 def import_(home: Home, folder: Path, slug: str) -> None:
     file = folder / f"{slug}.yaml"
     file.write_text(campaign_file(slug, cases=(f"ana-{slug}",), policies={"public_threshold": 1}))
-    done = mille(home.root, "campaigns", "import", str(file))
-    assert done.code == 0, done.output
+    result = mille(home.root, "campaigns", "import", str(file))
+    assert result.code == 0, result.output
 
 
 def sign(at: Endpoints, slug: str, people: range) -> None:
@@ -58,17 +59,17 @@ def sign(at: Endpoints, slug: str, people: range) -> None:
 
 
 def document(at: Endpoints, slug: str) -> dict[str, object]:
-    found: dict[str, object] = httpx.get(f"{at['marathon']}/v1/campaigns/{slug}/totals", timeout=30).json()
-    return found
+    totals: dict[str, object] = httpx.get(f"{at['marathon']}/v1/campaigns/{slug}/totals", timeout=30).json()
+    return totals
 
 
-def recover(home: Home, *arguments: str) -> Done:
-    """`mille recover`, first dry: there must be something to do; then done; then there must be nothing left."""
+def recover(home: Home, *arguments: str) -> CommandResult:
+    """Run `mille recover` first as a dry run, which must find something to do, and then in earnest."""
     dry = mille(home.root, "recover", *arguments)
     assert (dry.code, dry.output.splitlines()[-1][:20]) == (1, "Nothing was changed."), dry.output
-    done = mille(home.root, "recover", *arguments, *REASON)
-    assert done.code == 0, done.output
-    return done
+    result = mille(home.root, "recover", *arguments, *REASON)
+    assert result.code == 0, result.output
+    return result
 
 
 def test_after_the_brokers_disk_was_lost_the_totals_go_on_where_they_stood(home: Home, tmp_path: Path) -> None:
@@ -78,14 +79,14 @@ def test_after_the_brokers_disk_was_lost_the_totals_go_on_where_they_stood(home:
         import_(home, tmp_path, slug)
         sign(at, slug, range(30))
         wait_for(lambda: document(at, slug)["total"] == 30, "the count")
-        # Ten more are counted, but marathon never hears of them.
+        # Ten more are counted, but their tally batches never reach marathon.
         os.kill(running.pid("marathon", "all"), signal.SIGSTOP)
         sign(at, slug, range(30, 40))
-        asyncio.run(told_everything(at, 40))
+        asyncio.run(wait_for_outbox(at, 40))
         running.stop(signal.SIGKILL)
     wait_for(lambda: not running.home.in_use(), "the end of the platform")
     with mille_run(home, "--platform-only") as leftovers:
-        leftovers.wait_until_up_anew(at["platform"])
+        leftovers.wait_until_restarted(at["platform"])
     shutil.rmtree(home.kafka_data)
     with mille_run(home, "--platform-only") as platform:
         platform.wait_until_up()
@@ -99,28 +100,29 @@ def test_after_the_brokers_disk_was_lost_the_totals_go_on_where_they_stood(home:
         wait_for(lambda: document(at, slug)["total"] == 40, "the total as it was")
         sign(at, slug, range(35, 50))
         wait_for(lambda: document(at, slug)["total"] == 50, "the new ones, each counted once")
-        assert [(one["reason"], one["change"]) for one in document(at, slug)["corrections"]] == [("tallies-lost", 10)]  # type: ignore[attr-defined]
+        corrections: Any = document(at, slug)["corrections"]
+        assert [(correction["reason"], correction["change"]) for correction in corrections] == [("tallies-lost", 10)]
         audited = mille(home.root, "audit")
         assert audited.code == 0, audited.output
 
 
-async def told_everything(at: Endpoints, rows: int) -> None:
-    """Wait until so many are counted, and the outbox is empty."""
+async def wait_for_outbox(at: Endpoints, rows: int) -> None:
+    """Wait until `rows` signatures are counted and the outbox is empty."""
     connection = await asyncpg.connect(at["databases"]["petitions"])
     try:
 
-        async def told() -> tuple[int, int]:
+        async def counts() -> tuple[int, int]:
             counted = await connection.fetchval("SELECT count(*) FROM signatures")
             return counted, await connection.fetchval("SELECT count(*) FROM outbox")
 
-        await eventually(told, (rows, 0))
+        await eventually(counts, (rows, 0))
     finally:
         await connection.close()
 
 
 def dump(at: Endpoints, service: str, file: Path) -> None:
-    """`pg_dump`, as the runbook has it."""
-    program = postgres.wheel() / "pg_dump"
+    """Run `pg_dump` as the runbook does."""
+    program = postgres.wheel_programs() / "pg_dump"
     subprocess.run(
         [str(program), "--format=custom", f"--dbname={at['databases'][service]}", f"--file={file}"],
         check=True,
@@ -129,19 +131,19 @@ def dump(at: Endpoints, service: str, file: Path) -> None:
 
 
 def restore(at: Endpoints, service: str, file: Path) -> None:
-    """Into an empty database of the service's role, as the runbook has it."""
+    """Restore a dump into an empty database of the service's role, as the runbook does."""
     asyncio.run(_empty(at, service))
     address = urlunsplit(urlsplit(at["administrator"])._replace(path=f"/{service}"))
-    program = postgres.wheel() / "pg_restore"
+    program = postgres.wheel_programs() / "pg_restore"
     subprocess.run([str(program), f"--dbname={address}", f"--role={service}", str(file)], check=True, timeout=60)
 
 
-def heard_epochs(at: Endpoints) -> set[int]:
-    """The epochs of the partitions from which marathon has heard of signatures."""
-    return asyncio.run(_heard_epochs(at))
+def ledger_epochs(at: Endpoints) -> set[int]:
+    """Return the epochs of the signatures' partitions from which marathon has read tally batches."""
+    return asyncio.run(_ledger_epochs(at))
 
 
-async def _heard_epochs(at: Endpoints) -> set[int]:
+async def _ledger_epochs(at: Endpoints) -> set[int]:
     connection = await asyncpg.connect(at["databases"]["marathon"])
     try:
         rows = await connection.fetch("SELECT DISTINCT epoch FROM sources WHERE source = $1 AND next > 0", SIGNATURES)
@@ -179,7 +181,7 @@ def test_restored_databases_catch_up_with_what_was_counted_and_published_since(h
         restore(at, "petitions", tmp_path / "petitions")
         recover(home, "database", "petitions")
         os.kill(counter, signal.SIGKILL)
-        wait_for(lambda: 1 in heard_epochs(at), "the new epoch")
+        wait_for(lambda: 1 in ledger_epochs(at), "the new epoch")
         wait_for(lambda: (document(at, early)["total"], document(at, late)["total"]) == (30, 5), "the same count")
         version = int(str(document(at, early)["version"]))
     # A second one: both are restored from the backups that know nothing of the first.
@@ -204,17 +206,17 @@ def test_restored_databases_catch_up_with_what_was_counted_and_published_since(h
 
 
 def test_without_a_reason_or_a_platform_it_says_so_in_a_sentence(tmp_path: Path) -> None:
-    done = mille(tmp_path, "recover", "log", "--yes")
-    assert (done.code, done.output) == (1, "mille recover: say with --reason why; it is kept in the trail\n")
-    done = mille(tmp_path, "recover", "log")
-    assert done.output.startswith("mille recover: no platform is up")
+    result = mille(tmp_path, "recover", "log", "--yes")
+    assert (result.code, result.output) == (1, "mille recover: say with --reason why; it is kept in the trail\n")
+    result = mille(tmp_path, "recover", "log")
+    assert result.output.startswith("mille recover: no platform is up")
 
 
-def test_what_is_whole_is_left_alone(system: Running) -> None:
+def test_what_is_whole_is_left_alone(system: MilleRun) -> None:
     for arguments in (("log",), ("ledger",), ("topics",)):
-        done = mille(system.home.root, "recover", *arguments, "--yes", "--reason", "practice")
-        assert (done.code, len(done.output.splitlines())) == (0, 1), done.output
-    done = mille(system.home.root, "recover", "database", "elsewhere")
-    assert done.output == (
+        result = mille(system.home.root, "recover", *arguments, "--yes", "--reason", "practice")
+        assert (result.code, len(result.output.splitlines())) == (0, 1), result.output
+    result = mille(system.home.root, "recover", "database", "elsewhere")
+    assert result.output == (
         "mille recover: there is no database elsewhere; these are: petitions, letters, notifications, marathon\n"
     )

@@ -1,4 +1,4 @@
-"""A restored database of marathon: what is put back is whole, however often the command had to be repeated."""
+"""The repair of a restored database of marathon is complete, however often the command is repeated."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import asyncpg
 import msgspec
 
 from deploy.local.endpoints import Endpoints
-from deploy.recovery import restored
-from deploy.recovery.compacted import Known
-from services.marathon.actions.announce import Announcements
+from deploy.recovery import restored_databases
+from deploy.recovery.compacted_topics import MarathonState
+from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.put_back import freeze_again, put_back
-from services.marathon.domain.cells import Changes
+from services.marathon.domain.cells import TotalsUpdate
 from services.marathon.domain.document import first_document
 from services.marathon.storage import cells
 from shared.clock import parse_rfc3339
@@ -32,16 +32,16 @@ async def test_a_final_tally_is_kept_where_the_recovery_was_cut_off_and_repeated
     connection = await asyncpg.connect(url)
     try:
         text = campaign_file()
-        changes = await import_campaign(connection, text, wrapper=Wrapper(), announcements=Announcements(), now=CLOSED)
+        changes = await import_campaign(connection, text, wrapper=Wrapper(), encoder=EventEncoder(), now=CLOSED)
         first = first_document(changes.campaign, CLOSED)
         final = msgspec.structs.replace(first, version=9, state="frozen")
-        # So far the command had come when it was cut off: the document is there, so nothing is newer.
+        # The state of an interrupted command: the document is stored, so nothing is newer.
         await put_back(connection, campaigns_=(), cases=(), keys=(), accesses=(), totals=[final], now=CLOSED)
         assert await connection.fetchval(FROZEN) == 0
-        await restored.mend_marathon(at, Known(), "the rest of it")
+        await restored_databases.repair_marathon(at, MarathonState(), "the rest of it")
         assert await connection.fetchval(FROZEN) == 1
-        later = Changes()
-        later.correct("c", int(CLOSED) // 60, "recorded", "withdrawn-after-close", -1, after_freeze=True)
+        later = TotalsUpdate()
+        later.add_correction("c", int(CLOSED) // 60, "recorded", "withdrawn-after-close", -1, after_freeze=True)
         await cells.add_corrections(connection, later)
         await freeze_again(connection, final)
         assert [tuple(row) for row in await connection.fetch(RECORD)] == [("withdrawn-after-close", -1)]

@@ -20,10 +20,10 @@ from shared import migrations
 TIMEOUT_S = 120
 
 
-def mille(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def mille(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **settings}
     return subprocess.run(
-        [sys.executable, "-m", "deploy.mille", "setup", *words],
+        [sys.executable, "-m", "deploy.mille", "setup", *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -32,15 +32,15 @@ def mille(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def outside(platform: Endpoints, home: Path, handed: Path) -> dict[str, str]:
-    """The settings of a platform that is run elsewhere; passwords are in files, not in addresses."""
+def outside_settings(platform: Endpoints, home: Path, secrets_folder: Path) -> dict[str, str]:
+    """Return the settings of an outside platform; passwords are in files, not in addresses."""
     server = urlsplit(platform["administrator"])
     return {
         "MILLE_HOME": str(home),
         "ENVIRONMENT": "development",
         "KAFKA_BOOTSTRAP_SERVERS": platform["kafka"],
         "DATABASE_URL": f"postgresql://{server.username}@{server.hostname}:{server.port}/postgres",
-        "PGPASSFILE": str(handed / "administrator" / "pgpass"),
+        "PGPASSFILE": str(secrets_folder / "administrator" / "pgpass"),
         "MARATHON_URL": "http://marathon:8100",
         "PETITIONS_URL": "http://petitions-intake:8101",
         "LETTERS_URL": "http://letters-intake:8102",
@@ -49,35 +49,35 @@ def outside(platform: Endpoints, home: Path, handed: Path) -> dict[str, str]:
 
 
 def test_each_service_gets_its_own_keys_and_its_own_password(tmp_path: Path) -> None:
-    handed = tmp_path / "handed"
-    assert mille("secrets", str(handed), MILLE_HOME=str(tmp_path / "home")).returncode == 0
-    assert {folder.name: {file.name for file in folder.iterdir()} for folder in handed.iterdir()} == {
+    secrets_folder = tmp_path / "handed"
+    assert mille("secrets", str(secrets_folder), MILLE_HOME=str(tmp_path / "home")).returncode == 0
+    assert {folder.name: {file.name for file in folder.iterdir()} for folder in secrets_folder.iterdir()} == {
         "marathon": {"wrapping.pub", "signing.key", "pgpass"},
         "petitions": {"wrapping.key", "receipt.key", "pgpass"},
         "letters": {"wrapping.key", "receipt.key", "pgpass"},
         "notifications": {"wrapping.key", "recipient.key", "pgpass"},
         "administrator": {"password", "pgpass"},
     }
-    for file in handed.glob("*/*"):
+    for file in secrets_folder.glob("*/*"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    passwords = {file.read_text().rpartition(":")[2] for file in handed.glob("*/pgpass")}
+    passwords = {file.read_text().rpartition(":")[2] for file in secrets_folder.glob("*/pgpass")}
     assert len(passwords) == 5
 
 
 def test_secrets_that_are_there_never_change(tmp_path: Path) -> None:
-    handed = tmp_path / "handed"
+    secrets_folder = tmp_path / "handed"
     settings = {"MILLE_HOME": str(tmp_path / "home")}
-    mille("secrets", str(handed), **settings)
-    before = {file: file.read_bytes() for file in handed.glob("*/*")}
-    mille("secrets", str(handed), **settings)
-    assert {file: file.read_bytes() for file in handed.glob("*/*")} == before
+    mille("secrets", str(secrets_folder), **settings)
+    before = {file: file.read_bytes() for file in secrets_folder.glob("*/*")}
+    mille("secrets", str(secrets_folder), **settings)
+    assert {file: file.read_bytes() for file in secrets_folder.glob("*/*")} == before
 
 
 async def test_a_database_that_is_missing_is_made_with_its_role_and_schema(platform: Endpoints, tmp_path: Path) -> None:
-    home, handed = tmp_path / "home", tmp_path / "handed"
+    home, secrets_folder = tmp_path / "home", tmp_path / "handed"
     home.mkdir()
     shutil.copy(Path(platform["logs"]).parent / "passwords.json", home)
-    mille("secrets", str(handed), MILLE_HOME=str(home))
+    mille("secrets", str(secrets_folder), MILLE_HOME=str(home))
     administrator = await asyncpg.connect(platform["administrator"], timeout=10)
     try:
         await administrator.execute("DROP DATABASE letters WITH (FORCE)")
@@ -85,13 +85,13 @@ async def test_a_database_that_is_missing_is_made_with_its_role_and_schema(platf
         await administrator.close(timeout=10)
 
     for _ in range(2):
-        done = mille("platform", **outside(platform, home, handed))
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = mille("platform", **outside_settings(platform, home, secrets_folder))
+        assert result.returncode == 0, result.stdout + result.stderr
 
     server = urlsplit(platform["administrator"])
     connection = await asyncpg.connect(
         f"postgresql://letters@{server.hostname}:{server.port}/letters",
-        passfile=str(handed / "letters" / "pgpass"),
+        passfile=str(secrets_folder / "letters" / "pgpass"),
         timeout=10,
     )
     try:
@@ -101,11 +101,11 @@ async def test_a_database_that_is_missing_is_made_with_its_role_and_schema(platf
 
 
 async def test_other_commands_find_the_outside_platform(platform: Endpoints, tmp_path: Path) -> None:
-    home, handed = tmp_path / "home", tmp_path / "handed"
+    home, secrets_folder = tmp_path / "home", tmp_path / "handed"
     home.mkdir()
     shutil.copy(Path(platform["logs"]).parent / "passwords.json", home)
-    mille("secrets", str(handed), MILLE_HOME=str(home))
-    assert mille("platform", **outside(platform, home, handed)).returncode == 0
+    mille("secrets", str(secrets_folder), MILLE_HOME=str(home))
+    assert mille("platform", **outside_settings(platform, home, secrets_folder)).returncode == 0
     path = home / "endpoints.json"
     found = json.loads(path.read_text())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -114,17 +114,17 @@ async def test_other_commands_find_the_outside_platform(platform: Endpoints, tmp
 
 
 def test_what_it_must_be_told_is_named(tmp_path: Path) -> None:
-    done = mille("platform", MILLE_HOME=str(tmp_path), DATABASE_URL="postgresql://administrator@127.0.0.1:1/postgres")
-    assert done.returncode == 1
-    assert "KAFKA_BOOTSTRAP_SERVERS, LETTERS_URL, MARATHON_URL, NOTIFICATIONS_URL, PETITIONS_URL" in done.stderr
+    result = mille("platform", MILLE_HOME=str(tmp_path), DATABASE_URL="postgresql://administrator@127.0.0.1:1/postgres")
+    assert result.returncode == 1
+    assert "KAFKA_BOOTSTRAP_SERVERS, LETTERS_URL, MARATHON_URL, NOTIFICATIONS_URL, PETITIONS_URL" in result.stderr
 
 
 def test_a_password_that_is_refused_is_said_without_it(platform: Endpoints, tmp_path: Path) -> None:
     server = urlsplit(platform["administrator"])
-    settings = outside(platform, tmp_path, tmp_path) | {
+    settings = outside_settings(platform, tmp_path, tmp_path) | {
         "DATABASE_URL": f"postgresql://{server.username}:wrong-secret@{server.hostname}:{server.port}/postgres"
     }
-    done = mille("platform", **settings)
-    assert done.returncode == 1
-    assert "DATABASE_URL" in done.stderr
-    assert "wrong-secret" not in done.stdout + done.stderr
+    result = mille("platform", **settings)
+    assert result.returncode == 1
+    assert "DATABASE_URL" in result.stderr
+    assert "wrong-secret" not in result.stdout + result.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.child import RESTARTS
+from deploy.local.child import MAX_RESTARTS
 from deploy.local.home import Home
 from deploy.local.pids import PidFiles, identify
 from deploy.local.program import Program
@@ -18,18 +18,18 @@ from shared.errors import SetupError
 
 
 class Sandbox:
-    """A supervisor of little Python programs, and what it said."""
+    """A supervisor of little Python programs, and the lines that it printed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         home = Home(folder / "home")
         home.make()
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.pid_files = home.run
-        self.supervisor = Supervisor(PidFiles(home.run), self.said.append)
+        self.supervisor = Supervisor(PidFiles(home.run), self.lines.append)
 
     def program(self, name: str, code: str, *, grace: float = 10.0) -> Program:
-        """A program that runs `code` and is ready once it has written its file."""
+        """Return a program that runs `code` and is ready once it has written its file."""
 
         async def ready() -> bool:
             return self.file(name).exists()
@@ -40,8 +40,8 @@ class Sandbox:
             environment=os.environ,
             log=self._folder / f"{name}.log",
             ready=ready,
-            ready_within=20.0,
-            grace=grace,
+            ready_seconds=20.0,
+            grace_seconds=grace,
         )
 
     def file(self, name: str) -> Path:
@@ -58,7 +58,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(tmp_path)
 
 
-async def until(condition: asyncio.Event) -> None:
+async def wait_for(condition: asyncio.Event) -> None:
     await asyncio.wait_for(condition.wait(), 20)
 
 
@@ -87,9 +87,9 @@ async def test_what_dies_is_started_again_and_whoever_asked_is_told(sandbox: San
     changed = asyncio.Event()
     sandbox.supervisor.on_change = changed.set
     os.kill(before, signal.SIGKILL)
-    await until(changed)
+    await wait_for(changed)
     assert sandbox.supervisor.pids()["waiting"] not in (0, before)
-    assert any("waiting ended (signal SIGKILL); starting it again" in line for line in sandbox.said)
+    assert any("waiting ended (signal SIGKILL); starting it again" in line for line in sandbox.lines)
     await sandbox.supervisor.stop()
 
 
@@ -103,8 +103,8 @@ async def test_what_keeps_dying_ends_everything(sandbox: Sandbox, monkeypatch: p
     sandbox.supervisor.on_change = kill_it_again
     kill_it_again()
     with pytest.raises(SetupError, match="waiting keeps ending"):
-        await asyncio.wait_for(sandbox.supervisor.failed(), 20)
-    assert len(sandbox.said) == RESTARTS
+        await asyncio.wait_for(sandbox.supervisor.wait_for_failure(), 20)
+    assert len(sandbox.lines) == MAX_RESTARTS
     await sandbox.supervisor.stop()
 
 
@@ -113,7 +113,7 @@ async def test_what_does_not_stop_in_its_time_is_killed(sandbox: Sandbox) -> Non
     pid = sandbox.supervisor.pids()["stubborn"]
     await sandbox.supervisor.stop()
     assert identify(pid) is None
-    assert sandbox.said == ["stubborn did not stop within 0.3 s and was killed"]
+    assert sandbox.lines == ["stubborn did not stop within 0.3 s and was killed"]
 
 
 async def test_what_was_started_last_is_stopped_first(sandbox: Sandbox) -> None:
@@ -143,7 +143,7 @@ async def test_a_program_that_needs_room_is_not_started_before_there_is_some(
         sandbox.supervisor.start([replace(sandbox.program("big", WAITS), needs_room=tmp_path)])
     )
     async with asyncio.timeout(20):
-        while not any("no room" in line for line in sandbox.said):  # noqa: ASYNC110  it is said to a list
+        while not any("no room" in line for line in sandbox.lines):  # noqa: ASYNC110  a list sends no events
             await asyncio.sleep(0.02)
     assert sandbox.supervisor.pids() == {"big": 0}
     monkeypatch.setattr("deploy.local.program.ROOM_BYTES", 0)

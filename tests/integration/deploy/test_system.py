@@ -18,10 +18,10 @@ from deploy.local.home import PROJECT
 from deploy.local.pids import identify
 from deploy.local.processes import ready
 from deploy.local.settings import DEFAULT_PORTS
-from tests.support.running import Running, mille_run, temporary_home
+from tests.support.running import MilleRun, mille_run, temporary_home
 
 START_SECONDS = 15.0
-"""What a start after the first one may take on two cores that do nothing else."""
+"""The time limit of a start after the first one, on two otherwise idle cores."""
 ROLES = {
     ("marathon", "all"),
     ("petitions", "intake"),
@@ -36,7 +36,7 @@ def get(address: str) -> int:
     return httpx.get(address, timeout=10).status_code
 
 
-def doctor(running: Running) -> subprocess.CompletedProcess[str]:
+def doctor(running: MilleRun) -> subprocess.CompletedProcess[str]:
     offset = int(running.endpoints()["smtp"].rpartition(":")[2]) - DEFAULT_PORTS["smtp_port"]
     return subprocess.run(
         [sys.executable, "-m", "deploy.mille", "doctor"],
@@ -49,7 +49,7 @@ def doctor(running: Running) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_says_where_everything_is(system: Running) -> None:
+def test_it_says_where_everything_is(system: MilleRun) -> None:
     at = json.loads(system.home.endpoints.read_text())
     assert stat.S_IMODE(system.home.endpoints.stat().st_mode) == 0o600
     assert {(process["service"], process["role"]) for process in at["processes"]} == ROLES
@@ -60,26 +60,26 @@ def test_it_says_where_everything_is(system: Running) -> None:
         assert get(address) == 200
 
 
-def test_the_doctor_finds_nothing_to_mend(system: Running) -> None:
-    done = doctor(system)
-    assert done.returncode == 0, done.stdout
-    assert len(re.findall("^ok ", done.stdout, re.MULTILINE)) >= 20
+def test_the_doctor_finds_nothing_to_mend(system: MilleRun) -> None:
+    result = doctor(system)
+    assert result.returncode == 0, result.stdout
+    assert len(re.findall("^ok ", result.stdout, re.MULTILINE)) >= 20
 
 
-def test_no_log_of_a_healthy_start_holds_an_error(system: Running) -> None:
+def test_no_log_of_a_healthy_start_holds_an_error(system: MilleRun) -> None:
     for path in Path(system.endpoints()["logs"]).glob("*-*.log"):
         lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
         assert lines, path.name
         assert not [line for line in lines if line["level"] in ("error", "critical")], path.name
 
 
-def test_killed_services_are_started_again(system: Running) -> None:
+def test_killed_services_are_started_again(system: MilleRun) -> None:
     before = {process["metrics"]: process["pid"] for process in system.endpoints()["processes"]}
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 90
     while not all(again(process, before[process["metrics"]]) for process in system.endpoints()["processes"]):
-        assert time.monotonic() < deadline, system.said()
+        assert time.monotonic() < deadline, system.output_text()
         time.sleep(0.1)
 
 
@@ -96,21 +96,21 @@ def test_a_later_start_is_quick_and_a_stop_leaves_nothing() -> None:
         started = time.monotonic()
         with mille_run(home) as second:
             at = second.wait_until_up()
-            took = time.monotonic() - started
+            seconds = time.monotonic() - started
             assert second.stop(signal.SIGINT) == 0
         pids = [*at["platform"].values(), *(process["pid"] for process in at["processes"])]
         assert not [pid for pid in pids if identify(pid)]
-        assert took < START_SECONDS * busy_factor(), second.said()
+        assert seconds < START_SECONDS * busy_factor(), second.output_text()
 
 
 def busy_factor() -> float:
-    """How much longer things may take because others use the machine: runnable processes for each core, at least 1."""
+    """Return the factor by which other load slows us: the runnable processes per core, at least 1."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def test_what_runs_is_what_the_settings_ask_for() -> None:
-    asked = {"PETITIONS_INTAKES": "2", "PETITIONS_COUNTERS": "2", "KAFKA_FLUSH": "off"}
-    with temporary_home() as home, mille_run(home, "--no-mail", environment=asked) as running:
+    settings = {"PETITIONS_INTAKES": "2", "PETITIONS_COUNTERS": "2", "KAFKA_FLUSH": "off"}
+    with temporary_home() as home, mille_run(home, "--no-mail", environment=settings) as running:
         at = running.wait_until_up()
         roles = [(process["service"], process["role"]) for process in at["processes"]]
         assert roles.count(("petitions", "intake")) == roles.count(("petitions", "counter")) == 2
@@ -119,7 +119,7 @@ def test_what_runs_is_what_the_settings_ask_for() -> None:
         assert set(at["platform"]) == {"kafka", "postgres"}
 
 
-def test_an_outside_broker_and_server_are_used_instead_of_our_own(system: Running) -> None:
+def test_an_outside_broker_and_server_are_used_instead_of_our_own(system: MilleRun) -> None:
     at = system.endpoints()
     with temporary_home() as home:
         home.make()

@@ -1,4 +1,4 @@
-"""An acknowledgement from which no receipt can be made is none: the sender is told to try again."""
+"""An acknowledgement without an offset gives no receipt: the sender gets a 503 and may repeat."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deploy.local.endpoints import Endpoints
 from shared import topics
-from tests.support.forgetful import forgetful
-from tests.support.intakes import ends, intake, plant_and_wait, records, signature
+from tests.support.intakes import end_offsets, intake, publish_and_wait, read_records, signature
+from tests.support.offset_dropping_proxy import offset_dropping_proxy
 from tests.support.seeding import Seed, unique
 
 
@@ -17,23 +17,23 @@ async def test_an_acknowledgement_without_an_offset_is_answered_503_and_repeatin
 ) -> None:
     seed = Seed(unique("forgotten"), time.time())
     async with (
-        forgetful(platform["kafka"], topics.SIGNATURES.name) as way,
-        intake(platform, "petitions", tmp_path, KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{way.port}") as running,
+        offset_dropping_proxy(platform["kafka"], topics.SIGNATURES.name) as proxy,
+        intake(platform, "petitions", tmp_path, KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{proxy.port}") as running,
         running.client() as client,
     ):
-        await plant_and_wait(running, seed)
-        before = await ends(platform, topics.SIGNATURES.name)
-        way.forgets = True
+        await publish_and_wait(running, seed)
+        before = await end_offsets(platform, topics.SIGNATURES.name)
+        proxy.drops_offsets = True
         refused = await client.post("/v1/signatures", json=signature(seed))
-        assert (refused.status_code, way.forgotten) == (503, 1)
+        assert (refused.status_code, proxy.dropped) == (503, 1)
         assert int(refused.headers["retry-after"]) > 0
         assert "receipt" not in refused.text
-        way.forgets = False
+        proxy.drops_offsets = False
         repeated = await client.post("/v1/signatures", json=signature(seed))
         assert repeated.status_code == 202
         receipt = running.read_receipt(repeated.json()["receipt"])
-    # The broker had stored the first one too: the counter knows both for one person by their key.
+    # The broker had stored the first record too; the counter recognises both as one signature by their key.
     first = before[receipt.partition]
-    stored = await records(platform, topics.SIGNATURES.name, receipt.partition, first)
-    assert [record.key for record in stored] == [receipt.key] * 2
+    stored_records = await read_records(platform, topics.SIGNATURES.name, receipt.partition, first)
+    assert [record.key for record in stored_records] == [receipt.key] * 2
     assert receipt.offset == first + 1

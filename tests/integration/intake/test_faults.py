@@ -1,4 +1,4 @@
-"""What the intake does when its broker or itself fails: never a false 202, never a wait without end."""
+"""The intake under failures of its broker or of itself: never a false 202, never an endless wait."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import pytest_asyncio
 
 from deploy.local.endpoints import Endpoints
 from deploy.local.topics import create
-from tests.support.intakes import Intake, intake, plant_and_wait, records, signature
-from tests.support.running import Running, mille_run, temporary_home
+from tests.support.intakes import Intake, intake, publish_and_wait, read_records, signature
+from tests.support.running import MilleRun, mille_run, temporary_home
 from tests.support.seeding import Seed, unique
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
-BOUND = 7.0
-"""The promised 5 s, and some for a busy machine."""
+MAX_RESPONSE_SECONDS = 7.0
+"""The promised 5 s, with a margin for a busy machine."""
 
 
 @dataclass
-class Stage:
-    """A platform of its own, because its broker is going to be hurt."""
+class OwnPlatform:
+    """A platform of its own, because its broker will be stopped and killed."""
 
-    running: Running
+    running: MilleRun
     folder: Path
     platform: Endpoints = field(init=False)
 
@@ -42,14 +42,14 @@ class Stage:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+async def own_platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnPlatform]:
     with temporary_home() as home, mille_run(home, "--platform-only") as running:
-        yield Stage(running, tmp_path_factory.mktemp("faults"))
+        yield OwnPlatform(running, tmp_path_factory.mktemp("faults"))
 
 
 @dataclass
 class Poster:
-    """Posts one signature after another, and remembers what was acknowledged."""
+    """Posts one signature after another, and records what was acknowledged."""
 
     running: Intake
     seed: Seed
@@ -76,7 +76,7 @@ class Poster:
             assert int(answer.headers["retry-after"]) > 0
         return answer.status_code
 
-    async def until(self, status: int, within: float) -> None:
+    async def post_until(self, status: int, within: float) -> None:
         """Post until an answer has `status`."""
         async with self.running.client() as client:
             deadline = time.monotonic() + within
@@ -84,32 +84,32 @@ class Poster:
                 assert time.monotonic() < deadline, self.statuses
                 await asyncio.sleep(0.05)
 
-    async def for_a_while(self, done: asyncio.Event) -> None:
+    async def post_until_set(self, done: asyncio.Event) -> None:
         async with self.running.client() as client:
             while not done.is_set():
                 await self.post(client)
 
     async def check_stored(self) -> None:
-        """Every receipt leads to its record."""
+        """Check that every receipt leads to its record."""
         for receipt in self.acknowledged:
             found = self.running.read_receipt(receipt)
-            (record,) = await records(self.running.platform, found.topic, found.partition, found.offset, 1)
+            (record,) = await read_records(self.running.platform, found.topic, found.partition, found.offset, 1)
             assert record.key == found.key
 
 
-async def test_a_broker_that_stands_still_is_a_503_in_time_and_then_it_goes_on(stage: Stage) -> None:
-    async with intake(stage.platform, "petitions", stage.folder) as running:
+async def test_a_broker_that_stands_still_is_a_503_in_time_and_then_it_goes_on(own_platform: OwnPlatform) -> None:
+    async with intake(own_platform.platform, "petitions", own_platform.folder) as running:
         seed = Seed(unique("still"), time.time())
-        await plant_and_wait(running, seed)
+        await publish_and_wait(running, seed)
         poster = Poster(running, seed, "still")
-        await poster.until(202, 10)
-        broker = stage.broker()
+        await poster.post_until(202, 10)
+        broker = own_platform.broker()
         os.kill(broker, signal.SIGSTOP)
         try:
             async with running.client() as client:
                 first = await asyncio.gather(*(poster.post(client) for _ in range(20)))
                 assert set(first) == {503}
-                assert poster.slowest < BOUND
+                assert poster.slowest < MAX_RESPONSE_SECONDS
                 began = time.monotonic()
                 assert await poster.post(client) == 503
                 assert time.monotonic() - began < 1, "a partition known to be stuck refuses at once"
@@ -117,20 +117,20 @@ async def test_a_broker_that_stands_still_is_a_503_in_time_and_then_it_goes_on(s
                     assert (await client.get("/livez")).status_code == 200
         finally:
             os.kill(broker, signal.SIGCONT)
-        await poster.until(202, 30)
+        await poster.post_until(202, 30)
         await poster.check_stored()
 
 
-async def test_a_killed_broker_loses_nothing_that_was_acknowledged(stage: Stage) -> None:
-    async with intake(stage.platform, "petitions", stage.folder) as running:
+async def test_a_killed_broker_loses_nothing_that_was_acknowledged(own_platform: OwnPlatform) -> None:
+    async with intake(own_platform.platform, "petitions", own_platform.folder) as running:
         seed = Seed(unique("killed"), time.time())
-        await plant_and_wait(running, seed)
+        await publish_and_wait(running, seed)
         posters = [Poster(running, seed, f"killed{number}") for number in range(8)]
         done = asyncio.Event()
-        posting = [asyncio.create_task(poster.for_a_while(done)) for poster in posters]
+        posting = [asyncio.create_task(poster.post_until_set(done)) for poster in posters]
         while not all(len(poster.acknowledged) > 20 for poster in posters):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        before = stage.broker()
+        before = own_platform.broker()
         os.kill(before, signal.SIGKILL)
         counts = [len(poster.acknowledged) for poster in posters]
         deadline = time.monotonic() + 60
@@ -139,19 +139,19 @@ async def test_a_killed_broker_loses_nothing_that_was_acknowledged(stage: Stage)
             await asyncio.sleep(0.1)
         done.set()
         await asyncio.gather(*posting)
-        assert stage.broker() != before
-        assert max(poster.slowest for poster in posters) < BOUND
+        assert own_platform.broker() != before
+        assert max(poster.slowest for poster in posters) < MAX_RESPONSE_SECONDS
         for poster in posters:
             await poster.check_stored()
 
 
-async def test_a_killed_intake_has_stored_all_that_it_acknowledged(stage: Stage) -> None:
+async def test_a_killed_intake_has_stored_all_that_it_acknowledged(own_platform: OwnPlatform) -> None:
     seed = Seed(unique("gone"), time.time())
-    async with intake(stage.platform, "petitions", stage.folder) as running:
-        await plant_and_wait(running, seed)
+    async with intake(own_platform.platform, "petitions", own_platform.folder) as running:
+        await publish_and_wait(running, seed)
         posters = [Poster(running, seed, f"gone{number}") for number in range(8)]
         done = asyncio.Event()
-        posting = [asyncio.create_task(poster.for_a_while(done)) for poster in posters]
+        posting = [asyncio.create_task(poster.post_until_set(done)) for poster in posters]
         while not all(len(poster.acknowledged) > 10 for poster in posters):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         running.process.kill()
@@ -161,11 +161,11 @@ async def test_a_killed_intake_has_stored_all_that_it_acknowledged(stage: Stage)
             await poster.check_stored()
 
 
-async def test_a_stopped_intake_answers_who_waits_and_ends_well(stage: Stage) -> None:
+async def test_a_stopped_intake_answers_who_waits_and_ends_well(own_platform: OwnPlatform) -> None:
     seed = Seed(unique("stop"), time.time())
-    async with intake(stage.platform, "petitions", stage.folder) as running:
-        await plant_and_wait(running, seed)
-        broker = stage.broker()
+    async with intake(own_platform.platform, "petitions", own_platform.folder) as running:
+        await publish_and_wait(running, seed)
+        broker = own_platform.broker()
         async with running.client() as client:
             os.kill(broker, signal.SIGSTOP)
             try:
@@ -181,20 +181,22 @@ async def test_a_stopped_intake_answers_who_waits_and_ends_well(stage: Stage) ->
             assert answer.status_code == 202
         assert running.stop() == 0
         found = running.read_receipt(answer.json()["receipt"])
-        (record,) = await records(stage.platform, found.topic, found.partition, found.offset, 1)
+        (record,) = await read_records(own_platform.platform, found.topic, found.partition, found.offset, 1)
         assert record.key == found.key
 
 
 @pytest.mark.parametrize("offset", [86_400, -86_400])
-async def test_a_clock_a_day_off_neither_closes_nor_opens_a_campaign(stage: Stage, offset: int) -> None:
+async def test_a_clock_a_day_off_neither_closes_nor_opens_a_campaign(own_platform: OwnPlatform, offset: int) -> None:
     now = time.time()
     seeds = [Seed(unique("now"), now), Seed(unique("early"), now, opens_in=3_600, closes_in=7_200)]
-    over = Seed(unique("over"), now, opens_in=-7_200, closes_in=-3_600)
-    async with intake(stage.platform, "petitions", stage.folder, CLOCK_OFFSET_SECONDS=str(offset)) as running:
-        await plant_and_wait(running, *seeds, over)
+    closed = Seed(unique("over"), now, opens_in=-7_200, closes_in=-3_600)
+    async with intake(
+        own_platform.platform, "petitions", own_platform.folder, CLOCK_OFFSET_SECONDS=str(offset)
+    ) as running:
+        await publish_and_wait(running, *seeds, closed)
         async with running.client() as client:
             statuses = [
-                (await client.post("/v1/signatures", json=signature(seed))).status_code for seed in (*seeds, over)
+                (await client.post("/v1/signatures", json=signature(seed))).status_code for seed in (*seeds, closed)
             ]
             measured = (await client.get("/metrics")).text
         assert statuses == [202, 422, 410]
@@ -203,23 +205,23 @@ async def test_a_clock_a_day_off_neither_closes_nor_opens_a_campaign(stage: Stag
         assert "clock differs from the broker's" in running.log.read_text()
 
 
-async def test_an_intake_does_not_start_on_topics_that_are_not_as_declared(stage: Stage) -> None:
-    await create(stage.platform["kafka"], flush=False, production=False)
+async def test_an_intake_does_not_start_on_topics_that_are_not_as_declared(own_platform: OwnPlatform) -> None:
+    await create(own_platform.platform["kafka"], flush=False, production=False)
     try:
         with pytest.raises(AssertionError, match="not as declared"):
-            async with intake(stage.platform, "petitions", stage.folder, KAFKA_FLUSH="on"):
+            async with intake(own_platform.platform, "petitions", own_platform.folder, KAFKA_FLUSH="on"):
                 pass
     finally:
-        await create(stage.platform["kafka"], flush=True, production=False)
+        await create(own_platform.platform["kafka"], flush=True, production=False)
 
 
-async def test_several_intakes_share_one_port(stage: Stage) -> None:
+async def test_several_intakes_share_one_port(own_platform: OwnPlatform) -> None:
     seed = Seed(unique("shared"), time.time())
-    async with intake(stage.platform, "petitions", stage.folder) as first:
-        await plant_and_wait(first, seed)
+    async with intake(own_platform.platform, "petitions", own_platform.folder) as first:
+        await publish_and_wait(first, seed)
         port = str(first.port)
-        async with intake(stage.platform, "petitions", stage.folder, PORT=port) as second:
-            await second.until_ready()
+        async with intake(own_platform.platform, "petitions", own_platform.folder, PORT=port) as second:
+            await second.wait_until_ready()
             for number in range(40):
                 async with first.client() as client:
                     answer = await client.post("/v1/signatures", json=signature(seed, email=f"s{number}@example.org"))

@@ -1,4 +1,4 @@
-"""Importing campaigns into a real database: what is stored, and what the other services are told."""
+"""Importing campaigns into a real database: the stored state and the published events."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import asyncpg
 import msgspec
 import pytest
 
-from services.marathon.actions.announce import Announcements
-from services.marathon.actions.apply_tallies import Tallies, apply_tallies
+from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.apply_tallies import TallyRecords, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.keys import create_key, revoke_key
-from services.marathon.domain.campaign_changes import Import
+from services.marathon.domain.campaign_changes import ImportPlan
 from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.ledger import Part
 from services.marathon.storage import ledger
 from shared.errors import SetupError
-from shared.events.cloudevents import event_type
+from shared.events.cloudevents import parse_event_type
 from tests.support.campaign_files import Wrapper, campaign_file
 from tests.support.tallies import Chain, delta
 
@@ -36,34 +36,32 @@ class Marathon:
         self.connection = connection
         self.wrapper = Wrapper()
 
-    async def bring(self, text: str) -> Import:
-        return await import_campaign(
-            self.connection, text, wrapper=self.wrapper, announcements=Announcements(), now=NOW
-        )
+    async def import_(self, text: str) -> ImportPlan:
+        return await import_campaign(self.connection, text, wrapper=self.wrapper, encoder=EventEncoder(), now=NOW)
 
     async def refusals(self, text: str) -> list[str]:
         with pytest.raises(CampaignFileError) as caught:
-            await self.bring(text)
-        return [".".join(map(str, complaint.path)) for complaint in caught.value.complaints]
+            await self.import_(text)
+        return [".".join(map(str, complaint.path)) for complaint in caught.value.faults]
 
-    async def told(self) -> list[tuple[str, str, str, Any]]:
-        """Topic, key, event type and event of everything in the outbox, which is emptied."""
+    async def outbox_events(self) -> list[tuple[str, str, str, Any]]:
+        """Empty the outbox; return topic, key, event type and event of each record."""
         rows = await self.connection.fetch("DELETE FROM outbox RETURNING *")
         return [
             (
                 row["topic"],
                 row["key"].decode(),
-                event_type(msgspec.msgpack.decode(row["headers"], type=list[tuple[str, bytes]])).name,
+                parse_event_type(msgspec.msgpack.decode(row["headers"], type=list[tuple[str, bytes]])).name,
                 msgspec.json.decode(row["value"]),
             )
             for row in sorted(rows, key=lambda row: row["id"])
         ]
 
     async def sign(self, case: str, campaign: str = "c", evidence: str = "recorded", change: int = 1) -> None:
-        await ledger.ensure_reading(self.connection, case)
+        await ledger.ensure_position(self.connection, case)
         batch = Chain(source=case).batch(delta(campaign, change, case=case, evidence=evidence))
         part = Part.of(0, batch, msgspec.json.encode(batch))
-        await apply_tallies(self.connection, Tallies(case, 0, 1, [part]))
+        await apply_tallies(self.connection, TallyRecords(case, 0, 1, [part]))
 
 
 @pytest.fixture
@@ -82,9 +80,9 @@ async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_a_first_import_tells_keys_campaign_cases_and_first_totals(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file())
-    told = await marathon.told()
-    assert [(topic, key, kind) for topic, key, kind, _ in told] == [
+    await marathon.import_(campaign_file())
+    events = await marathon.outbox_events()
+    assert [(topic, key, kind) for topic, key, kind, _ in events] == [
         ("marathon.keys.v1", "c/dedupe/1", "campaign-keys-created"),
         ("marathon.keys.v1", "c/seal/1", "campaign-keys-created"),
         ("marathon.keys.v1", "c/token/1", "campaign-keys-created"),
@@ -93,81 +91,81 @@ async def test_a_first_import_tells_keys_campaign_cases_and_first_totals(maratho
         ("marathon.cases.v1", "case/bo", "case-changed"),
         ("marathon.totals.v1", "c", "totals-changed"),
     ]
-    totals = told[-1][3]
+    totals = events[-1][3]
     assert (totals["version"], totals["total"], totals["by_case"]) == (1, 0, {"ana": 0, "bo": 0})
 
 
 async def test_importing_the_same_again_changes_nothing_and_tells_nobody(marathon: Marathon) -> None:
-    first = await marathon.bring(campaign_file())
-    await marathon.told()
-    again = await marathon.bring(campaign_file())
+    first = await marathon.import_(campaign_file())
+    await marathon.outbox_events()
+    again = await marathon.import_(campaign_file())
     assert (first.changed, again.changed) == (True, False)
     assert again.campaign.version == 1
-    assert await marathon.told() == []
-    assert marathon.wrapper.made == 3
+    assert await marathon.outbox_events() == []
+    assert marathon.wrapper.created == 3
 
 
 async def test_importing_a_changed_file_raises_the_version_and_keeps_the_keys(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file())
-    await marathon.told()
-    await marathon.bring(campaign_file(goal=500))
-    told = await marathon.told()
-    assert [(key, event["version"]) for _, key, _, event in told] == [("campaign/c", 2)]
-    assert marathon.wrapper.made == 3
+    await marathon.import_(campaign_file())
+    await marathon.outbox_events()
+    await marathon.import_(campaign_file(goal=500))
+    events = await marathon.outbox_events()
+    assert [(key, event["version"]) for _, key, _, event in events] == [("campaign/c", 2)]
+    assert marathon.wrapper.created == 3
 
 
 async def test_a_signed_text_changes_only_with_a_new_version(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file(opens=LATER))
+    await marathon.import_(campaign_file(opens=LATER))
     await marathon.sign("ana")
     # Both cases have the same text: only that of the signed one may not change before the campaign opens.
     changed = campaign_file(opens=LATER).replace("We ask for their freedom.", "We demand it.")
     assert await marathon.refusals(changed) == ["cases.0.petition.text"]
     versioned = changed.replace("slug: free-ana", "slug: free-ana\n    version: 2")
-    changes = await marathon.bring(versioned)
+    changes = await marathon.import_(versioned)
     assert [case.petition.version for case in changes.cases if case.petition] == [2, 2]
 
 
 async def test_a_text_of_an_open_campaign_changes_only_with_a_new_version_though_nothing_is_counted_yet(
     marathon: Marathon,
 ) -> None:
-    await marathon.bring(campaign_file())
+    await marathon.import_(campaign_file())
     changed = campaign_file().replace("We ask for their freedom.", "We demand it.")
     assert await marathon.refusals(changed) == ["cases.0.petition.text", "cases.1.petition.text"]
 
 
 async def test_slugs_are_unique_across_campaigns(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file("one"))
+    await marathon.import_(campaign_file("one"))
     assert await marathon.refusals(campaign_file("two")) == ["cases.0.slug", "cases.1.slug"]
-    assert (await marathon.bring(campaign_file("two", cases=("cy",)))).campaign.version == 1
+    assert (await marathon.import_(campaign_file("two", cases=("cy",)))).campaign.version == 1
 
 
 async def test_a_refused_file_stores_nothing(marathon: Marathon) -> None:
     assert await marathon.refusals(campaign_file(policies={"confirmation": "never"})) == [
         "campaign.policies.confirmation"
     ]
-    assert await marathon.told() == []
+    assert await marathon.outbox_events() == []
     assert await marathon.connection.fetchval("SELECT count(*) FROM campaigns") == 0
 
 
 async def test_a_petition_stays_with_its_case(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file())
+    await marathon.import_(campaign_file())
     text = campaign_file().replace("free-ana", "free-x").replace("free-bo", "free-ana").replace("free-x", "free-bo")
     assert await marathon.refusals(text) == ["cases.0.petition.slug", "cases.1.petition.slug"]
 
 
 async def test_another_choice_of_public_evidence_goes_on_public_record(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file())
+    await marathon.import_(campaign_file())
     await marathon.sign("ana", change=40)
-    await marathon.bring(campaign_file(policies={"public_evidence": ["confirmed"]}))
+    await marathon.import_(campaign_file(policies={"public_evidence": ["confirmed"]}))
     record = await marathon.connection.fetch("SELECT reason, change FROM corrections")
     assert [tuple(row) for row in record] == [("policy-changed", -40)]
 
 
 async def test_what_safety_mode_cuts_off_a_total_goes_on_public_record(marathon: Marathon) -> None:
     required = {"confirmation": "required"}
-    await marathon.bring(campaign_file(policies=required))
+    await marathon.import_(campaign_file(policies=required))
     await marathon.sign("ana", evidence="confirmed", change=45)
-    await marathon.bring(campaign_file(policies={**required, "safety_mode": True}))
+    await marathon.import_(campaign_file(policies={**required, "safety_mode": True}))
     record = await marathon.connection.fetch("SELECT reason, change FROM corrections")
     assert [tuple(row) for row in record] == [("policy-changed", -5)]
 
@@ -175,43 +173,43 @@ async def test_what_safety_mode_cuts_off_a_total_goes_on_public_record(marathon:
 async def test_imports_at_the_same_time_come_one_after_the_other(make_database: MakeDatabase) -> None:
     url = await make_database("marathon")
 
-    async def bring(goal: int) -> int:
+    async def import_(goal: int) -> int:
         async with _connected(url) as connection:
-            return (await Marathon(connection).bring(campaign_file(goal=goal))).campaign.version
+            return (await Marathon(connection).import_(campaign_file(goal=goal))).campaign.version
 
-    versions = await asyncio.gather(*(bring(goal) for goal in range(1, 6)))
+    versions = await asyncio.gather(*(import_(goal) for goal in range(1, 6)))
     assert sorted(versions) == [1, 2, 3, 4, 5]
 
 
 async def test_of_a_partners_key_only_the_hash_is_kept_and_told(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file())
-    await marathon.told()
+    await marathon.import_(campaign_file())
+    await marathon.outbox_events()
     key = await create_key(
         marathon.connection,
         "c",
         scopes=["signatures:batch"],
         section=None,
-        announcements=Announcements(),
+        encoder=EventEncoder(),
         now=NOW,
     )
-    ((topic, told_id, kind, event),) = await marathon.told()
-    assert (topic, told_id, kind) == ("marathon.access.v1", key.access.id, "access-changed")
+    ((topic, event_key, kind, event),) = await marathon.outbox_events()
+    assert (topic, event_key, kind) == ("marathon.access.v1", key.access.id, "access-changed")
     assert event["hash"] == key.access.hash != key.text
     stored = await marathon.connection.fetchval("SELECT row_to_json(access)::text FROM access")
     assert key.text not in stored
 
 
 async def test_a_revoked_key_is_told_as_revoked(marathon: Marathon) -> None:
-    await marathon.bring(campaign_file())
+    await marathon.import_(campaign_file())
     key = await create_key(
-        marathon.connection, "c", scopes=["signatures:batch"], section=None, announcements=Announcements(), now=NOW
+        marathon.connection, "c", scopes=["signatures:batch"], section=None, encoder=EventEncoder(), now=NOW
     )
-    await marathon.told()
-    await revoke_key(marathon.connection, key.access.id, announcements=Announcements(), now=NOW)
-    ((_, told_id, _, event),) = await marathon.told()
-    assert (told_id, event["revoked"]) == (key.access.id, True)
+    await marathon.outbox_events()
+    await revoke_key(marathon.connection, key.access.id, encoder=EventEncoder(), now=NOW)
+    ((_, event_key, _, event),) = await marathon.outbox_events()
+    assert (event_key, event["revoked"]) == (key.access.id, True)
     with pytest.raises(SetupError):
-        await revoke_key(marathon.connection, "nobody", announcements=Announcements(), now=NOW)
+        await revoke_key(marathon.connection, "nobody", encoder=EventEncoder(), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -221,8 +219,8 @@ async def test_a_revoked_key_is_told_as_revoked(marathon: Marathon) -> None:
 async def test_a_key_for_what_does_not_exist_is_refused(
     marathon: Marathon, campaign: str, scope: str, section: str | None
 ) -> None:
-    await marathon.bring(campaign_file())
+    await marathon.import_(campaign_file())
     with pytest.raises(SetupError):
         await create_key(
-            marathon.connection, campaign, scopes=[scope], section=section, announcements=Announcements(), now=NOW
+            marathon.connection, campaign, scopes=[scope], section=section, encoder=EventEncoder(), now=NOW
         )

@@ -21,8 +21,8 @@ from services.marathon.consumers.tallies import TallyReader
 from shared import topics
 from shared.errors import TransientError
 from shared.events.tallies import Delta
-from tests.faults.proxy import Proxy, Weather
-from tests.support.serving import until
+from tests.faults.proxy import NetworkConditions, Proxy
+from tests.support.serving import wait_until
 from tests.support.tallies import Chain, Sender, delta, eventually, pool_on, running, sender
 
 MakeDatabase = Callable[[str], Awaitable[str]]
@@ -33,7 +33,7 @@ SUM = "SELECT coalesce(sum(count), 0)::int FROM cells"
 
 
 class Marathon:
-    """A database, a tally topic and whoever reads it."""
+    """A database, a tally topic and its readers."""
 
     def __init__(self, pool: asyncpg.Pool, servers: str, send: Sender) -> None:
         self.pool = pool
@@ -45,7 +45,7 @@ class Marathon:
         return self.send.topic
 
     def reader(self) -> TallyReader:
-        return TallyReader(self.pool, self._servers, read=[self.topic], group=f"group-{self.topic}")
+        return TallyReader(self.pool, self._servers, tally_topics=[self.topic], group=f"group-{self.topic}")
 
     async def total(self) -> int:
         return int(await self.pool.fetchval(SUM))
@@ -66,13 +66,13 @@ async def marathon(platform: Endpoints, make_database: MakeDatabase, make_topic:
 
 
 async def test_batches_add_up_by_cell_minute_and_source(marathon: Marathon) -> None:
-    one, two = Chain(0), Chain(1)
+    first, second = Chain(0), Chain(1)
     async with running(marathon.reader()):
         await marathon.send.send(
-            one.batch(delta(change=3), delta(change=2, country="BE")),
-            two.batch(delta(change=5)),
-            one.batch(),
-            one.batch(delta(change=-1, withdrawn=1)),
+            first.batch(delta(change=3), delta(change=2, country="BE")),
+            second.batch(delta(change=5)),
+            first.batch(),
+            first.batch(delta(change=-1, withdrawn=1)),
         )
         await eventually(marathon.total, 9)
         await eventually(marathon.position, 4)
@@ -92,11 +92,11 @@ async def test_kafka_is_found_at_any_of_several_addresses(marathon: Marathon) ->
 
 async def test_a_restart_and_everything_delivered_again_change_nothing(marathon: Marathon) -> None:
     chain = Chain()
-    batches = [chain.batch(delta(change=place)) for place in range(1, 11)]
+    batches = [chain.batch(delta(change=change)) for change in range(1, 11)]
     async with running(marathon.reader()):
         await marathon.send.send(*batches)
         await eventually(marathon.total, 55)
-    # The relay may send again what it could not know to be acknowledged, and the group may be told to begin anew.
+    # The relay may resend batches whose acknowledgement it missed, and the position may be reset.
     await marathon.send.send(*batches[3:])
     await marathon.pool.execute("UPDATE readings SET next = 0")
     async with running(marathon.reader()):
@@ -162,7 +162,7 @@ async def test_a_mended_source_goes_on_after_a_restart(marathon: Marathon) -> No
         await marathon.send.send(lost, after)
         await eventually(marathon.position, 3)
         assert await marathon.total() == 0
-    # What is missing stands on the topic, but later: the operator moves the mark on and restarts.
+    # The missing batch is on the topic, but later: the operator moves `halted_at` on and restarts.
     await marathon.pool.execute("UPDATE sources SET halted_at = 1")
     async with running(marathon.reader()):
         await eventually(marathon.total, 5)
@@ -251,7 +251,7 @@ async def test_a_restore_to_the_middle_of_a_range_halts(marathon: Marathon) -> N
 
 
 async def test_readers_that_come_and_go_count_everything_once(marathon: Marathon) -> None:
-    dice = random.Random(7)
+    rng = random.Random(7)
     chains = [Chain(partition) for partition in range(4)]
     expected = 0
 
@@ -259,24 +259,24 @@ async def test_readers_that_come_and_go_count_everything_once(marathon: Marathon
         nonlocal expected
         for _ in range(batches):
             deltas: list[Delta] = [
-                delta(change=dice.randint(-2, 9), country=dice.choice(["FR", "BE", "CH"]))
-                for _ in range(dice.randint(0, 4))
+                delta(change=rng.randint(-2, 9), country=rng.choice(["FR", "BE", "CH"]))
+                for _ in range(rng.randint(0, 4))
             ]
-            batch = dice.choice(chains).batch(*deltas, records=dice.randint(1, 30))
+            batch = rng.choice(chains).batch(*deltas, records=rng.randint(1, 30))
             expected += sum(each.change for each in deltas)
             await marathon.send.send(batch)
-            if dice.random() < 0.2:
+            if rng.random() < 0.2:
                 await marathon.send.send(batch)
 
     for _ in range(4):
         async with running(marathon.reader()):
             await produce(30)
             async with running(marathon.reader()):
-                # Leaves in the middle of what the first one reads.
+                # Leaves while the first one is reading.
                 await produce(30)
         await produce(10)
         async with running(marathon.reader()):
-            await eventually(marathon.total, expected, within=60)
+            await eventually(marathon.total, expected, timeout_s=60)
     assert await marathon.halted() == []
     rows = await marathon.pool.fetch("SELECT partition, next, first, previous_hash, hash FROM ledger ORDER BY 1, 2")
     for before, after in itertools.pairwise(rows):
@@ -296,23 +296,23 @@ async def proxied(port: int) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times so short that an outage of two seconds is a long one."""
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeouts so short that an outage of two seconds is a long one."""
     for name, value in (
-        ("RETRY_S", 0.3),
-        ("WATCH_EVERY_S", 0.2),
-        ("STUCK_S", 1.0),
-        ("START_S", 1.0),
-        ("UNANSWERED", 4),
+        ("RETRY_TIMEOUT_S", 0.3),
+        ("WATCH_INTERVAL_S", 0.2),
+        ("STUCK_AFTER_S", 1.0),
+        ("START_TIMEOUT_S", 1.0),
+        ("MAX_UNANSWERED_CHECKS", 4),
     ):
         monkeypatch.setattr(tallies, name, value)
 
 
-async def outlives(reader: TallyReader, marathon: Marathon, proxy: Proxy, weather: Weather) -> None:
-    """Whether `reader` goes on by itself after bad `weather`, in which a tally batch arrives."""
+async def check_survives(reader: TallyReader, marathon: Marathon, proxy: Proxy, weather: NetworkConditions) -> None:
+    """Check that `reader` resumes by itself after bad `weather`, during which a tally batch arrives."""
     chain = Chain()
 
-    async def waits() -> bool:
+    async def is_degraded() -> bool:
         return "tally batches" in reader.degraded()
 
     async def is_well() -> tuple[int, dict[str, str]]:
@@ -321,20 +321,22 @@ async def outlives(reader: TallyReader, marathon: Marathon, proxy: Proxy, weathe
     async with running(reader) as task:
         await marathon.send.send(chain.batch(delta(change=3)))
         await eventually(is_well, (3, {}))
-        proxy.set(Weather(cut=True))
+        proxy.set(NetworkConditions(cut=True))
         proxy.set(weather)
         await marathon.send.send(chain.batch(delta(change=4)))
-        await eventually(waits, True)
-        await asyncio.wait({task}, timeout=2 * tallies.STUCK_S)
+        await eventually(is_degraded, True)
+        await asyncio.wait({task}, timeout=2 * tallies.STUCK_AFTER_S)
         assert not task.done(), task
         proxy.clear()
-        await eventually(is_well, (7, {}), within=60)
+        await eventually(is_well, (7, {}), timeout_s=60)
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("weather", [Weather(cut=True), Weather(silent=True)], ids=["cut off", "silent"])
+@pytest.mark.usefixtures("short_timeouts")
+@pytest.mark.parametrize(
+    "weather", [NetworkConditions(cut=True), NetworkConditions(silent=True)], ids=["cut off", "silent"]
+)
 async def test_a_reader_goes_on_after_kafka_was_away_for_long(
-    marathon: Marathon, weather: Weather, monkeypatch: pytest.MonkeyPatch
+    marathon: Marathon, weather: NetworkConditions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxied(int(marathon._servers.rpartition(":")[2])) as proxy:
 
@@ -343,13 +345,15 @@ async def test_a_reader_goes_on_after_kafka_was_away_for_long(
 
         with monkeypatch.context() as patched:
             patched.setattr("aiokafka.client.create_conn", create_conn)
-            await outlives(marathon.reader(), marathon, proxy, weather)
+            await check_survives(marathon.reader(), marathon, proxy, weather)
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("weather", [Weather(cut=True), Weather(silent=True)], ids=["cut off", "silent"])
+@pytest.mark.usefixtures("short_timeouts")
+@pytest.mark.parametrize(
+    "weather", [NetworkConditions(cut=True), NetworkConditions(silent=True)], ids=["cut off", "silent"]
+)
 async def test_a_reader_goes_on_after_postgresql_was_away_for_long(
-    platform: Endpoints, make_database: MakeDatabase, make_topic: MakeTopic, weather: Weather
+    platform: Endpoints, make_database: MakeDatabase, make_topic: MakeTopic, weather: NetworkConditions
 ) -> None:
     topic, url = await make_topic(topics.PETITIONS_TALLIES), await make_database("marathon")
     port = urlsplit(url).port
@@ -360,18 +364,18 @@ async def test_a_reader_goes_on_after_postgresql_was_away_for_long(
         pool_on(url.replace(f":{port}/", f":{proxy.port}/")) as through,
         sender(platform["kafka"], topic) as send,
     ):
-        reader = TallyReader(through, platform["kafka"], read=[topic], group=f"group-{topic}")
-        await outlives(reader, Marathon(pool, platform["kafka"], send), proxy, weather)
+        reader = TallyReader(through, platform["kafka"], tally_topics=[topic], group=f"group-{topic}")
+        await check_survives(reader, Marathon(pool, platform["kafka"], send), proxy, weather)
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_timeouts")
 async def test_a_reader_that_stands_still_although_all_answer_ends(marathon: Marathon) -> None:
     reader = marathon.reader()
     async with marathon.pool.acquire() as other, other.transaction():
         await other.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
         async def block() -> None:
-            await until(lambda: not reader.missing())
+            await wait_until(lambda: not reader.missing())
             await other.execute("LOCK TABLE sources IN EXCLUSIVE MODE")
             await marathon.send.send(Chain().batch(delta(change=3)))
 

@@ -25,11 +25,11 @@ from prometheus_client import REGISTRY
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deploy.local.endpoints import Endpoints
-from services.marathon.actions.announce import Announcements
+from services.marathon.actions.announce import EventEncoder
 from services.marathon.domain.document import first_document
 from services.marathon.http import campaigns, course, totals
-from services.marathon.http.course import Course
-from services.marathon.http.documents import Documents
+from services.marathon.http.course import HistoryCache
+from services.marathon.http.documents import TotalsDocuments
 from services.marathon.http.live import LiveBoard
 from services.marathon.settings import MarathonSettings
 from shared import topics
@@ -43,7 +43,7 @@ from tests.support.tallies import eventually, pool_on
 MakeDatabase = Callable[[str], Awaitable[str]]
 ALMOST_A_SECOND = 0.99
 TLS = ssl.create_default_context()
-"""Made once: it takes a tenth of a second, and no client here uses it."""
+"""Created once: this takes a tenth of a second, and no client here uses it."""
 PROTOCOLS = pytest.mark.parametrize("protocol", [FastProtocol, HttpToolsProtocol], ids=["ours", "uvicorn's"])
 
 
@@ -55,7 +55,7 @@ class Marathon:
     app: FastAPI
     address: str
     slug: str = field(default_factory=lambda: f"c-{secrets.token_hex(4)}")
-    announcements: Announcements = field(default_factory=Announcements)
+    announcements: EventEncoder = field(default_factory=EventEncoder)
 
     def __post_init__(self) -> None:
         now = time.time()
@@ -135,9 +135,9 @@ async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 async def served(platform: Endpoints, database: str, protocol: type[asyncio.Protocol]) -> AsyncIterator[Marathon]:
     """The application on a port of its own."""
     clock = SystemClock()
-    catalog = Catalog(platform["kafka"], read=(topics.CASES, topics.TOTALS))
-    documents = Documents(catalog, clock)
-    board, history = LiveBoard(documents), Course(catalog, clock)
+    catalog = Catalog(platform["kafka"], source_topics=(topics.CASES, topics.TOTALS))
+    documents = TotalsDocuments(catalog, clock)
+    board, history = LiveBoard(documents), HistoryCache(catalog, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -180,8 +180,8 @@ async def served(platform: Endpoints, database: str, protocol: type[asyncio.Prot
 
 @pytest.fixture
 async def marathon(platform: Endpoints, make_database: MakeDatabase) -> AsyncIterator[Marathon]:
-    async with served(platform, await make_database("marathon"), FastProtocol) as made:
-        yield made
+    async with served(platform, await make_database("marathon"), FastProtocol) as environment:
+        yield environment
 
 
 async def test_the_document_can_be_asked_for_again_cheaply(marathon: Marathon) -> None:
@@ -315,9 +315,9 @@ async def test_head_has_the_headers_of_get_and_opens_no_stream(
 ) -> None:
     async with served(platform, await make_database("marathon"), protocol) as marathon, marathon.client() as client:
         path = f"/v1/campaigns/{marathon.slug}"
-        wanted, found = await client.get(path), await client.head(path)
-        assert (found.status_code, found.content) == (200, b"")
-        assert {**found.headers, "date": ""} == {**wanted.headers, "date": ""}
+        get, head = await client.get(path), await client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
         stream = await client.head(f"{path}/totals/live")
         assert (stream.status_code, stream.content) == (200, b"")
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -349,14 +349,14 @@ async def test_history_adds_up_by_minute_hour_and_day(marathon: Marathon) -> Non
 async def test_the_last_history_holds_while_the_database_is_silent(
     marathon: Marathon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(course, "FRESH_S", 0.0)
-    monkeypatch.setattr(course, "ANSWER_S", 0.2)
+    monkeypatch.setattr(course, "FRESH_FOR_S", 0.0)
+    monkeypatch.setattr(course, "QUERY_TIMEOUT_S", 0.2)
     path = f"/v1/campaigns/{marathon.slug}/history"
     async with marathon.client() as client, marathon.app.state.pool.acquire() as connection:
-        known = await client.get(path)
+        first = await client.get(path)
         async with connection.transaction():
             await connection.execute("LOCK TABLE minutes IN ACCESS EXCLUSIVE MODE")
             for _ in range(3):
-                assert (await client.get(path)).content == known.content
+                assert (await client.get(path)).content == first.content
             new = await client.get(path, params={"last": 3})
             assert (new.status_code, "retry-after" in new.headers) == (503, True)

@@ -15,19 +15,19 @@ from aiokafka import AIOKafkaProducer
 from deploy.audit import ledger as audited
 from deploy.local.endpoints import Endpoints
 from services.marathon.actions import publish_totals
-from services.marathon.actions.announce import Announcements
-from services.marathon.actions.apply_tallies import Tallies, apply_tallies
+from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.apply_tallies import TallyRecords, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.actions.put_back import freeze_again, put_back
-from services.marathon.consumers.ends import EndOffsets
+from services.marathon.consumers.ends import EndOffsetReader
 from services.marathon.domain.campaign_file import CampaignFileError
-from services.marathon.domain.freshness import Reading
+from services.marathon.domain.freshness import EndOffsets
 from services.marathon.domain.history import points
 from services.marathon.domain.ledger import Part
 from services.marathon.storage import cells, ledger
 from shared import topics
-from shared.clock import SetClock, parse_rfc3339, rfc3339
+from shared.clock import ManualClock, parse_rfc3339, rfc3339
 from shared.database import connected
 from shared.errors import TransientError
 from shared.events.marathon import Correction, Policies, TotalsChanged
@@ -42,35 +42,35 @@ CLOSED = parse_rfc3339("2027-01-08T00:00:00Z")
 EXACT = {"public_threshold": 1}
 
 
-class Dated:
+class ClockedEndOffsets:
     """A real broker's end offsets, dated by a clock that the test sets."""
 
-    def __init__(self, ends: EndOffsets, clock: SetClock) -> None:
+    def __init__(self, ends: EndOffsetReader, clock: ManualClock) -> None:
         self._ends = ends
         self._clock = clock
 
-    async def read(self) -> Reading:
-        at = self._clock.now()
-        return replace(await self._ends.read(), at=at)
+    async def read(self) -> EndOffsets:
+        read_at = self._clock.now()
+        return replace(await self._ends.read(), read_at=read_at)
 
 
 class Marathon:
-    """A campaign, a counted topic of one partition, and who publishes its totals."""
+    """A campaign, a counted topic of one partition, and publishers of its totals."""
 
     def __init__(self, pool: asyncpg.Pool, servers: str, topic: str, producer: AIOKafkaProducer) -> None:
         self.pool = pool
-        self.clock = SetClock(NOON)
+        self.clock = ManualClock(NOON)
         self.chain = Chain(source=topic)
-        self.ends: list[EndOffsets] = []
+        self.ends: list[EndOffsetReader] = []
         self._servers = servers
         self._producer = producer
         self._applied = 0
 
     def publisher(self) -> Publisher:
-        return Publisher(self.pool, Dated(self.end_offsets(), self.clock), Announcements())
+        return Publisher(self.pool, ClockedEndOffsets(self.end_offsets(), self.clock), EventEncoder())
 
-    def end_offsets(self) -> EndOffsets:
-        ends = EndOffsets(self._servers, {self.chain.source: 1})
+    def end_offsets(self) -> EndOffsetReader:
+        ends = EndOffsetReader(self._servers, {self.chain.source: 1})
         self.ends.append(ends)
         return ends
 
@@ -80,36 +80,36 @@ class Marathon:
                 connection,
                 text,
                 wrapper=Wrapper(),
-                announcements=Announcements(),
+                encoder=EventEncoder(),
                 now=self.clock.now(),
             )
 
     async def accept(self, records: int) -> float:
-        """Put so many records on the counted topic; when the broker took the last, by its clock."""
+        """Put this many records on the counted topic; return the broker's time of the last one."""
         at = 0
         for _ in range(records):
             at = (await self._producer.send_and_wait(self.chain.source, b"{}", partition=0)).timestamp or 0
         return at / 1000
 
     async def count(self, *deltas: Delta, records: int = 1) -> None:
-        """Have so many records counted."""
+        """Apply a tally batch of this many records."""
         await self.apply(self.chain.batch(*deltas, records=records, accepted_until=self.clock.now() - 0.5))
 
     async def apply(self, batch: ActionsCounted) -> None:
         part = Part.of(self._applied, batch, msgspec.json.encode(batch))
         async with connected(self.pool) as connection:
-            await ledger.ensure_reading(connection, "tallies")
-            await apply_tallies(connection, Tallies("tallies", self._applied, self._applied + 1, [part]))
+            await ledger.ensure_position(connection, "tallies")
+            await apply_tallies(connection, TallyRecords("tallies", self._applied, self._applied + 1, [part]))
         self._applied += 1
 
-    async def course(self) -> int:
+    async def history_total(self) -> int:
         """The total at the end of the public history."""
         async with connected(self.pool) as connection:
-            changes = await cells.course(connection, "c", 1, Policies().public_evidence, case=None, since=0)
+            changes = await cells.step_changes(connection, "c", 1, Policies().public_evidence, case=None, since=0)
         return points(changes, Policies(), 0)[-1].total
 
-    async def sent(self) -> list[TotalsChanged]:
-        """The totals documents in the outbox, oldest first; they are taken out."""
+    async def outbox_documents(self) -> list[TotalsChanged]:
+        """Remove the totals documents from the outbox and return them, oldest first."""
         rows = await self.pool.fetch("DELETE FROM outbox RETURNING id, topic, value")
         return [
             msgspec.json.decode(row["value"], type=TotalsChanged)
@@ -118,7 +118,7 @@ class Marathon:
         ]
 
     async def published(self, publisher: Publisher) -> TotalsChanged:
-        """The document that a round of `publisher` brings, or the last one before."""
+        """Run a round of `publisher` and return the document last published."""
         await publisher.publish()
         document = await self.pool.fetchval("SELECT document FROM published WHERE campaign = 'c'")
         return msgspec.json.decode(document, type=TotalsChanged)
@@ -130,9 +130,9 @@ async def marathon(platform: Endpoints, make_database: MakeDatabase, make_topic:
     producer = AIOKafkaProducer(bootstrap_servers=platform["kafka"])
     await producer.start()
     async with pool_on(await make_database("marathon")) as pool:
-        made = Marathon(pool, platform["kafka"], topic, producer)
-        yield made
-        for ends in made.ends:
+        environment = Marathon(pool, platform["kafka"], topic, producer)
+        yield environment
+        for ends in environment.ends:
             await ends.close()
     await producer.stop()
 
@@ -166,7 +166,7 @@ async def test_totals_by_every_dimension_are_published_with_the_ledgers_heads(ma
 async def test_a_reading_bears_the_time_of_the_broker(marathon: Marathon) -> None:
     before = await marathon.accept(1)
     reading = await marathon.end_offsets().read()
-    assert before <= reading.at <= await marathon.accept(1)
+    assert before <= reading.read_at <= await marathon.accept(1)
 
 
 async def test_versions_rise_by_one_and_unchanged_totals_are_not_sent_each_round(marathon: Marathon) -> None:
@@ -177,7 +177,7 @@ async def test_versions_rise_by_one_and_unchanged_totals_are_not_sent_each_round
     await marathon.count(delta(change=2))
     await publisher.publish()
     await publisher.publish()
-    assert [document.version for document in await marathon.sent()] == [1, 2, 3]
+    assert [document.version for document in await marathon.outbox_documents()] == [1, 2, 3]
 
 
 async def test_two_publishers_never_publish_one_version_twice(marathon: Marathon) -> None:
@@ -186,7 +186,7 @@ async def test_two_publishers_never_publish_one_version_twice(marathon: Marathon
     for _ in range(8):
         await marathon.count(delta(change=1))
         await asyncio.gather(*(publisher.publish() for publisher in publishers))
-    documents = await marathon.sent()
+    documents = await marathon.outbox_documents()
     assert [document.version for document in documents] == list(range(1, len(documents) + 1))
     assert documents[-1].total == 8
     totals = [document.total for document in documents]
@@ -205,7 +205,7 @@ async def test_as_of_stands_still_while_something_is_missing_and_never_goes_back
     marathon.clock.advance(1)
     partly = await marathon.published(publisher)
     assert (partly.as_of, partly.state) == (rfc3339(NOON + 9.5), "live")
-    # A new publisher remembers nothing, yet as_of must not go back.
+    # A new publisher has no memory, yet as_of must not go back.
     later = await marathon.published(marathon.publisher())
     assert parse_rfc3339(later.as_of) >= NOON + 9.5
     await marathon.count(delta(change=1), records=1)
@@ -265,7 +265,7 @@ async def test_a_closed_campaign_freezes_once_the_ledger_has_reached_the_ends(ma
 async def test_a_campaign_does_not_freeze_on_a_log_that_lost_what_was_counted(marathon: Marathon) -> None:
     await marathon.import_(campaign_file(policies=EXACT))
     await marathon.count(delta(change=5), records=5)
-    # The log is another one: what was counted of it is not there.
+    # The log is a new one, without the counted records.
     await marathon.accept(2)
     marathon.clock.set(CLOSED + 61)
     publisher = marathon.publisher()
@@ -302,7 +302,7 @@ async def test_a_publisher_that_another_holds_up_while_it_freezes_tries_again(ma
 async def test_a_publisher_that_stands_still_although_both_answer_ends(
     marathon: Marathon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish_totals, "GIVE_UP_S", 1.0)
+    monkeypatch.setattr(publish_totals, "GIVE_UP_AFTER_S", 1.0)
     await marathon.import_(campaign_file(policies=EXACT))
     marathon.clock.set(CLOSED + 61)
     publisher = marathon.publisher()
@@ -332,10 +332,10 @@ async def test_after_the_freeze_only_corrections_move(marathon: Marathon) -> Non
     lines = {(line.change, line.reason) for line in after.corrections}
     assert lines == {(-1, "withdrawn-after-close"), (5, "counted-after-close")}
     assert (await marathon.published(publisher)).version == after.version
-    assert await marathon.course() == final.public_total
+    assert await marathon.history_total() == final.public_total
     async with connected(marathon.pool) as connection, connection.transaction():
         differences: list[str] = []
-        assert await audited.expand(connection)
+        assert await audited.expand_deltas(connection)
         assert await audited.verify_sums(connection, differences) == {"c": 5}
         assert differences == []
 
@@ -356,7 +356,7 @@ async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(mar
         version=final.version + 1,
         corrections=[Correction(at=rfc3339(CLOSED + 120), change=-1, reason="withdrawn-after-close")],
     )
-    # As a backup from before the end has it, once everything that was counted is in the ledger again.
+    # The state of a backup from before the end, once the ledger is complete again.
     await marathon.pool.execute("DELETE FROM freezes")
     await marathon.accept(1)
     await marathon.count(delta(change=-1, withdrawn=1))
@@ -366,11 +366,11 @@ async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(mar
         )
         await freeze_again(connection, corrected)
     assert await marathon.published(marathon.publisher()) == corrected
-    assert await marathon.course() == 6
+    assert await marathon.history_total() == 6
     await marathon.accept(1)
     await marathon.count(delta(change=2))
     after = await marathon.published(marathon.publisher())
-    assert (after.state, after.total, await marathon.course()) == ("frozen", 6, 6)
+    assert (after.state, after.total, await marathon.history_total()) == ("frozen", 6, 6)
     assert {(line.change, line.reason) for line in after.corrections} == {
         (-1, "withdrawn-after-close"),
         (2, "counted-after-close"),
@@ -383,7 +383,7 @@ async def test_what_another_choice_of_evidence_did_after_the_backup_stays_on_pub
     await marathon.import_(campaign_file(policies={**EXACT, "public_evidence": ["confirmed", "offline"]}))
     before = await marathon.published(marathon.publisher())
     assert {(line.change, line.reason) for line in before.corrections} == {(-40, "policy-changed"), (-5, "invalidated")}
-    # As a backup from before that import has it: the cells come again from the tally batches.
+    # The state of a backup from before that import: the tally batches restore the cells.
     await marathon.pool.execute("DELETE FROM corrections WHERE reason = 'policy-changed'")
     for _ in range(2):
         async with connected(marathon.pool) as connection:
@@ -414,7 +414,7 @@ async def test_a_choice_of_evidence_cannot_change_between_the_reading_of_the_end
     assert (await marathon.published(publisher)).state != "frozen"
     with pytest.raises(CampaignFileError) as caught:
         await marathon.import_(campaign_file(policies={**EXACT, "public_evidence": ["confirmed"]}))
-    assert [complaint.path for complaint in caught.value.complaints] == [("campaign", "policies", "public_evidence")]
+    assert [complaint.path for complaint in caught.value.faults] == [("campaign", "policies", "public_evidence")]
     await marathon.count(delta(change=4))
     await publisher.publish()
     final = await marathon.published(publisher)
@@ -429,11 +429,9 @@ async def test_a_campaign_that_is_extended_while_its_end_is_read_stays_open(mara
         transaction = importing.transaction()
         await transaction.start()
         extended = campaign_file(closes="2027-06-01T00:00:00Z")
-        await import_campaign(
-            importing, extended, wrapper=Wrapper(), announcements=Announcements(), now=marathon.clock.now()
-        )
+        await import_campaign(importing, extended, wrapper=Wrapper(), encoder=EventEncoder(), now=marathon.clock.now())
         reading = asyncio.create_task(publisher.publish())
-        # It has read the campaign as it was before, or would soon; it ends only once the import has.
+        # It has read the old state of the campaign, or soon will; it ends only after the import.
         await asyncio.wait({reading}, timeout=1)
         await transaction.commit()
     await asyncio.wait_for(reading, 10)

@@ -1,4 +1,4 @@
-"""What notifications tells the others of mails and of people's wishes: once each, and without personal data."""
+"""The events of notifications about mails and preferences: once each, and without personal data."""
 
 from __future__ import annotations
 
@@ -10,137 +10,153 @@ from typing import Any
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from deploy.recovery import suppressed
+from deploy.recovery import suppressed_recipients
 from services.notifications.sender.signing import Signer
 from shared import topics
-from shared.counting.event_decoder import keyed_hash
+from shared.counting.event_decoder import decode_keyed_hash
 from shared.privacy.sealing import Person
-from tests.support.dkim_keys import verified, write_key
-from tests.support.intakes import records
-from tests.support.mailing import Mailing, mailing, until
-from tests.support.planted import Planted
-from tests.support.post_office import post_office
-from tests.support.preferences_site import website
+from tests.support.dkim_keys import is_verified, write_key
+from tests.support.intakes import read_records
+from tests.support.mailing import NotificationsHarness, notifications_harness, wait_until
+from tests.support.needle_search import NeedleSearch
+from tests.support.post_office import run_smtp_server
+from tests.support.preferences_site import preferences_client
 
 ANA = "ana.planted@example.org"
 
 
 @pytest.fixture
-async def mail(
+async def harness(
     platform: Endpoints,
     make_database: Callable[[str], Awaitable[str]],
     make_topic: Callable[..., Awaitable[str]],
     tmp_path: Path,
-) -> AsyncIterator[Mailing]:
+) -> AsyncIterator[NotificationsHarness]:
     url = await make_database("notifications")
-    async with post_office() as office, mailing(platform["kafka"], url, make_topic, office, tmp_path) as made:
-        yield made
+    async with (
+        run_smtp_server() as smtp_server,
+        notifications_harness(platform["kafka"], url, make_topic, smtp_server, tmp_path) as harness,
+    ):
+        yield harness
 
 
-async def told(mail: Mailing, platform: Endpoints, count: int) -> list[tuple[str, dict[str, Any]]]:
-    """Type and content of the first `count` events about Ana, once they are there; nothing in them names her."""
-    found: list[tuple[str, dict[str, Any]]] = []
+async def wait_for_events(
+    harness: NotificationsHarness, platform: Endpoints, count: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """Wait for the first `count` events about Ana and return their type and content; nothing in them names her."""
+    events: list[tuple[str, dict[str, Any]]] = []
 
-    async def arrived() -> bool:
-        found.clear()
-        for record in await records(platform, topics.DELIVERIES.name, 0, 0):
-            if record.key == mail.names.key(ANA):
-                assert not Planted(ANA).within((record.value or b"") + (record.key or b""))
-                found.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value or b"{}")))
-        return len(found) >= count
+    async def have_arrived() -> bool:
+        events.clear()
+        for record in await read_records(platform, topics.DELIVERIES.name, 0, 0):
+            if record.key == harness.recipient_keys.recipient_key(ANA):
+                assert not NeedleSearch(ANA).is_in((record.value or b"") + (record.key or b""))
+                events.append((dict(record.headers)["ce_type"].decode(), json.loads(record.value or b"{}")))
+        return len(events) >= count
 
-    await until(arrived)
-    return found
-
-
-async def sign(mail: Mailing, campaign: str, **more: Any) -> None:
-    await mail.stage.sign(campaign, Person(given_name="Ana", family_name="Díaz", email=ANA), **more)
-    await mail.read_up()
+    await wait_until(have_arrived)
+    return events
 
 
-async def suppressions(mail: Mailing) -> dict[bytes, str]:
-    return dict(map(tuple, await mail.pool.fetch("SELECT recipient, reason FROM suppressions")))
+async def sign(harness: NotificationsHarness, campaign: str, **options: Any) -> None:
+    await harness.upstream.sign(campaign, Person(given_name="Ana", family_name="Díaz", email=ANA), **options)
+    await harness.wait_until_settled()
 
 
-async def test_a_bounce_is_told_once_with_its_answer(mail: Mailing, platform: Endpoints) -> None:
-    campaign = await mail.stage.campaign("w4r")
-    mail.office.answers = {ANA: f"550 5.1.1 no {ANA} here"}
-    async with mail.running():
-        await sign(mail, campaign)
-        [(name, event)] = await told(mail, platform, 1)
-        await sign(mail, campaign, petition="another")
-        await mail.planned_up()
+async def suppressions(harness: NotificationsHarness) -> dict[bytes, str]:
+    return dict(map(tuple, await harness.pool.fetch("SELECT recipient, reason FROM suppressions")))
+
+
+async def test_a_bounce_is_told_once_with_its_answer(harness: NotificationsHarness, platform: Endpoints) -> None:
+    campaign = await harness.upstream.campaign("w4r")
+    harness.smtp_server.rcpt_answers = {ANA: f"550 5.1.1 no {ANA} here"}
+    async with harness.running():
+        await sign(harness, campaign)
+        [(name, event)] = await wait_for_events(harness, platform, 1)
+        await sign(harness, campaign, petition="another")
+        await harness.wait_until_planned()
     assert name == "delivery-bounced"
     assert event.pop("bounced_at")
-    assert keyed_hash(event.pop("address")) == mail.names.address(ANA)
+    assert decode_keyed_hash(event.pop("address")) == harness.recipient_keys.address_key(ANA)
     assert event == {"campaign": campaign, "template": "confirmation", "acts": 1, "answer": 550, "mailbox_gone": True}
-    assert len(await told(mail, platform, 1)) == 1
+    assert len(await wait_for_events(harness, platform, 1)) == 1
 
 
-async def test_a_refused_message_is_a_bounce_of_a_mailbox_that_is_there(mail: Mailing, platform: Endpoints) -> None:
-    campaign = await mail.stage.campaign("w4r")
-    mail.office.answers = {ANA: "552 5.2.2 the mailbox is full"}
-    async with mail.running():
-        await sign(mail, campaign)
-        [(name, event)] = await told(mail, platform, 1)
+async def test_a_refused_message_is_a_bounce_of_a_mailbox_that_is_there(
+    harness: NotificationsHarness, platform: Endpoints
+) -> None:
+    campaign = await harness.upstream.campaign("w4r")
+    harness.smtp_server.rcpt_answers = {ANA: "552 5.2.2 the mailbox is full"}
+    async with harness.running():
+        await sign(harness, campaign)
+        [(name, event)] = await wait_for_events(harness, platform, 1)
     assert (name, event["answer"], event["mailbox_gone"]) == ("delivery-bounced", 552, False)
     assert event["address"] is None
-    assert await suppressions(mail) == {}
+    assert await suppressions(harness) == {}
 
 
-async def test_who_unsubscribes_and_comes_back_is_told_once_each(mail: Mailing, platform: Endpoints) -> None:
-    token = mail.names.token(mail.names.key(ANA))
-    async with mail.running(), website(mail) as web:
+async def test_who_unsubscribes_and_comes_back_is_told_once_each(
+    harness: NotificationsHarness, platform: Endpoints
+) -> None:
+    token = harness.recipient_keys.token(harness.recipient_keys.recipient_key(ANA))
+    async with harness.running(), preferences_client(harness) as web:
         for choice in ("none", "none", "some", "some"):
             await web.post(f"/preferences/{token}", data={"mail": choice})
         await web.post(f"/v1/unsubscribe/{token}", data={"List-Unsubscribe": "One-Click"})
-        found = await told(mail, platform, 3)
-    assert [name for name, _ in found] == ["delivery-unsubscribed", "delivery-resubscribed", "delivery-unsubscribed"]
-    assert [set(event) for _, event in found] == [{"unsubscribed_at"}, {"resubscribed_at"}, {"unsubscribed_at"}]
+        events = await wait_for_events(harness, platform, 3)
+    assert [name for name, _ in events] == ["delivery-unsubscribed", "delivery-resubscribed", "delivery-unsubscribed"]
+    assert [set(event) for _, event in events] == [{"unsubscribed_at"}, {"resubscribed_at"}, {"unsubscribed_at"}]
 
 
-async def test_a_restored_database_is_told_again_who_wants_no_mail(mail: Mailing, platform: Endpoints) -> None:
-    ana, bo = mail.names.key(ANA), mail.names.key("bo@example.org")
-    gone, gone_key = mail.names.address("gone@example.org"), mail.names.key("gone@example.org")
-    async with mail.running(), website(mail) as web:
+async def test_a_restored_database_is_told_again_who_wants_no_mail(
+    harness: NotificationsHarness, platform: Endpoints
+) -> None:
+    ana, bo = harness.recipient_keys.recipient_key(ANA), harness.recipient_keys.recipient_key("bo@example.org")
+    gone, gone_key = (
+        harness.recipient_keys.address_key("gone@example.org"),
+        harness.recipient_keys.recipient_key("gone@example.org"),
+    )
+    async with harness.running(), preferences_client(harness) as web:
         for recipient in (ana, bo):
-            await web.post(f"/v1/unsubscribe/{mail.names.token(recipient)}")
-        await web.post(f"/preferences/{mail.names.token(bo)}", data={"mail": "some"})
-        await told(mail, platform, 1)
-        campaign = await mail.stage.campaign("w4r")
-        mail.office.answers = {"gone@example.org": "550 5.1.1 nobody here"}
-        await mail.stage.sign(campaign, Person(given_name="G", family_name="H", email="gone@example.org"))
-        await mail.read_up()
+            await web.post(f"/v1/unsubscribe/{harness.recipient_keys.token(recipient)}")
+        await web.post(f"/preferences/{harness.recipient_keys.token(bo)}", data={"mail": "some"})
+        await wait_for_events(harness, platform, 1)
+        campaign = await harness.upstream.campaign("w4r")
+        harness.smtp_server.rcpt_answers = {"gone@example.org": "550 5.1.1 nobody here"}
+        await harness.upstream.sign(campaign, Person(given_name="G", family_name="H", email="gone@example.org"))
+        await harness.wait_until_settled()
 
         async def sent() -> bool:
-            return bool(await mail.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
+            return bool(await harness.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
 
-        await until(sent)
+        await wait_until(sent)
     # As a backup from before has it.
-    await mail.pool.execute("DELETE FROM suppressions")
-    await mail.pool.execute("DELETE FROM gone_addresses")
-    at: Endpoints = {**platform, "databases": {**platform["databases"], "notifications": mail.settings.database_url}}
-    found = await suppressed.examine(at)
-    assert await suppressions(mail) == {}
+    await harness.pool.execute("DELETE FROM suppressions")
+    await harness.pool.execute("DELETE FROM gone_addresses")
+    at: Endpoints = {**platform, "databases": {**platform["databases"], "notifications": harness.settings.database_url}}
+    found = await suppressed_recipients.examine(at)
+    assert await suppressions(harness) == {}
     assert (ana in found.recipients, bo in found.recipients) == (True, False)
-    assert found.gone()[gone] == gone_key
-    await suppressed.mend(at, found, "the disk died")
-    assert (await suppressions(mail))[ana] == "unsubscribed"
-    assert await mail.pool.fetchval("SELECT recipient FROM gone_addresses WHERE address = $1", gone) == gone_key
-    again = await suppressed.examine(at)
-    assert ana not in again.recipients
-    assert gone not in again.gone()
-    assert await mail.pool.fetchval("SELECT reason FROM recoveries") == "the disk died"
+    assert found.recipients_by_address()[gone] == gone_key
+    await suppressed_recipients.repair(at, found, "the disk died")
+    assert (await suppressions(harness))[ana] == "unsubscribed"
+    assert await harness.pool.fetchval("SELECT recipient FROM gone_addresses WHERE address = $1", gone) == gone_key
+    second = await suppressed_recipients.examine(at)
+    assert ana not in second.recipients
+    assert gone not in second.recipients_by_address()
+    assert await harness.pool.fetchval("SELECT reason FROM recoveries") == "the disk died"
 
 
-async def test_a_mail_arrives_with_a_signature_that_others_can_verify(mail: Mailing, tmp_path: Path) -> None:
+async def test_a_mail_arrives_with_a_signature_that_others_can_verify(
+    harness: NotificationsHarness, tmp_path: Path
+) -> None:
     key = write_key(tmp_path / "dkim.key")
-    mail.settings = mail.settings.model_copy(update={"dkim_key_file": key, "dkim_selector": "autumn"})
-    signer = Signer.of(key, "autumn", mail.settings.mail_domain)
-    campaign = await mail.stage.campaign("w4r", "Khaled Drareni – خالد")
-    async with mail.running():
-        await sign(mail, campaign)
-        await until(lambda: len(mail.office.letters) == 1)
-    [letter] = mail.office.letters
-    assert verified(letter.raw, f"autumn._domainkey.{mail.settings.mail_domain}", signer.record)
-    assert not verified(letter.raw.replace(b"Ana", b"Ena"), signer.name, signer.record)
+    harness.settings = harness.settings.model_copy(update={"dkim_key_file": key, "dkim_selector": "autumn"})
+    signer = Signer.load(key, "autumn", harness.settings.mail_domain)
+    campaign = await harness.upstream.campaign("w4r", "Khaled Drareni – خالد")
+    async with harness.running():
+        await sign(harness, campaign)
+        await wait_until(lambda: len(harness.smtp_server.mails) == 1)
+    [mail] = harness.smtp_server.mails
+    assert is_verified(mail.raw, f"autumn._domainkey.{harness.settings.mail_domain}", signer.dns_record)
+    assert not is_verified(mail.raw.replace(b"Ana", b"Ena"), signer.dns_name, signer.dns_record)

@@ -1,4 +1,4 @@
-"""The process itself: started as the platform starts it, killed, started again."""
+"""The process of notifications: started as the platform starts it, killed, started again."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
 from services.notifications.sender.sending import LEASE
 from shared.privacy.sealing import Person
-from tests.support.mailing import Mailing, mailing, until
-from tests.support.post_office import post_office
+from tests.support.databases import change_schema
+from tests.support.mailing import NotificationsHarness, notifications_harness, wait_until
+from tests.support.post_office import run_smtp_server
 
 MAILS = 300
 DAY_S = 86_400
 
 
 @pytest.fixture
-async def mail(
+async def harness(
     platform: Endpoints,
     make_database: Callable[[str], Awaitable[str]],
     make_topic: Callable[..., Awaitable[str]],
     tmp_path: Path,
-) -> AsyncIterator[Mailing]:
+) -> AsyncIterator[NotificationsHarness]:
     url = await make_database("notifications")
     async with (
-        post_office() as office,
-        mailing(platform["kafka"], url, make_topic, office, tmp_path, for_processes=True) as made,
+        run_smtp_server() as smtp_server,
+        notifications_harness(platform["kafka"], url, make_topic, smtp_server, tmp_path, for_processes=True) as harness,
     ):
-        yield made
+        yield harness
 
 
 def free_port() -> int:
@@ -48,12 +49,12 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def process(
-    mail: Mailing, role: str, **environment: str
+async def run_process(
+    harness: NotificationsHarness, role: str, **environment: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A process of notifications and its address; killed at the end if it is still there."""
+    """Run a process of notifications and return it with its address; kill it at the end if it still runs."""
     port = free_port()
-    settings = mail.settings
+    settings = harness.settings
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -81,17 +82,17 @@ async def process(
         await running.wait()
 
 
-async def fill(mail: Mailing) -> None:
-    """Have mails to plan and to send."""
-    slug = await mail.stage.campaign(f"killed-{secrets.token_hex(6)}")
-    async with mail.running(mail.loop().run):
+async def create_mails(harness: NotificationsHarness) -> None:
+    """Create deliveries to plan and to send."""
+    slug = await harness.upstream.campaign(f"killed-{secrets.token_hex(6)}")
+    async with harness.running(harness.create_loop().run):
         for number in range(MAILS):
-            await mail.stage.sign(slug, Person(given_name="A", family_name="B", email=f"p{number}@example.org"))
-        await mail.consumed()
+            await harness.upstream.sign(slug, Person(given_name="A", family_name="B", email=f"p{number}@example.org"))
+        await harness.wait_until_consumed()
 
 
-async def sent(mail: Mailing, count: int) -> bool:
-    return bool(await mail.pool.fetchval("SELECT count(*) = $1 FROM mails WHERE state = 'sent'", count))
+async def are_sent(harness: NotificationsHarness, count: int) -> bool:
+    return bool(await harness.pool.fetchval("SELECT count(*) = $1 FROM mails WHERE state = 'sent'", count))
 
 
 async def is_closed(address: str) -> bool:
@@ -111,63 +112,63 @@ async def is_ready(address: str) -> bool:
         return False
 
 
-async def test_a_sender_killed_in_the_midst_loses_no_mail(mail: Mailing) -> None:
-    await fill(mail)
-    mail.office.hold_after = MAILS // 3
-    async with process(mail, "sender") as (sender, _):
-        await until(lambda: len(mail.office.letters) == MAILS // 3)
+async def test_a_sender_killed_in_the_midst_loses_no_mail(harness: NotificationsHarness) -> None:
+    await create_mails(harness)
+    harness.smtp_server.stall_after = MAILS // 3
+    async with run_process(harness, "sender") as (sender, _):
+        await wait_until(lambda: len(harness.smtp_server.mails) == MAILS // 3)
         sender.send_signal(signal.SIGKILL)
         await sender.wait()
-    mail.office.let_go.set()
-    await mail.pool.execute("UPDATE mails SET due_at = due_at - $1::interval", LEASE)
-    async with process(mail, "sender") as (sender, address):
-        await until(lambda: len({letter.to for letter in mail.office.letters}) == MAILS)
-        await until(lambda: is_ready(address))
+    harness.smtp_server.release.set()
+    await harness.pool.execute("UPDATE mails SET due_at = due_at - $1::interval", LEASE)
+    async with run_process(harness, "sender") as (sender, address):
+        await wait_until(lambda: len({mail.to for mail in harness.smtp_server.mails}) == MAILS)
+        await wait_until(lambda: is_ready(address))
         sender.terminate()
         assert await asyncio.wait_for(sender.wait(), 20) == 0
-    assert len({letter.id for letter in mail.office.letters}) == MAILS
-    assert await mail.pool.fetchval("SELECT count(*) FROM mails WHERE state = 'sent'") == MAILS
+    assert len({mail.id for mail in harness.smtp_server.mails}) == MAILS
+    assert await harness.pool.fetchval("SELECT count(*) FROM mails WHERE state = 'sent'") == MAILS
 
 
 @pytest.mark.parametrize("offset", [DAY_S, -DAY_S])
 async def test_a_sender_whose_clock_is_a_day_off_sends_nothing_that_another_has_in_hand(
-    mail: Mailing, offset: int
+    harness: NotificationsHarness, offset: int
 ) -> None:
-    await fill(mail)
-    mail.office.hold_after = MAILS // 3
+    await create_mails(harness)
+    harness.smtp_server.stall_after = MAILS // 3
 
     async def all_in_hand() -> bool:
-        return bool(await mail.pool.fetchval("SELECT count(*) = $1 FROM mails WHERE attempts > 0", MAILS))
+        return bool(await harness.pool.fetchval("SELECT count(*) = $1 FROM mails WHERE attempts > 0", MAILS))
 
-    async with process(mail, "sender"), process(mail, "sender", CLOCK_OFFSET_SECONDS=str(offset)):
-        await until(all_in_hand)
-        mail.office.let_go.set()
-        await until(lambda: len({letter.id for letter in mail.office.letters}) == MAILS)
-        await until(lambda: sent(mail, MAILS))
-    assert len(mail.office.letters) == MAILS
-    assert await mail.pool.fetchval("SELECT max(attempts) FROM mails") == 1
+    async with run_process(harness, "sender"), run_process(harness, "sender", CLOCK_OFFSET_SECONDS=str(offset)):
+        await wait_until(all_in_hand)
+        harness.smtp_server.release.set()
+        await wait_until(lambda: len({mail.id for mail in harness.smtp_server.mails}) == MAILS)
+        await wait_until(lambda: are_sent(harness, MAILS))
+    assert len(harness.smtp_server.mails) == MAILS
+    assert await harness.pool.fetchval("SELECT max(attempts) FROM mails") == 1
 
 
-async def test_a_sender_told_to_stop_finishes_and_records_what_is_under_way(mail: Mailing) -> None:
-    await fill(mail)
-    mail.office.hold_after = MAILS // 3
-    async with process(mail, "sender") as (sender, address):
-        await until(lambda: len(mail.office.letters) == MAILS // 3)
+async def test_a_sender_told_to_stop_finishes_and_records_what_is_under_way(harness: NotificationsHarness) -> None:
+    await create_mails(harness)
+    harness.smtp_server.stall_after = MAILS // 3
+    async with run_process(harness, "sender") as (sender, address):
+        await wait_until(lambda: len(harness.smtp_server.mails) == MAILS // 3)
         sender.terminate()
-        await until(lambda: is_closed(address))
-        mail.office.let_go.set()
+        await wait_until(lambda: is_closed(address))
+        harness.smtp_server.release.set()
         assert await asyncio.wait_for(sender.wait(), 20) == 0
-    recorded = await mail.pool.fetchval("SELECT count(*) FROM mails WHERE state = 'sent'")
-    assert MAILS // 3 < recorded == len(mail.office.letters)
+    recorded = await harness.pool.fetchval("SELECT count(*) FROM mails WHERE state = 'sent'")
+    assert MAILS // 3 < recorded == len(harness.smtp_server.mails)
 
 
 @pytest.mark.parametrize(("role", "status"), [("web", 200), ("consumer", 404), ("all", 200)])
 async def test_each_role_becomes_ready_and_answers_people_where_it_should(
-    mail: Mailing, role: str, status: int
+    harness: NotificationsHarness, role: str, status: int
 ) -> None:
-    page = f"/preferences/{mail.names.token(bytes(16))}"
-    async with process(mail, role) as (running, address), httpx.AsyncClient(base_url=address) as client:
-        await until(lambda: is_ready(address))
+    page = f"/preferences/{harness.recipient_keys.token(bytes(16))}"
+    async with run_process(harness, role) as (running, address), httpx.AsyncClient(base_url=address) as client:
+        await wait_until(lambda: is_ready(address))
         assert (await client.get(page)).status_code == status
         assert (await client.get("/mailbox")).status_code == 404
         assert "notifications_mails_pending" in (await client.get("/metrics")).text
@@ -175,22 +176,24 @@ async def test_each_role_becomes_ready_and_answers_people_where_it_should(
         assert await asyncio.wait_for(running.wait(), 20) == 0
 
 
-async def test_a_process_refuses_a_schema_that_it_does_not_know(mail: Mailing) -> None:
-    await mail.pool.execute("UPDATE schema_version SET version_num = 'another'")
-    async with process(mail, "all") as (running, _):
+async def test_a_process_refuses_a_schema_that_it_does_not_know(
+    platform: Endpoints, harness: NotificationsHarness
+) -> None:
+    await change_schema(platform, harness.settings.database_url, "UPDATE schema_version SET version_num = 'another'")
+    async with run_process(harness, "all") as (running, _):
         assert await asyncio.wait_for(running.wait(), 30) != 0
 
 
-async def test_in_development_the_caught_mails_are_shown(mail: Mailing, tmp_path: Path) -> None:
+async def test_in_development_the_caught_mails_are_shown(harness: NotificationsHarness, tmp_path: Path) -> None:
     (tmp_path / "1-2-3.eml").write_bytes(
         b"X-RcptTo: ana@example.org\r\nTo: ana@example.org\r\nSubject: Hello & <you>\r\n"
         b"Content-Type: text/plain; charset=utf-8\r\n\r\nSee https://ngo.example/confirm/x\r\n"
     )
     async with (
-        process(mail, "web", MAILBOX_FOLDER=str(tmp_path)) as (_, address),
+        run_process(harness, "web", MAILBOX_FOLDER=str(tmp_path)) as (_, address),
         httpx.AsyncClient(base_url=address) as client,
     ):
-        await until(lambda: is_ready(address))
+        await wait_until(lambda: is_ready(address))
         assert "Hello &amp; &lt;you&gt;" in (await client.get("/mailbox")).text
         shown = (await client.get("/mailbox/1-2-3")).text
         assert '<a href="https://ngo.example/confirm/x">' in shown

@@ -1,4 +1,4 @@
-"""What one event does to one action."""
+"""The transitions of one action."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def submitted(
     )
 
 
-def happened(what: FollowUpType, offset: int, *, origin: int | None = None, superseded: bool = False) -> FollowUp:
-    return FollowUp(offset, offset if origin is None else origin, what, superseded)
+def follow_up(
+    event_type: FollowUpType, offset: int, *, origin: int | None = None, superseded: bool = False
+) -> FollowUp:
+    return FollowUp(offset, offset if origin is None else origin, event_type, superseded)
 
 
 def after(*events: Event) -> tuple[Row, list[Change]]:
@@ -72,7 +74,7 @@ def test_a_repeat_does_not_change_the_total() -> None:
 
 
 def test_a_confirmation_moves_the_action_from_recorded_to_confirmed() -> None:
-    _, changes = after(submitted(7), happened("confirmed", 8))
+    _, changes = after(submitted(7), follow_up("confirmed", 8))
     assert changes == [Change(FRANCE, "recorded", 1007, -1), Change(FRANCE, "confirmed", 1007, 1)]
 
 
@@ -85,31 +87,31 @@ def test_a_repeat_with_a_date_confirms_what_was_recorded() -> None:
 @pytest.mark.parametrize("state", ["r", "c", "s"])
 def test_a_withdrawal_takes_away_what_was_counted(state: State) -> None:
     evidence = EVIDENCE[state]
-    row, changes = after(submitted(7, state=state), happened("withdrawn", 8))
+    row, changes = after(submitted(7, state=state), follow_up("withdrawn", 8))
     assert row.state == "w"
     assert changes == [Change(FRANCE, evidence, 1007, -1, withdrawn=1)]
 
 
 def test_whoever_withdrew_may_sign_again_with_other_dimensions() -> None:
-    row, changes = after(submitted(7), happened("withdrawn", 8), submitted(9, dimensions=PERU))
+    row, changes = after(submitted(7), follow_up("withdrawn", 8), submitted(9, dimensions=PERU))
     assert (row.first_offset, row.opened) == (7, 9)
     assert changes == [Change(PERU, "recorded", 1009, 1)]
 
 
 def test_a_confirmation_after_a_withdrawal_does_nothing() -> None:
-    row, changes = after(submitted(7), happened("withdrawn", 8), happened("confirmed", 9))
+    row, changes = after(submitted(7), follow_up("withdrawn", 8), follow_up("confirmed", 9))
     assert (row.state, changes) == ("w", [])
 
 
-@pytest.mark.parametrize("what", ["confirmed", "withdrawn", "invalidated", "reinstated", "released"])
-def test_what_presupposes_a_submission_is_refused_without_one(what: FollowUpType) -> None:
+@pytest.mark.parametrize("event_type", ["confirmed", "withdrawn", "invalidated", "reinstated", "released"])
+def test_what_presupposes_a_submission_is_refused_without_one(event_type: FollowUpType) -> None:
     with pytest.raises(PermanentError, match="no-submission"):
-        transition(None, happened(what, 7))
+        transition(None, follow_up(event_type, 7))
 
 
 def test_what_is_held_counts_only_once_released() -> None:
     _, held = after(submitted(7, held=True))
-    _, released = after(submitted(7, held=True), happened("released", 8))
+    _, released = after(submitted(7, held=True), follow_up("released", 8))
     assert held == []
     assert released == [Change(FRANCE, "recorded", 1007, 1)]
 
@@ -117,60 +119,60 @@ def test_what_is_held_counts_only_once_released() -> None:
 def test_what_people_only_say_is_still_only_said_after_it_was_held() -> None:
     held = submitted(7, state="s", held=True)
     assert after(held)[1] == []
-    assert after(held, happened("confirmed", 8))[1] == []
-    assert after(held, happened("released", 8))[1] == [Change(FRANCE, "self_reported", 1007, 1)]
-    row, changes = after(held, happened("withdrawn", 8))
+    assert after(held, follow_up("confirmed", 8))[1] == []
+    assert after(held, follow_up("released", 8))[1] == [Change(FRANCE, "self_reported", 1007, 1)]
+    row, changes = after(held, follow_up("withdrawn", 8))
     assert (row.state, changes) == ("w", [])
 
 
 def test_a_confirmation_of_something_held_takes_effect_when_it_is_released() -> None:
-    held = (submitted(7, held=True), happened("confirmed", 8))
+    held = (submitted(7, held=True), follow_up("confirmed", 8))
     assert after(*held)[1] == []
-    assert after(*held, happened("released", 9))[1] == [Change(FRANCE, "confirmed", 1007, 1)]
+    assert after(*held, follow_up("released", 9))[1] == [Change(FRANCE, "confirmed", 1007, 1)]
 
 
 def test_something_held_can_be_withdrawn_at_no_cost() -> None:
-    row, changes = after(submitted(7, held=True), happened("withdrawn", 8))
+    row, changes = after(submitted(7, held=True), follow_up("withdrawn", 8))
     assert (row.state, changes) == ("w", [])
 
 
 def test_invalidation_takes_the_count_out_and_reinstatement_puts_it_back() -> None:
-    row, taken = after(submitted(7), happened("invalidated", 8))
-    _, put_back = after(submitted(7), happened("invalidated", 8), happened("reinstated", 9))
+    row, taken = after(submitted(7), follow_up("invalidated", 8))
+    _, put_back = after(submitted(7), follow_up("invalidated", 8), follow_up("reinstated", 9))
     assert row.invalidated
     assert taken == [Change(FRANCE, "recorded", 1007, -1, invalidated=1)]
     assert put_back == [Change(FRANCE, "recorded", 1007, 1, reinstated=1)]
 
 
 def test_beneath_the_mark_the_state_goes_on_moving() -> None:
-    marked = (submitted(7), happened("invalidated", 8), happened("confirmed", 9))
+    marked = (submitted(7), follow_up("invalidated", 8), follow_up("confirmed", 9))
     assert after(*marked)[1] == []
-    assert after(*marked, happened("reinstated", 10))[1] == [Change(FRANCE, "confirmed", 1007, 1, reinstated=1)]
+    assert after(*marked, follow_up("reinstated", 10))[1] == [Change(FRANCE, "confirmed", 1007, 1, reinstated=1)]
 
 
 def test_what_was_withdrawn_beneath_the_mark_does_not_come_back() -> None:
-    marked = (submitted(7), happened("invalidated", 8), happened("withdrawn", 9), happened("reinstated", 10))
+    marked = (submitted(7), follow_up("invalidated", 8), follow_up("withdrawn", 9), follow_up("reinstated", 10))
     assert after(*marked)[1] == []
 
 
 def test_an_event_at_or_below_the_applied_offset_does_nothing() -> None:
-    before = after(submitted(7), happened("withdrawn", 8))[0]
+    before = after(submitted(7), follow_up("withdrawn", 8))[0]
     assert transition(before, submitted(7)) == (before, (), False)
     assert transition(before, submitted(8)) == (before, (), False)
 
 
-@pytest.mark.parametrize("what", ["confirmed", "withdrawn", "invalidated"])
-def test_a_redriven_event_older_than_the_submission_that_opened_the_row_does_nothing(what: FollowUpType) -> None:
+@pytest.mark.parametrize("event_type", ["confirmed", "withdrawn", "invalidated"])
+def test_a_redriven_event_older_than_the_submission_that_opened_the_row_does_nothing(event_type: FollowUpType) -> None:
     before = after(submitted(7))[0]
-    assert transition(before, happened(what, 9, origin=5)).row == before
+    assert transition(before, follow_up(event_type, 9, origin=5)).row == before
 
 
 def test_a_redriven_submission_older_than_the_withdrawal_does_nothing() -> None:
-    row, changes = after(submitted(5), happened("withdrawn", 7), submitted(9, origin=6))
+    row, changes = after(submitted(5), follow_up("withdrawn", 7), submitted(9, origin=6))
     assert (row.state, changes) == ("w", [])
 
 
-@pytest.mark.parametrize("what", ["withdrawn", "invalidated"])
-def test_a_redriven_withdrawal_does_not_undo_a_later_submission_that_changed_nothing(what: FollowUpType) -> None:
-    row, changes = after(submitted(5), submitted(8), happened(what, 9, origin=7, superseded=True))
+@pytest.mark.parametrize("event_type", ["withdrawn", "invalidated"])
+def test_a_redriven_withdrawal_does_not_undo_a_later_submission_that_changed_nothing(event_type: FollowUpType) -> None:
+    row, changes = after(submitted(5), submitted(8), follow_up(event_type, 9, origin=7, superseded=True))
     assert (row.state, row.invalidated, changes) == ("r", False, [])

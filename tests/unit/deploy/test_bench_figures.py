@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from tests.bench import processes
 from tests.bench.histogram import buckets, quantile
-from tests.bench.load import Seen
+from tests.bench.load import LoadResult
 from tests.bench.report import GOALS, Goal
 from tests.bench.rows.posts import exact
-from tests.bench.stand import Tallied
+from tests.bench.stand import TallySnapshot
 
 
 def observed(*values: float) -> str:
@@ -26,11 +26,11 @@ def observed(*values: float) -> str:
     return generate_latest(registry).decode()
 
 
-def seen(**changes: float) -> Seen:
+def seen(**changes: float) -> LoadResult:
     fields = {"requests": 1000, "refused": 0, "broken": 0, "timeouts": 0, "issued": 1010, "people": 909}
     more = {"late_p99_ms": 0.0, "owed": 0, "cpu_s": 0.5, "bytes": 100_000}
     times = {"seconds": 1.0, "p50_ms": 1.0, "p99_ms": 1.0, "p999_ms": 1.0}
-    return Seen(**{**fields, **more, **times, **changes})  # type: ignore[arg-type]
+    return LoadResult(**{**fields, **more, **times, **changes})  # type: ignore[arg-type]
 
 
 def test_a_quantile_counts_only_what_came_between_the_readings() -> None:
@@ -84,8 +84,8 @@ def test_memory_of_this_process_is_read_and_of_no_process_is_none() -> None:
 def test_a_run_is_exact_only_if_all_agree_and_the_load_allows_it(
     rows: int, cells: int, board: int, taken: int, *, holds: bool
 ) -> None:
-    nothing = Tallied(0, 0, 0)
-    assert exact(seen(), nothing, Tallied(rows, cells, board), taken, open_at_end=10) is holds
+    nothing = TallySnapshot(0, 0, 0)
+    assert exact(seen(), nothing, TallySnapshot(rows, cells, board), taken, open_at_end=10) is holds
 
 
 def test_a_goal_knows_which_way_is_better() -> None:

@@ -9,11 +9,11 @@ import pytest
 from shared.errors import SetupError
 from tests.bench import arrivals, report, sketch
 from tests.bench.arrivals import Point
-from tests.bench.costs import MachineTime, Reading, shares
+from tests.bench.costs import CostSample, MachineTime, shares
 from tests.bench.machine import Machine
 from tests.bench.plots import Line, Panel, drawing
-from tests.bench.report import About
-from tests.bench.rounds import ROWS, chosen
+from tests.bench.report import RunInfo
+from tests.bench.rounds import ROWS, select_rows
 
 MEASURED: dict[str, float | bool] = {
     "single.accepted_per_s": 30_000.0,
@@ -28,9 +28,9 @@ MEASURED: dict[str, float | bool] = {
 }
 
 
-def about(*rows: str, quick: bool = False) -> About:
+def about(*rows: str, quick: bool = False) -> RunInfo:
     machine = Machine("A processor", 2, 24, "Linux 6", "3.11.7")
-    return About(machine, "2026-11-27T10:00:00Z", 0.01, 1800.0, quick, rows)
+    return RunInfo(machine, "2026-11-27T10:00:00Z", 0.01, 1800.0, quick, rows)
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def test_without_its_costs_there_is_no_sketch() -> None:
 
 
 def test_shares_of_the_machine_leave_over_what_nobody_owns() -> None:
-    before = Reading({"intake": 1.0}, MachineTime(0, 0, 0, 0, 0, 0, 0, 0), bench=0.0)
-    after = Reading({"intake": 5.0}, MachineTime(6, 0, 2, 9, 1, 0, 1, 1), bench=1.0)
+    before = CostSample({"intake": 1.0}, MachineTime(0, 0, 0, 0, 0, 0, 0, 0), bench=0.0)
+    after = CostSample({"intake": 5.0}, MachineTime(6, 0, 2, 9, 1, 0, 1, 1), bench=1.0)
     found = shares(before, after, generator_s=2.0)
     assert found.idle == pytest.approx(0.5)
     assert found.stolen == pytest.approx(0.05)
@@ -102,11 +102,11 @@ def test_shares_of_the_machine_leave_over_what_nobody_owns() -> None:
 
 
 def test_rows_are_chosen_by_name_or_by_length() -> None:
-    assert {row.name for row in chosen(quick=True, names=())} == {"single", "flushed", "batch100"}
-    assert chosen(quick=False, names=()) == list(ROWS)
-    assert [row.name for row in chosen(quick=False, names=["counter"])] == ["counter", "counter"]
+    assert {row.name for row in select_rows(quick=True, names=())} == {"single", "flushed", "batch100"}
+    assert select_rows(quick=False, names=()) == list(ROWS)
+    assert [row.name for row in select_rows(quick=False, names=["counter"])] == ["counter", "counter"]
     with pytest.raises(SetupError, match="no such row: singel"):
-        chosen(quick=True, names=["singel"])
+        select_rows(quick=True, names=["singel"])
 
 
 def test_a_whole_measurement_writes_page_plots_and_figures(files: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a command says when a part of the platform is away: a sentence, and nothing that a driver was told."""
+"""A command reports an outage in one sentence, which quotes nothing that a driver was given."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from deploy.mille import cli, topics
 SECRET = "postgresql://petitions:swordfish@127.0.0.1"
 
 
-def said(error: Exception, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `mille topics` ends with if `error` comes out of it."""
+def last_message(error: Exception, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the last message of `mille topics` if it raises `error`."""
     app = typer.Typer()
 
     @app.command()
@@ -45,7 +45,7 @@ def said(error: Exception, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 def test_what_is_away_is_named_in_a_sentence(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = said(error, monkeypatch)
+    text = last_message(error, monkeypatch)
     assert text.startswith(f"mille topics: {words}")
     assert text.endswith("`mille doctor` says more")
     assert "swordfish" not in text
@@ -54,4 +54,4 @@ def test_what_is_away_is_named_in_a_sentence(error: Exception, words: str, monke
 @pytest.mark.parametrize("error", [ValueError("a mistake"), FileNotFoundError(2, "no such file", "/a/file")])
 def test_a_mistake_of_our_own_is_not_taken_for_an_outage(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(type(error)):
-        said(error, monkeypatch)
+        last_message(error, monkeypatch)

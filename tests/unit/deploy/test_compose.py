@@ -36,7 +36,7 @@ def container_of(process: ServiceProcess) -> str:
 def local_environment(process: ServiceProcess) -> dict[str, str]:
     """What `mille run` tells a process, less what it passes on from its own environment."""
     settings = LocalSettings()
-    (place,) = [place for place in processes.placed(settings, mail=True) if place.process == process]
+    (place,) = [place for place in processes.process_instances(settings, mail=True) if place.process == process]
     program = processes.program(Home(Path("/home")), settings, place, f"postgresql://{process.service}")
     return {name: value for name, value in program.environment.items() if name not in processes._inherited()}
 
@@ -108,10 +108,10 @@ def test_secrets_are_handed_out_to_each_service_and_the_administrator() -> None:
 
 def test_the_broker_in_a_container_is_set_as_the_local_one() -> None:
     told = {name: str(value) for name, value in SERVICES["kafka"]["environment"].items()}
-    for setting, value in kafka.BROKER.items():
+    for setting, value in kafka.BROKER_SETTINGS.items():
         assert told["KAFKA_" + setting.upper().replace(".", "_")] == value, setting
-    assert tuple(told["KAFKA_HEAP_OPTS"].split()) == kafka.HEAP
-    assert tuple(told["KAFKA_JVM_PERFORMANCE_OPTS"].split()) == kafka.COLLECTOR
+    assert tuple(told["KAFKA_HEAP_OPTS"].split()) == kafka.HEAP_OPTIONS
+    assert tuple(told["KAFKA_JVM_PERFORMANCE_OPTS"].split()) == kafka.COLLECTOR_OPTIONS
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{jars.KAFKA_VERSION}"
 
 
@@ -119,7 +119,7 @@ def test_the_database_server_in_a_container_is_set_as_the_local_one() -> None:
     program, *options = SERVICES["postgres"]["command"]
     assert program == "postgres"
     told = dict(option.removeprefix("-c").split("=", 1) for option in options)
-    assert told == {name: value for name, value in postgres.SERVER.items() if name not in NOT_IN_CONTAINERS}
+    assert told == {name: value for name, value in postgres.SERVER_SETTINGS.items() if name not in NOT_IN_CONTAINERS}
     assert SERVICES["postgres"]["image"].startswith("postgres:18.")
     for argument in SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split():
         assert f'"{argument}"' in inspect.getsource(postgres._initdb)

@@ -41,6 +41,6 @@ def test_the_link_is_found_whole_however_long_its_line(tmp_path: Path) -> None:
         f"Press\nhttp://127.0.0.1:8101/confirm/{token}\nThanks",
     )
     mailbox.scan()
-    link = mailbox.link(f"signer.1.{RUN}@example.org", r"http://127\.0\.0\.1:8101/confirm/[\w.-]+")
+    link = mailbox.find_link(f"signer.1.{RUN}@example.org", r"http://127\.0\.0\.1:8101/confirm/[\w.-]+")
     assert link == f"http://127.0.0.1:8101/confirm/{token}"
-    assert mailbox.link(f"signer.9.{RUN}@example.org", "x") is None
+    assert mailbox.find_link(f"signer.9.{RUN}@example.org", "x") is None

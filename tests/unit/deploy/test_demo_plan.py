@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.demo import posts, published
-from deploy.demo.plan import BATCH_ITEMS, Plan, make
+from deploy.demo.plan import BATCH_ITEMS, Plan, make_plan
 
-RUN, BEGAN = "20261121041503", "2026-11-21T04:15:03Z"
+RUN, STARTED_AT = "20261121041503", "2026-11-21T04:15:03Z"
 
 
 def small_plan(*counts: int) -> Plan:
-    return Plan(RUN, BEGAN, {f"{chr(65 + place // 26)}{chr(65 + place % 26)}": n for place, n in enumerate(counts)})
+    return Plan(
+        RUN, STARTED_AT, {f"{chr(65 + index // 26)}{chr(65 + index % 26)}": n for index, n in enumerate(counts)}
+    )
 
 
 def test_the_published_countries_sum_to_what_was_published() -> None:
@@ -37,7 +39,7 @@ def test_every_country_has_somebody_at_any_scale() -> None:
 
 @pytest.mark.parametrize("scale", [100, 1000, 100_000])
 def test_what_is_posted_is_what_is_expected(scale: int) -> None:
-    plan = make(RUN, BEGAN, scale)
+    plan = make_plan(RUN, STARTED_AT, scale)
     people: dict[str, str] = {}
     for post in posts.singles(plan):
         if post.content_type == posts.JSON:
@@ -50,7 +52,7 @@ def test_what_is_posted_is_what_is_expected(scale: int) -> None:
         sent += len(items)
         bad += len(post.bad_items)
         people.update(
-            (item["email"].lower(), item["country"]) for place, item in enumerate(items) if place not in post.bad_items
+            (item["email"].lower(), item["country"]) for index, item in enumerate(items) if index not in post.bad_items
         )
     assert len(people) + forms == plan.people
     assert bad == plan.bad_items
@@ -68,7 +70,7 @@ def test_every_person_is_met_once_and_in_the_right_country(counts: list[int]) ->
 
 
 def test_repeats_are_of_people_who_signed_before_and_as_many_as_planned() -> None:
-    plan = make(RUN, BEGAN, 200)
+    plan = make_plan(RUN, STARTED_AT, 200)
     seen: set[str] = set()
     repeats = 0
     for signers in (plan.single_signers(), plan.partner_signers()):
@@ -80,25 +82,28 @@ def test_repeats_are_of_people_who_signed_before_and_as_many_as_planned() -> Non
 
 
 def test_a_run_is_the_same_each_time_and_shares_no_address_with_another_run() -> None:
-    first, again, other = (list(islice(make(run, BEGAN, 1000).partner_signers(), 500)) for run in (RUN, RUN, "2027"))
+    first, again, other = (
+        list(islice(make_plan(run, STARTED_AT, 1000).partner_signers(), 500)) for run in (RUN, RUN, "2027")
+    )
     assert first == again
     assert not {signer.email for signer in first} & {signer.email for signer in other}
 
 
 def test_every_address_is_at_a_domain_reserved_for_examples() -> None:
-    plan = make(RUN, BEGAN, 1000)
+    plan = make_plan(RUN, STARTED_AT, 1000)
     domains = {signer.email.lower().rpartition("@")[2] for signer in plan.partner_signers()}
     assert domains == {"example.org", "example.net", "example.com"}
 
 
 def test_no_batch_is_larger_than_the_contract_allows() -> None:
     assert all(
-        len(msgspec.json.decode(post.body)["items"]) <= BATCH_ITEMS for post in posts.batches(make(RUN, BEGAN, 100))
+        len(msgspec.json.decode(post.body)["items"]) <= BATCH_ITEMS
+        for post in posts.batches(make_plan(RUN, STARTED_AT, 100))
     )
 
 
 @pytest.mark.parametrize("scale", [1, 10, 100, 10_000_000])
 def test_every_map_of_the_expected_totals_sums_to_the_same(scale: int) -> None:
-    plan = make(RUN, BEGAN, scale)
+    plan = make_plan(RUN, STARTED_AT, scale)
     assert {sum(cells.values()) for cells in plan.expected_signatures().values()} == {plan.people}
     assert len({sum(cells.values()) for cells in plan.expected_messages().values()}) == 1

@@ -21,13 +21,13 @@ def document(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def holds(found: dict[str, Any]) -> bool:
-    countries, rest = verdict.compare("petition", EXPECTED, found)
+def all_hold(document_: dict[str, Any]) -> bool:
+    countries, rest = verdict.compare("petition", EXPECTED, document_)
     return all(line.holds for line in (*countries, *rest))
 
 
 def test_equal_totals_hold() -> None:
-    assert holds(document())
+    assert all_hold(document())
 
 
 @pytest.mark.parametrize(
@@ -44,19 +44,19 @@ def test_equal_totals_hold() -> None:
     ],
 )
 def test_any_difference_fails(changes: dict[str, Any]) -> None:
-    assert not holds(document(**changes))
+    assert not all_hold(document(**changes))
 
 
 def test_a_line_with_a_range_holds_inside_it_alone() -> None:
-    line = verdict.Line("repeats", 3, 5, 0)
-    assert [verdict.Line("repeats", 3, 5, found).holds for found in (2, 3, 5, 6)] == [False, True, True, False]
+    line = verdict.Comparison("repeats", 3, 5, 0)
+    assert [verdict.Comparison("repeats", 3, 5, found).holds for found in (2, 3, 5, 6)] == [False, True, True, False]
     assert line.expected == "3 to 5"
 
 
 def test_the_table_names_every_country_and_what_differs() -> None:
     output = StringIO()
     countries, rest = verdict.compare("petition", EXPECTED, document(by_country={"FR": 2, "BE": 7, "other": 0}))
-    verdict.show(Console(file=output, width=120), countries, rest)
+    verdict.print_comparisons(Console(file=output, width=120), countries, rest)
     printed = output.getvalue()
     assert "FR" in printed
     assert printed.count("differs") == 1

@@ -1,4 +1,4 @@
-"""What `mille doctor` says of things that need no running platform."""
+"""The checks of `mille doctor` that need no running platform."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ async def test_it_names_the_dns_record_of_the_key_that_mails_are_signed_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = write_key(tmp_path / "dkim.key")
-    [found] = await signing(tmp_path, monkeypatch, DKIM_KEY_FILE=str(key), MAIL_FROM="letters@act.example.org")
-    assert found.mend == ""
-    assert "mille._domainkey.act.example.org" in found.words
-    assert Signer.of(key, "mille", "act.example.org").record in found.words
+    [finding] = await signing(tmp_path, monkeypatch, DKIM_KEY_FILE=str(key), MAIL_FROM="letters@act.example.org")
+    assert finding.remedy == ""
+    assert "mille._domainkey.act.example.org" in finding.description
+    assert Signer.load(key, "mille", "act.example.org").dns_record in finding.description
     chosen = {"DKIM_KEY_FILE": str(key), "DKIM_SELECTOR": "autumn", "DKIM_DOMAIN": "example.org"}
     [other] = await signing(tmp_path, monkeypatch, **chosen)
-    assert "autumn._domainkey.example.org" in other.words
+    assert "autumn._domainkey.example.org" in other.description
 
 
 async def test_a_key_that_cannot_be_read_is_something_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [found] = await signing(tmp_path, monkeypatch, DKIM_KEY_FILE=str(tmp_path / "none.key"))
-    assert "none.key" in found.words
-    assert "DKIM_KEY_FILE" in found.mend
+    [finding] = await signing(tmp_path, monkeypatch, DKIM_KEY_FILE=str(tmp_path / "none.key"))
+    assert "none.key" in finding.description
+    assert "DKIM_KEY_FILE" in finding.remedy
 
 
 async def test_without_a_key_nothing_is_said_of_signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,17 +47,19 @@ async def test_without_a_key_nothing_is_said_of_signatures(tmp_path: Path, monke
 
 def test_what_a_process_misses_is_told_in_words() -> None:
     body = b'{"ready": false, "missing": {"petitions.signatures.v1/2": "the log ends at 0, before the position 137"}}'
-    found = diagnosis._told("petitions counter", body, "logs", ready=False)
-    assert found.words == "not ready: petitions.signatures.v1/2: the log ends at 0, before the position 137"
-    assert "halted-partition.md" in found.mend
+    finding = diagnosis._service_finding("petitions counter", body, "logs", ready=False)
+    assert finding.description == "not ready: petitions.signatures.v1/2: the log ends at 0, before the position 137"
+    assert "halted-partition.md" in finding.remedy
     for other in (b"<html>", b"[]", b'{"ready": false}', b'{"missing": 1}'):
-        assert "it does not say why" in diagnosis._told("p", other, "logs", ready=False).words
+        assert "it does not say why" in diagnosis._service_finding("p", other, "logs", ready=False).description
 
 
 def test_a_process_that_is_ready_may_still_have_something_to_mend() -> None:
     body = b'{"ready": true, "missing": {}, "degraded": {"petitions.signatures.v1/2": "halted: a gap"}}'
-    found = diagnosis._told("marathon all", body, "logs", ready=True)
-    assert found.words == "ready, but petitions.signatures.v1/2: halted: a gap"
-    assert "halted-partition.md" in found.mend
-    well = diagnosis._told("marathon all", b'{"ready": true, "missing": {}, "degraded": {}}', "logs", ready=True)
-    assert (well.words, well.mend) == ("ready", "")
+    finding = diagnosis._service_finding("marathon all", body, "logs", ready=True)
+    assert finding.description == "ready, but petitions.signatures.v1/2: halted: a gap"
+    assert "halted-partition.md" in finding.remedy
+    well = diagnosis._service_finding(
+        "marathon all", b'{"ready": true, "missing": {}, "degraded": {}}', "logs", ready=True
+    )
+    assert (well.description, well.remedy) == ("ready", "")

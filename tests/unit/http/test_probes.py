@@ -1,4 +1,4 @@
-"""What a process tells the platform of itself."""
+"""The probes by which a process reports its state to the platform."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-async def readiness(missing: Mapping[str, str], degraded: Mapping[str, str]) -> httpx.Response:
+async def get_readyz(missing: Mapping[str, str], degraded: Mapping[str, str]) -> httpx.Response:
     app = create_app(
         service="marathon",
         title="T",
@@ -32,12 +32,12 @@ async def readiness(missing: Mapping[str, str], degraded: Mapping[str, str]) -> 
 
 
 async def test_a_process_that_lacks_something_is_not_ready_and_names_it() -> None:
-    answer = await readiness({"catalog": "not read yet"}, {})
+    answer = await get_readyz({"catalog": "not read yet"}, {})
     assert (answer.status_code, answer.json()["missing"]) == (503, {"catalog": "not read yet"})
 
 
 async def test_a_process_that_goes_on_without_something_is_ready_and_names_it() -> None:
-    answer = await readiness({}, {"petitions.signatures.v1/3": "halted: a gap"})
+    answer = await get_readyz({}, {"petitions.signatures.v1/3": "halted: a gap"})
     assert answer.status_code == 200
     assert (answer.json()["ready"], answer.json()["missing"]) == (True, {})
     assert answer.json()["degraded"] == {"petitions.signatures.v1/3": "halted: a gap"}

@@ -1,4 +1,4 @@
-"""Campaigns as an intake sees them, keys of partners, and the memory of Idempotency-Keys."""
+"""Terms of campaigns, API keys of partners, and the memory of Idempotency-Keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from shared.clock import rfc3339
 from shared.errors import TransientError
 from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, Policies, Section, TotalsChanged
-from shared.intake.access import partner
+from shared.intake.access import authenticate_partner
 from shared.intake.campaign_terms import CampaignTerms, TermsCache, check_confirmations_open, check_open, country_of
 from shared.intake.idempotency import IdempotencyMemory
 from shared.privacy.keys import CampaignKeys
@@ -20,7 +20,7 @@ OPENS, CLOSES = 1_000.0, 2_000.0
 KEYS = CampaignKeys(dedupe=b"d" * 32, token=b"t" * 32, seal={1: Sealer(b"s" * 32)}, current_seal=1)
 
 
-class Known:
+class StubCatalog:
     """A catalog of one campaign."""
 
     def __init__(self) -> None:
@@ -50,22 +50,22 @@ def campaign(**changes: object) -> CampaignChanged:
 
 
 @pytest.fixture
-def opening() -> CampaignTerms:
-    return TermsCache(Known()).of("w4r")
+def terms() -> CampaignTerms:
+    return TermsCache(StubCatalog()).get("w4r")
 
 
-def test_a_campaign_opens_at_its_first_moment_and_closes_before_its_last(opening: CampaignTerms) -> None:
-    check_open(opening, OPENS, None)
-    check_open(opening, CLOSES - 0.001, None)
+def test_a_campaign_opens_at_its_first_moment_and_closes_before_its_last(terms: CampaignTerms) -> None:
+    check_open(terms, OPENS, None)
+    check_open(terms, CLOSES - 0.001, None)
     with pytest.raises(Refusal) as early:
-        check_open(opening, OPENS - 0.001, None)
+        check_open(terms, OPENS - 0.001, None)
     assert early.value.status == 422
     with pytest.raises(Refusal) as late:
-        check_open(opening, CLOSES, None)
+        check_open(terms, CLOSES, None)
     assert late.value.status == 410
 
 
-def test_a_closed_campaign_says_how_it_ended(opening: CampaignTerms) -> None:
+def test_a_closed_campaign_says_how_it_ended(terms: CampaignTerms) -> None:
     totals = TotalsChanged(
         campaign="w4r",
         version=9,
@@ -86,19 +86,19 @@ def test_a_closed_campaign_says_how_it_ended(opening: CampaignTerms) -> None:
         ledger={},
     )
     with pytest.raises(Refusal) as refused:
-        check_open(opening, CLOSES + 1, totals)
+        check_open(terms, CLOSES + 1, totals)
     assert refused.value.members == {"total": 7, "as_of": "1970-01-01T00:33:20.000Z", "state": "frozen"}
 
 
-def test_confirmations_count_for_longer(opening: CampaignTerms) -> None:
-    check_confirmations_open(opening, CLOSES + 499, None)
+def test_confirmations_count_for_longer(terms: CampaignTerms) -> None:
+    check_confirmations_open(terms, CLOSES + 499, None)
     with pytest.raises(Refusal):
-        check_confirmations_open(opening, CLOSES + 500, None)
+        check_confirmations_open(terms, CLOSES + 500, None)
 
 
-def test_the_section_is_the_one_of_the_country(opening: CampaignTerms) -> None:
-    assert opening.section_of("SE") == "north"
-    assert opening.section_of("FR") is None
+def test_the_section_is_the_one_of_the_country(terms: CampaignTerms) -> None:
+    assert terms.section_of("SE") == "north"
+    assert terms.section_of("FR") is None
 
 
 def test_the_country_is_what_the_person_says_else_what_a_proxy_saw() -> None:
@@ -109,21 +109,21 @@ def test_the_country_is_what_the_person_says_else_what_a_proxy_saw() -> None:
 
 @pytest.mark.parametrize("missing", ["campaigns", "keys"])
 def test_a_campaign_whose_parts_have_not_all_arrived_can_wait(missing: str) -> None:
-    known = Known()
-    getattr(known, missing).clear()
+    catalog = StubCatalog()
+    getattr(catalog, missing).clear()
     with pytest.raises(TransientError):
-        TermsCache(known).of("w4r")
+        TermsCache(catalog).get("w4r")
 
 
 def test_a_changed_campaign_is_prepared_anew_but_not_for_each_count() -> None:
-    known = Known()
-    openings = TermsCache(known)
-    before = openings.of("w4r")
-    known.campaigns["w4r"] = campaign(languages=("ru",))
-    openings.changed("totals", "w4r")
-    assert openings.of("w4r") is before
-    openings.changed("campaign", "w4r")
-    assert openings.of("w4r").language == "ru"
+    catalog = StubCatalog()
+    terms_cache = TermsCache(catalog)
+    before = terms_cache.get("w4r")
+    catalog.campaigns["w4r"] = campaign(languages=("ru",))
+    terms_cache.on_catalog_change("totals", "w4r")
+    assert terms_cache.get("w4r") is before
+    terms_cache.on_catalog_change("campaign", "w4r")
+    assert terms_cache.get("w4r").language == "ru"
 
 
 ACCESS = AccessChanged(
@@ -136,16 +136,16 @@ ACCESS = AccessChanged(
 )
 def test_without_a_known_key_a_partner_is_nobody(header: str | None) -> None:
     with pytest.raises(Refusal) as refused:
-        partner(header, "signatures:batch", {ACCESS.hash: ACCESS})
+        authenticate_partner(header, "signatures:batch", {ACCESS.hash: ACCESS})
     assert refused.value.status == 401
 
 
 def test_a_key_opens_what_its_scopes_name() -> None:
-    known = {ACCESS.hash: ACCESS}
-    assert partner("Bearer secret", "signatures:batch", known) is ACCESS
-    assert partner("bearer secret ", "signatures:batch", known) is ACCESS
+    access = {ACCESS.hash: ACCESS}
+    assert authenticate_partner("Bearer secret", "signatures:batch", access) is ACCESS
+    assert authenticate_partner("bearer secret ", "signatures:batch", access) is ACCESS
     with pytest.raises(Refusal) as refused:
-        partner("Bearer secret", "letters:batch", known)
+        authenticate_partner("Bearer secret", "letters:batch", access)
     assert refused.value.status == 403
 
 
@@ -168,7 +168,7 @@ def test_each_owner_has_idempotency_keys_of_its_own() -> None:
 
 
 def test_an_idempotency_key_is_forgotten_after_its_time_and_when_there_are_too_many() -> None:
-    memory = IdempotencyMemory(entries=2, seconds=10)
+    memory = IdempotencyMemory(max_entries=2, retention_seconds=10)
     memory.check(b"a", b"one", 0.0)
     memory.check(b"a", b"two", 10.5)
     memory.check(b"b", b"one", 10.5)

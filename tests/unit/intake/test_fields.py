@@ -1,4 +1,4 @@
-"""What the fields of a person may hold."""
+"""Checks of the fields of a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people learn of their receipts while the database is cut off."""
+"""The status of receipts while the database is cut off."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 from shared.intake.receipt_status import ReceiptStatus
 
 
-class CutOff:
-    """A pool whose connections answer nothing and end with nothing; `asked` is how often one was taken."""
+class UnresponsivePool:
+    """A pool whose connections never answer; `acquired` counts how often one was acquired."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.acquired = 0
 
     @asynccontextmanager
     async def acquire(self, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109  as a pool has it
-        self.asked += 1
+        self.acquired += 1
         yield self
         await asyncio.sleep(timeout)
 
@@ -31,21 +31,21 @@ class CutOff:
 
 
 async def test_nobody_waits_for_long_for_a_database_that_is_cut_off() -> None:
-    pool: Any = CutOff()
-    counted = ReceiptStatus(pool, lambda: 1_800_000_000.0, patience=0.2)
+    pool: Any = UnresponsivePool()
+    receipt_status = ReceiptStatus(pool, lambda: 1_800_000_000.0, timeout_seconds=0.2)
     async with asyncio.timeout(5):
         answers = await asyncio.gather(
-            *(counted.status("signatures", 0, offset) for offset in range(100)), return_exceptions=True
+            *(receipt_status.status("signatures", 0, offset) for offset in range(100)), return_exceptions=True
         )
     assert all(isinstance(answer, OSError) for answer in answers)
-    assert pool.asked == 1
+    assert pool.acquired == 1
 
 
 async def test_who_asks_once_others_have_waited_in_vain_is_answered_as_soon() -> None:
-    pool: Any = CutOff()
-    counted = ReceiptStatus(pool, lambda: 1_800_000_000.0, patience=0.1)
+    pool: Any = UnresponsivePool()
+    receipt_status = ReceiptStatus(pool, lambda: 1_800_000_000.0, timeout_seconds=0.1)
     async with asyncio.timeout(5):
         for _ in range(3):
             with pytest.raises(TimeoutError):
-                await counted.status("signatures", 0, 7)
-    assert pool.asked == 3
+                await receipt_status.status("signatures", 0, 7)
+    assert pool.acquired == 3

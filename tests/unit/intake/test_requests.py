@@ -1,4 +1,4 @@
-"""One decision for every way a request comes in."""
+"""Requests are decoded alike on every route."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.letters.domain.requests import MESSAGES
-from services.petitions.domain.requests import ACTS, PARTNER_SIGNATURES, SIGNATURES, read_batch, read_usual_batch
+from services.petitions.domain.requests import ACTS, PARTNER_SIGNATURES, SIGNATURES, read_plain_batch, read_raw_batch
 from shared.intake import forms
 from shared.intake.requests import RequestDecoder
 from shared.refusals import FieldError, Refusal
@@ -31,7 +31,7 @@ SIGNATURE: dict[str, Any] = {
 }
 MESSAGE = {**SIGNATURE, "case": "azat", "kind": "letter", "text": "Dear Azat,\nhello.", "language": "fr"}
 ACT = {"case": "azat", "kind": "share", "email": "ana@example.org", "consent": {"privacy": True}}
-KINDS: list[tuple[RequestDecoder[Any], dict[str, Any]]] = [
+GOOD_REQUESTS: list[tuple[RequestDecoder[Any], dict[str, Any]]] = [
     (SIGNATURES, SIGNATURE),
     (PARTNER_SIGNATURES, {**SIGNATURE, "confirmed_at": "2026-12-01T10:00:00Z"}),
     (MESSAGES, MESSAGE),
@@ -53,19 +53,19 @@ ODD_VALUES = st.one_of(
 @st.composite
 def documents(draw: st.DrawFn) -> tuple[RequestDecoder[Any], dict[str, Any]]:
     """A request of any kind, with some members changed, removed or added."""
-    reader, good = draw(st.sampled_from(KINDS))
+    decoder, good = draw(st.sampled_from(GOOD_REQUESTS))
     document = copy.deepcopy(good)
     for name in draw(st.lists(st.sampled_from([*good, "unknown", "consent"]), max_size=3)):
         if draw(st.booleans()):
             document.pop(name, None)
         else:
             document[name] = draw(ODD_VALUES)
-    return reader, document
+    return decoder, document
 
 
-def refusal_of(reader: RequestDecoder[Any], body: bytes) -> Refusal | None:
+def refusal_of(decoder: RequestDecoder[Any], body: bytes) -> Refusal | None:
     try:
-        reader.decode(body)
+        decoder.decode(body)
     except Refusal as refusal:
         return refusal
     return None
@@ -74,14 +74,14 @@ def refusal_of(reader: RequestDecoder[Any], body: bytes) -> Refusal | None:
 @settings(max_examples=400)
 @given(documents())
 def test_no_body_is_taken_by_one_reading_and_refused_by_the_other(
-    one: tuple[RequestDecoder[Any], dict[str, Any]],
+    request: tuple[RequestDecoder[Any], dict[str, Any]],
 ) -> None:
-    """The hot route reads by type alone; the ordinary one reads field by field to say what is wrong."""
-    reader, document = one
-    refusal = refusal_of(reader, json.dumps(document).encode())
-    again = refusal_of(reader, json.dumps(document, ensure_ascii=False).encode())
+    """The first decoding is by type alone; the second goes field by field to report what is wrong."""
+    decoder, document = request
+    refusal = refusal_of(decoder, json.dumps(document).encode())
+    again = refusal_of(decoder, json.dumps(document, ensure_ascii=False).encode())
     assert (refusal is None) == (again is None)
-    faults = list(reader._faults(reader._request, document, ""))
+    faults = list(decoder._field_errors(decoder._request, document, ""))
     assert (refusal is None) == (not faults)
     if refusal is not None:
         assert refusal.status == 422
@@ -90,35 +90,35 @@ def test_no_body_is_taken_by_one_reading_and_refused_by_the_other(
 
 @given(documents(), st.sampled_from(sorted(SIGNATURE)), ODD_VALUES)
 def test_of_a_member_that_comes_twice_only_the_last_counts(
-    one: tuple[RequestDecoder[Any], dict[str, Any]], name: str, first: Any
+    request: tuple[RequestDecoder[Any], dict[str, Any]], name: str, first: Any
 ) -> None:
-    reader, document = one
+    decoder, document = request
     body = json.dumps(document)
     if name not in document:
         return
     doubled = f"{{{json.dumps(name)}: {json.dumps(first)}, {body[1:]}"
-    once, twice = refusal_of(reader, body.encode()), refusal_of(reader, doubled.encode())
+    once, twice = refusal_of(decoder, body.encode()), refusal_of(decoder, doubled.encode())
     assert (once.errors if once else None) == (twice.errors if twice else None)
 
 
 @settings(max_examples=200)
 @given(documents())
-def test_a_refusal_never_repeats_what_was_sent(one: tuple[RequestDecoder[Any], dict[str, Any]]) -> None:
-    reader, document = one
+def test_a_refusal_never_repeats_what_was_sent(request: tuple[RequestDecoder[Any], dict[str, Any]]) -> None:
+    decoder, document = request
     planted = "Zyxwvut"
     marked = {
         name: f"{value}{planted}" if isinstance(value, str) and name != "kind" else value
         for name, value in document.items()
     }
-    refusal = refusal_of(reader, json.dumps(marked).encode())
+    refusal = refusal_of(decoder, json.dumps(marked).encode())
     if refusal is not None:
-        said = msgspec.json.encode([refusal.errors, refusal.detail, refusal.members, str(refusal)]).decode()
-        assert planted not in said
+        encoded = msgspec.json.encode([refusal.errors, refusal.detail, refusal.members, str(refusal)]).decode()
+        assert planted not in encoded
 
 
-@pytest.mark.parametrize(("reader", "document"), KINDS)
-def test_a_good_request_is_taken(reader: RequestDecoder[Any], document: dict[str, Any]) -> None:
-    assert refusal_of(reader, json.dumps(document).encode()) is None
+@pytest.mark.parametrize(("decoder", "document"), GOOD_REQUESTS)
+def test_a_good_request_is_taken(decoder: RequestDecoder[Any], document: dict[str, Any]) -> None:
+    assert refusal_of(decoder, json.dumps(document).encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -173,26 +173,26 @@ FORM = {name: SIGNATURE[name] for name in ("petition", "given_name", "family_nam
 
 def test_a_form_says_the_same_as_json() -> None:
     typed = {**FORM, "privacy": "on", "postcode": ""}
-    assert SIGNATURES.convert(forms.document(typed, optional=("postcode",))) == SIGNATURES.decode(
+    assert SIGNATURES.convert(forms.to_document(typed, optional=("postcode",))) == SIGNATURES.decode(
         json.dumps({**SIGNATURE, "source": ""}).encode()
     )
 
 
 def test_a_form_without_the_tick_is_refused_beside_the_box() -> None:
     with pytest.raises(Refusal) as refused:
-        SIGNATURES.convert(forms.document(FORM, optional=()))
+        SIGNATURES.convert(forms.to_document(FORM, optional=()))
     assert refused.value.errors == (FieldError("/consent/privacy", "consent.privacy.required"),)
 
 
 @pytest.mark.parametrize("body", [b"a=%ff", b"\xff=1", b"&".join(b"a%d=1" % number for number in range(60))])
 def test_a_form_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(Refusal) as refused:
-        forms.values(body)
+        forms.parse(body)
     assert refused.value.status == 400
 
 
 def test_a_batch_keeps_its_items_for_later() -> None:
-    batch = read_batch(b'{"items": [{"a": 1}, 7, null], "unknown": {}}')
+    batch = read_raw_batch(b'{"items": [{"a": 1}, 7, null], "unknown": {}}')
     assert [bytes(item) for item in batch.items] == [b'{"a": 1}', b"7", b"null"]
 
 
@@ -210,30 +210,32 @@ def test_a_batch_keeps_its_items_for_later() -> None:
 )
 def test_a_batch_that_is_none_is_refused_as_a_whole(body: bytes, status: int, code: str | None) -> None:
     with pytest.raises(Refusal) as refused:
-        read_batch(body)
+        read_raw_batch(body)
     assert refused.value.status == status
     assert [error.code for error in refused.value.errors] == ([code] if code else [])
 
 
-PARTNERS = {**SIGNATURE, "confirmed_at": "2026-12-01T10:00:00Z"}
+PARTNER_SIGNATURE = {**SIGNATURE, "confirmed_at": "2026-12-01T10:00:00Z"}
 
 
 @settings(max_examples=300)
-@given(st.lists(documents().map(lambda one: one[1]) | st.just(PARTNERS), min_size=1, max_size=3))
+@given(st.lists(documents().map(lambda request: request[1]) | st.just(PARTNER_SIGNATURE), min_size=1, max_size=3))
 def test_a_batch_that_is_read_in_one_go_is_what_its_items_are_one_by_one(items: list[dict[str, Any]]) -> None:
     body = json.dumps({"items": items}).encode()
-    usual = read_usual_batch(body)
-    if usual:
-        assert list(usual) == [PARTNER_SIGNATURES.decode_item(item) for item in read_batch(body).items]
+    plain = read_plain_batch(body)
+    if plain:
+        assert list(plain) == [PARTNER_SIGNATURES.decode_item(item) for item in read_raw_batch(body).items]
 
 
 def test_the_usual_batch_is_read_in_one_go() -> None:
-    body = json.dumps({"items": [PARTNERS, {**PARTNERS, "given_name": "José"}]}, ensure_ascii=False).encode()
-    assert [item.given_name for item in read_usual_batch(body)] == ["Ana", "José"]
+    body = json.dumps(
+        {"items": [PARTNER_SIGNATURE, {**PARTNER_SIGNATURE, "given_name": "José"}]}, ensure_ascii=False
+    ).encode()
+    assert [item.given_name for item in read_plain_batch(body)] == ["Ana", "José"]
 
 
 @pytest.mark.parametrize(
-    "unusual",
+    "member",
     [
         b'"unknown": {"a": {}}',
         b'"unknown": [1]',
@@ -243,14 +245,14 @@ def test_the_usual_batch_is_read_in_one_go() -> None:
         b'"email": 7',
     ],
 )
-def test_a_batch_with_anything_unusual_is_read_item_by_item(unusual: bytes) -> None:
-    good = json.dumps(PARTNERS).encode()
-    assert len(read_usual_batch(b'{"items": [' + good + b"]}")) == 1
-    assert not read_usual_batch(b'{"items": [' + good[:-1] + b", " + unusual + b"}]}")
+def test_a_batch_with_anything_unusual_is_read_item_by_item(member: bytes) -> None:
+    good = json.dumps(PARTNER_SIGNATURE).encode()
+    assert len(read_plain_batch(b'{"items": [' + good + b"]}")) == 1
+    assert not read_plain_batch(b'{"items": [' + good[:-1] + b", " + member + b"}]}")
 
 
 def test_a_deep_item_is_refused_alone() -> None:
     deep = b'{"x":' + b"[" * 14 + b"]" * 14 + b"}"
-    (item,) = read_batch(b'{"items": [' + deep + b"]}").items
+    (item,) = read_raw_batch(b'{"items": [' + deep + b"]}").items
     with pytest.raises(Refusal, match="not-json"):
         PARTNER_SIGNATURES.decode_item(item)

@@ -1,4 +1,4 @@
-"""What a loop does about surroundings that fail it, and about writes that end in different ways."""
+"""How a loop handles outages, and writes with different outcomes."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from shared.errors import TransientError
 from shared.kafka import loop
-from shared.kafka.assignments import FULL_BATCH, PartitionCursor
+from shared.kafka.assignments import MAX_BATCH_RECORDS, PartitionCursor
 from shared.kafka.positions import Position
 from shared.kafka.records import PartitionBatch, Record
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "PAUSE_S", 0.0)
+    monkeypatch.setattr(loop, "RETRY_PAUSE_S", 0.0)
 
 
 async def test_a_loop_waits_for_a_broker_that_is_away_for_long() -> None:
-    answers = iter([KafkaConnectionError()] * 50)
+    errors = iter([KafkaConnectionError()] * 50)
 
     async def attempt() -> None:
-        for error in answers:
+        for error in errors:
             raise error
 
-    await loop._wait_out(attempt)
+    await loop._retry_on_outage(attempt)
 
 
 async def test_a_loop_gives_its_process_up_where_kafka_takes_requests_and_never_answers() -> None:
-    asked = []
+    requests = []
 
     async def attempt() -> None:
-        asked.append(1)
+        requests.append(1)
         raise KafkaTimeoutError
 
     with pytest.raises(TransientError):
-        await loop._wait_out(attempt)
-    assert len(asked) == loop.UNANSWERED
+        await loop._retry_on_outage(attempt)
+    assert len(requests) == loop.MAX_UNANSWERED
 
 
-class Scripted(loop.PositionedLoop[None]):
-    """A loop of two shares, partitions 0 and 1, whose writes fail where `failing` says so."""
+class ScriptedLoop(loop.PositionedLoop[None]):
+    """A loop of partitions 0 and 1 with two transactions at most; writes of the partitions in `failing` fail."""
 
     def __init__(self, failing: Collection[int]) -> None:
-        async def nothing(*_: object) -> None: ...
+        async def ignore(*_: object) -> None: ...
 
-        super().__init__(topics=["t"], group="g", pool=Any, bootstrap_servers="", handle=nothing, at_once=2)  # type: ignore[arg-type]
+        super().__init__(topics=["t"], group="g", pool=Any, bootstrap_servers="", handle=ignore, max_transactions=2)  # type: ignore[arg-type]
         self.failing = failing
-        self.unmarked: list[int] = []
-        self.held = asyncio.Event()
-        self.held.set()
+        self.retracted: list[int] = []
+        self.may_write = asyncio.Event()
+        self.may_write.set()
 
     async def _write(self, batches: loop.Batches, _prepared: None) -> None:
-        await self.held.wait()
+        await self.may_write.wait()
         if any(batch.partition in self.failing for batch in batches):
             raise ConnectionError
 
-    async def _take_mark_back(self, batches: loop.Batches, _error: Exception) -> None:
-        self.unmarked += [batch.partition for batch in batches]
+    async def _retract_attempts(self, batches: loop.Batches, _error: Exception) -> None:
+        self.retracted += [batch.partition for batch in batches]
 
-    def place(self, *, attempts: int = 0) -> None:
-        """Place both partitions; processes have died of the first record of 0 so many times."""
+    def seek_both(self, *, attempts: int = 0) -> None:
+        """Give both partitions a cursor; `attempts` processes have died on the first record of partition 0."""
         for partition in (0, 1):
             position = Position(0, None, 0, 0 if partition else attempts, 0)
-            self._places.cursors[TopicPartition("t", partition)] = PartitionCursor(
-                position, 0, None, careful_until=FULL_BATCH
+            self._assignments.cursors[TopicPartition("t", partition)] = PartitionCursor(
+                position, 0, None, suspect_until=MAX_BATCH_RECORDS
             )
 
     def write(self, partition: int) -> None:
-        """Begin to write a record of `partition`."""
-        self._begin(batches_of(partition), None)
+        """Start to write a record of `partition`."""
+        self._start_write(batches_of(partition), None)
 
 
 def batches_of(partition: int) -> list[PartitionBatch]:
@@ -84,65 +84,65 @@ def batches_of(partition: int) -> list[PartitionBatch]:
 
 @pytest.fixture
 def _no_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_consumer", lambda *_: SimpleNamespace(_client=None))
+    monkeypatch.setattr(loop, "_create_consumer", lambda *_: SimpleNamespace(_client=None))
 
 
 @pytest.mark.usefixtures("_no_consumer")
 async def test_the_success_of_one_share_does_not_make_up_for_failures_of_the_other() -> None:
-    scripted = Scripted(failing={1})
+    scripted = ScriptedLoop(failing={1})
 
-    async def both() -> None:
-        scripted.place()
+    async def write_both() -> None:
+        scripted.seek_both()
         scripted.write(0)
         scripted.write(1)
-        await scripted._settle()
+        await scripted._await_writes()
 
-    for _ in range(loop.FAILURES - 1):
-        await both()
+    for _ in range(loop.MAX_FAILURES - 1):
+        await write_both()
     with pytest.raises(TransientError):
-        await both()
+        await write_both()
 
 
 @pytest.mark.usefixtures("_no_consumer")
 async def test_a_failure_is_forgotten_once_its_partitions_are_written() -> None:
-    scripted = Scripted(failing={1})
-    for _ in range(2 * loop.FAILURES):
-        scripted.place()
+    scripted = ScriptedLoop(failing={1})
+    for _ in range(2 * loop.MAX_FAILURES):
+        scripted.seek_both()
         scripted.write(1)
-        await scripted._settle()
+        await scripted._await_writes()
         scripted.failing = ()
-        scripted.place()
+        scripted.seek_both()
         scripted.write(1)
-        await scripted._settle()
+        await scripted._await_writes()
         scripted.failing = {1}
 
 
 @pytest.mark.usefixtures("_no_consumer")
 async def test_what_ends_both_writes_counts_once_and_blames_neither() -> None:
-    scripted = Scripted(failing={0, 1})
-    for _ in range(loop.FAILURES - 1):
-        scripted.place()
+    scripted = ScriptedLoop(failing={0, 1})
+    for _ in range(loop.MAX_FAILURES - 1):
+        scripted.seek_both()
         scripted.write(0)
         scripted.write(1)
-        await scripted._settle()
-    scripted.place()
+        await scripted._await_writes()
+    scripted.seek_both()
     scripted.write(0)
     scripted.write(1)
     with pytest.raises(TransientError):
-        await scripted._settle()
-    assert sorted(scripted.unmarked) == [0, 0, 0, 1, 1, 1]
+        await scripted._await_writes()
+    assert sorted(scripted.retracted) == [0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.usefixtures("_no_consumer")
 async def test_nothing_is_written_beside_what_is_taken_with_care() -> None:
-    scripted = Scripted(failing=())
-    scripted.place(attempts=4)
-    scripted.held.clear()
+    scripted = ScriptedLoop(failing=())
+    scripted.seek_both(attempts=4)
+    scripted.may_write.clear()
     scripted.write(0)
-    # Read on, past everything that anybody died of.
-    scripted._places.cursors[TopicPartition("t", 0)].next = FULL_BATCH + 1
-    waiting = asyncio.create_task(scripted._settle_before(batches_of(1)))
+    # Read on, past every record on which a process died.
+    scripted._assignments.cursors[TopicPartition("t", 0)].next_offset = MAX_BATCH_RECORDS + 1
+    waiter = asyncio.create_task(scripted._await_writes_before(batches_of(1)))
     await asyncio.sleep(0)
-    assert not waiting.done()
-    scripted.held.set()
-    await waiting
+    assert not waiter.done()
+    scripted.may_write.set()
+    await waiter

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from shared.errors import HaltError, TransientError
 from shared.kafka.records import read_records
 
-some_bytes = st.one_of(
+optional_bytes = st.one_of(
     st.none(), st.binary(max_size=20), st.sampled_from([63, 64, 127, 128, 8191, 8192, 9000]).map(bytes)
 )
-headers = st.lists(st.tuples(st.text(max_size=80), some_bytes), max_size=9)
-told = st.tuples(st.integers(0, 2**40), some_bytes, some_bytes, headers)
+headers = st.lists(st.tuples(st.text(max_size=80), optional_bytes), max_size=9)
+raw_records = st.tuples(st.integers(0, 2**40), optional_bytes, optional_bytes, headers)
 
 
 def batch(
@@ -35,25 +35,29 @@ def batch(
         base_sequence=0,
         batch_size=100_000_000,
     )
-    for offset, (timestamp, key, value, some_headers) in enumerate(records):
-        builder.append(offset, timestamp=timestamp, key=key, value=value, headers=some_headers)
+    for offset, (timestamp, key, value, record_headers) in enumerate(records):
+        builder.append(offset, timestamp=timestamp, key=key, value=value, headers=record_headers)
     return bytes(builder.build())
 
 
-@given(st.lists(told, min_size=1, max_size=40), st.sampled_from([0, 1, 2, 3, 4]))
+@given(st.lists(raw_records, min_size=1, max_size=40), st.sampled_from([0, 1, 2, 3, 4]))
 def test_every_record_is_read_as_aiokafka_reads_it(
     records: list[tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]], codec: int
 ) -> None:
     raw = batch(records, codec=codec)
     expected: list[Any] = list(MemoryRecords(raw).next_batch() or [])
     read = read_records(raw, 0)
-    assert [one[:4] for one in read] == [(one.offset, one.timestamp, one.key, one.value) for one in expected]
-    assert [one.headers for one in read] == [[(name, value or b"") for name, value in one.headers] for one in expected]
+    assert [record[:4] for record in read] == [
+        (record.offset, record.timestamp, record.key, record.value) for record in expected
+    ]
+    assert [record.headers for record in read] == [
+        [(name, value or b"") for name, value in record.headers] for record in expected
+    ]
 
 
 def test_only_whole_batches_and_only_records_from_the_offset_on_are_read() -> None:
     raw = batch([(1, b"k", b"v", [])] * 5)
-    assert [one.offset for one in read_records(raw + raw[:-1], 3)] == [3, 4]
+    assert [record.offset for record in read_records(raw + raw[:-1], 3)] == [3, 4]
     assert read_records(raw[:30], 0) == []
 
 
@@ -62,7 +66,7 @@ def test_the_brokers_time_is_taken_where_the_topic_says_so() -> None:
     raw[22] |= 0x08
     raw[35:43] = (1_795_168_800_123).to_bytes(8, "big")
     raw[17:21] = _crc(bytes(raw[21:])).to_bytes(4, "big")
-    assert [one.timestamp_ms for one in read_records(bytes(raw), 0)] == [1_795_168_800_123] * 2
+    assert [record.timestamp_ms for record in read_records(bytes(raw), 0)] == [1_795_168_800_123] * 2
 
 
 def test_a_damaged_batch_is_to_be_fetched_again() -> None:

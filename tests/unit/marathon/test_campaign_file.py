@@ -1,4 +1,4 @@
-"""Campaign files: what may stand in them, and how faults are told."""
+"""Campaign files: what they may contain, and how faults are reported."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import yaml
 
-from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, read
+from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, parse_campaign_file
 from services.marathon.domain.yaml_lines import parse
 from shared.counting.event_decoder import EventDecoder
 from shared.errors import PermanentError
-from shared.events.words import LARGEST_VERSION
+from shared.events.words import MAX_PETITION_VERSION
 from shared.topics import SIGNATURES
 from tests.support.counting import signature
 
@@ -44,8 +44,8 @@ cases:
 
 def faults(text: str) -> list[tuple[int, str, str]]:
     with pytest.raises(CampaignFileError) as caught:
-        read(text)
-    return [(line, ".".join(map(str, path)), advice) for line, path, advice in caught.value.complaints]
+        parse_campaign_file(text)
+    return [(line, ".".join(map(str, path)), advice) for line, path, advice in caught.value.faults]
 
 
 def changed(before: str, after: str) -> str:
@@ -54,7 +54,7 @@ def changed(before: str, after: str) -> str:
 
 
 def test_a_good_file_is_read_with_its_defaults() -> None:
-    file, _ = read(GOOD)
+    file, _ = parse_campaign_file(GOOD)
     assert file.campaign.slug == "w4r-2026"
     assert file.campaign.policies.letters_per_person == 5
     assert file.campaign.sections[0].countries == ["NO", "SJ"]
@@ -66,7 +66,7 @@ def test_the_same_as_json_is_read_alike() -> None:
     data = yaml.load(GOOD, yaml.BaseLoader)  # noqa: S506  it makes nothing but text
     data["campaign"]["goal"] = 6500000
     data["campaign"]["policies"]["public_threshold"] = 10
-    assert read(json.dumps(data, indent="\t"))[0] == read(GOOD)[0]
+    assert parse_campaign_file(json.dumps(data, indent="\t"))[0] == parse_campaign_file(GOOD)[0]
 
 
 def test_norway_is_a_country_and_times_are_text() -> None:
@@ -103,7 +103,7 @@ def test_required_confirmation_alone_makes_only_confirmed_actions_public() -> No
         "             public_evidence: [confirmed, recorded, offline], public_threshold: 10}",
         "{confirmation: required}",
     )
-    assert read(policies)[0].campaign.policies.public_evidence is None
+    assert parse_campaign_file(policies)[0].campaign.policies.public_evidence is None
 
 
 def test_the_largest_version_that_is_taken_is_the_largest_that_can_be_counted() -> None:
@@ -114,11 +114,11 @@ def test_the_largest_version_that_is_taken_is_the_largest_that_can_be_counted() 
         return msgspec.json.encode(signature("ana", petition_version=version))
 
     counted = EventDecoder(SIGNATURES)
-    read(with_version(LARGEST_VERSION))
-    assert counted.decode_submission(signed(LARGEST_VERSION)).petition_version == LARGEST_VERSION
-    assert [fault[1] for fault in faults(with_version(LARGEST_VERSION + 1))] == ["cases.0.petition.version"]
+    parse_campaign_file(with_version(MAX_PETITION_VERSION))
+    assert counted.decode_submission(signed(MAX_PETITION_VERSION)).petition_version == MAX_PETITION_VERSION
+    assert [fault[1] for fault in faults(with_version(MAX_PETITION_VERSION + 1))] == ["cases.0.petition.version"]
     with pytest.raises(PermanentError):
-        counted.decode_submission(signed(LARGEST_VERSION + 1))
+        counted.decode_submission(signed(MAX_PETITION_VERSION + 1))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_each_other_fault_is_told_where_it_stands(before: str, after: str, path:
 )
 def test_a_faulty_address_or_rule_is_told_with_its_line(fields: str, path: str) -> None:
     text = changed("    status: detained\n", f"    {fields}\n    status: detained\n")
-    (line,) = {line for line, found, _ in faults(text) if found == path}
+    (line,) = {line for line, fault_path, _ in faults(text) if fault_path == path}
     assert text.splitlines()[line - 1].strip().startswith(fields.partition(":")[0])
 
 
@@ -196,8 +196,8 @@ def test_a_faulty_address_or_rule_is_told_with_its_line(fields: str, path: str) 
     ],
 )
 def test_a_faulty_contact_is_told_with_its_line(contact: str, path: str) -> None:
-    found = faults(changed("  opens:", f"  contact: {contact}\n  opens:"))
-    assert [(line, where) for line, where, _ in found] == [(4, path)]
+    reported = faults(changed("  opens:", f"  contact: {contact}\n  opens:"))
+    assert [(line, fault_path) for line, fault_path, _ in reported] == [(4, path)]
 
 
 def test_two_cases_need_two_slugs_and_two_petitions() -> None:
@@ -240,4 +240,4 @@ def test_countries_are_those_of_the_standard_and_kosovo() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_can_be_imported(example: Path) -> None:
-    assert read(example.read_text())[0].cases
+    assert parse_campaign_file(example.read_text())[0].cases

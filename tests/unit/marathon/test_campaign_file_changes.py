@@ -1,4 +1,4 @@
-"""What importing a campaign file again changes, and what it must not."""
+"""The changes that importing a campaign file again makes, and those that it must not make."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.marathon.domain.campaign_changes import Import, Stored, conflicts, plan
-from services.marathon.domain.campaign_file import CampaignFile, read
+from services.marathon.domain.campaign_changes import ImportPlan, StoredCampaign, conflicts, plan
+from services.marathon.domain.campaign_file import CampaignFile, parse_campaign_file
 from shared.events.marathon import CaseChanged, Contact
 
 TEXT = """\
@@ -33,21 +33,21 @@ cases:
 
 
 def file_of(text: str) -> CampaignFile:
-    return read(text)[0]
+    return parse_campaign_file(text)[0]
 
 
-def stored_after(changes: Import, before: Stored | None = None) -> Stored:
+def stored_after(changes: ImportPlan, before: StoredCampaign | None = None) -> StoredCampaign:
     cases: dict[str, CaseChanged] = dict(before.cases) if before else {}
     cases |= {case.slug: case for case in changes.cases}
     petitions = {case.petition.slug: case.slug for case in cases.values() if case.petition}
-    return Stored(campaign=changes.campaign, cases=cases, petitions=petitions)
+    return StoredCampaign(campaign=changes.campaign, cases=cases, petitions=petitions)
 
 
-FIRST = plan(file_of(TEXT), Stored())
+FIRST = plan(file_of(TEXT), StoredCampaign())
 STORED = stored_after(FIRST)
 
 
-def paths(text: str, stored: Stored) -> list[tuple[str, str]]:
+def paths(text: str, stored: StoredCampaign) -> list[tuple[str, str]]:
     return [(".".join(map(str, path)), advice) for path, advice in conflicts(file_of(text), stored)]
 
 
@@ -104,12 +104,12 @@ def test_no_file_gives_a_version_another_text() -> None:
     assert [path for path, _ in paths(changed, STORED)] == ["cases.0.petition.text"]
 
 
-@pytest.mark.parametrize("signed", [replace(STORED, acted={"ana"}), replace(STORED, opened=True)])
-def test_a_text_that_people_can_have_signed_needs_a_new_version(signed: Stored) -> None:
+@pytest.mark.parametrize("signable", [replace(STORED, cases_with_actions={"ana"}), replace(STORED, opened=True)])
+def test_a_text_that_people_can_have_signed_needs_a_new_version(signable: StoredCampaign) -> None:
     text = TEXT.replace("We ask", "We demand")
-    assert [path for path, _ in paths(text, signed)] == ["cases.0.petition.text"]
-    assert "version: 2" in paths(text, signed)[0][1]
-    assert paths(text.replace("{slug: free-ana,", "{slug: free-ana, version: 2,"), signed) == []
+    assert [path for path, _ in paths(text, signable)] == ["cases.0.petition.text"]
+    assert "version: 2" in paths(text, signable)[0][1]
+    assert paths(text.replace("{slug: free-ana,", "{slug: free-ana, version: 2,"), signable) == []
 
 
 def test_a_file_without_a_version_keeps_the_one_there_is() -> None:
@@ -120,9 +120,9 @@ def test_a_file_without_a_version_keeps_the_one_there_is() -> None:
     assert [path for path, _ in paths(lower, stored)] == ["cases.0.petition.version"]
 
 
-@pytest.mark.parametrize("signed", [replace(STORED, acted={"ana"}), replace(STORED, opened=True)])
-def test_a_petition_that_people_can_have_signed_cannot_be_taken_away_or_renamed(signed: Stored) -> None:
-    assert [path for path, _ in paths(TEXT.replace("free-ana", "free-her"), signed)] == ["cases.0.petition"]
+@pytest.mark.parametrize("signable", [replace(STORED, cases_with_actions={"ana"}), replace(STORED, opened=True)])
+def test_a_petition_that_people_can_have_signed_cannot_be_taken_away_or_renamed(signable: StoredCampaign) -> None:
+    assert [path for path, _ in paths(TEXT.replace("free-ana", "free-her"), signable)] == ["cases.0.petition"]
     assert paths(TEXT.replace("free-ana", "free-her"), STORED) == []
 
 
@@ -160,7 +160,7 @@ def test_an_address_that_stays_keeps_its_version_while_the_case_changes() -> Non
 
 def test_slugs_belong_to_one_campaign() -> None:
     other = TEXT.replace("slug: w4r", "slug: another")
-    stored = Stored(cases=STORED.cases, petitions=STORED.petitions)
+    stored = StoredCampaign(cases=STORED.cases, petitions=STORED.petitions)
     assert [path for path, _ in paths(other, stored)] == ["cases.0.slug", "cases.1.slug"]
     renamed = other.replace("slug: ana", "slug: anna").replace("slug: bo", "slug: bob")
     assert [path for path, _ in paths(renamed, stored)] == ["cases.0.petition.slug"]
@@ -170,11 +170,11 @@ def test_a_case_that_was_imported_cannot_be_left_out() -> None:
     assert [path for path, _ in paths(TEXT[: TEXT.index("  - slug: bo")], STORED)] == ["cases"]
 
 
-@pytest.mark.parametrize("acted", [replace(STORED, acted={"ana"}), replace(STORED, opened=True)])
-def test_who_counts_as_one_cannot_change_once_people_can_have_acted(acted: Stored) -> None:
+@pytest.mark.parametrize("stored", [replace(STORED, cases_with_actions={"ana"}), replace(STORED, opened=True)])
+def test_who_counts_as_one_cannot_change_once_people_can_have_acted(stored: StoredCampaign) -> None:
     text = TEXT.replace("languages: [en]", "languages: [en]\n  policies: {one_per: email_and_name}")
     assert paths(text, STORED) == []
-    assert [path for path, _ in paths(text, acted)] == ["campaign.policies.one_per"]
+    assert [path for path, _ in paths(text, stored)] == ["campaign.policies.one_per"]
 
 
 def test_the_window_of_a_closed_campaign_cannot_change() -> None:
@@ -201,5 +201,5 @@ def test_what_a_closed_campaign_counts_and_shows_cannot_change(name: str, value:
 
 def test_required_confirmation_makes_only_confirmed_and_offline_public_by_default() -> None:
     text = TEXT.replace("languages: [en]", "languages: [en]\n  policies: {confirmation: required}")
-    assert plan(file_of(text), Stored()).campaign.policies.public_evidence == ("confirmed", "offline")
+    assert plan(file_of(text), StoredCampaign()).campaign.policies.public_evidence == ("confirmed", "offline")
     assert FIRST.campaign.policies.public_evidence == ("confirmed", "recorded", "offline")

@@ -1,17 +1,17 @@
-"""What tally batches add up to, and which changes go on public record."""
+"""The sums of tally batches, and the update that go on public record."""
 
 from __future__ import annotations
 
-from services.marathon.domain.cells import Cell, Changes, CorrectionKey, Minute
+from services.marathon.domain.cells import Cell, CorrectionKey, MinuteKey, TotalsUpdate
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
 
 MINUTE = 29_000_000
-"""When the action was accepted; what happens to it later is recorded when it happens."""
+"""The minute of acceptance; later update of the action are recorded when they happen."""
 DAY = int(parse_rfc3339("2026-12-01T12:00:00Z")) // 86_400
 
 
-def counted(*deltas: Delta) -> ActionsCounted:
+def tally_batch(*deltas: Delta) -> ActionsCounted:
     return ActionsCounted(
         source="petitions.signatures.v1",
         epoch=0,
@@ -42,47 +42,49 @@ def delta(evidence: str, change: int, **more: int) -> Delta:
     )
 
 
-def corrections(changes: Changes) -> dict[str, int]:
-    return {key.reason: entry.change for key, entry in changes.corrections.items()}
+def corrections(update: TotalsUpdate) -> dict[str, int]:
+    return {key.reason: entry.change for key, entry in update.corrections.items()}
 
 
 def test_deltas_of_one_cell_are_added_up() -> None:
-    changes = Changes.of([counted(delta("recorded", 3), delta("recorded", 4)), counted(delta("confirmed", 1))], set())
+    update = TotalsUpdate.of(
+        [tally_batch(delta("recorded", 3), delta("recorded", 4)), tally_batch(delta("confirmed", 1))], set()
+    )
     cell = Cell("c", "k", None, "signature", "web", "FR", "fr", "recorded")
-    assert changes.cells[cell].count == 7
-    assert changes.minutes[Minute("c", MINUTE, "k", "confirmed")] == 1
-    assert corrections(changes) == {}
+    assert update.cells[cell].count == 7
+    assert update.minutes[MinuteKey("c", MINUTE, "k", "confirmed")] == 1
+    assert corrections(update) == {}
 
 
 def test_what_people_take_back_is_counted_as_withdrawn_and_is_no_correction() -> None:
-    changes = Changes.of([counted(delta("confirmed", -2, withdrawn=2))], set())
-    assert sum(change.withdrawn for change in changes.cells.values()) == 2
-    assert corrections(changes) == {}
+    update = TotalsUpdate.of([tally_batch(delta("confirmed", -2, withdrawn=2))], set())
+    assert sum(change.withdrawn for change in update.cells.values()) == 2
+    assert corrections(update) == {}
 
 
 def test_invalidated_and_reinstated_actions_go_on_public_record() -> None:
-    changes = Changes.of([counted(delta("confirmed", -74, invalidated=77, reinstated=3))], set())
-    assert corrections(changes) == {"invalidated": -77, "reinstated": 3}
-    assert CorrectionKey("c", DAY, "invalidated", "confirmed", after_freeze=False) in changes.corrections
+    update = TotalsUpdate.of([tally_batch(delta("confirmed", -74, invalidated=77, reinstated=3))], set())
+    assert corrections(update) == {"invalidated": -77, "reinstated": 3}
+    assert CorrectionKey("c", DAY, "invalidated", "confirmed", after_freeze=False) in update.corrections
 
 
 def test_after_the_freeze_everything_goes_on_public_record() -> None:
-    changes = Changes.of([counted(delta("confirmed", 5 - 2 - 1, withdrawn=2, invalidated=1))], {"c"})
-    assert corrections(changes) == {"invalidated": -1, "withdrawn-after-close": -2, "counted-after-close": 5}
-    assert sum(entry.change for entry in changes.corrections.values()) == 2
-    assert all(key.after_freeze for key in changes.corrections)
+    update = TotalsUpdate.of([tally_batch(delta("confirmed", 5 - 2 - 1, withdrawn=2, invalidated=1))], {"c"})
+    assert corrections(update) == {"invalidated": -1, "withdrawn-after-close": -2, "counted-after-close": 5}
+    assert sum(entry.change for entry in update.corrections.values()) == 2
+    assert all(key.after_freeze for key in update.corrections)
 
 
 def test_after_the_freeze_the_course_stays_as_it_is() -> None:
-    batches = [counted(delta("confirmed", -2, withdrawn=2))]
-    assert not Changes.of(batches, {"c"}).minutes
-    assert not Changes.undoing(batches, {"c"}, MINUTE).minutes
-    assert Changes.of(batches, {"another"}).minutes
+    batches = [tally_batch(delta("confirmed", -2, withdrawn=2))]
+    assert not TotalsUpdate.of(batches, {"c"}).minutes
+    assert not TotalsUpdate.reverting(batches, {"c"}, MINUTE).minutes
+    assert TotalsUpdate.of(batches, {"another"}).minutes
 
 
 def test_undoing_takes_back_exactly_what_was_added() -> None:
-    batches = [counted(delta("recorded", 3), delta("confirmed", -1, withdrawn=1))]
-    added, undone = Changes.of(batches, set()), Changes.undoing(batches, set(), MINUTE)
+    batches = [tally_batch(delta("recorded", 3), delta("confirmed", -1, withdrawn=1))]
+    added, undone = TotalsUpdate.of(batches, set()), TotalsUpdate.reverting(batches, set(), MINUTE)
     for cell, change in added.cells.items():
         assert (undone.cells[cell].count, undone.cells[cell].withdrawn) == (-change.count, -change.withdrawn)
     assert sum(entry.change for entry in undone.corrections.values()) == -2

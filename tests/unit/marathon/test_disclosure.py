@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from services.marathon.domain.disclosure import (
     OTHER,
-    Disclosed,
-    Exact,
-    Memory,
+    DisclosedTotals,
+    DisclosureMemory,
+    ExactTotals,
     disclose,
-    in_steps,
-    lowered_by,
+    disclosed_total,
+    memory_of,
     public_total,
-    shown_in,
-    total_under,
+    total_decrease,
+    truncate_to_step,
 )
 from services.marathon.domain.document import RecordedCorrection, Sums, compose, public_record
 from shared.events.marathon import Policies
@@ -36,13 +36,13 @@ Action = tuple[str, str, str, str]
 """Evidence, case, country, language."""
 
 
-def exact_of(actions: dict[Action, int], public: tuple[str, ...], withdrawn: int = 0) -> Exact:
+def exact_of(actions: dict[Action, int], public: tuple[str, ...], withdrawn: int = 0) -> ExactTotals:
     maps: list[dict[str, int]] = [{}, {}, {}]
     by_evidence: dict[str, int] = {}
-    for (evidence, *places), count in actions.items():
+    for (evidence, *dimensions), count in actions.items():
         by_evidence[evidence] = by_evidence.get(evidence, 0) + count
         if evidence in public:
-            for counts, cell in zip(maps, places, strict=True):
+            for counts, cell in zip(maps, dimensions, strict=True):
                 counts[cell] = counts.get(cell, 0) + count
     total = sum(count for (evidence, *_), count in actions.items() if evidence in public)
     kinds = {"signature": total} if total else {}
@@ -50,7 +50,7 @@ def exact_of(actions: dict[Action, int], public: tuple[str, ...], withdrawn: int
     for (evidence, case, *_), count in actions.items():
         if evidence in public:
             cells[case, evidence] = cells.get((case, evidence), 0) + count
-    return Exact(
+    return ExactTotals(
         by_evidence,
         maps[0],
         maps[1],
@@ -63,12 +63,14 @@ def exact_of(actions: dict[Action, int], public: tuple[str, ...], withdrawn: int
     )
 
 
-def countries(**counts: int) -> Exact:
+def countries(**counts: int) -> ExactTotals:
     total = sum(counts.values())
-    return Exact({"recorded": total}, {"ana": total}, counts, {"signature": total}, {"web": total}, {"fr": total})
+    return ExactTotals({"recorded": total}, {"ana": total}, counts, {"signature": total}, {"web": total}, {"fr": total})
 
 
-def show(exact: Exact, memory: Memory | None = None, policies: Policies | None = None) -> Disclosed:
+def show(
+    exact: ExactTotals, memory: DisclosureMemory | None = None, policies: Policies | None = None
+) -> DisclosedTotals:
     return disclose(exact, policies or Policies(), CASES, memory or {})
 
 
@@ -118,7 +120,7 @@ def test_only_public_evidence_is_in_the_public_total() -> None:
 
 
 def test_every_case_of_the_campaign_is_listed_from_the_start() -> None:
-    assert show(Exact()).by_case == {"ana": 0, "bo": 0}
+    assert show(ExactTotals()).by_case == {"ana": 0, "bo": 0}
 
 
 def test_safety_mode_moves_everything_in_steps_and_shows_no_recorded() -> None:
@@ -152,9 +154,9 @@ policies = st.one_of(
 
 
 @given(st.lists(counts, min_size=1, max_size=6), policies)
-def test_whatever_happened_the_sums_hold(course: list[dict[Action, int]], chosen: Policies) -> None:
-    memory: Memory = {}
-    for actions in course:
+def test_whatever_happened_the_sums_hold(history: list[dict[Action, int]], chosen: Policies) -> None:
+    memory: DisclosureMemory = {}
+    for actions in history:
         exact = exact_of(actions, chosen.public_evidence)
         shown = disclose(exact, chosen, CASES, memory)
         assert sum(shown.by_evidence.values()) == shown.total
@@ -163,17 +165,17 @@ def test_whatever_happened_the_sums_hold(course: list[dict[Action, int]], chosen
             assert all(value >= 0 for value in public.values())
         if not chosen.safety_mode:
             assert shown.public_total == public_total(exact.by_evidence, chosen) <= sum(exact.by_evidence.values())
-        memory = msgspec.json.decode(msgspec.json.encode(shown.memory), type=Memory)
+        memory = msgspec.json.decode(msgspec.json.encode(shown.memory), type=DisclosureMemory)
 
 
 @given(st.lists(counts, min_size=2, max_size=6), policies)
 def test_a_shown_cell_changes_only_when_its_true_value_has_moved_by_the_threshold(
-    course: list[dict[Action, int]], chosen: Policies
+    history: list[dict[Action, int]], chosen: Policies
 ) -> None:
-    memory: Memory = {}
+    memory: DisclosureMemory = {}
     last_shown: dict[str, int] = {}
     moved: dict[str, int] = {}
-    for actions in course:
+    for actions in history:
         exact = exact_of(actions, chosen.public_evidence)
         shown = disclose(exact, chosen, CASES, memory)
         memory = shown.memory
@@ -189,25 +191,25 @@ def test_a_shown_cell_changes_only_when_its_true_value_has_moved_by_the_threshol
 
 @given(st.lists(counts, min_size=1, max_size=6), policies)
 def test_other_holds_two_cells_and_the_threshold_or_everything(
-    course: list[dict[Action, int]], chosen: Policies
+    history: list[dict[Action, int]], chosen: Policies
 ) -> None:
-    memory: Memory = {}
-    for actions in course:
+    memory: DisclosureMemory = {}
+    for actions in history:
         exact = exact_of(actions, chosen.public_evidence)
         shown = disclose(exact, chosen, CASES, memory)
         memory = shown.memory
         if chosen.public_threshold == 1:
             assert shown.by_country[OTHER] == 0
             continue
-        held = [country for country, count in exact.by_country.items() if count and country not in shown.by_country]
+        hidden = [country for country, count in exact.by_country.items() if count and country not in shown.by_country]
         everything = set(shown.by_country) == {OTHER}
-        assert everything or (len(held) >= 2 and shown.by_country[OTHER] >= chosen.public_threshold)
+        assert everything or (len(hidden) >= 2 and shown.by_country[OTHER] >= chosen.public_threshold)
 
 
 @given(st.lists(counts, min_size=1, max_size=6))
-def test_in_safety_mode_every_figure_is_a_multiple_of_the_step(course: list[dict[Action, int]]) -> None:
-    memory: Memory = {}
-    for actions in course:
+def test_in_safety_mode_every_figure_is_a_multiple_of_the_step(history: list[dict[Action, int]]) -> None:
+    memory: DisclosureMemory = {}
+    for actions in history:
         shown = disclose(exact_of(actions, SAFE.public_evidence), SAFE, CASES, memory)
         memory = shown.memory
         figures = [shown.total, shown.public_total, shown.withdrawn, *shown.by_evidence.values()]
@@ -222,7 +224,7 @@ def test_in_safety_mode_every_case_shows_a_figure_of_its_own() -> None:
     assert shown.by_case == {"ana": 500, "bo": 10}
 
 
-def confirmed(count: int, withdrawn: int = 0) -> Exact:
+def confirmed(count: int, withdrawn: int = 0) -> ExactTotals:
     return exact_of({("confirmed", "ana", "FR", "fr"): count}, SAFE.public_evidence, withdrawn)
 
 
@@ -262,52 +264,52 @@ def test_in_safety_mode_what_is_shown_falls_only_as_far_as_the_shown_record_and_
     true: dict[Action, int] = {}
     taken_out: dict[Action, int] = {}
     corrections: list[RecordedCorrection] = []
-    memory: Memory = {}
+    memory: DisclosureMemory = {}
     last: dict[str, int] = {}
     withdrawn = fallen = day = 0
-    for what, case, evidence, many, later in events:
-        cell, day = (evidence, case, "FR", "fr"), day + later
-        room = taken_out.get(cell, 0) if what == "reinstated" else true.get(cell, 0)
-        count = many if what == "counted" else min(many, room)
-        sign = 1 if what in {"counted", "reinstated"} else -1
+    for event, case, evidence, number, days in events:
+        cell, day = (evidence, case, "FR", "fr"), day + days
+        available = taken_out.get(cell, 0) if event == "reinstated" else true.get(cell, 0)
+        count = number if event == "counted" else min(number, available)
+        sign = 1 if event in {"counted", "reinstated"} else -1
         true[cell] = true.get(cell, 0) + sign * count
-        if what == "withdrawn":
+        if event == "withdrawn":
             withdrawn += count
-        elif what != "counted":
+        elif event != "counted":
             taken_out[cell] = taken_out.get(cell, 0) - sign * count
-            corrections.append(RecordedCorrection(what, evidence, False, sign * count, day * 1440 + 7))
+            corrections.append(RecordedCorrection(event, evidence, False, sign * count, day * 1440 + 7))
         record = public_record(corrections, SAFE)
         shown = disclose(
-            exact_of(true, SAFE.public_evidence, withdrawn), SAFE, CASES, memory, corrected=lowered_by(record)
+            exact_of(true, SAFE.public_evidence, withdrawn), SAFE, CASES, memory, corrected=total_decrease(record)
         )
-        memory = msgspec.json.decode(msgspec.json.encode(shown.memory), type=Memory)
+        memory = msgspec.json.decode(msgspec.json.encode(shown.memory), type=DisclosureMemory)
         figures = {**shown.by_case, "total": shown.total}
         moved = [figures[name] - last.get(name, 0) for name in figures]
         assert all(move % SAFE.public_threshold == 0 for move in moved)
         fallen += max(0, last.get("total", 0) - shown.total)
-        assert fallen <= shown.withdrawn + lowered_by(record)
+        assert fallen <= shown.withdrawn + total_decrease(record)
         assert sum(shown.by_case.values()) == sum(shown.by_evidence.values()) == shown.total == shown.public_total
-        for held in CASES:
-            cells = sum(count for (_, of_case, *_), count in true.items() if of_case == held)
-            assert shown.by_case[held] > cells - 2 * SAFE.public_threshold
+        for each_case in CASES:
+            cells = sum(count for (_, of_case, *_), count in true.items() if of_case == each_case)
+            assert shown.by_case[each_case] > cells - 2 * SAFE.public_threshold
         last = figures
 
 
 @given(st.lists(st.tuples(counts, st.booleans()), min_size=2, max_size=6))
 def test_a_total_that_goes_down_with_a_change_of_safety_mode_has_a_line_in_the_record(
-    course: list[tuple[dict[Action, int], bool]],
+    history: list[tuple[dict[Action, int], bool]],
 ) -> None:
     plain = msgspec.structs.replace(SAFE, safety_mode=False)
     corrections: list[RecordedCorrection] = []
-    memory: Memory = {}
+    memory: DisclosureMemory = {}
     grown: dict[Action, int] = {}
     policies, total, explained = SAFE, 0, 0
-    for day, (actions, safe) in enumerate(course):
+    for day, (actions, safe) in enumerate(history):
         before, policies = policies, SAFE if safe else plain
         exact = exact_of(grown, SAFE.public_evidence)
-        change = total_under(exact, policies, memory) - total_under(exact, before, memory)
+        change = disclosed_total(exact, policies, memory) - disclosed_total(exact, before, memory)
         corrections.append(RecordedCorrection("policy-changed", "", False, change, day * 1440))
-        record = lowered_by(public_record(corrections, policies))
+        record = total_decrease(public_record(corrections, policies))
         for added in ({}, actions):
             for cell, count in added.items():
                 grown[cell] = grown.get(cell, 0) + count
@@ -323,14 +325,14 @@ def test_what_went_down_before_safety_mode_explains_nothing_in_it() -> None:
 
 
 @given(st.lists(counts, min_size=1, max_size=3))
-def test_a_published_document_alone_is_enough_to_go_on_with_the_same_figures(course: list[dict[Action, int]]) -> None:
-    memory: Memory = {}
-    for actions in course:
+def test_a_published_document_alone_is_enough_to_go_on_with_the_same_figures(history: list[dict[Action, int]]) -> None:
+    memory: DisclosureMemory = {}
+    for actions in history:
         exact = exact_of(actions, SAFE.public_evidence)
         shown = disclose(exact, SAFE, CASES, memory)
         memory = shown.memory
     document = compose(CAMPAIGN, Sums(shown), version=1, as_of=0.0, now=0.0)
-    figures = shown_in(document, memory)["figures"].anchors
+    figures = memory_of(document, memory)["figures"].anchors
     for case in CASES:
         assert sum(value for name, value in figures.items() if name.startswith(f"{case}/")) == shown.by_case[case]
     for evidence in SAFE.public_evidence:
@@ -339,12 +341,12 @@ def test_a_published_document_alone_is_enough_to_go_on_with_the_same_figures(cou
 
 @pytest.mark.parametrize(("value", "cut"), [(0, 0), (9, 0), (10, 10), (-9, 0), (-25, -20)])
 def test_steps_are_cut_towards_zero(value: int, cut: int) -> None:
-    assert in_steps(value, 10) == cut
+    assert truncate_to_step(value, 10) == cut
 
 
 def test_sections_are_held_back_like_countries_and_what_none_stands_for_is_a_cell_too() -> None:
-    def shown(memory: Memory | None = None, **counts: int) -> Disclosed:
-        exact = Exact({"recorded": sum(counts.values())}, by_section=counts)
+    def shown(memory: DisclosureMemory | None = None, **counts: int) -> DisclosedTotals:
+        exact = ExactTotals({"recorded": sum(counts.values())}, by_section=counts)
         return disclose(exact, Policies(), CASES, memory or {}, sections=True)
 
     first = shown(ngo=40, none=25, small=6, tiny=5)
@@ -355,14 +357,14 @@ def test_sections_are_held_back_like_countries_and_what_none_stands_for_is_a_cel
 
 
 def test_a_campaign_without_sections_has_no_map_of_them() -> None:
-    exact = Exact({"recorded": 50}, by_section={"none": 50})
+    exact = ExactTotals({"recorded": 50}, by_section={"none": 50})
     for policies in (Policies(), SAFE):
         shown = disclose(exact, policies, CASES, {})
         assert (shown.by_section, "section" in shown.memory) == ({}, False)
 
 
 def test_in_safety_mode_sections_move_in_steps() -> None:
-    exact = Exact(
+    exact = ExactTotals(
         {"confirmed": 87},
         by_section={"ngo": 47, "none": 20, "small": 12, "tiny": 8},
         by_case_and_evidence={("ana", "confirmed"): 87},

@@ -5,20 +5,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from services.marathon.domain.disclosure import Exact, disclose
+from services.marathon.domain.disclosure import ExactTotals, disclose
 from services.marathon.domain.document import (
     MinuteChange,
     RecordedCorrection,
     Sums,
     compose,
     first_document,
+    has_same_figures,
     public_record,
     rate_per_minute,
-    says_the_same,
 )
-from services.marathon.domain.freshness import Freshness, Reading, reached, state_at
+from services.marathon.domain.freshness import EndOffsets, Freshness, has_reached, state_at
 from services.marathon.domain.history import StepChange, points
-from services.marathon.domain.ledger import Head, SourcePartition
+from services.marathon.domain.ledger import ChainHead, SourcePartition
 from shared.clock import parse_rfc3339, rfc3339
 from shared.events.marathon import Correction, Policies
 from tests.support.page_samples import campaign
@@ -30,58 +30,58 @@ SAFE = Policies(confirmation="required", public_evidence=("confirmed",), safety_
 CAMPAIGN = campaign(slug="w4r", policies=Policies(public_threshold=1), cases=("ana",))
 
 
-def head(next_: int, accepted_until: float | None = None) -> Head:
-    return Head(next=next_, accepted_until=None if accepted_until is None else rfc3339(accepted_until))
+def head(next_: int, accepted_until: float | None = None) -> ChainHead:
+    return ChainHead(next=next_, accepted_until=None if accepted_until is None else rfc3339(accepted_until))
 
 
 def test_totals_with_nothing_missing_are_true_as_of_the_reading() -> None:
-    reading = Reading(NOON, {ONE: 5, TWO: 0})
+    reading = EndOffsets(NOON, {ONE: 5, TWO: 0})
     assert Freshness({}).as_of(reading, {ONE: head(5, NOON - 90)}) == NOON
 
 
 def test_an_incomplete_partition_is_true_as_of_its_last_counted_record() -> None:
-    reading = Reading(NOON, {ONE: 9, TWO: 0})
+    reading = EndOffsets(NOON, {ONE: 9, TWO: 0})
     assert Freshness({}).as_of(reading, {ONE: head(5, NOON - 90)}) == NOON - 90
 
 
 def test_an_incomplete_partition_is_true_as_of_its_last_complete_reading_if_that_is_later() -> None:
     freshness = Freshness({})
-    freshness.as_of(Reading(NOON, {ONE: 5}), {ONE: head(5, NOON - 90)})
-    assert freshness.as_of(Reading(NOON + 7, {ONE: 6}), {ONE: head(5, NOON - 90)}) == NOON
+    freshness.as_of(EndOffsets(NOON, {ONE: 5}), {ONE: head(5, NOON - 90)})
+    assert freshness.as_of(EndOffsets(NOON + 7, {ONE: 6}), {ONE: head(5, NOON - 90)}) == NOON
 
 
 def test_what_is_counted_while_the_ends_are_read_is_complete() -> None:
     freshness = Freshness({ONE: head(5)})
-    assert freshness.as_of(Reading(NOON, {ONE: 6}), {ONE: head(9, NOON - 1)}) == NOON
-    assert freshness.cut == {}
+    assert freshness.as_of(EndOffsets(NOON, {ONE: 6}), {ONE: head(9, NOON - 1)}) == NOON
+    assert freshness.truncated == {}
 
 
 def test_a_log_that_ends_before_what_was_counted_is_never_complete() -> None:
     freshness = Freshness({ONE: head(7, NOON - 90)})
-    assert freshness.as_of(Reading(NOON, {ONE: 3}), {ONE: head(7, NOON - 90)}) == NOON - 90
-    assert {str(place): str(cut) for place, cut in freshness.cut.items()} == {
+    assert freshness.as_of(EndOffsets(NOON, {ONE: 3}), {ONE: head(7, NOON - 90)}) == NOON - 90
+    assert {str(source): str(log) for source, log in freshness.truncated.items()} == {
         "petitions.signatures.v1/0": "the log ends at 3, before the position 7"
     }
 
 
 def test_a_log_that_was_cut_does_not_become_whole_by_what_is_appended_to_it() -> None:
     freshness = Freshness({})
-    freshness.as_of(Reading(NOON, {ONE: 7}), {ONE: head(7, NOON - 90)})
+    freshness.as_of(EndOffsets(NOON, {ONE: 7}), {ONE: head(7, NOON - 90)})
     for minutes, end in enumerate((3, 7, 9), start=1):
-        reading = Reading(NOON + 60 * minutes, {ONE: end})
+        reading = EndOffsets(NOON + 60 * minutes, {ONE: end})
         assert freshness.as_of(reading, {ONE: head(7, NOON - 90)}) == NOON
-        assert set(freshness.cut) == {ONE}
+        assert set(freshness.truncated) == {ONE}
 
 
 def test_a_log_that_was_mended_is_known_by_what_is_counted_of_it() -> None:
     freshness = Freshness({ONE: head(7, NOON - 90)})
-    freshness.as_of(Reading(NOON, {ONE: 3}), {ONE: head(7, NOON - 90)})
-    assert freshness.as_of(Reading(NOON + 60, {ONE: 8}), {ONE: head(8, NOON + 50)}) == NOON + 60
-    assert freshness.cut == {}
+    freshness.as_of(EndOffsets(NOON, {ONE: 3}), {ONE: head(7, NOON - 90)})
+    assert freshness.as_of(EndOffsets(NOON + 60, {ONE: 8}), {ONE: head(8, NOON + 50)}) == NOON + 60
+    assert freshness.truncated == {}
 
 
 def test_a_partition_of_which_nothing_is_known_leaves_all_unknown() -> None:
-    assert Freshness({}).as_of(Reading(NOON, {ONE: 1, TWO: 0}), {}) is None
+    assert Freshness({}).as_of(EndOffsets(NOON, {ONE: 1, TWO: 0}), {}) is None
 
 
 @pytest.mark.parametrize(("lag", "state"), [(0.4, "live"), (5.0, "live"), (5.1, "catching_up"), (-3.0, "live")])
@@ -91,8 +91,8 @@ def test_totals_catch_up_above_five_seconds(lag: float, state: str) -> None:
 
 
 def test_a_campaign_may_freeze_once_every_end_is_in_the_ledger() -> None:
-    assert reached({ONE: 5, TWO: 0}, {ONE: head(7)})
-    assert not reached({ONE: 5, TWO: 1}, {ONE: head(7)})
+    assert has_reached({ONE: 5, TWO: 0}, {ONE: head(7)})
+    assert not has_reached({ONE: 5, TWO: 1}, {ONE: head(7)})
 
 
 def test_the_first_document_counts_nothing_and_lists_every_case() -> None:
@@ -101,12 +101,12 @@ def test_the_first_document_counts_nothing_and_lists_every_case() -> None:
 
 
 def test_freshness_alone_is_no_news() -> None:
-    sums = Sums(disclose(Exact(), CAMPAIGN.policies, CAMPAIGN.cases, {}), heads={ONE: head(5, NOON)})
+    sums = Sums(disclose(ExactTotals(), CAMPAIGN.policies, CAMPAIGN.cases, {}), heads={ONE: head(5, NOON)})
     before = compose(CAMPAIGN, sums, version=1, as_of=NOON, now=NOON)
     after = compose(CAMPAIGN, sums, version=2, as_of=NOON + 1, now=NOON + 1.5)
-    assert says_the_same(before, after)
-    assert not says_the_same(before, msgspec.structs.replace(after, total=1))
-    assert not says_the_same(before, msgspec.structs.replace(after, state="catching_up"))
+    assert has_same_figures(before, after)
+    assert not has_same_figures(before, msgspec.structs.replace(after, total=1))
+    assert not has_same_figures(before, msgspec.structs.replace(after, state="catching_up"))
 
 
 def test_corrections_of_a_day_and_reason_are_one_line() -> None:
@@ -173,6 +173,6 @@ def test_the_course_adds_up_to_the_total_and_leaves_quiet_steps_out() -> None:
         StepChange(MINUTE + 1, "confirmed", 1),
         StepChange(MINUTE + 5, "confirmed", 3),
     ]
-    course = points(changes, Policies(), MINUTE)
-    assert [(point.count, point.total) for point in course] == [(7, 107), (3, 110)]
-    assert course[0].at == rfc3339(NOON)
+    history = points(changes, Policies(), MINUTE)
+    assert [(point.count, point.total) for point in history] == [(7, 107), (3, 110)]
+    assert history[0].at == rfc3339(NOON)

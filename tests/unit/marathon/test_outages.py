@@ -1,4 +1,4 @@
-"""What keeps the totals up to date while Kafka and PostgreSQL are away: it waits, says so, and ends no process."""
+"""Publisher and tally reader while Kafka and PostgreSQL are away: they wait, report it, and do not end the process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.marathon.actions import publish_totals
-from services.marathon.actions.announce import Announcements
+from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.publish_totals import Publisher
-from services.marathon.consumers.ends import EndOffsets
+from services.marathon.consumers.ends import EndOffsetReader
 from services.marathon.consumers.tallies import TallyReader
 from shared.database import create_pool
 from shared.metrics import TOTALS_AGE
-from tests.support.serving import until
+from tests.support.serving import wait_until
 
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 """Nothing listens there."""
 ROUNDS = 5
 
 
-class Tireless(Publisher):
-    """A publisher of no campaign's totals, which counts its rounds."""
+class CountingPublisher(Publisher):
+    """A publisher without campaigns that counts its rounds."""
 
     rounds = 0
 
@@ -33,20 +33,20 @@ class Tireless(Publisher):
         self.rounds += 1
         await super().publish()
 
-    def has_tried(self) -> bool:
+    def has_retried(self) -> bool:
         return self.rounds > ROUNDS
 
 
 @pytest.fixture
 async def pool() -> AsyncIterator[asyncpg.Pool]:
     """A pool on a database that is away."""
-    pool = await create_pool(f"postgresql://nobody@{NOBODY}/none", application_name="test", min_size=0)
+    pool = await create_pool(f"postgresql://nobody@{UNREACHABLE}/none", application_name="test", min_size=0)
     yield pool
     await pool.close()
 
 
 @asynccontextmanager
-async def at_work(run: Callable[[], Awaitable[None]]) -> AsyncIterator[asyncio.Task[None]]:
+async def running_task(run: Callable[[], Awaitable[None]]) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.ensure_future(run())
     try:
         yield task
@@ -56,33 +56,33 @@ async def at_work(run: Callable[[], Awaitable[None]]) -> AsyncIterator[asyncio.T
 
 
 @pytest.fixture
-async def publisher(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tireless]:
-    """A publisher without a broker, whose patience is short."""
-    monkeypatch.setattr(publish_totals, "GIVE_UP_S", 0.0)
-    monkeypatch.setattr(publish_totals, "EVERY_S", 0.01)
-    ends = EndOffsets(NOBODY, {"petitions.signatures.v1": 1})
-    yield Tireless(pool, ends, Announcements())
+async def publisher(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CountingPublisher]:
+    """A publisher without a broker, with short timeouts."""
+    monkeypatch.setattr(publish_totals, "GIVE_UP_AFTER_S", 0.0)
+    monkeypatch.setattr(publish_totals, "PUBLISH_INTERVAL_S", 0.01)
+    ends = EndOffsetReader(UNREACHABLE, {"petitions.signatures.v1": 1})
+    yield CountingPublisher(pool, ends, EventEncoder())
     await ends.close()
 
 
-async def test_a_publisher_waits_out_any_outage_and_says_so(publisher: Tireless) -> None:
-    async with at_work(publisher.run) as running:
-        await until(lambda: running.done() or publisher.has_tried())
+async def test_a_publisher_waits_out_any_outage_and_says_so(publisher: CountingPublisher) -> None:
+    async with running_task(publisher.run) as running:
+        await wait_until(lambda: running.done() or publisher.has_retried())
         assert not running.done(), running
         assert set(publisher.degraded()) == {"totals"}
 
 
-async def test_the_age_of_the_totals_grows_while_nothing_is_published(publisher: Tireless) -> None:
+async def test_the_age_of_the_totals_grows_while_nothing_is_published(publisher: CountingPublisher) -> None:
     TOTALS_AGE.set(0)
-    async with at_work(publisher.run):
-        await until(publisher.has_tried)
+    async with running_task(publisher.run):
+        await wait_until(publisher.has_retried)
         assert (REGISTRY.get_sample_value("marathon_totals_age_seconds") or 0) > 0
 
 
 async def test_a_reader_of_tallies_waits_out_any_outage_and_says_so(pool: asyncpg.Pool) -> None:
-    reader = TallyReader(pool, NOBODY)
-    async with at_work(reader.run) as running:
-        await until(lambda: running.done() or reader.degraded())
+    reader = TallyReader(pool, UNREACHABLE)
+    async with running_task(reader.run) as running:
+        await wait_until(lambda: running.done() or reader.degraded())
         assert not running.done(), running
         assert set(reader.degraded()) == {"tally batches"}
         assert reader.missing() == {"tally batches": "not read yet"}

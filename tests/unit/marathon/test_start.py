@@ -1,4 +1,4 @@
-"""How marathon starts while Kafka and PostgreSQL are away: it is there, asks for patience, and waits for them."""
+"""How marathon starts while Kafka and PostgreSQL are away: it answers 503 with `Retry-After` and waits for them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import pytest
 from services.marathon.app import Role, create
 from services.marathon.settings import MarathonSettings
 
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 """Nothing listens there."""
-AWAY = MarathonSettings(
-    database_url=f"postgresql://nobody@{NOBODY}/none", kafka_bootstrap_servers=NOBODY, port=1, kafka_flush="on"
+SETTINGS = MarathonSettings(
+    database_url=f"postgresql://nobody@{UNREACHABLE}/none",
+    kafka_bootstrap_servers=UNREACHABLE,
+    port=1,
+    kafka_flush="on",
 )
 
 
 @pytest.mark.parametrize("role", ["all", "web"])
 async def test_people_are_asked_for_patience_while_nothing_is_known_yet(role: Role) -> None:
-    app = create(AWAY, role)
+    app = create(SETTINGS, role)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://marathon") as client,

@@ -1,4 +1,4 @@
-"""What a mail says and how it travels: headers, encodings, words, names that strangers typed."""
+"""The content and form of a mail: headers, encodings, wording, names that strangers typed."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from babel.messages.frontend import parse_mapping_cfg
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.notifications.domain.plan import Place
 from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.sender.composing import Composer
-from services.notifications.sender.mime import clean, mailbox, message, words
-from services.notifications.sender.wording import TRANSLATIONS, language_of, localized, shown_name, written
+from services.notifications.sender.mime import build_message, clean, encode_header, format_address
+from services.notifications.sender.wording import TRANSLATIONS, choose_language, display_name, localize, mail_languages
 from services.notifications.settings import EXAMPLE_SENDER, Settings
-from services.notifications.storage.mails import Covered, Leased
+from services.notifications.storage.mails import CoveredDelivery, LeasedMail
 from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged, Contact, Petition, Policies
 from shared.events.words import Kind
+from shared.kafka.record_ref import RecordRef
 from shared.privacy import tokens
 from shared.privacy.keys import CampaignKeys
 from shared.privacy.receipts import short_receipt
 from shared.privacy.sealing import Person, Sealer
-from shared.web.languages import FOLDER, messages_of
+from shared.web.languages import TRANSLATIONS_FOLDER, load_messages
 
 AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
 SEALER = Sealer(bytes(range(32)))
-NAMES = RecipientKeys(bytes(32))
+RECIPIENT_KEYS = RecipientKeys(bytes(32))
 
 
-def parsed(raw: bytes) -> EmailMessage:
+def parse(raw: bytes) -> EmailMessage:
     return message_from_bytes(raw, policy=policy.default)
 
 
-def written_headers(*headers: tuple[str, str]) -> EmailMessage:
-    return parsed(message(headers, text="text", html="html", boundary="=b="))
+def message_with_headers(*headers: tuple[str, str]) -> EmailMessage:
+    return parse(build_message(headers, text="text", html="html", boundary="=b="))
 
 
 @given(st.text(max_size=300))
 def test_no_subject_can_add_a_header_or_break_the_message(text: str) -> None:
-    mail = written_headers(("Subject", words("Subject", text)), ("X-Last", "here"))
+    mail = message_with_headers(("Subject", encode_header("Subject", text)), ("X-Last", "here"))
     assert set(mail.keys()) == {"Subject", "X-Last", "MIME-Version", "Content-Type"}
     assert mail["X-Last"] == "here"
 
 
 @given(st.text(max_size=100))
 def test_no_name_can_add_a_header_or_a_recipient(name: str) -> None:
-    mail = written_headers(("To", mailbox("To", name, "ana@example.org")))
+    mail = message_with_headers(("To", format_address("To", name, "ana@example.org")))
     assert set(mail.keys()) == {"To", "MIME-Version", "Content-Type"}
     assert [address.addr_spec for address in mail["To"].addresses] == ["ana@example.org"]
 
@@ -66,14 +66,14 @@ def test_no_name_can_add_a_header_or_a_recipient(name: str) -> None:
 @example("A" * 36 + "ÀÀ字字")
 def test_an_ordinary_name_arrives_as_it_was_typed(name: str) -> None:
     # The parser of Python 3.11 keeps the blank between two encoded words of a long name, against RFC 2047, 6.2.
-    shown = str(make_header(decode_header(mailbox("To", name, "ana@example.org"))))
+    shown = str(make_header(decode_header(format_address("To", name, "ana@example.org"))))
     assert shown == (f"{clean(name)} <ana@example.org>" if clean(name) else "ana@example.org")
 
 
 @given(st.text(max_size=500), st.text(max_size=500))
 def test_both_parts_arrive_whatever_they_hold(text: str, html: str) -> None:
-    raw = message([("Subject", "s")], text=f"{text}\nend", html=f"{html}<p>end</p>", boundary="=boundary=")
-    mail = parsed(raw)
+    raw = build_message([("Subject", "s")], text=f"{text}\nend", html=f"{html}<p>end</p>", boundary="=boundary=")
+    mail = parse(raw)
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
     assert max(len(line) for line in raw.split(b"\r\n")) <= 998
     assert all(part.get_content().rstrip().endswith(("end", "end</p>")) for part in mail.iter_parts())
@@ -81,7 +81,7 @@ def test_both_parts_arrive_whatever_they_hold(text: str, html: str) -> None:
 
 def test_long_lines_and_every_script_survive() -> None:
     text = f"https://ngo.example/{'x' * 5_000}\nпривет العربية"
-    mail = parsed(message([("Subject", "s")], text=text, html=f"<p>{text}</p>", boundary="=b="))
+    mail = parse(build_message([("Subject", "s")], text=text, html=f"<p>{text}</p>", boundary="=b="))
     plain, html = mail.iter_parts()
     assert plain.get_content().replace("\r\n", "\n").strip() == text
     assert "x" * 5_000 in html.get_content()
@@ -105,16 +105,16 @@ def test_long_lines_and_every_script_survive() -> None:
     ],
 )
 def test_a_name_is_shown_unless_it_may_be_a_strangers_message(typed: str, shown: str) -> None:
-    assert shown_name(typed) == shown
+    assert display_name(typed) == shown
 
 
 def test_a_mail_is_written_in_the_persons_language_else_in_the_campaigns_else_in_english() -> None:
-    assert {"en", "fr"} <= set(written())
-    assert language_of("fr-CA", ("en",)) == "fr"
-    assert language_of("tlh", ("fr", "en")) == "fr"
-    assert language_of("tlh", ("tlh",)) == "en"
-    assert localized({"fr": "oui"}, "en") == "oui"
-    assert localized({}, "en") == ""
+    assert {"en", "fr"} <= set(mail_languages())
+    assert choose_language("fr-CA", ("en",)) == "fr"
+    assert choose_language("tlh", ("fr", "en")) == "fr"
+    assert choose_language("tlh", ("tlh",)) == "en"
+    assert localize({"fr": "oui"}, "en") == "oui"
+    assert localize({}, "en") == ""
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def catalog() -> Catalog:
         cases=("khaled", "nadia"),
         organisation="The Society",
     )
-    catalog.campaigns = {"w4r": campaign, "safe": replace_policies(campaign)}
+    catalog.campaigns = {"w4r": campaign, "safe": in_safety_mode(campaign)}
     catalog.cases = {
         slug: CaseChanged(
             slug=slug,
@@ -152,7 +152,7 @@ def catalog() -> Catalog:
     return catalog
 
 
-def replace_policies(campaign: CampaignChanged) -> CampaignChanged:
+def in_safety_mode(campaign: CampaignChanged) -> CampaignChanged:
     fields = {name: getattr(campaign, name) for name in campaign.__struct_fields__}
     return CampaignChanged(**{**fields, "slug": "safe", "policies": Policies(safety_mode=True)})
 
@@ -165,10 +165,10 @@ def composer(catalog: Catalog, tmp_path: Path) -> Composer:
         wrapping_private_key_file=tmp_path / "none",
         recipient_key_file=tmp_path / "none",
     )
-    return Composer(catalog, NAMES, settings)
+    return Composer(catalog, RECIPIENT_KEYS, settings)
 
 
-def covered(
+def covered_delivery(
     offset: int,
     *,
     campaign: str = "w4r",
@@ -178,11 +178,11 @@ def covered(
     other_data: bool = False,
     name: tuple[str, str] = ("Ana", "Díaz"),
     email: str = "ana@example.org",
-) -> Covered:
+) -> CoveredDelivery:
     key = key or offset.to_bytes(16, "big")
     person = Person(given_name=name[0], family_name=name[1], email=email)
-    return Covered(
-        place=Place("topic", 0, offset),
+    return CoveredDelivery(
+        submission=RecordRef("topic", 0, offset),
         campaign=campaign,
         case=case,
         subject=f"free-{case}",
@@ -197,27 +197,27 @@ def covered(
     )
 
 
-def leased(*covers: Covered) -> Leased:
-    return Leased(bytes(16), NAMES.key("ana@example.org"), AT, 1, False, AT, covers)
+def leased_mail(*deliveries: CoveredDelivery) -> LeasedMail:
+    return LeasedMail(bytes(16), RECIPIENT_KEYS.recipient_key("ana@example.org"), AT, 1, False, AT, deliveries)
 
 
-def compose(composer: Composer, *covers: Covered) -> EmailMessage:
-    return parsed(composer.compose(leased(*covers)).content)
+def compose(composer: Composer, *deliveries: CoveredDelivery) -> EmailMessage:
+    return parse(composer.compose(leased_mail(*deliveries)).content)
 
 
-def plain(mail: EmailMessage) -> str:
+def plain_text(mail: EmailMessage) -> str:
     body = mail.get_body(("plain",))
     assert body is not None
     return str(body.get_content())
 
 
 def test_the_same_mail_is_the_same_at_every_attempt(composer: Composer) -> None:
-    mail = leased(covered(1), covered(2, case="nadia"))
-    assert composer.compose(mail) == composer.compose(replace_attempts(mail))
+    mail = leased_mail(covered_delivery(1), covered_delivery(2, case="nadia"))
+    assert composer.compose(mail) == composer.compose(at_later_attempt(mail))
 
 
-def replace_attempts(mail: Leased) -> Leased:
-    return mail._replace(attempts=7, covers=tuple(reversed(mail.covers)), lease_until=AT.replace(hour=20))
+def at_later_attempt(mail: LeasedMail) -> LeasedMail:
+    return mail._replace(attempts=7, deliveries=tuple(reversed(mail.deliveries)), lease_until=AT.replace(hour=20))
 
 
 def test_a_mail_about_one_act_says_what_it_was(composer: Composer) -> None:
@@ -229,53 +229,53 @@ def test_a_mail_about_one_act_says_what_it_was(composer: Composer) -> None:
         "solidarity_message": "You wrote a message to Khaled Drareni on 1 December 2026.",
     }
     for kind, sentence in kinds.items():
-        assert sentence in plain(compose(composer, covered(1, kind=kind)))
+        assert sentence in plain_text(compose(composer, covered_delivery(1, kind=kind)))
 
 
 def test_a_mail_names_the_receipt_of_each_act_as_the_thank_you_page_does(composer: Composer) -> None:
-    one, other = (short_receipt(bytes(32), "topic", 0, offset) for offset in (1, 2))
-    mail = compose(composer, covered(1))
-    assert f"Your receipt is {one}." in plain(mail)
+    first, second = (short_receipt(bytes(32), "topic", 0, offset) for offset in (1, 2))
+    mail = compose(composer, covered_delivery(1))
+    assert f"Your receipt is {first}." in plain_text(mail)
     body = mail.get_body(("html",))
     assert body is not None
-    assert one in body.get_content()
-    both = plain(compose(composer, covered(1), covered(2, case="nadia")))
-    assert f'You signed "Free Khaled Drareni!" on 1 December 2026. Receipt {one}.' in both
-    assert f"Receipt {other}." in both
+    assert first in body.get_content()
+    both = plain_text(compose(composer, covered_delivery(1), covered_delivery(2, case="nadia")))
+    assert f'You signed "Free Khaled Drareni!" on 1 December 2026. Receipt {first}.' in both
+    assert f"Receipt {second}." in both
     assert "Your receipt is" not in both
 
 
 def test_every_sentence_of_a_mail_is_in_the_catalogues() -> None:
-    with (FOLDER / "babel.cfg").open() as file:
+    with (TRANSLATIONS_FOLDER / "babel.cfg").open() as file:
         methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
-    wanted = {
-        found[2][0] if isinstance(found[2], tuple) else found[2]
-        for found in extract_from_dir(TRANSLATIONS.parent, methods, options)
+    extracted = {
+        message[2][0] if isinstance(message[2], tuple) else message[2]
+        for message in extract_from_dir(TRANSLATIONS.parent, methods, options)
     }
-    assert "As %(name)s." in wanted
-    for code in set(written()) - {"en"}:
-        ids = (entry.id for entry in messages_of(code, TRANSLATIONS) if entry.id)
-        assert {one[0] if isinstance(one, (tuple, list)) else one for one in ids} == wanted
+    assert "As %(name)s." in extracted
+    for code in set(mail_languages()) - {"en"}:
+        ids = (entry.id for entry in load_messages(code, TRANSLATIONS) if entry.id)
+        assert {entry_id[0] if isinstance(entry_id, (tuple, list)) else entry_id for entry_id in ids} == extracted
 
 
 def test_the_foot_of_a_mail_holds_the_organisations_postal_address(composer: Composer, catalog: Catalog) -> None:
     contact = Contact(address=("The Society", "1 Example Street"))
     catalog.campaigns = {"w4r": msgspec.structs.replace(catalog.campaigns["w4r"], contact=contact)}
-    mail = compose(composer, covered(1))
+    mail = compose(composer, covered_delivery(1))
     body = mail.get_body(("html",))
     assert body is not None
-    assert "The Society, 1 Example Street" in plain(mail)
+    assert "The Society, 1 Example Street" in plain_text(mail)
     assert "The Society, 1 Example Street" in body.get_content()
 
 
 def test_what_people_wrote_cannot_become_markup(composer: Composer) -> None:
-    body = compose(composer, covered(1, case="nadia")).get_body(("html",))
+    body = compose(composer, covered_delivery(1, case="nadia")).get_body(("html",))
     assert body is not None
     assert "Free Nadia &amp; &lt;Co&gt;!" in body.get_content()
 
 
 def test_in_safety_mode_neither_subject_nor_preview_names_the_case(composer: Composer) -> None:
-    mail = compose(composer, covered(1, campaign="safe"))
+    mail = compose(composer, covered_delivery(1, campaign="safe"))
     body = mail.get_body(("html",))
     assert body is not None
     assert "Drareni" not in str(mail["Subject"])
@@ -283,8 +283,8 @@ def test_in_safety_mode_neither_subject_nor_preview_names_the_case(composer: Com
 
 
 def test_where_names_differ_nobody_is_greeted_by_name(composer: Composer) -> None:
-    mail = compose(composer, covered(1), covered(2, case="nadia", name=("Bob", "Díaz")))
-    assert "One step is left." in plain(mail)
+    mail = compose(composer, covered_delivery(1), covered_delivery(2, case="nadia", name=("Bob", "Díaz")))
+    assert "One step is left." in plain_text(mail)
     assert mail["To"] == "ana@example.org"
 
 
@@ -292,12 +292,12 @@ def test_every_button_has_its_links(composer: Composer) -> None:
     same = bytes(15) + b"1"
     mail = compose(
         composer,
-        covered(1, key=same),
-        covered(2, case="nadia"),
-        covered(3, kind="letter"),
-        covered(4, key=same, other_data=True, name=("Bob", "Smith")),
+        covered_delivery(1, key=same),
+        covered_delivery(2, case="nadia"),
+        covered_delivery(3, kind="letter"),
+        covered_delivery(4, key=same, other_data=True, name=("Bob", "Smith")),
     )
-    text = plain(mail)
+    text = plain_text(mail)
     assert text.count("http://127.0.0.1:8101/confirm/") == 2
     assert text.count("http://127.0.0.1:8102/letters/confirm/") == 1
     assert text.count("/withdraw/") == 2
@@ -308,44 +308,54 @@ def test_every_button_has_its_links(composer: Composer) -> None:
     assert mail["Subject"] == "Please confirm: 4 acts wait for you"
 
 
-def withdrawn_by(mail: EmailMessage) -> set[bytes]:
-    """The keys of the acts that the links of `mail` take back."""
+def withdrawn_keys(mail: EmailMessage) -> set[bytes]:
+    """Return the keys of the acts that the links of `mail` withdraw."""
     body = mail.get_body(("html",))
     assert body is not None
-    found = re.findall(r"/withdraw/([\w.-]+)", plain(mail) + body.get_content())
-    return {act.key for text in found for act in tokens.read(text, bytes(32)).acts}
+    texts = re.findall(r"/withdraw/([\w.-]+)", plain_text(mail) + body.get_content())
+    return {act.key for text in texts for act in tokens.read(text, bytes(32)).acts}
 
 
 def test_a_strangers_version_offers_nobody_to_take_away_the_persons_own_act(composer: Composer) -> None:
-    mine, another = bytes(15) + b"1", bytes(15) + b"2"
-    stranger = covered(4, key=mine, other_data=True, name=("Bob", "Smith"))
+    own_key, other_key = bytes(15) + b"1", bytes(15) + b"2"
+    stranger = covered_delivery(4, key=own_key, other_data=True, name=("Bob", "Smith"))
     alone = compose(composer, stranger)
-    assert withdrawn_by(alone) == set()
-    assert "/confirm/" in plain(alone)
-    assert "this version has no effect" in " ".join(plain(alone).split())
-    assert withdrawn_by(compose(composer, covered(2, key=another), stranger)) == {another}
+    assert withdrawn_keys(alone) == set()
+    assert "/confirm/" in plain_text(alone)
+    assert "this version has no effect" in " ".join(plain_text(alone).split())
+    assert withdrawn_keys(compose(composer, covered_delivery(2, key=other_key), stranger)) == {other_key}
 
 
 def test_links_open_pages_in_the_language_of_the_mail(composer: Composer) -> None:
-    mail = compose(composer, covered(1)._replace(locale="fr"), covered(2, kind="letter")._replace(locale="fr"))
-    found = re.findall(r"http\S+", plain(mail))
-    assert len(found) == 6
-    assert all(link.endswith("?lang=fr") for link in found)
+    mail = compose(
+        composer, covered_delivery(1)._replace(locale="fr"), covered_delivery(2, kind="letter")._replace(locale="fr")
+    )
+    urls = re.findall(r"http\S+", plain_text(mail))
+    assert len(urls) == 6
+    assert all(link.endswith("?lang=fr") for link in urls)
 
 
 def test_what_cannot_be_opened_or_addressed_is_refused_for_good(composer: Composer) -> None:
-    for bad in (covered(1)._replace(sealed=bytes(60)), covered(1, email="ana"), covered(1, email="a b@x.org")):
+    for bad in (
+        covered_delivery(1)._replace(sealed=bytes(60)),
+        covered_delivery(1, email="ana"),
+        covered_delivery(1, email="a b@x.org"),
+    ):
         with pytest.raises(PermanentError):
-            composer.compose(leased(bad))
+            composer.compose(leased_mail(bad))
 
 
 def test_what_the_catalog_does_not_hold_yet_is_tried_again(composer: Composer, catalog: Catalog) -> None:
-    for missing in (covered(1, campaign="new"), covered(1)._replace(seal_key=2), covered(1)._replace(case="unknown")):
+    for missing in (
+        covered_delivery(1, campaign="new"),
+        covered_delivery(1)._replace(seal_key=2),
+        covered_delivery(1)._replace(case="unknown"),
+    ):
         with pytest.raises(TransientError):
-            composer.compose(leased(missing))
+            composer.compose(leased_mail(missing))
     catalog.campaigns = {}
     with pytest.raises(TransientError):
-        composer.compose(leased(covered(1)))
+        composer.compose(leased_mail(covered_delivery(1)))
 
 
 def test_production_needs_a_sender_of_its_own(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.notifications.domain.plan import (
-    ACTS_IN_A_MAIL,
-    MAILS_A_DAY,
-    OTHER_DATA_IN_A_MAIL,
+    MAX_ACTS_PER_MAIL,
+    MAX_MAILS_PER_DAY,
+    MAX_OTHER_DATA_PER_MAIL,
     History,
-    Pending,
-    Place,
     Plan,
-    plan,
+    UnconfirmedDelivery,
+    plan_mail,
 )
+from shared.kafka.record_ref import RecordRef
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
 CLOSES = datetime(2027, 1, 8, tzinfo=UTC)
@@ -28,94 +28,94 @@ def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def pending(
+def unconfirmed(
     offset: int, minutes: float = 0, *, campaign: str = "w4r", other_data: bool = False, closes: datetime = CLOSES
-) -> Pending:
-    return Pending(Place("topic", 0, offset), campaign, at(minutes), closes, other_data)
+) -> UnconfirmedDelivery:
+    return UnconfirmedDelivery(RecordRef("topic", 0, offset), campaign, at(minutes), closes, other_data)
 
 
 @dataclass
 class Address:
-    """An address and what has been mailed to it, as the planner keeps it."""
+    """An address, its unconfirmed deliveries and its mails, as the planner stores them."""
 
-    pending: dict[Place, Pending] = field(default_factory=dict)
-    mails: list[tuple[datetime, list[Pending]]] = field(default_factory=list)
+    unconfirmed: dict[RecordRef, UnconfirmedDelivery] = field(default_factory=dict)
+    mails: list[tuple[datetime, list[UnconfirmedDelivery]]] = field(default_factory=list)
 
-    def act(self, one: Pending) -> None:
-        self.pending[one.place] = one
+    def add(self, delivery: UnconfirmedDelivery) -> None:
+        self.unconfirmed[delivery.submission] = delivery
 
-    def confirm(self, *places: Place) -> None:
-        for place in places:
-            del self.pending[place]
+    def confirm(self, *submissions: RecordRef) -> None:
+        for submission in submissions:
+            del self.unconfirmed[submission]
 
     def plan(self, now: datetime) -> Plan:
-        campaigns = {one.campaign: time for time, covered in self.mails for one in covered}
-        decided = plan(list(self.pending.values()), History([time for time, _ in self.mails], campaigns), now)
-        for one in decided.expired:
-            del self.pending[one.place]
-        if decided.cover:
-            self.mails.append((now, list(decided.cover)))
-            for one in decided.cover:
-                self.pending[one.place] = replace(one, mailed=True)
-        return decided
+        campaigns = {delivery.campaign: time for time, covered in self.mails for delivery in covered}
+        plan = plan_mail(list(self.unconfirmed.values()), History([time for time, _ in self.mails], campaigns), now)
+        for delivery in plan.expired:
+            del self.unconfirmed[delivery.submission]
+        if plan.covered:
+            self.mails.append((now, list(plan.covered)))
+            for delivery in plan.covered:
+                self.unconfirmed[delivery.submission] = replace(delivery, mailed=True)
+        return plan
 
-    def offsets(self) -> list[list[int]]:
-        return [[one.place.offset for one in covered] for _, covered in self.mails]
+    def covered_offsets(self) -> list[list[int]]:
+        return [[delivery.submission.offset for delivery in covered] for _, covered in self.mails]
 
 
 def test_the_first_confirmation_goes_at_once() -> None:
     address = Address()
-    address.act(pending(0))
-    assert address.plan(START).cover == (pending(0),)
+    address.add(unconfirmed(0))
+    assert address.plan(START).covered == (unconfirmed(0),)
 
 
 def test_what_follows_within_ten_minutes_goes_together() -> None:
     address = Address()
     for offset, minutes in enumerate((0, 1, 5, 9.9)):
-        address.act(pending(offset, minutes))
-        assert address.plan(at(minutes)).look_again == (at(10) if offset else None)
+        address.add(unconfirmed(offset, minutes))
+        assert address.plan(at(minutes)).replan_at == (at(10) if offset else None)
     address.plan(at(10))
-    assert address.offsets() == [[0], [1, 2, 3]]
+    assert address.covered_offsets() == [[0], [1, 2, 3]]
 
 
 def test_what_is_done_later_than_ten_minutes_after_a_mail_goes_at_once() -> None:
     address = Address()
     for offset, minutes in enumerate((0, 30)):
-        address.act(pending(offset, minutes))
+        address.add(unconfirmed(offset, minutes))
         address.plan(at(minutes))
     assert [time for time, _ in address.mails] == [at(0), at(30)]
 
 
 def test_the_first_confirmation_in_another_campaign_goes_at_once_and_takes_along_what_waits() -> None:
     address = Address()
-    address.act(pending(0))
+    address.add(unconfirmed(0))
     address.plan(at(0))
-    address.act(pending(1, 2))
-    address.act(pending(2, 3, campaign="other"))
+    address.add(unconfirmed(1, 2))
+    address.add(unconfirmed(2, 3, campaign="other"))
     address.plan(at(3))
-    assert address.offsets() == [[0], [1, 2]]
+    assert address.covered_offsets() == [[0], [1, 2]]
 
 
 def test_the_third_mail_of_a_day_waits_for_ten_quiet_minutes_and_repeats_what_is_unconfirmed() -> None:
     address = Address()
     for offset, minutes in enumerate((0, 2, 13)):
-        address.act(pending(offset, minutes))
+        address.add(unconfirmed(offset, minutes))
         address.plan(at(minutes))
         if minutes == 2:
             address.plan(at(10))
-            address.confirm(Place("topic", 0, 1))
-    assert address.plan(at(22)).look_again == at(23)
+            address.confirm(RecordRef("topic", 0, 1))
+    assert address.plan(at(22)).replan_at == at(23)
     address.plan(at(23))
-    assert address.offsets() == [[0], [1], [2, 0]]
+    assert address.covered_offsets() == [[0], [1], [2, 0]]
 
 
 def test_the_third_mail_waits_an_hour_at_most() -> None:
     address = Address()
     for offset, minutes in enumerate((0, 2)):
-        address.act(pending(offset, minutes))
+        address.add(unconfirmed(offset, minutes))
         address.plan(at(10 * offset))
     for offset, minutes in enumerate(range(12, 90, 5), start=2):
-        address.act(pending(offset, minutes))
+        address.add(unconfirmed(offset, minutes))
         address.plan(at(minutes))
     assert [time for time, _ in address.mails] == [at(0), at(10), at(72)]
 
@@ -123,65 +123,65 @@ def test_the_third_mail_waits_an_hour_at_most() -> None:
 def test_a_fourth_mail_waits_until_the_first_is_a_day_old() -> None:
     address = Address()
     for offset, minutes in enumerate((0, 30, 60, 90)):
-        address.act(pending(offset, minutes, campaign=f"campaign {offset}"))
+        address.add(unconfirmed(offset, minutes, campaign=f"campaign {offset}"))
         address.plan(at(minutes))
-    assert len(address.mails) == MAILS_A_DAY
-    assert address.plan(at(100)).look_again == START + DAY
-    assert Place("topic", 0, 3) in {one.place for one in address.plan(START + DAY).cover}
+    assert len(address.mails) == MAX_MAILS_PER_DAY
+    assert address.plan(at(100)).replan_at == START + DAY
+    assert RecordRef("topic", 0, 3) in {delivery.submission for delivery in address.plan(START + DAY).covered}
 
 
 def test_what_can_no_longer_be_confirmed_is_not_mailed() -> None:
-    late = pending(0, closes=at(5))
-    assert plan([late], History(), at(5)) == Plan((), (late,), None)
+    late = unconfirmed(0, closes=at(5))
+    assert plan_mail([late], History(), at(5)) == Plan((), (late,), None)
 
 
 def test_a_flood_of_other_data_does_not_push_out_the_acts_of_the_person() -> None:
-    flood = [pending(offset, other_data=True) for offset in range(500)]
-    mine = pending(1000, 1)
-    decided = plan([*flood, mine], History(), at(1))
-    assert decided.cover[0] == mine
-    assert len(decided.cover) == 1 + OTHER_DATA_IN_A_MAIL
-    assert decided.look_again is not None
+    flood = [unconfirmed(offset, other_data=True) for offset in range(500)]
+    own = unconfirmed(1000, 1)
+    result = plan_mail([*flood, own], History(), at(1))
+    assert result.covered[0] == own
+    assert len(result.covered) == 1 + MAX_OTHER_DATA_PER_MAIL
+    assert result.replan_at is not None
 
 
 def test_a_mail_covers_only_what_came_with_one_spelling_and_the_others_get_theirs_next() -> None:
     address = Address()
     for offset, spelling in enumerate((b"alike", b"plain", b"alike", b"plain")):
-        address.act(replace(pending(offset, offset), address=spelling))
+        address.add(replace(unconfirmed(offset, offset), address=spelling))
     for minutes in (5, 15):
         address.plan(at(minutes))
-    assert address.offsets() == [[0, 2], [1, 3]]
+    assert address.covered_offsets() == [[0, 2], [1, 3]]
 
 
 def test_the_last_mail_of_a_day_repeats_nothing_that_came_with_another_spelling() -> None:
     address = Address()
     for offset, spelling in enumerate((b"alike", b"plain", b"plain")):
-        address.act(replace(pending(offset, 30 * offset), address=spelling))
+        address.add(replace(unconfirmed(offset, 30 * offset), address=spelling))
         address.plan(at(30 * offset))
     address.plan(at(90))
-    assert address.offsets() == [[0], [1], [2, 1]]
+    assert address.covered_offsets() == [[0], [1], [2, 1]]
 
 
 def test_a_flood_from_one_network_does_not_push_out_what_came_from_another() -> None:
-    flood = [replace(pending(offset, offset / 100), turn=offset + 1) for offset in range(500)]
-    mine = pending(1000, 10)
-    decided = plan([*flood, mine], History(), at(10))
-    assert [one.place.offset for one in decided.cover[:3]] == [0, 1000, 1]
+    flood = [replace(unconfirmed(offset, offset / 100), network_rank=offset + 1) for offset in range(500)]
+    own = unconfirmed(1000, 10)
+    result = plan_mail([*flood, own], History(), at(10))
+    assert [delivery.submission.offset for delivery in result.covered[:3]] == [0, 1000, 1]
 
 
 def test_a_flood_of_spellings_leaves_the_persons_own_the_next_mail() -> None:
     address = Address()
     for offset in range(100):
-        address.act(replace(pending(offset, offset / 100), turn=offset + 1, address=b"alike %d" % offset))
-    address.act(replace(pending(1000, 2), address=b"plain"))
+        address.add(replace(unconfirmed(offset, offset / 100), network_rank=offset + 1, address=b"alike %d" % offset))
+    address.add(replace(unconfirmed(1000, 2), address=b"plain"))
     for minutes in (2, 12):
         address.plan(at(minutes))
-    assert address.offsets() == [[0], [1000]]
+    assert address.covered_offsets() == [[0], [1000]]
 
 
 def test_a_mail_covers_no_more_than_one_link_can_carry() -> None:
-    decided = plan([pending(offset) for offset in range(500)], History(), at(0))
-    assert len(decided.cover) == ACTS_IN_A_MAIL
+    result = plan_mail([unconfirmed(offset) for offset in range(500)], History(), at(0))
+    assert len(result.covered) == MAX_ACTS_PER_MAIL
 
 
 acts = st.lists(
@@ -196,27 +196,27 @@ def test_no_act_is_lost_and_no_address_gets_more_than_three_mails_a_day(
 ) -> None:
     address = Address()
     todo = [
-        pending(offset, minute, campaign=campaign, other_data=other_data)
+        unconfirmed(offset, minute, campaign=campaign, other_data=other_data)
         for offset, (minute, campaign, other_data) in enumerate(sorted(drawn))
     ]
     minute = 0.0
     covered: set[int] = set()
-    while todo or any(not one.mailed for one in address.pending.values()):
+    while todo or any(not delivery.mailed for delivery in address.unconfirmed.values()):
         while todo and todo[0].accepted_at <= at(minute):
-            address.act(todo.pop(0))
-        decided = address.plan(at(minute))
-        new = {one.place.offset for one in decided.cover if not one.mailed}
+            address.add(todo.pop(0))
+        result = address.plan(at(minute))
+        new = {delivery.submission.offset for delivery in result.covered if not delivery.mailed}
         assert not new & covered
         covered |= new
-        for one in decided.cover:
-            if one.place.offset in confirmed:
-                address.confirm(one.place)
-        assert not decided.expired
+        for delivery in result.covered:
+            if delivery.submission.offset in confirmed:
+                address.confirm(delivery.submission)
+        assert not result.expired
         minute += every
         assert minute < 60 * 24 * 20, "an act waits for ever"
     assert covered == set(range(len(drawn)))
     times = [time for time, _ in address.mails]
-    for first, fourth in zip(times, times[MAILS_A_DAY:], strict=False):
+    for first, fourth in zip(times, times[MAX_MAILS_PER_DAY:], strict=False):
         assert fourth - first >= DAY
     firsts = {campaign: min(minute for minute, name, _ in drawn if name == campaign) for _, campaign, _ in drawn}
     if len(firsts) == 1 and times:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.notifications.sender.mime import mailbox, message, words
+from services.notifications.sender.mime import build_message, encode_header, format_address
 from services.notifications.sender.signing import Signer
 from services.notifications.settings import Settings
 from shared.errors import SetupError
-from tests.support.dkim_keys import verified, write_key
+from tests.support.dkim_keys import is_verified, write_key
 
 NOON = 1_764_590_400.0
 TEXT = st.text(max_size=300)
@@ -22,26 +22,26 @@ TEXT = st.text(max_size=300)
 
 @pytest.fixture(scope="module")
 def signer(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    return Signer.of(write_key(tmp_path_factory.mktemp("dkim") / "dkim.key"), "mille", "act.example.org")
+    return Signer.load(write_key(tmp_path_factory.mktemp("dkim") / "dkim.key"), "mille", "act.example.org")
 
 
 def mail(subject: str = "Please confirm", text: str = "Hello,\n\nthere.\n", name: str = "Ana") -> bytes:
     headers = [
-        ("From", mailbox("From", "The organisation", "letters@act.example.org")),
-        ("To", mailbox("To", name, "ana@example.org")),
-        ("Subject", words("Subject", subject)),
+        ("From", format_address("From", "The organisation", "letters@act.example.org")),
+        ("To", format_address("To", name, "ana@example.org")),
+        ("Subject", encode_header("Subject", subject)),
         ("Date", "Tue, 01 Dec 2026 12:00:00 +0000"),
         ("Message-ID", "<1@act.example.org>"),
         ("List-Unsubscribe", "<https://act.example.org/v1/unsubscribe/x>"),
         ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
     ]
-    return message(headers, text=text, html=f"<p>{len(text)}</p>", boundary="=1=")
+    return build_message(headers, text=text, html=f"<p>{len(text)}</p>", boundary="=1=")
 
 
 @given(subject=TEXT, text=TEXT, name=TEXT)
 def test_whatever_a_mail_says_its_signature_is_good(signer: Signer, subject: str, text: str, name: str) -> None:
     signed = signer.sign(mail(subject, text.replace("=1=", ""), name), NOON)
-    assert verified(signed, "mille._domainkey.act.example.org", signer.record)
+    assert is_verified(signed, "mille._domainkey.act.example.org", signer.dns_record)
 
 
 def test_a_relay_may_fold_headers_and_blanks_anew(signer: Signer) -> None:
@@ -50,7 +50,7 @@ def test_a_relay_may_fold_headers_and_blanks_anew(signer: Signer) -> None:
         b"there.", b"there. "
     )
     assert folded != signed
-    assert verified(folded, signer.name, signer.record)
+    assert is_verified(folded, signer.dns_name, signer.dns_record)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_change_on_the_way_is_noticed(signer: Signer, old: bytes, new: bytes) 
     signed = signer.sign(mail(), NOON)
     changed = signed.replace(old, new, 1)
     assert changed != signed
-    assert not verified(changed, signer.name, signer.record)
+    assert not is_verified(changed, signer.dns_name, signer.dns_record)
 
 
 def test_a_mail_is_signed_the_same_at_every_attempt(signer: Signer) -> None:
@@ -81,9 +81,9 @@ def test_a_mail_is_signed_the_same_at_every_attempt(signer: Signer) -> None:
 
 
 def test_both_headers_of_one_click_unsubscription_are_covered(signer: Signer) -> None:
-    found = re.search(rb"h=([^;]*);", signer.sign(mail(), NOON))
-    assert found is not None
-    assert {b"list-unsubscribe", b"list-unsubscribe-post"} <= set(found[1].split(b":"))
+    match = re.search(rb"h=([^;]*);", signer.sign(mail(), NOON))
+    assert match is not None
+    assert {b"list-unsubscribe", b"list-unsubscribe-post"} <= set(match[1].split(b":"))
 
 
 def test_a_key_that_receivers_would_not_take_is_refused(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_key_that_receivers_would_not_take_is_refused(tmp_path: Path) -> None:
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(SetupError, match=r"dkim\.key"):
-            Signer.of(path, "mille", "act.example.org")
+            Signer.load(path, "mille", "act.example.org")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.notifications.domain.submissions import Decision, Made, Submitted, Withdrawn, decide
+from services.notifications.domain.submissions import Decision, ExistingDelivery, Submitted, Withdrawn, decide
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
 ACT, OTHER_ACT = b"act", b"other act"
@@ -24,7 +24,7 @@ def submitted(
 
 
 def offsets(decisions: list[Decision]) -> list[int]:
-    return [decision.submitted.offset for decision in decisions]
+    return [decision.submission.offset for decision in decisions]
 
 
 def test_a_submission_makes_a_delivery() -> None:
@@ -63,20 +63,20 @@ def test_a_look_alike_of_the_address_takes_nobodys_delivery_away() -> None:
 
 
 def test_a_delivery_from_before_addresses_were_kept_is_of_any() -> None:
-    assert decide([Made(ACT, ANA, None, 0, START)], [submitted(1)]) == []
+    assert decide([ExistingDelivery(ACT, ANA, None, 0, START)], [submitted(1)]) == []
 
 
 def test_what_was_left_without_a_mail_stands_in_the_way_of_nothing_later() -> None:
-    for left, digest in itertools.product((ANA, BOB), (ANA, BOB)):
-        made = Made(ACT, left, PLAIN, 0, START, left_at=START + timedelta(hours=1))
-        assert decide([made], [submitted(1, 2, digest=digest)]) == [
+    for ended_digest, digest in itertools.product((ANA, BOB), (ANA, BOB)):
+        existing = ExistingDelivery(ACT, ended_digest, PLAIN, 0, START, left_at=START + timedelta(hours=1))
+        assert decide([existing], [submitted(1, 2, digest=digest)]) == [
             Decision(submitted(1, 2, digest=digest), other_data=False)
         ]
 
 
 def test_what_was_left_later_still_stood_when_a_replay_comes_to_the_repeat() -> None:
-    made = Made(ACT, ANA, PLAIN, 0, START, left_at=START + timedelta(hours=2))
-    assert decide([made], [submitted(1, 1)]) == []
+    existing = ExistingDelivery(ACT, ANA, PLAIN, 0, START, left_at=START + timedelta(hours=2))
+    assert decide([existing], [submitted(1, 1)]) == []
 
 
 def test_after_a_withdrawal_other_data_is_the_first_data() -> None:
@@ -85,12 +85,12 @@ def test_after_a_withdrawal_other_data_is_the_first_data() -> None:
 
 
 def test_a_replay_knows_what_stood_before_the_submission_not_what_came_after() -> None:
-    made = [
-        Made(ACT, ANA, PLAIN, 10, START, withdrawn_offset=12),
-        Made(ACT, ANA, PLAIN, 13, START + timedelta(hours=1)),
+    existing = [
+        ExistingDelivery(ACT, ANA, PLAIN, 10, START, withdrawn_offset=12),
+        ExistingDelivery(ACT, ANA, PLAIN, 13, START + timedelta(hours=1)),
     ]
     replayed: list[Submitted | Withdrawn] = [submitted(10), submitted(11), Withdrawn(ACT, 12), submitted(13, 1)]
-    assert offsets(decide(made, replayed)) == [10, 13]
+    assert offsets(decide(existing, replayed)) == [10, 13]
 
 
 Drawn = tuple[str, bytes, bytes, bytes, int]
@@ -106,31 +106,36 @@ events: st.SearchStrategy[list[Drawn]] = st.lists(
 )
 
 
-def in_order(drawn: list[Drawn]) -> list[Submitted | Withdrawn]:
+def as_events(drawn: list[Drawn]) -> list[Submitted | Withdrawn]:
     hours = 0
     result: list[Submitted | Withdrawn] = []
-    for offset, (what, key, digest, address, later) in enumerate(drawn):
+    for offset, (event_type, key, digest, address, later) in enumerate(drawn):
         hours += later
-        if what == "withdrawn":
+        if event_type == "withdrawn":
             result.append(Withdrawn(key, offset))
         else:
             result.append(submitted(offset, hours, key=key, digest=digest, address=address))
     return result
 
 
-class Table:
-    """What the database keeps of decisions and withdrawals."""
+class DeliveryTable:
+    """The deliveries as the database stores them."""
 
     def __init__(self) -> None:
-        self.rows: dict[int, Made] = {}
+        self.rows: dict[int, ExistingDelivery] = {}
 
-    def take(self, batch: list[Submitted | Withdrawn]) -> None:
-        for one, _ in decide(map(replace, self.rows.values()), batch):
-            self.rows.setdefault(one.offset, Made(one.key, one.digest, one.address, one.offset, one.accepted_at))
+    def apply(self, batch: list[Submitted | Withdrawn]) -> None:
+        for submission, _ in decide(map(replace, self.rows.values()), batch):
+            self.rows.setdefault(
+                submission.offset,
+                ExistingDelivery(
+                    submission.key, submission.digest, submission.address, submission.offset, submission.accepted_at
+                ),
+            )
         for event in batch:
             if isinstance(event, Withdrawn):
                 for row in self.rows.values():
-                    if row.key == event.key and row.stood_at(event.offset):
+                    if row.key == event.key and row.active_at(event.offset):
                         row.withdrawn_offset = event.offset
 
 
@@ -138,16 +143,16 @@ class Table:
 def test_any_split_and_any_replay_make_the_deliveries_of_one_pass(
     drawn: list[Drawn], cuts: list[int], replay_from: int
 ) -> None:
-    stream = in_order(drawn)
-    once = Table()
-    once.take(stream)
-    split = Table()
-    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    for start, end in itertools.pairwise(places):
-        split.take(stream[start:end])
+    stream = as_events(drawn)
+    once = DeliveryTable()
+    once.apply(stream)
+    split = DeliveryTable()
+    bounds = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    for start, end in itertools.pairwise(bounds):
+        split.apply(stream[start:end])
     assert split.rows == once.rows
-    split.take(stream[replay_from:])
-    split.take(stream)
+    split.apply(stream[replay_from:])
+    split.apply(stream)
     assert split.rows == once.rows
 
 
@@ -155,9 +160,9 @@ def test_any_split_and_any_replay_make_the_deliveries_of_one_pass(
 def test_every_submission_has_a_standing_delivery_of_its_content_in_the_day_before(
     drawn: list[Drawn],
 ) -> None:
-    stream = in_order(drawn)
-    table = Table()
-    table.take(stream)
+    stream = as_events(drawn)
+    table = DeliveryTable()
+    table.apply(stream)
     for event in stream:
         if isinstance(event, Submitted):
             covering = [
@@ -165,6 +170,6 @@ def test_every_submission_has_a_standing_delivery_of_its_content_in_the_day_befo
                 for row in table.rows.values()
                 if (row.key, row.digest, row.address) == (event.key, event.digest, event.address)
                 and event.accepted_at - timedelta(hours=24) <= row.accepted_at <= event.accepted_at
-                and (row.offset == event.offset or row.stood_at(event.offset))
+                and (row.offset == event.offset or row.active_at(event.offset))
             ]
             assert covering

@@ -15,7 +15,7 @@ plain_domains = st.sampled_from(["example.org", "ngo.example", "post.example.net
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("Ana.Diaz@gmail.com", "anadiaz+petition@googlemail.com"),
         ("ana@EXAMPLE.org", "ana@example.org"),
@@ -28,12 +28,12 @@ plain_domains = st.sampled_from(["example.org", "ngo.example", "post.example.net
         ("ana@example.org.", "ana@example.org"),
     ],
 )
-def test_two_spellings_of_one_mailbox_are_the_same(one: str, other: str) -> None:
-    assert canonical_address(one, VERSION) == canonical_address(other, VERSION)
+def test_two_spellings_of_one_mailbox_are_the_same(first: str, second: str) -> None:
+    assert canonical_address(first, VERSION) == canonical_address(second, VERSION)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("ana.diaz@example.org", "anadiaz@example.org"),
         ("ana+x@example.org", "ana@example.org"),
@@ -41,8 +41,8 @@ def test_two_spellings_of_one_mailbox_are_the_same(one: str, other: str) -> None
         ("a.na@outlook.com", "ana@outlook.com"),
     ],
 )
-def test_addresses_that_may_be_two_people_stay_apart(one: str, other: str) -> None:
-    assert canonical_address(one, VERSION) != canonical_address(other, VERSION)
+def test_addresses_that_may_be_two_people_stay_apart(first: str, second: str) -> None:
+    assert canonical_address(first, VERSION) != canonical_address(second, VERSION)
 
 
 @pytest.mark.parametrize("text", ["", "ana", "@example.org", "ana@ex\u00adample..org\u3002", "ana@ü..example"])
@@ -63,6 +63,6 @@ def test_the_canonical_spelling_is_its_own(local: str, domain: str) -> None:
 
 
 @given(local_parts, local_parts, plain_domains)
-def test_without_a_rule_different_local_parts_are_different_people(one: str, other: str, domain: str) -> None:
-    same = canonical_address(f"{one}@{domain}", VERSION) == canonical_address(f"{other}@{domain}", VERSION)
-    assert same == (one == other)
+def test_without_a_rule_different_local_parts_are_different_people(first: str, second: str, domain: str) -> None:
+    same = canonical_address(f"{first}@{domain}", VERSION) == canonical_address(f"{second}@{domain}", VERSION)
+    assert same == (first == second)

@@ -122,8 +122,8 @@ def test_what_is_no_receipt_is_refused(text: str) -> None:
 
 
 @given(st.sets(st.tuples(st.sampled_from(TOPICS), st.integers(0, 47), st.integers(0, 2**40)), min_size=2, max_size=50))
-def test_every_submission_has_a_short_receipt_of_its_own(places: set[tuple[str, int, int]]) -> None:
-    assert len({short_receipt(KEY, *place) for place in places}) == len(places)
+def test_every_submission_has_a_short_receipt_of_its_own(references: set[tuple[str, int, int]]) -> None:
+    assert len({short_receipt(KEY, *reference) for reference in references}) == len(references)
 
 
 def test_a_short_receipt_is_the_same_at_every_look_and_another_under_another_key() -> None:
@@ -155,9 +155,9 @@ def test_a_token_of_another_key_or_with_a_changed_part_is_refused() -> None:
 
 
 def test_a_token_lists_no_more_acts_than_a_link_can_carry() -> None:
-    crowded = tokens.ActToken(purpose="confirm", campaign="c", issued_at=0, acts=(ACT,) * (tokens.MAX_ACTS + 1))
+    oversized = tokens.ActToken(purpose="confirm", campaign="c", issued_at=0, acts=(ACT,) * (tokens.MAX_ACTS + 1))
     with pytest.raises(ValueError, match="at most"):
-        tokens.sign(crowded, KEY)
+        tokens.sign(oversized, KEY)
 
 
 def test_a_wrapped_key_opens_only_with_the_private_half(tmp_path: Path) -> None:

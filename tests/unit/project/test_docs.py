@@ -1,4 +1,4 @@
-"""What the documents say is there: links, commands, settings, files and code."""
+"""The documents refer only to links, commands, settings, files and code that exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings
 from deploy.local import databases
 from deploy.local.home import PROJECT
 from deploy.mille.cli import COMMANDS
-from services.marathon.domain.campaign_file import read
+from services.marathon.domain.campaign_file import parse_campaign_file
 
 PAGES: Final = sorted(
     path
@@ -36,20 +36,20 @@ SETTINGS: Final = {
     if inspect.isclass(member) and issubclass(member, BaseSettings)
     for name in member.model_fields
 }
-BY_COMMANDS: Final = {"SCALE", "QUICK", "ROWS", "ONLY", "SABOTAGED", "SEED", "SLOW"}
-"""Read by the demo, the bench and the faults."""
-ONLY_ELSEWHERE: Final = {*BY_COMMANDS, "PGPASSFILE", "ORIGIN", "BIND", "POSITIONS_SCHEMA", "OUTBOX_SCHEMA"}
-"""Read besides by asyncpg and by docker-compose.yml; and two constants of the code."""
+COMMAND_VARIABLES: Final = {"SCALE", "QUICK", "ROWS", "ONLY", "SABOTAGED", "SEED", "SLOW"}
+"""Variables of the demo, the bench and the faults."""
+OTHER_VARIABLES: Final = {*COMMAND_VARIABLES, "PGPASSFILE", "ORIGIN", "BIND", "WRITE_SCHEMAS"}
+"""Also variables of asyncpg, of docker-compose.yml and of a test."""
 
 
 def anchors(page: Path) -> set[str]:
-    """The names by which the headings of `page` can be linked to, as GitHub makes them."""
+    """Return the anchors of the headings of `page`, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
-def shell(page: Path) -> Iterator[str]:
-    """Every command line in `page`: lines of code blocks without a language, and inline code."""
+def command_lines(page: Path) -> Iterator[str]:
+    """Yield every command line in `page`: lines of code blocks without a language, and inline code."""
     text = page.read_text()
     for language, block in CODE.findall(text):
         if not language:
@@ -73,14 +73,14 @@ def test_a_link_leads_to_something_that_is_there(page: Path) -> None:
 @EACH_PAGE
 def test_a_make_target_that_is_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):.*##", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
-    for line in shell(page):
+    for line in command_lines(page):
         for target in re.findall(r"(?:^|\s)make ([a-z]+)", line.partition("#")[0]):
             assert target in targets, line
 
 
 @EACH_PAGE
 def test_a_mille_command_that_is_named_exists(page: Path) -> None:
-    for line in shell(page):
+    for line in command_lines(page):
         for words in re.findall(r"(?:^|bin/|mille )mille ([a-z ]+)", line.partition("#")[0]):
             name, *rest = words.split()
             assert name in COMMANDS, line
@@ -91,21 +91,23 @@ def test_a_mille_command_that_is_named_exists(page: Path) -> None:
 
 @EACH_PAGE
 def test_an_option_that_is_named_exists(page: Path) -> None:
-    for line in shell(page):
+    for line in command_lines(page):
         for name, words in re.findall(r"(?:^|bin/|mille )mille ([a-z]+)([^|#]*)", line):
             command = typer.main.get_command(importlib.import_module(f"deploy.mille.{name}").app)
             for word in words.split():
                 command = getattr(command, "commands", {}).get(word, command)
-            known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-            assert {word for word in words.split() if word.startswith("--")} <= known | {"--help"}, line
+            options = {
+                option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+            }
+            assert {word for word in words.split() if word.startswith("--")} <= options | {"--help"}, line
 
 
 @EACH_PAGE
 def test_a_setting_that_is_named_is_read(page: Path) -> None:
-    for line in shell(page):
+    for line in command_lines(page):
         for names in re.findall(r"(?:^|[\s`])([A-Z]+(?:_[A-Z]+)*)=|^([A-Z]+(?:_[A-Z]+)+)$", line):
             setting = "".join(names)
-            assert setting in SETTINGS | ONLY_ELSEWHERE, line
+            assert setting in SETTINGS | OTHER_VARIABLES, line
 
 
 @EACH_PAGE
@@ -124,14 +126,14 @@ def test_a_page_names_no_place_of_ours(page: Path) -> None:
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
     reached: set[Path] = set()
-    waiting = [PROJECT / "README.md"]
-    while waiting:
-        page = waiting.pop()
+    pending = [PROJECT / "README.md"]
+    while pending:
+        page = pending.pop()
         if page in reached or page.suffix != ".md":
             continue
         reached.add(page)
         local = (link.partition("#")[0] for link in LINK.findall(page.read_text()) if "://" not in link)
-        waiting += [(page.parent / link).resolve() for link in local if link]
+        pending += [(page.parent / link).resolve() for link in local if link]
     assert set(PAGES) <= reached
 
 
@@ -149,7 +151,7 @@ def test_the_picture_of_the_architecture_is_a_picture_and_asks_nobody() -> None:
 
 
 def test_the_example_campaign_can_be_imported() -> None:
-    file, _ = read((PROJECT / "docs" / "examples" / "campaign.yaml").read_text())
+    file, _ = parse_campaign_file((PROJECT / "docs" / "examples" / "campaign.yaml").read_text())
     readme = (PROJECT / "README.md").read_text()
     (petition,) = [case.petition for case in file.cases if case.petition]
     assert f'"petition": "{petition.slug}"' in readme
@@ -170,6 +172,6 @@ def test_decisions_are_numbered_listed_and_say_what_follows() -> None:
 
 def test_every_setting_of_a_container_is_explained() -> None:
     compose = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
-    told = {*compose["x-environment"], *compose["services"]["notifications"]["environment"]}
+    variables = {*compose["x-environment"], *compose["services"]["notifications"]["environment"]}
     page = (PROJECT / "docs" / "deployment.md").read_text()
-    assert {name for name in told if name not in page} == set()
+    assert {name for name in variables if name not in page} == set()

@@ -1,4 +1,4 @@
-"""The examples of events, and the page made of them."""
+"""The examples of events, and the page of events generated from them."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ from cloudevents.core.formats.json import JSONFormat
 from deploy.mille.events import PAGE, page
 from shared import asyncapi, topics
 from shared.events import cloudevents
-from shared.events.examples import Example, examples
+from shared.events.examples import Example, load_examples
 from shared.events.marathon import TotalsChanged
 
-EXAMPLES = [pytest.param(example, id=f"{example.event}-{example.version}") for example in examples()]
+EXAMPLES = [pytest.param(example, id=f"{example.event}-{example.version}") for example in load_examples()]
 
-NEWEST = [pytest.param(example, id=name) for name, example in {one.event: one for one in examples()}.items()]
+NEWEST = [
+    pytest.param(example, id=name) for name, example in {example.event: example for example in load_examples()}.items()
+]
 """The last version of each event: files are read in the order of their names."""
 
 
 def test_every_event_of_every_topic_has_an_example() -> None:
-    assert {example.event for example in examples()} == {event for topic in topics.ALL for event in topic.events}
-    assert {example.event for example in examples()} == set(asyncapi.EVENTS)
+    assert {example.event for example in load_examples()} == {event for topic in topics.ALL for event in topic.events}
+    assert {example.event for example in load_examples()} == set(asyncapi.EVENTS)
 
 
 @pytest.mark.parametrize("example", NEWEST)
 def test_an_example_says_every_field_and_none_besides(example: Example) -> None:
-    assert read_again(example) == example.document["value"]
+    assert decode_and_encode(example) == example.document["value"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_of_an_older_version_keeps_its_meaning(example: Example) -> None:
-    now, said = read_again(example), example.document["value"]
-    assert {name: now[name] for name in said} == said
+    decoded, documented = decode_and_encode(example), example.document["value"]
+    assert {name: decoded[name] for name in documented} == documented
 
 
-def read_again(example: Example) -> Any:
-    """What the event's class of today makes of an example."""
+def decode_and_encode(example: Example) -> Any:
+    """Return the value of `example` after decoding and encoding by the event's current class."""
     event = msgspec.json.decode(example.value, type=asyncapi.EVENTS[example.event])
     return msgspec.json.decode(msgspec.json.encode(event))
 
@@ -46,7 +48,7 @@ def read_again(example: Example) -> Any:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_stands_on_a_topic_that_may_carry_it(example: Example) -> None:
     assert example.event in topics.BY_NAME[example.topic].events
-    assert cloudevents.event_type(example.headers).name == example.event
+    assert cloudevents.parse_event_type(example.headers).name == example.event
     assert example.document["headers"]["ce_dataversion"] == example.version
 
 
@@ -59,7 +61,7 @@ def test_an_example_is_a_cloudevent_to_others(example: Example) -> None:
 
 
 def test_the_maps_of_the_totals_example_sum_to_its_totals() -> None:
-    (document,) = (example.value for example in examples() if example.event == "totals-changed")
+    (document,) = (example.value for example in load_examples() if example.event == "totals-changed")
     totals = msgspec.json.decode(document, type=TotalsChanged)
     for parts in (totals.by_case, totals.by_country, totals.by_kind, totals.by_channel, totals.by_language):
         assert sum(parts.values()) == totals.public_total

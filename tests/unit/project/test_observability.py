@@ -1,4 +1,4 @@
-"""What operators look at: every figure that a dashboard or an alert names is one that a service measures."""
+"""Dashboards and alerts: every metric that they name is one that a service exports."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ALERTS: Final[list[dict[str, Any]]] = [
     for rule in group["rules"]
 ]
 SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
-PROMETHEUS_OWN: Final = {"up"}
-LANGUAGE: Final = {"sum", "max", "by", "rate", "increase", "abs", "absent", "vector", "or", "unless", "offset"} | {
+PROMETHEUS_METRICS: Final = {"up"}
+PROMQL_WORDS: Final = {"sum", "max", "by", "rate", "increase", "abs", "absent", "vector", "or", "unless", "offset"} | {
     "histogram_quantile",
     "le",
 }
@@ -31,31 +31,33 @@ QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["
 ]
 
 
-def measured() -> set[str]:
-    """The names of all time series that a process may offer."""
+def exported_series() -> set[str]:
+    """Return the names of all time series that a process may export."""
     assert metrics.PARTITION_LAG in REGISTRY._collector_to_names
     return {family.name + suffix for family in REGISTRY.collect() for suffix in SUFFIXES.get(family.type, ())}
 
 
-def named(query: str) -> Iterator[str]:
-    """The names of time series in `query`."""
+def series_in(query: str) -> Iterator[str]:
+    """Yield the names of time series in `query`."""
     bare = re.sub(r"by \([^)]*\)|\{[^}]*\}|\[[^\]]*\]|\boffset \w+", " ", query)
     for word in re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", bare):
-        if word not in LANGUAGE:
+        if word not in PROMQL_WORDS:
             yield word
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_names_only_what_is_measured(query: str) -> None:
-    names = set(named(query))
+    names = set(series_in(query))
     assert names
-    assert names <= measured() | PROMETHEUS_OWN
+    assert names <= exported_series() | PROMETHEUS_METRICS
     assert query.count("(") == query.count(")")
 
 
 def test_the_dashboard_shows_what_operators_ask_for() -> None:
-    shown = {name for panel in DASHBOARD["panels"] for target in panel["targets"] for name in named(target["expr"])}
-    assert shown >= {
+    series = {
+        name for panel in DASHBOARD["panels"] for target in panel["targets"] for name in series_in(target["expr"])
+    }
+    assert series >= {
         "intake_records_acknowledged_total",
         "intake_actions_refused_total",
         "intake_records_unavailable_total",
@@ -74,13 +76,13 @@ def test_the_dashboard_shows_what_operators_ask_for() -> None:
 def test_panels_have_names_of_their_own_and_do_not_overlap() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["title"] for panel in panels}) == len({panel["id"] for panel in panels}) == len(panels)
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for panel in panels:
         at = panel["gridPos"]
         cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
-        assert not cells & taken
+        assert not cells & occupied
         assert at["x"] + at["w"] <= 24
-        taken |= cells
+        occupied |= cells
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
@@ -93,8 +95,8 @@ def test_an_alert_says_what_is_wrong_how_grave_it_is_and_what_to_do(rule: dict[s
 
 
 def test_what_must_never_happen_quietly_raises_an_alert() -> None:
-    watched = {name for rule in ALERTS for name in named(rule["expr"])}
-    assert watched >= {
+    series = {name for rule in ALERTS for name in series_in(rule["expr"])}
+    assert series >= {
         "dead_letters_total",
         "poisoned_records_total",
         "partition_halted",

@@ -1,4 +1,4 @@
-"""Times as people and other systems read them."""
+"""Clocks, and times in the format of RFC 3339."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import SetClock, SystemClock, parse_rfc3339, rfc3339, utc
+from shared.clock import ManualClock, SystemClock, parse_rfc3339, rfc3339, utc
 
 
 def test_a_printed_time_is_never_ahead_of_the_true_one() -> None:
@@ -26,7 +26,7 @@ def test_a_time_without_an_offset_is_refused() -> None:
 
 
 def test_a_set_clock_stands_still_until_it_is_moved() -> None:
-    clock = SetClock(datetime(2026, 12, 1, tzinfo=UTC))
+    clock = ManualClock(datetime(2026, 12, 1, tzinfo=UTC))
     clock.advance(1.5)
     assert utc(clock.now()) == datetime(2026, 12, 1, 0, 0, 1, 500_000, tzinfo=UTC)
 

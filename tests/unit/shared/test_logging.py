@@ -1,4 +1,4 @@
-"""Log lines of a process: one JSON object each, and never what an exception quotes."""
+"""Log lines of a process: one JSON object each, without the texts of exceptions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 PLANTED = "ana.planted@example.org"
 
 
-def _logged(program: str) -> list[dict[str, Any]]:
-    """The log lines of a process that configures its logs and then runs `program`."""
+def _log_lines(program: str) -> list[dict[str, Any]]:
+    """Return the log lines of a process that configures its logs and then runs `program`."""
     prelude = "import asyncio, logging\nfrom shared.logging import configure, log\n"
-    configured = f"{prelude}configure('petitions', 'intake', 'json')\n{program}"
-    ended = subprocess.run([sys.executable, "-c", configured], capture_output=True, text=True, timeout=60, check=True)
-    assert PLANTED not in ended.stdout
-    return [json.loads(line) for line in ended.stdout.splitlines()]
+    code = f"{prelude}configure('petitions', 'intake', 'json')\n{program}"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert PLANTED not in completed.stdout
+    return [json.loads(line) for line in completed.stdout.splitlines()]
 
 
 def test_a_line_is_one_json_object_bound_to_its_service() -> None:
-    (line,) = _logged("log.info('partition assigned', topic='t', partition=3, offset=17)")
+    (line,) = _log_lines("log.info('partition assigned', topic='t', partition=3, offset=17)")
     assert (line["service"], line["role"], line["level"]) == ("petitions", "intake", "info")
     assert (line["message"], line["topic"], line["partition"], line["offset"]) == ("partition assigned", "t", 3, 17)
 
 
 def test_an_exception_is_logged_by_type_and_place_not_by_what_it_quotes() -> None:
-    lines = _logged(
+    lines = _log_lines(
         "def read():\n"
         "    try:\n"
         f"        raise ValueError('{PLANTED}')\n"
@@ -42,7 +42,7 @@ def test_an_exception_is_logged_by_type_and_place_not_by_what_it_quotes() -> Non
 
 
 def test_an_unretrieved_task_does_not_tell_what_its_exception_quotes() -> None:
-    lines = _logged(
+    lines = _log_lines(
         "async def fail():\n"
         f"    raise ValueError('{PLANTED}')\n"
         "async def main():\n"
@@ -54,7 +54,7 @@ def test_an_unretrieved_task_does_not_tell_what_its_exception_quotes() -> None:
 
 
 def test_what_is_tried_again_is_named_without_its_arguments() -> None:
-    (line,) = _logged(
+    (line,) = _log_lines(
         "import stamina\n"
         "tried = []\n"
         "@stamina.retry(on=OSError, attempts=2, wait_initial=0, wait_jitter=0)\n"

@@ -20,7 +20,7 @@ def test_the_newest_revision_is_the_one_that_alembic_names(service: str) -> None
 
 
 def test_two_newest_revisions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "SERVICES", tmp_path)
+    monkeypatch.setattr(migrations, "SERVICES_FOLDER", tmp_path)
     versions = tmp_path / "petitions" / "migrations" / "versions"
     versions.mkdir(parents=True)
     for revision, down in (("0001", None), ("0002", "0001"), ("0003", "0001")):

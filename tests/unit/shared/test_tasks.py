@@ -1,4 +1,4 @@
-"""Background tasks: none dies unnoticed."""
+"""Background tasks: none ends unnoticed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared import tasks as module
-from shared.tasks import Tasks, wait_out
+from shared.tasks import Tasks, retry_on_outage
 
 
 async def _fail() -> None:
@@ -24,16 +24,16 @@ async def _wait() -> None:
 
 async def _failures(*runs: object) -> list[str]:
     failed: list[str] = []
-    noticed = asyncio.Event()
+    reported = asyncio.Event()
 
-    def notice(name: str) -> None:
+    def report(name: str) -> None:
         failed.append(name)
-        noticed.set()
+        reported.set()
 
-    async with asyncio.timeout(5), Tasks(on_failure=notice) as tasks:
+    async with asyncio.timeout(5), Tasks(on_failure=report) as tasks:
         for run in runs:
             tasks.start(run.__name__, run)  # type: ignore[attr-defined, arg-type]
-        await noticed.wait()
+        await reported.wait()
     return failed
 
 
@@ -54,16 +54,16 @@ async def test_tasks_that_run_on_are_cancelled_in_peace() -> None:
 
 
 async def test_an_outage_is_waited_out_and_told_of_and_anything_else_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(module, "MIN_PAUSE_S", 0.0)
     outcomes: list[Exception | None] = [TimeoutError(), OSError(), None]
-    told: list[Exception] = []
+    reported: list[Exception] = []
 
     async def attempt() -> None:
         if (outcome := outcomes.pop(0)) is not None:
             raise outcome
 
-    await wait_out(attempt, (OSError,), told.append)
-    assert (outcomes, [type(error) for error in told]) == ([], [TimeoutError, OSError])
+    await retry_on_outage(attempt, (OSError,), reported.append)
+    assert (outcomes, [type(error) for error in reported]) == ([], [TimeoutError, OSError])
     outcomes.append(KeyError())
     with pytest.raises(KeyError):
-        await wait_out(attempt, (OSError,), told.append)
+        await retry_on_outage(attempt, (OSError,), reported.append)

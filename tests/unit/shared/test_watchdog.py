@@ -1,4 +1,4 @@
-"""A process whose event loop stands still ends; one that turns does not."""
+"""The watchdog ends a process whose event loop is blocked, and no other."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import time
 
 from deploy.local.home import PROJECT
 from shared.tasks import FAILED_TASK_EXIT
-from shared.watchdog import watched
+from shared.watchdog import watch_event_loop
 
 BLOCKED = """
 import asyncio, sys, time
-from shared.watchdog import watched
+from shared.watchdog import watch_event_loop
 
 async def main(blocked):
-    with watched(still_s=1.0, look_s=0.1):
+    with watch_event_loop(stall_timeout_s=1.0, check_interval_s=0.1):
         print("watched", flush=True)
         time.sleep(60) if blocked else await asyncio.sleep(3)
 
@@ -28,10 +28,10 @@ asyncio.run(main(sys.argv[1] == "blocked"))
 
 
 def test_a_process_whose_loop_is_blocked_ends_with_the_status_of_a_failed_task() -> None:
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", BLOCKED, "blocked"], cwd=PROJECT, timeout=30, check=False)
-    assert done.returncode == FAILED_TASK_EXIT
-    assert time.monotonic() - began < 20
+    started = time.monotonic()
+    completed = subprocess.run([sys.executable, "-c", BLOCKED, "blocked"], cwd=PROJECT, timeout=30, check=False)
+    assert completed.returncode == FAILED_TASK_EXIT
+    assert time.monotonic() - started < 20
 
 
 def test_a_process_that_was_stopped_for_longer_and_goes_on_lives() -> None:
@@ -46,7 +46,7 @@ def test_a_process_that_was_stopped_for_longer_and_goes_on_lives() -> None:
 
 async def test_a_loop_that_turns_is_left_alone_and_one_that_stands_still_is_noticed() -> None:
     ended = threading.Event()
-    with watched(still_s=0.3, look_s=0.02, end=ended.set):
+    with watch_event_loop(stall_timeout_s=0.3, check_interval_s=0.02, on_stall=ended.set):
         await asyncio.sleep(0.6)
         assert not ended.is_set()
         assert ended.wait(5)

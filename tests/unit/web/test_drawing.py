@@ -1,4 +1,4 @@
-"""Strokes, map and minutes: drawn by rules that never run ahead of the count."""
+"""Strokes, map and minutes, which never show more than the count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.web.strokes import milestone, strokes
 from shared.web.views.minutes import minutes_view
-from shared.web.world import lands, weight
+from shared.web.world import stroke_class, territories_by_class
 
 COUNTS = st.integers(min_value=0, max_value=10**10)
 
@@ -23,7 +23,7 @@ def test_strokes_are_never_ahead_of_the_count(count: int, goal: int, of: int) ->
 @given(count=COUNTS, goal=st.integers(min_value=1, max_value=10**10))
 def test_the_last_stroke_is_written_only_when_the_goal_is_reached(count: int, goal: int) -> None:
     drawn = strokes(count, goal)
-    assert (drawn.written == drawn.of) == (count >= goal) == drawn.full
+    assert (drawn.written == drawn.total) == (count >= goal) == drawn.full
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,20 @@ def test_a_milestone_lies_ahead_and_is_round(count: int) -> None:
     [(0, 0), (9, 0), (10, 1), (99, 1), (100, 2), (1_000, 3), (10_000, 4), (99_999, 4), (100_000, 5), (10**9, 5)],
 )
 def test_six_classes_follow_the_powers_of_ten(count: int, drawn: int) -> None:
-    assert weight(count) == drawn
+    assert stroke_class(count) == drawn
 
 
 def test_every_land_of_the_map_is_drawn_once_whatever_the_counts() -> None:
-    nobody = [land.code for lands_of_class in lands({}) for land in lands_of_class]
-    some = [land.code for lands_of_class in lands({"GB": 4_948_111, "TV": 90}) for land in lands_of_class]
-    assert sorted(nobody) == sorted(some) == sorted(set(some))
-    assert len(some) == 245
+    codes_without_counts = [land.code for lands_of_class in territories_by_class({}) for land in lands_of_class]
+    codes_with_counts = [
+        land.code for lands_of_class in territories_by_class({"GB": 4_948_111, "TV": 90}) for land in lands_of_class
+    ]
+    assert sorted(codes_without_counts) == sorted(codes_with_counts) == sorted(set(codes_with_counts))
+    assert len(codes_with_counts) == 245
 
 
 def test_a_land_is_drawn_with_the_pen_of_its_count() -> None:
-    classes = lands({"GB": 4_948_111, "TV": 90})
+    classes = territories_by_class({"GB": 4_948_111, "TV": 90})
     britain = next(land for land in classes[5] if land.code == "GB")
     assert britain.path == "M469.5 75.9l1.9 -7.8M464.7 85.5l1.9 -7.8M474.3 85.5l1.9 -7.8"
     assert [land.code for land in classes[1]] == ["TV"]

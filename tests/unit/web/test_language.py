@@ -1,4 +1,4 @@
-"""Languages: which one a page gets, and that an offered one lacks nothing."""
+"""Languages: the choice for a page, and the completeness of every offered one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from babel.messages.pofile import write_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.web.formats import formats
-from shared.web.languages import FOLDER, Language, available, is_complete, messages_of, negotiate, offered
+from shared.web.formats import formats_for
+from shared.web.languages import (
+    TRANSLATIONS_FOLDER,
+    Language,
+    available_languages,
+    is_complete,
+    load_messages,
+    negotiate_language,
+    offered_languages,
+)
 from shared.web.pages import TEMPLATES
 
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
@@ -38,7 +46,7 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 def test_the_address_wins_then_the_browser_then_the_campaign(
     chosen: str | None, accepted: str | None, campaign: tuple[str, ...], language: Language
 ) -> None:
-    assert negotiate(chosen=chosen, accepted=accepted, languages=campaign) == language
+    assert negotiate_language(chosen=chosen, accept_language=accepted, languages=campaign) == language
 
 
 @given(
@@ -49,38 +57,40 @@ def test_the_address_wins_then_the_browser_then_the_campaign(
 def test_whatever_is_asked_for_a_page_has_an_available_language(
     chosen: str | None, accepted: str | None, campaign: list[str]
 ) -> None:
-    assert negotiate(chosen=chosen, accepted=accepted, languages=campaign).code in available(campaign)
+    assert negotiate_language(chosen=chosen, accept_language=accepted, languages=campaign).code in available_languages(
+        campaign
+    )
 
 
 def test_english_and_french_are_offered() -> None:
-    assert offered()[0] == "en"
-    assert "fr" in offered()
+    assert offered_languages()[0] == "en"
+    assert "fr" in offered_languages()
 
 
-@pytest.mark.parametrize("code", [code for code in offered() if code != "en"])
+@pytest.mark.parametrize("code", [code for code in offered_languages() if code != "en"])
 def test_an_offered_language_has_every_sentence_of_the_templates(code: str) -> None:
-    with (FOLDER / "babel.cfg").open() as file:
+    with (TRANSLATIONS_FOLDER / "babel.cfg").open() as file:
         methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
-    messages = messages_of(code)
-    wanted = {
-        (found[4], message[0] if isinstance(message, tuple) else message)
-        for found in extract_from_dir(TEMPLATES, methods, options, keywords=KEYWORDS)
-        if (message := found[2])
+    messages = load_messages(code)
+    expected = {
+        (extracted[4], message[0] if isinstance(message, tuple) else message)
+        for extracted in extract_from_dir(TEMPLATES, methods, options, keywords=KEYWORDS)
+        if (message := extracted[2])
     }
-    known = {
+    translated = {
         (message.context, message.id[0] if isinstance(message.id, tuple) else message.id)
         for message in messages
         if message.id
     }
-    assert {message for _, message in wanted} == {message for _, message in known}
+    assert {message for _, message in expected} == {message for _, message in translated}
 
 
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
 
 
-@pytest.mark.parametrize("code", [code for code in offered() if code != "en"])
+@pytest.mark.parametrize("code", [code for code in offered_languages() if code != "en"])
 def test_a_translation_fills_in_what_the_sentence_fills_in(code: str) -> None:
-    for message in messages_of(code):
+    for message in load_messages(code):
         if not message.id:
             continue
         sources = (message.id,) if isinstance(message.id, str) else tuple(message.id)
@@ -91,18 +101,18 @@ def test_a_translation_fills_in_what_the_sentence_fills_in(code: str) -> None:
 
 
 def test_a_language_with_a_missing_or_doubtful_sentence_is_not_offered(tmp_path: Path) -> None:
-    place = tmp_path / "fr" / "LC_MESSAGES" / "messages.po"
-    place.parent.mkdir(parents=True)
-    messages = messages_of("fr")
+    po_file = tmp_path / "fr" / "LC_MESSAGES" / "messages.po"
+    po_file.parent.mkdir(parents=True)
+    messages = load_messages("fr")
     assert is_complete(messages)
-    some = next(message for message in messages if message.id == "Your data")
-    some.flags.add("fuzzy")
+    message = next(candidate for candidate in messages if candidate.id == "Your data")
+    message.flags.add("fuzzy")
     assert not is_complete(messages)
-    some.flags.clear()
-    some.string = ""
-    with place.open("wb") as file:
+    message.flags.clear()
+    message.string = ""
+    with po_file.open("wb") as file:
         write_po(file, messages)
-    assert not is_complete(messages_of("fr", tmp_path))
+    assert not is_complete(load_messages("fr", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -115,20 +125,20 @@ def test_a_language_with_a_missing_or_doubtful_sentence_is_not_offered(tmp_path:
 def test_numbers_and_days_are_written_as_the_language_has_them(
     code: str, number: str, goal: str, share: str, day: str
 ) -> None:
-    written = formats(code)
-    assert written.number(5_154_004) == number
-    assert written.round_number(6_500_000) == goal
-    assert written.share(1, 1_000) == share
-    assert written.date("2026-12-01T12:00:00Z") == day
+    language_formats = formats_for(code)
+    assert language_formats.number(5_154_004) == number
+    assert language_formats.round_number(6_500_000) == goal
+    assert language_formats.share(1, 1_000) == share
+    assert language_formats.date("2026-12-01T12:00:00Z") == day
 
 
 def test_a_goal_that_is_not_round_is_written_in_full() -> None:
-    assert formats("en").round_number(6_543_210) == "6,543,210"
+    assert formats_for("en").round_number(6_543_210) == "6,543,210"
 
 
 @given(part=st.integers(0, 10**9), whole=st.integers(1, 10**9))
 def test_a_share_is_never_rounded_up(part: int, whole: int) -> None:
-    text = formats("en").share(part, whole)
+    text = formats_for("en").share(part, whole)
     if text.startswith("<"):
         assert 0 < part * 100 < whole
     else:
@@ -136,15 +146,15 @@ def test_a_share_is_never_rounded_up(part: int, whole: int) -> None:
 
 
 def test_there_is_a_name_for_every_country_in_the_list_and_nothing_else() -> None:
-    codes = [code for code, _ in formats("fr").countries()]
+    codes = [code for code, _ in formats_for("fr").countries()]
     assert len(codes) == len(set(codes)) == 250
     assert {"XK", "TW", "PS", "EH", "AQ"} <= set(codes)
     assert not {"EU", "ZZ", "AC", "IC"} & set(codes)
 
 
 def test_every_plural_category_has_a_number_that_takes_it() -> None:
-    assert {category for category, _ in formats("ru").plural_examples()} >= {"one", "few", "many"}
-    assert {category for category, _ in formats("ar").plural_examples()} == {
+    assert {category for category, _ in formats_for("ru").plural_examples()} >= {"one", "few", "many"}
+    assert {category for category, _ in formats_for("ar").plural_examples()} == {
         "zero",
         "one",
         "two",

@@ -1,4 +1,4 @@
-"""Pages: whole in every language and state, safe, light, and fit for a strict policy."""
+"""Pages: complete in every language and state, safe, light, and compatible with a strict policy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 
 from shared.clock import parse_rfc3339
 from shared.events.marathon import Policies
-from shared.web.formats import formats
-from shared.web.languages import Language, direction, offered
+from shared.web.formats import formats_for
+from shared.web.languages import Language, direction, offered_languages
 from shared.web.pages import Pages, content_security_policy, paragraphs
-from shared.web.static_files import FOR_EVER
+from shared.web.static_files import IMMUTABLE_CACHE_CONTROL
 from shared.web.views import (
     FormState,
     board_view,
@@ -31,7 +31,18 @@ from shared.web.views import (
     token_view,
     write_view,
 )
-from tests.support.page_samples import CASE, NOW, PLACES, SLUG, campaign, case, correction, minutes, samples, totals
+from tests.support.page_samples import (
+    CASE,
+    NOW,
+    SAMPLE_CASES,
+    SLUG,
+    campaign,
+    case,
+    correction,
+    minutes,
+    sample_catalog,
+    totals,
+)
 
 ORIGINS = SimpleNamespace(
     marathon_url="https://act.example",
@@ -40,61 +51,63 @@ ORIGINS = SimpleNamespace(
     notifications_url="https://mail.example",
 )
 PAGES = Pages(service="petitions", origins=ORIGINS)
-LANGUAGES = [Language(code, chosen=True) for code in offered()] + [Language("ar")]
-EVIL = "<script>alert(1)</script>\"'>&"
-WRONG = (
+LANGUAGES = [Language(code, chosen=True) for code in offered_languages()] + [Language("ar")]
+MARKUP = "<script>alert(1)</script>\"'>&"
+FORM_ERRORS = (
     ("/email", "email.invalid"),
     ("/given_name", "given_name.formula"),
     ("/consent/privacy", "consent.privacy.required"),
 )
 
 
-def rendered(template: str, language: Language, **view: Any) -> str:
+def render(template: str, language: Language, **view: Any) -> str:
     return PAGES.render(template, language, languages=("en", "fr"), **view)
 
 
-def every_page(language: Language) -> dict[str, str]:
-    """One text for each page in each of its states."""
+def render_every_page(language: Language) -> dict[str, str]:
+    """Render each page in each of its states."""
     code = language.code
-    known = samples()
-    found = {
-        "home": rendered("home.html", language, view=home_view(known, now=NOW, language=code)),
-        "campaign": rendered("campaign.html", language, view=campaign_view(known, SLUG, now=NOW, language=code)),
-        "how we count": rendered("how-we-count.html", language),
-        "accessibility": rendered("accessibility.html", language),
-        "contact": rendered("contact.html", language, view=contact_view(known, now=NOW, language=code)),
-        "your data": rendered("your-data.html", language),
-        "link broken": rendered("link-broken.html", language),
+    catalog = sample_catalog()
+    pages = {
+        "home": render("home.html", language, view=home_view(catalog, now=NOW, language=code)),
+        "campaign": render("campaign.html", language, view=campaign_view(catalog, SLUG, now=NOW, language=code)),
+        "how we count": render("how-we-count.html", language),
+        "accessibility": render("accessibility.html", language),
+        "contact": render("contact.html", language, view=contact_view(catalog, now=NOW, language=code)),
+        "your data": render("your-data.html", language),
+        "link broken": render("link-broken.html", language),
     }
     for name, moment in {"open": NOW, "before": NOW - 10**7, "closed": NOW + 10**7}.items():
-        view = case_view(known, CASE, now=moment, language=code)
-        found[f"case {name}"] = rendered("case.html", language, view=view)
-        found[f"write {name}"] = rendered("write.html", language, view=view)
-        found[f"posted {name}"] = rendered("posted.html", language, view=view)
-    form = FormState({"given_name": EVIL, "email": EVIL, "country": "FR", "text": EVIL}, WRONG)
-    found["case failed"] = rendered(
-        "case.html", language, view=case_view(known, CASE, now=NOW, language=code, form=form)
+        view = case_view(catalog, CASE, now=moment, language=code)
+        pages[f"case {name}"] = render("case.html", language, view=view)
+        pages[f"write {name}"] = render("write.html", language, view=view)
+        pages[f"posted {name}"] = render("posted.html", language, view=view)
+    form = FormState({"given_name": MARKUP, "email": MARKUP, "country": "FR", "text": MARKUP}, FORM_ERRORS)
+    pages["case failed"] = render(
+        "case.html", language, view=case_view(catalog, CASE, now=NOW, language=code, form=form)
     )
-    found["write failed"] = rendered(
-        "write.html", language, view=write_view(known, CASE, now=NOW, language=code, form=form)
+    pages["write failed"] = render(
+        "write.html", language, view=write_view(catalog, CASE, now=NOW, language=code, form=form)
     )
-    found["posted failed"] = rendered(
+    pages["posted failed"] = render(
         "posted.html",
         language,
         view=case_view(
-            known, CASE, now=NOW, language=code, form=FormState({"code": EVIL}, (("/code", "code.invalid"),))
+            catalog, CASE, now=NOW, language=code, form=FormState({"code": MARKUP}, (("/code", "code.invalid"),))
         ),
     )
-    found["closed"] = rendered("closed.html", language, view=case_view(known, CASE, now=NOW, language=code))
+    pages["closed"] = render("closed.html", language, view=case_view(catalog, CASE, now=NOW, language=code))
     for status in (400, 404, 410, 413, 415, 429, 500, 503):
-        found[f"problem {status}"] = rendered("problem.html", language, view=problem_view(status, retry_after=2))
-    filled = FormState({"given_name": EVIL, "sender": EVIL, "text": f"{EVIL}\n\n{EVIL}", "language": "ar"})
+        pages[f"problem {status}"] = render("problem.html", language, view=problem_view(status, retry_after=2))
+    filled = FormState({"given_name": MARKUP, "sender": MARKUP, "text": f"{MARKUP}\n\n{MARKUP}", "language": "ar"})
     for name, form in {"empty": FormState(), "filled": filled}.items():
-        view_of_sheet = sheet_view(known, CASE, form, code="C", report="https://w.example/p", now=NOW, language=code)
-        found[f"sheet {name}"] = rendered("sheet.html", language, view=view_of_sheet)
+        view_of_sheet = sheet_view(
+            catalog, CASE, form, code="C", report_url="https://w.example/p", now=NOW, language=code
+        )
+        pages[f"sheet {name}"] = render("sheet.html", language, view=view_of_sheet)
     for kind, posted in (("signature", False), ("letter", True), ("letter", False)):
         view_of_thanks = thanks_view(
-            known,
+            catalog,
             CASE,
             kind=kind,  # type: ignore[arg-type]
             posted=posted,
@@ -105,35 +118,35 @@ def every_page(language: Language) -> dict[str, str]:
             now=NOW,
             language=code,
         )
-        found[f"thanks {kind}{' posted' * posted}"] = rendered("thanks.html", language, view=view_of_thanks)
+        pages[f"thanks {kind}{' posted' * posted}"] = render("thanks.html", language, view=view_of_thanks)
         for template in ("confirm", "confirmed", "withdraw", "withdrawn"):
             for many in (0, 1, 2):
-                acts = [(slug, kind) for slug, *_ in PLACES[:many]]
-                view_of_token = token_view(known, acts, action="/confirm/T", now=NOW, language=code)  # type: ignore[arg-type]
-                found[f"{template} {kind} {many}"] = rendered(f"{template}.html", language, view=view_of_token)
+                acts = [(slug, kind) for slug, *_ in SAMPLE_CASES[:many]]
+                view_of_token = token_view(catalog, acts, action="/confirm/T", now=NOW, language=code)  # type: ignore[arg-type]
+                pages[f"{template} {kind} {many}"] = render(f"{template}.html", language, view=view_of_token)
     for state in ("live", "catching_up", "frozen"):
-        known.totals[SLUG] = totals(state=state, corrections=[correction()])
-        view_of_board = board_view(known, SLUG, minutes(), now=NOW, language=code)
-        found[f"board {state}"] = rendered("board.html", language, view=view_of_board, refresh=True)
-    known.totals[SLUG] = totals(
+        catalog.totals[SLUG] = totals(state=state, corrections=[correction()])
+        view_of_board = board_view(catalog, SLUG, minutes(), now=NOW, language=code)
+        pages[f"board {state}"] = render("board.html", language, view=view_of_board, refresh=True)
+    catalog.totals[SLUG] = totals(
         by_case={}, by_country={}, by_kind={}, by_channel={}, by_language={}, by_evidence={}, public_total=0
     )
-    known.campaigns[SLUG] = campaign(goal=None)
-    view_of_board = board_view(known, SLUG, now=NOW, language=code)
-    found["board empty"] = rendered("board.html", language, view=view_of_board, refresh=True)
-    return found
+    catalog.campaigns[SLUG] = campaign(goal=None)
+    view_of_board = board_view(catalog, SLUG, now=NOW, language=code)
+    pages["board empty"] = render("board.html", language, view=view_of_board, refresh=True)
+    return pages
 
 
 @pytest.fixture(scope="module", params=LANGUAGES, ids=lambda language: language.code)
 def texts(request: pytest.FixtureRequest) -> dict[str, str]:
-    return every_page(request.param)
+    return render_every_page(request.param)
 
 
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 
 
-class Reading(HTMLParser):
-    """What a browser would find in a page."""
+class ParsedPage(HTMLParser):
+    """The tags and the text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -162,7 +175,7 @@ class Reading(HTMLParser):
 
 def test_every_page_is_well_formed_and_names_its_language(texts: dict[str, str]) -> None:
     for name, text in texts.items():
-        page = Reading(text)
+        page = ParsedPage(text)
         assert page.open == [], name
         [html] = page.all("html")
         assert html["dir"] == ("rtl" if html["lang"] == "ar" else "ltr"), name
@@ -172,7 +185,7 @@ def test_every_page_is_well_formed_and_names_its_language(texts: dict[str, str])
 
 def test_no_page_holds_an_inline_script_or_style_or_a_third_party(texts: dict[str, str]) -> None:
     for name, text in texts.items():
-        page = Reading(text)
+        page = ParsedPage(text)
         for tag, attributes in page.tags:
             assert tag != "style", name
             assert not any(key == "style" or key.startswith("on") for key in attributes), (name, attributes)
@@ -190,7 +203,7 @@ def test_what_people_typed_is_never_markup(texts: dict[str, str]) -> None:
 
 def test_every_label_has_its_field_and_every_reference_its_target(texts: dict[str, str]) -> None:
     for name, text in texts.items():
-        page = Reading(text)
+        page = ParsedPage(text)
         ids = {attributes.get("id") for _, attributes in page.tags}
         for tag, attributes in page.tags:
             for key in ("for", "aria-describedby", "aria-labelledby"):
@@ -202,12 +215,13 @@ def test_every_label_has_its_field_and_every_reference_its_target(texts: dict[st
 
 
 def test_a_failed_form_keeps_what_was_typed_and_links_every_error_to_its_field() -> None:
-    known = samples()
+    catalog = sample_catalog()
     form = FormState(
-        {"given_name": "Ana", "family_name": "Díaz", "email": "ana.example", "country": "FR", "updates": "on"}, WRONG
+        {"given_name": "Ana", "family_name": "Díaz", "email": "ana.example", "country": "FR", "updates": "on"},
+        FORM_ERRORS,
     )
-    page = Reading(
-        rendered("case.html", Language("en"), view=case_view(known, CASE, now=NOW, language="en", form=form))
+    page = ParsedPage(
+        render("case.html", Language("en"), view=case_view(catalog, CASE, now=NOW, language="en", form=form))
     )
     fields = {attributes["name"]: attributes for attributes in page.all("input") if "name" in attributes}
     assert fields["family_name"]["value"] == "Díaz"
@@ -224,7 +238,9 @@ def test_a_failed_form_keeps_what_was_typed_and_links_every_error_to_its_field()
 
 
 def test_the_form_to_sign_says_what_the_contract_names() -> None:
-    page = Reading(rendered("case.html", Language("fr"), view=case_view(samples(), CASE, now=NOW, language="fr")))
+    page = ParsedPage(
+        render("case.html", Language("fr"), view=case_view(sample_catalog(), CASE, now=NOW, language="fr"))
+    )
     [form] = page.all("form")
     assert (form["method"], form["action"]) == ("post", "https://sign.example/v1/signatures")
     fields = {attributes["name"] for tag in ("input", "select") for attributes in page.all(tag) if "name" in attributes}
@@ -241,7 +257,9 @@ def test_the_form_to_sign_says_what_the_contract_names() -> None:
 
 
 def test_the_form_to_write_says_what_the_contract_names() -> None:
-    page = Reading(rendered("write.html", Language("en"), view=write_view(samples(), CASE, now=NOW, language="en")))
+    page = ParsedPage(
+        render("write.html", Language("en"), view=write_view(sample_catalog(), CASE, now=NOW, language="en"))
+    )
     [form] = page.all("form")
     assert form["action"] == "https://write.example/v1/messages"
     names = {attributes.get("name") for tag in ("input", "select", "textarea") for attributes in page.all(tag)}
@@ -253,30 +271,30 @@ def test_the_form_to_write_says_what_the_contract_names() -> None:
 
 
 def test_the_form_to_write_can_be_printed_instead_where_there_is_an_address() -> None:
-    known = samples()
-    page = Reading(
-        rendered("write.html", Language("fr", chosen=True), view=write_view(known, CASE, now=NOW, language="fr"))
+    catalog = sample_catalog()
+    page = ParsedPage(
+        render("write.html", Language("fr", chosen=True), view=write_view(catalog, CASE, now=NOW, language="fr"))
     )
     [button] = [button for button in page.all("button") if "formaction" in button]
     assert button["formaction"] == f"https://write.example/letters/print/{CASE}?lang=fr"
-    known.cases[CASE] = case(address=None)
-    text = rendered("write.html", Language("fr"), view=write_view(known, CASE, now=NOW, language="fr"))
+    catalog.cases[CASE] = case(address=None)
+    text = render("write.html", Language("fr"), view=write_view(catalog, CASE, now=NOW, language="fr"))
     assert "/letters/print/" not in text
 
 
 @pytest.mark.parametrize("template", ["case.html", "write.html"])
 def test_a_case_that_takes_no_letters_tells_no_address(template: str) -> None:
-    known = samples()
-    known.cases[CASE] = case(accepts_messages=False)
-    text = rendered(template, Language("en"), view=case_view(known, CASE, now=NOW, language="en"))
+    catalog = sample_catalog()
+    catalog.cases[CASE] = case(accepts_messages=False)
+    text = render(template, Language("en"), view=case_view(catalog, CASE, now=NOW, language="en"))
     assert "/letters/print/" not in text
 
 
 @pytest.mark.parametrize("template", ["confirm.html", "withdraw.html"])
 def test_the_button_of_a_link_answers_in_the_language_that_the_link_chose(template: str) -> None:
     def action(language: Language) -> str | None:
-        view = token_view(samples(), [(CASE, "signature")], action="/T", now=NOW, language=language.code)
-        forms = Reading(rendered(template, language, view=view)).all("form")
+        view = token_view(sample_catalog(), [(CASE, "signature")], action="/T", now=NOW, language=language.code)
+        forms = ParsedPage(render(template, language, view=view)).all("form")
         return next(form["action"] for form in forms if form.get("method") == "post")
 
     assert action(Language("fr", chosen=True)) == "/T?lang=fr"
@@ -284,10 +302,12 @@ def test_the_button_of_a_link_answers_in_the_language_that_the_link_chose(templa
 
 
 def sheet(page: str = "en", **typed: str) -> str:
-    """The sheet with what was typed, its blanks as one."""
+    """Render the sheet with the `typed` fields, with whitespace collapsed."""
     report = f"https://write.example/letters/posted/{CASE}"
-    view = sheet_view(samples(), CASE, FormState(typed), code="7KQ4-M2XD-9FJ4", report=report, now=NOW, language=page)
-    text = rendered("sheet.html", Language(page), view=view)
+    view = sheet_view(
+        sample_catalog(), CASE, FormState(typed), code="7KQ4-M2XD-9FJ4", report_url=report, now=NOW, language=page
+    )
+    text = render("sheet.html", Language(page), view=view)
     return " ".join(text[text.index("<article") : text.index("</article")].split())
 
 
@@ -300,12 +320,12 @@ def test_a_sheet_holds_the_letter_in_its_own_language_and_direction() -> None:
 
 
 def test_a_language_that_no_form_offers_is_not_put_onto_the_sheet_and_not_remembered() -> None:
-    unsaid = sheet(text="Dear friend")
-    kept = formats.cache_info().currsize, direction.cache_info().currsize
+    default_sheet = sheet(text="Dear friend")
+    cache_sizes = formats_for.cache_info().currsize, direction.cache_info().currsize
     for number in range(50):
         for made_up in (f"x{number}", f"fr@made{number}", f"fr-x-{number}", "é" * number):
-            assert sheet(text="Dear friend", language=made_up) == unsaid
-    assert (formats.cache_info().currsize, direction.cache_info().currsize) == kept
+            assert sheet(text="Dear friend", language=made_up) == default_sheet
+    assert (formats_for.cache_info().currsize, direction.cache_info().currsize) == cache_sizes
 
 
 def test_an_address_is_in_its_own_language_with_the_country_as_post_offices_read_it() -> None:
@@ -315,11 +335,11 @@ def test_an_address_is_in_its_own_language_with_the_country_as_post_offices_read
 
 
 def test_the_page_of_contacts_says_how_each_organisation_is_reached() -> None:
-    known = samples()
-    known.campaigns["second"] = campaign(slug="second", closes="2027-02-01T00:00:00Z")
-    known.campaigns["silent"] = campaign(slug="silent", organisation="A silent one", contact=None)
-    text = rendered("contact.html", Language("fr"), view=contact_view(known, now=NOW, language="fr"))
-    page = Reading(text)
+    catalog = sample_catalog()
+    catalog.campaigns["second"] = campaign(slug="second", closes="2027-02-01T00:00:00Z")
+    catalog.campaigns["silent"] = campaign(slug="silent", organisation="A silent one", contact=None)
+    text = render("contact.html", Language("fr"), view=contact_view(catalog, now=NOW, language="fr"))
+    page = ParsedPage(text)
     links = [attributes["href"] for attributes in page.all("a")]
     assert links.count("mailto:write@ngo.example") == 1
     assert "https://ngo.example/privacy" in links
@@ -331,7 +351,7 @@ def test_the_page_of_contacts_says_how_each_organisation_is_reached() -> None:
 
 def test_every_page_leads_to_the_contacts_and_the_accessibility_statement(texts: dict[str, str]) -> None:
     for name, text in texts.items():
-        links = {(attributes["href"] or "").partition("?")[0] for attributes in Reading(text).all("a")}
+        links = {(attributes["href"] or "").partition("?")[0] for attributes in ParsedPage(text).all("a")}
         assert {"https://act.example/contact", "https://act.example/accessibility"} <= links, name
 
 
@@ -343,14 +363,14 @@ def test_the_foot_says_where_to_tell_that_the_letter_is_posted() -> None:
 
 
 def test_the_form_to_tell_of_a_letter_asks_for_no_text_and_promises_no_mail() -> None:
-    text = rendered("posted.html", Language("en"), view=case_view(samples(), CASE, now=NOW, language="en"))
-    page = Reading(text)
+    text = render("posted.html", Language("en"), view=case_view(sample_catalog(), CASE, now=NOW, language="en"))
+    page = ParsedPage(text)
     [form] = page.all("form")
     assert form["action"] == "https://write.example/v1/messages/posted"
     names = {attributes.get("name") for tag in ("input", "select", "textarea") for attributes in page.all(tag)}
     assert {"case", "kind", "code", "language", "given_name", "family_name", "email", "country", "privacy"} <= names
     assert "text" not in names
-    thanks = every_page(Language("en"))["thanks letter posted"]
+    thanks = render_every_page(Language("en"))["thanks letter posted"]
     assert "An e-mail with one button" not in thanks
     assert "self-reported" in thanks
 
@@ -369,63 +389,63 @@ def test_a_language_that_nobody_knows_does_not_keep_a_letter_from_being_printed(
 
 @pytest.mark.parametrize("moment", ["2026-11-01T00:00:00Z", "2027-02-01T00:00:00Z"])
 def test_nothing_can_be_sent_while_a_campaign_is_not_open(moment: str) -> None:
-    view = case_view(samples(), CASE, now=parse_rfc3339(moment), language="en")
+    view = case_view(sample_catalog(), CASE, now=parse_rfc3339(moment), language="en")
     for template in ("case.html", "write.html"):
-        assert not Reading(rendered(template, Language("en"), view=view)).all("form")
+        assert not ParsedPage(render(template, Language("en"), view=view)).all("form")
 
 
 def test_a_case_in_safety_mode_never_offers_to_show_a_name() -> None:
-    known = samples()
-    policies = known.campaigns[SLUG].policies.__class__(safety_mode=True, confirmation="required")
-    known.campaigns[SLUG] = campaign(policies=policies)
-    text = rendered("case.html", Language("en"), view=case_view(known, CASE, now=NOW, language="en"))
+    catalog = sample_catalog()
+    policies = catalog.campaigns[SLUG].policies.__class__(safety_mode=True, confirmation="required")
+    catalog.campaigns[SLUG] = campaign(policies=policies)
+    text = render("case.html", Language("en"), view=case_view(catalog, CASE, now=NOW, language="en"))
     assert "public_name" not in text
 
 
 def test_a_story_in_another_language_says_which() -> None:
-    known = samples()
-    known.cases[CASE] = case(story={"be": "Ліст"})
-    text = rendered("case.html", Language("fr"), view=case_view(known, CASE, now=NOW, language="fr"))
+    catalog = sample_catalog()
+    catalog.cases[CASE] = case(story={"be": "Ліст"})
+    text = render("case.html", Language("fr"), view=case_view(catalog, CASE, now=NOW, language="fr"))
     assert '<div class="story" lang="be" dir="auto">' in text
 
 
 def test_links_keep_a_language_that_was_chosen_and_only_that() -> None:
-    view = case_view(samples(), CASE, now=NOW, language="fr")
-    assert f"https://act.example/cases/{CASE}/write?kind=letter&amp;lang=fr" in rendered(
+    view = case_view(sample_catalog(), CASE, now=NOW, language="fr")
+    assert f"https://act.example/cases/{CASE}/write?kind=letter&amp;lang=fr" in render(
         "case.html", Language("fr", chosen=True), view=view
     )
-    assert f'https://act.example/cases/{CASE}/write?kind=letter"' in rendered("case.html", Language("fr"), view=view)
+    assert f'https://act.example/cases/{CASE}/write?kind=letter"' in render("case.html", Language("fr"), view=view)
 
 
 def test_a_form_that_came_back_offers_its_languages_at_the_page_of_the_form() -> None:
-    view = case_view(samples(), CASE, now=NOW, language="en")
-    text = rendered("case.html", Language("en"), view=view, address=f"https://act.example/cases/{CASE}")
+    view = case_view(sample_catalog(), CASE, now=NOW, language="en")
+    text = render("case.html", Language("en"), view=view, address=f"https://act.example/cases/{CASE}")
     assert f'href="https://act.example/cases/{CASE}?lang=fr"' in text
 
 
 def test_what_is_shared_with_others_names_no_language_and_no_receipt() -> None:
-    text = every_page(Language("fr", chosen=True))["thanks signature"]
+    text = render_every_page(Language("fr", chosen=True))["thanks signature"]
     assert f'value="https://act.example/cases/{CASE}"' in text
     assert "https://wa.me/?text=https%3A//act.example" in text
 
 
-async def fetched(address: str, **headers: str) -> httpx.Response:
+async def fetch(address: str, **headers: str) -> httpx.Response:
     transport = httpx.ASGITransport(Starlette(routes=PAGES.routes))
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
         return await client.get(address, headers=headers)
 
 
 async def test_a_first_view_of_an_action_page_is_under_50_kb() -> None:
-    known = samples()
+    catalog = sample_catalog()
     for template, view in (
-        ("case.html", case_view(known, CASE, now=NOW, language="fr")),
-        ("write.html", write_view(known, CASE, now=NOW, language="fr")),
+        ("case.html", case_view(catalog, CASE, now=NOW, language="fr")),
+        ("write.html", write_view(catalog, CASE, now=NOW, language="fr")),
     ):
-        text = rendered(template, Language("fr"), view=view)
-        page = Reading(text)
+        text = render(template, Language("fr"), view=view)
+        page = ParsedPage(text)
         sources = {attributes["href"] for attributes in page.all("link") if attributes["rel"] in {"stylesheet", "icon"}}
         sources |= {attributes["src"] for attributes in page.all("script")}
-        parts = [(await fetched(str(source))).content for source in sources]
+        parts = [(await fetch(str(source))).content for source in sources]
         assert sum(len(gzip.compress(part)) for part in (text.encode(), *parts)) < 20_000
         assert len(text.encode()) + sum(map(len, parts)) < 64_000
 
@@ -448,16 +468,16 @@ def test_a_page_lets_nothing_in_and_forms_out_only_to_our_services() -> None:
 async def test_static_files_are_kept_for_ever_under_the_hash_of_their_content() -> None:
     address = PAGES.static.address("page.css")
     assert re.fullmatch(r"/static/petitions/page\.[\w-]{12}\.css", address)
-    answer = await fetched(address, **{"Accept-Encoding": "gzip"})
+    answer = await fetch(address, **{"Accept-Encoding": "gzip"})
     assert answer.status_code == 200
-    assert answer.headers["cache-control"] == FOR_EVER
+    assert answer.headers["cache-control"] == IMMUTABLE_CACHE_CONTROL
     assert answer.headers["content-encoding"] == "gzip"
     assert "--rubric" in answer.text
-    plain = await fetched(address, **{"Accept-Encoding": "identity"})
+    plain = await fetch(address, **{"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.text == answer.text
-    assert (await fetched("/static/petitions/page.css")).status_code == 404
-    assert (await fetched("/static/petitions/..%2f..%2fpages.py")).status_code == 404
+    assert (await fetch("/static/petitions/page.css")).status_code == 404
+    assert (await fetch("/static/petitions/..%2f..%2fpages.py")).status_code == 404
 
 
 def test_blank_lines_part_paragraphs() -> None:
@@ -465,11 +485,11 @@ def test_blank_lines_part_paragraphs() -> None:
 
 
 def test_in_safety_mode_the_board_shows_neither_a_rate_nor_minutes() -> None:
-    known = samples()
+    catalog = sample_catalog()
     policies = Policies(confirmation="required", public_evidence=("confirmed",), safety_mode=True)
     for chosen, hidden in ((Policies(), False), (policies, True)):
-        known.campaigns[SLUG] = campaign(policies=chosen)
-        view = board_view(known, SLUG, now=NOW, language="en")
-        page = rendered("board.html", LANGUAGES[0], view=view, refresh=True)
+        catalog.campaigns[SLUG] = campaign(policies=chosen)
+        view = board_view(catalog, SLUG, now=NOW, language="en")
+        page = render("board.html", LANGUAGES[0], view=view, refresh=True)
         assert ('<div hidden><dt id="rate-label">' in page) is hidden
         assert ('id="minutes" aria-labelledby="rate-h" hidden' in page) is hidden

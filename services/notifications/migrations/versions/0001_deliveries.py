@@ -1,29 +1,48 @@
-"""Deliveries, the mails that cover them, and who gets none.
+"""Deliveries, the mails that cover them, who gets none, positions, and the outbox."""
 
-Revision ID: 0001
-Revises:
-"""
-
-from __future__ import annotations
-
-from shared.kafka.outbox import OUTBOX_SCHEMA
-from shared.kafka.positions import POSITIONS_SCHEMA
 from shared.migrations import execute
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 SCHEMA = """
+-- Rows that leave for Kafka once their transaction is committed; `headers` is MessagePack of a list of [name, value].
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    key bytea,
+    headers bytea NOT NULL,
+    value bytea,
+    put_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- How far each partition has been turned into rows. `next` is the offset of the next record, `digest` identifies the
+-- record at `next - 1`. `epoch` rises when the database was restored. `attempts` counts processes that died on the
+-- records that follow, `stuck` those since `next` last moved.
+CREATE TABLE positions (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    next bigint NOT NULL DEFAULT 0 CHECK (next >= 0),
+    digest bytea,
+    epoch integer NOT NULL DEFAULT 0,
+    attempts integer NOT NULL DEFAULT 0,
+    stuck integer NOT NULL DEFAULT 0,
+    moved_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, partition)
+) WITH (fillfactor = 40);
+
 -- One for each submission that asks for a mail. What the person typed stays sealed, and only while a mail may need it.
--- mails is how many mails cover it that were sent or may still be.
+-- `mails` is how many mails cover it that were sent or may still be. `address` is the keyed hash of the address as it
+-- was typed, `network` that of the network it came from. `left_at` is when it was left without a mail.
 CREATE TABLE deliveries (
     template text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
     recipient bytea NOT NULL,
+    address bytea NOT NULL,
+    network text,
     campaign text NOT NULL,
     "case" text NOT NULL,
     subject text NOT NULL,
@@ -39,6 +58,7 @@ CREATE TABLE deliveries (
         CHECK (state IN ('pending', 'mailed', 'confirmed', 'withdrawn', 'expired', 'suppressed', 'bounced', 'failed')),
     mails smallint NOT NULL DEFAULT 0,
     withdrawn_offset bigint,
+    left_at timestamptz,
     PRIMARY KEY (template, topic, partition, "offset")
 );
 CREATE INDEX deliveries_act ON deliveries (key, digest);
@@ -67,6 +87,7 @@ CREATE TABLE mails (
     id bytea PRIMARY KEY,
     template text NOT NULL,
     recipient bytea NOT NULL,
+    address bytea NOT NULL,
     planned_at timestamptz NOT NULL,
     state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'sent', 'bounced', 'failed', 'dropped')),
     due_at timestamptz,
@@ -91,10 +112,32 @@ CREATE TABLE suppressions (
     reason text NOT NULL CHECK (reason IN ('unsubscribed', 'mailbox-gone')),
     at timestamptz NOT NULL
 );
+
+-- Addresses as they are written to that have no mailbox, with the mailbox that they are taken for.
+CREATE TABLE gone_addresses (
+    address bytea PRIMARY KEY,
+    recipient bytea NOT NULL,
+    at timestamptz NOT NULL
+);
+CREATE INDEX gone_addresses_recipient ON gone_addresses (recipient);
+
+-- What people did by hand to this service's truth. Rows are only ever added.
+CREATE TABLE recoveries (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL,
+    what text NOT NULL,
+    place text NOT NULL,
+    found text NOT NULL,
+    done text NOT NULL,
+    reason text NOT NULL
+);
+
+-- The running service reads and writes everything but what is append-only, and changes no schema.
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO notifications;
+REVOKE UPDATE, DELETE ON recoveries FROM notifications;
+REVOKE INSERT, UPDATE, DELETE ON schema_version FROM notifications;
 """
 
 
 def upgrade() -> None:
-    execute(OUTBOX_SCHEMA)
-    execute(POSITIONS_SCHEMA)
     execute(SCHEMA)

@@ -1,4 +1,4 @@
-"""Running the project as an ordinary user, whoever runs the tests."""
+"""Running the project as an unprivileged user, even where root runs the tests."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
-class Ordinary:
-    """How an ordinary user runs Python here: `account` is None where we are one ourselves."""
+class UnprivilegedUser:
+    """How an unprivileged user runs Python here: `account` is None where the tests run unprivileged."""
 
     account: Account | None
     python: str
@@ -30,26 +30,26 @@ class Ordinary:
 
 
 @contextmanager
-def ordinary_user(folder: Path) -> Iterator[Ordinary]:
-    """An ordinary user who can read the project and its packages and write to `folder`.
+def unprivileged_user(folder: Path) -> Iterator[UnprivilegedUser]:
+    """Yield an unprivileged user who can read the project and its packages and write to `folder`.
 
-    Root lends the user what lies where only root can go: copies of it, in `folder`.
+    What only root can read is copied to `folder`.
     """
     account = database_account()
     if account is None:
-        yield Ordinary(None, sys.executable, PROJECT, {})
+        yield UnprivilegedUser(None, sys.executable, PROJECT, {})
         return
     os.chown(folder, account.uid, account.gid)
     packages = Path(next(path for path in sys.path if path.endswith("site-packages")))
-    project = _lend(account, PROJECT, folder / "project", ("deploy", "services", "shared", ".cache/kafka"))
-    packages = _lend(account, packages, folder / "packages", (".",))
+    project = _make_readable(account, PROJECT, folder / "project", ("deploy", "services", "shared", ".cache/kafka"))
+    packages = _make_readable(account, packages, folder / "packages", (".",))
     python, home = _python(account, folder / "python")
     environment = {"PYTHONPATH": f"{project}:{packages}", "HOME": str(folder), **home}
-    yield Ordinary(account, python, project, environment)
+    yield UnprivilegedUser(account, python, project, environment)
 
 
 def _python(account: Account, target: Path) -> tuple[str, dict[str, str]]:
-    """A Python of our version that `account` can run, with what its environment needs."""
+    """Return a Python of our version that `account` can run, and the environment variables that it needs."""
     system = shutil.which(VERSION, path=SYSTEM_PATH)
     for candidate in (sys.executable, system):
         if candidate and account.reaches(Path(candidate)):
@@ -58,7 +58,7 @@ def _python(account: Account, target: Path) -> tuple[str, dict[str, str]]:
     return str(target / "bin" / VERSION), {"PYTHONHOME": str(target)}
 
 
-def _lend(account: Account, source: Path, target: Path, parts: tuple[str, ...]) -> Path:
+def _make_readable(account: Account, source: Path, target: Path, parts: tuple[str, ...]) -> Path:
     if account.reaches(source):
         return source
     _copy(source, target, parts)

@@ -1,4 +1,4 @@
-"""Looks for planted personal data wherever it must not be: Kafka's segments, databases, logs, metrics.
+"""Searches for planted personal data wherever it must not be: Kafka's segments, databases, logs, metrics.
 
 Shares no code with the services. Each needle is searched in every spelling in which software commonly stores text, in
 record batches after decompression, in stored values after PostgreSQL has unpacked them, and in the files on disk.
@@ -27,63 +27,63 @@ WHERE schemaname <> 'information_schema' AND NOT starts_with(schemaname, 'pg_')
 
 
 @dataclass(frozen=True)
-class Find:
-    """Where a needle was found: what kind of place, and which."""
+class Finding:
+    """The location of a needle: its kind, and which one."""
 
     kind: str
-    place: str
+    location: str
 
 
-class Planted:
-    """The needles, in every spelling."""
+class NeedleSearch:
+    """Searches for needles in every spelling."""
 
     def __init__(self, *needles: str) -> None:
         self._spellings = tuple({spelling for needle in needles for spelling in _spellings(needle)})
 
-    def within(self, content: bytes) -> bool:
+    def is_in(self, content: bytes) -> bool:
         """Whether any needle is in `content`, as it is or in base64 within it."""
-        folded = content.lower()
-        return any(spelling.lower() in folded for spelling in self._spellings)
+        lowered = content.lower()
+        return any(spelling.lower() in lowered for spelling in self._spellings)
 
-    async def in_databases(self, urls: dict[str, str]) -> list[Find]:
+    async def in_databases(self, urls: dict[str, str]) -> list[Finding]:
         """Search every value of every table of the databases at `urls`."""
-        finds = []
+        findings = []
         for name, url in urls.items():
             connection = await asyncpg.connect(url, timeout=10)
             try:
                 for (table,) in await connection.fetch(_TABLES):
                     rows = await connection.fetch(f"SELECT * FROM {table}", timeout=60)  # noqa: S608  from the catalogue
-                    if any(self.within(_bytes_of(value)) for row in rows for value in row.values()):
-                        finds.append(Find("database", f"{name}.{table}"))
+                    if any(self.is_in(_bytes_of(value)) for row in rows for value in row.values()):
+                        findings.append(Finding("database", f"{name}.{table}"))
             finally:
                 await connection.close(timeout=10)
-        return finds
+        return findings
 
-    def in_kafka_segments(self, folder: Path) -> list[Find]:
+    def in_kafka_segments(self, folder: Path) -> list[Finding]:
         """Search each record of each segment below `folder`, decompressed; and the raw files."""
-        finds = []
+        findings = []
         for segment in sorted(folder.rglob("*.log")):
             content = segment.read_bytes()
-            if self.within(content) or any(self.within(part) for part in _record_parts(content)):
-                finds.append(Find("kafka", f"{segment.parent.name}/{segment.name}"))
-        return finds
+            if self.is_in(content) or any(self.is_in(part) for part in _record_parts(content)):
+                findings.append(Finding("kafka", f"{segment.parent.name}/{segment.name}"))
+        return findings
 
-    def in_files(self, folder: Path) -> list[Find]:
-        """Search the files below `folder` as they lie there."""
+    def in_files(self, folder: Path) -> list[Finding]:
+        """Search the files below `folder`."""
         return [
-            Find("file", str(path.relative_to(folder)))
+            Finding("file", str(path.relative_to(folder)))
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and self.within(path.read_bytes())
+            if path.is_file() and self.is_in(path.read_bytes())
         ]
 
-    def at_addresses(self, addresses: list[str]) -> list[Find]:
-        """Search what each HTTP address answers."""
-        finds = []
+    def at_addresses(self, addresses: list[str]) -> list[Finding]:
+        """Search the response of each HTTP address."""
+        findings = []
         for address in addresses:
             with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310  our own loopback addresses
-                if self.within(answer.read()):
-                    finds.append(Find("address", address))
-        return finds
+                if self.is_in(answer.read()):
+                    findings.append(Finding("address", address))
+        return findings
 
 
 def _spellings(needle: str) -> Iterator[bytes]:
@@ -118,7 +118,7 @@ def _bytes_of(value: object) -> bytes:
 
 
 def _layers(content: bytes) -> Iterator[bytes]:
-    """`content`, and what it holds if it is base64."""
+    """Yield `content`, and its decoded form if it is base64."""
     yield content
     try:
         yield b64decode(content, validate=True)

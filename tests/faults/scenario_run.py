@@ -1,4 +1,4 @@
-"""Runs one scenario on a stand: a campaign of its own, steady load, the fault, and the checker's verdict."""
+"""Run one scenario on a stand: a campaign of its own, steady load, the fault, and the checker's verdict."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.faults import checker, evidence
 from tests.faults.checker import Verdict
 from tests.faults.evidence import Tallies
 from tests.faults.load import Load, Target
-from tests.faults.registry import Fire, Scenario
+from tests.faults.registry import Scenario, ScenarioRun
 from tests.faults.stand import Stand
 
-WARM: Final = 150
-"""So many are acknowledged before the fault begins."""
-AFTER: Final = 300
-"""And so many after it has ended."""
+WARM_UP_ACTIONS: Final = 150
+"""The actions acknowledged before the fault begins."""
+ACTIONS_AFTERWARDS: Final = 300
+"""The actions acknowledged after it has ended."""
 
 CAMPAIGN: Final = """
 campaign:
@@ -52,56 +52,65 @@ async def run(
     drain_within_s: float = checker.DRAIN_WITHIN_S,
     longest_s: float = math.inf,
 ) -> Verdict:
-    """The verdict on `scenario`, whatever it is. A stand on which something did not hold is ruined.
+    """Run `scenario` and return the verdict, good or bad. A stand on which an invariant was violated is ruined.
 
-    `longest_s` bounds how long faults last, and `drain_within_s` the patience with what comes after.
+    `longest_s` bounds the faults, and `drain_within_s` the wait for the recovery.
     """
     campaign = f"{scenario.name}-{secrets.token_hex(3)}"
     await import_campaign(stand, campaign, confirmation=scenario.confirmation)
     target = Target(stand.origin("petitions"), stand.origin("letters"), campaign)
     load = Load(target, scenario.rate, seed, letters=scenario.letters)
     load.give_up_s = scenario.patience_s
-    fire = Fire(stand, campaign, load, random.Random(seed), await evidence.mark(stand))
-    fire.expected.drain_within_s = drain_within_s
-    fire.longest_s = longest_s
+    scenario_run = ScenarioRun(stand, campaign, load, random.Random(seed), await evidence.take_start_marks(stand))
+    scenario_run.expected.drain_within_s = drain_within_s
+    scenario_run.longest_s = longest_s
     stand.ruined = True
     load.start()
     try:
-        await load.reach(WARM)
+        await load.reach(WARM_UP_ACTIONS)
         try:
-            await scenario.harm(fire)
+            await scenario.harm(scenario_run)
         except (TimeoutError, AssertionError) as error:
-            fire.must(False, f"G: the scenario did not come to its end: {error}")
-            fire.heal()
-        verdict = await _judged(scenario, fire, tallies)
+            scenario_run.require(False, f"G: the scenario did not come to its end: {error}")
+            scenario_run.heal()
+        verdict = await _judged(scenario, scenario_run, tallies)
     finally:
         await load.cancel()
-        await fire.close()
-    verdict.broken += fire.broken
+        await scenario_run.close()
+    verdict.broken += scenario_run.broken
     stand.ruined = scenario.ruins or bool(verdict.broken)
     return verdict
 
 
-async def _judged(scenario: Scenario, fire: Fire, tallies: Tallies) -> Verdict:
+async def _judged(scenario: Scenario, scenario_run: ScenarioRun, tallies: Tallies) -> Verdict:
     if not scenario.judged:
-        journal = await fire.load.stop()
-        return Verdict(acknowledged=len(journal.acknowledged), broken=checker.promises(journal, fire.expected))
+        journal = await scenario_run.load.stop()
+        return Verdict(acknowledged=len(journal.acknowledged), broken=checker.promises(journal, scenario_run.expected))
     broken = []
     try:
-        await fire.load.reach(AFTER, within=fire.expected.drain_within_s)
+        await scenario_run.load.reach(ACTIONS_AFTERWARDS, within=scenario_run.expected.drain_within_s)
     except TimeoutError:
-        broken.append(f"G: hardly anybody is acknowledged {fire.expected.drain_within_s:.0f} s after healing")
-    journal = await fire.load.stop()
-    backlog = await fire.backlog_gone()
+        broken.append(f"G: hardly anybody is acknowledged {scenario_run.expected.drain_within_s:.0f} s after healing")
+    journal = await scenario_run.load.stop()
+    backlog = await scenario_run.wait_for_backlog()
     verdict = await checker.judge(
-        checker.Case(fire.stand, fire.campaign, journal, fire.marks, tallies, fire.healed_at, backlog, fire.expected)
+        checker.Case(
+            scenario_run.stand,
+            scenario_run.campaign,
+            journal,
+            scenario_run.marks,
+            tallies,
+            scenario_run.healed_at,
+            backlog,
+            scenario_run.expected,
+        )
     )
     verdict.broken += broken
     if scenario.confirmation != "none":
-        addresses = {act: fire.load.address(act) for act in journal.acknowledged}
-        taking = {act: to for act, to in addresses.items() if not to.endswith(f"@{fire.expected.no_mail_to}")}
-        patience = 2 * fire.expected.drain_within_s
-        verdict.broken += await checker.mails(fire.stand, taking, patience, fire.expected.copies)
+        addresses = {act: scenario_run.load.address(act) for act in journal.acknowledged}
+        taking = {act: to for act, to in addresses.items() if not to.endswith(f"@{scenario_run.expected.no_mail_to}")}
+        patience = 2 * scenario_run.expected.drain_within_s
+        verdict.broken += await checker.mails(scenario_run.stand, taking, patience, scenario_run.expected.copies)
     return verdict
 
 

@@ -1,4 +1,4 @@
-"""What the routes of petitions work with."""
+"""The context of the routes of petitions."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from shared.privacy.receipts import Receipts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The parts of a running intake."""
+class IntakeContext:
+    """The parts of a running intake that its routes use."""
 
     settings: PetitionsSettings
     catalog: Catalog
     broker_time: BrokerTime
-    signing: SignPetition
-    signatures: SubmitEndpoint
-    acting: RecordAct
-    acts: SubmitEndpoint
+    sign_petition: SignPetition
+    signatures_endpoint: SubmitEndpoint
+    record_act: RecordAct
+    acts_endpoint: SubmitEndpoint
     receipts: Receipts
-    counted: ReceiptStatus
+    receipt_status: ReceiptStatus
     pool: asyncpg.Pool
     pages: IntakePages

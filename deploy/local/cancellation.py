@@ -1,4 +1,4 @@
-"""Work that ends early: because a signal asks for it, or because other work has ended."""
+"""Cancel work early: on a signal, or because other work has ended."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import signal
 from collections.abc import Awaitable, Callable
 
 
-def on_signals(again: Callable[[], None]) -> asyncio.Event:
-    """An event that the first SIGINT, SIGTERM or SIGHUP sets; from the second one on, `again` is called."""
+def stop_on_signals(on_repeat: Callable[[], None]) -> asyncio.Event:
+    """Return an event that the first SIGINT, SIGTERM or SIGHUP sets; each later one calls `on_repeat`."""
     stop = asyncio.Event()
 
-    def asked() -> None:
+    def on_signal() -> None:
         if stop.is_set():
-            again()
+            on_repeat()
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Under nohup a hang-up stays ignored.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, asked)
+            asyncio.get_running_loop().add_signal_handler(number, on_signal)
     return stop
 
 
-async def first_of(*works: Awaitable[object]) -> None:
-    """Wait until the first of `works` ends, by itself or with its error, and give the others up."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def run_until_first_ends(*awaitables: Awaitable[object]) -> None:
+    """Run `awaitables` until the first one ends or fails, and cancel the others."""
+    tasks = [asyncio.ensure_future(work) for work in awaitables]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -36,9 +36,9 @@ async def first_of(*works: Awaitable[object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def together(*works: Awaitable[object]) -> None:
-    """Do all of `works` side by side; the first error ends it and gives the others up."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def run_all(*awaitables: Awaitable[object]) -> None:
+    """Run all `awaitables` concurrently; the first error cancels the others."""
+    tasks = [asyncio.ensure_future(work) for work in awaitables]
     try:
         await asyncio.gather(*tasks)
     finally:

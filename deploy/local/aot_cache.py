@@ -1,9 +1,8 @@
-"""Gives the broker a head start: runs it once in a throw-away folder and keeps what Java learned about its classes,
-and about the methods that work hardest under load (JEP 515): its first seconds of a spike then take a third less of the
-processor.
+"""Build the broker's AOT cache: run it once in a temporary folder, and keep what Java writes about its classes and its
+hottest methods under load (JEP 515). The first seconds of a spike then take a third less CPU time.
 
-`make setup` runs `python -m deploy.local.headstart`. Without the result, or on another machine, the broker only starts
-slower: Java checks by itself whether it fits.
+`make setup` runs `python -m deploy.local.aot_cache`. Without the cache, or on another machine, the broker only starts
+slower: Java itself checks whether the cache fits.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from deploy.local.settings import LocalSettings
 from shared.topics import SIGNATURES
 
 START_SECONDS: Final = 120.0
-LEARN_SECONDS: Final = 180.0
+WRITE_SECONDS: Final = 180.0
 POLL_SECONDS: Final = 0.2
 LOAD_SECONDS: Final = 10.0
 BATCH_RECORDS: Final = 40
 RECORD_BYTES: Final = 800
-"""About what a signature takes."""
+"""About the size of a signature."""
 BATCH_BYTES: Final = 2 * BATCH_RECORDS * RECORD_BYTES
 
 
 def main() -> None:
     """Run the broker, make the topics, load it, stop it, and keep what Java writes when it ends."""
-    kafka.HEAD_START.unlink(missing_ok=True)
+    kafka.AOT_CACHE.unlink(missing_ok=True)
     with _throw_away_home() as home:
         draft = home.root / "kafka.aot"
         settings = LocalSettings(
@@ -57,28 +56,28 @@ def main() -> None:
                 stderr=subprocess.STDOUT,
             )
             try:
-                _use(settings, process)
+                _exercise_broker(settings, process)
                 process.terminate()
-                process.wait(LEARN_SECONDS)
+                process.wait(WRITE_SECONDS)
             finally:
                 process.kill()
                 process.wait()
         if draft.exists():
-            draft.replace(kafka.HEAD_START)
+            draft.replace(kafka.AOT_CACHE)
 
 
-def _use(settings: LocalSettings, process: subprocess.Popen[bytes]) -> None:
+def _exercise_broker(settings: LocalSettings, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not asyncio.run(kafka.answers(settings.bootstrap_servers)):
         if process.poll() is not None or time.monotonic() > deadline:
             return
         time.sleep(POLL_SECONDS)
     asyncio.run(topics.create(settings.bootstrap_servers, flush=True, production=False))
-    asyncio.run(_load(settings.bootstrap_servers))
+    asyncio.run(_produce_and_fetch(settings.bootstrap_servers))
 
 
-async def _load(bootstrap_servers: str) -> None:
-    """Produce and fetch as an intake and a counter do, until the usual ways through the broker are well trodden."""
+async def _produce_and_fetch(bootstrap_servers: str) -> None:
+    """Produce and fetch as an intake and a counter do, until the broker's hot paths are profiled."""
     topic = SIGNATURES.name
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, enable_idempotence=True, max_batch_size=BATCH_BYTES

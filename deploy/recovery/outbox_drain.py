@@ -1,4 +1,4 @@
-"""Sends what waits in an outbox, also where the service that wrote it is not running."""
+"""Send the pending records of an outbox, even while the service that wrote them is not running."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shared.errors import TransientError
 from shared.kafka.outbox import OutboxRelay
 from shared.tasks import Tasks
 
-WITHIN_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.1
 _LAST: Final = "SELECT max(id) FROM outbox"
-_WAITING: Final = "SELECT EXISTS (SELECT FROM outbox WHERE id <= $1)"
+_PENDING: Final = "SELECT EXISTS (SELECT FROM outbox WHERE id <= $1)"
 
 
 async def drain(url: str, bootstrap_servers: str, service: str) -> None:
-    """Wait until what is in the outbox of `service` has left it; its own relay sends it, or one of ours.
+    """Wait until the present records of the outbox of `service` have left it, by its own relay or by ours.
 
     Raises:
         TransientError: a minute was not enough.
@@ -33,15 +33,15 @@ async def drain(url: str, bootstrap_servers: str, service: str) -> None:
             return
         async with Tasks() as tasks:
             tasks.start("outbox", OutboxRelay(pool, bootstrap_servers, service=service).run)
-            deadline = time.monotonic() + WITHIN_S
-            while await _waits(pool, last):
+            deadline = time.monotonic() + TIMEOUT_S
+            while await _is_pending(pool, last):
                 if time.monotonic() > deadline:
-                    raise TransientError(f"what {service} has to tell could not be sent in {WITHIN_S:.0f} s")
+                    raise TransientError(f"what {service} has to tell could not be sent in {TIMEOUT_S:.0f} s")
                 await asyncio.sleep(POLL_S)
     finally:
         await pool.close()
 
 
-async def _waits(pool: asyncpg.Pool, last: int) -> bool:
+async def _is_pending(pool: asyncpg.Pool, last: int) -> bool:
     async with connected(pool) as connection:
-        return bool(await connection.fetchval(_WAITING, last))
+        return bool(await connection.fetchval(_PENDING, last))

@@ -1,4 +1,4 @@
-"""What stands on the intake topics, read by the driver itself and without a group."""
+"""Count the records on the intake topics: the driver itself reads them, without a group."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _decode = msgspec.json.Decoder(_Event).decode
 
 
 @stamina.retry(on=(KafkaError, TimeoutError), attempts=20, timeout=120)
-async def ends(bootstrap_servers: str, topics: Iterable[str]) -> Offsets:
-    """The next offset of each partition of `topics`."""
+async def end_offsets(bootstrap_servers: str, topics: Iterable[str]) -> Offsets:
+    """Return the next offset of each partition of `topics`."""
     async with _consumer(bootstrap_servers, topics) as consumer:
         return dict(await consumer.end_offsets(consumer.assignment()))
 
 
 @stamina.retry(on=(KafkaError, TimeoutError), attempts=5, timeout=600)
-async def submitted(bootstrap_servers: str, topics: Iterable[str], start: Offsets) -> Counter[str]:
-    """How many submitted records stand on `topics` from `start` to their ends, by campaign.
+async def count_submitted(bootstrap_servers: str, topics: Iterable[str], start: Offsets) -> Counter[str]:
+    """Count the submitted records on `topics` from `start` to their ends, by campaign.
 
     Raises:
-        TimeoutError: nothing came for a minute.
+        TimeoutError: no record came for a minute.
     """
     counts: Counter[str] = Counter()
     async with _consumer(bootstrap_servers, topics) as consumer:
-        left = dict(await consumer.end_offsets(consumer.assignment()))
-        for place in left:
-            consumer.seek(place, start[place])
-        last_came = time.monotonic()
-        while left := {place: end for place, end in left.items() if await consumer.position(place) < end}:
-            if time.monotonic() - last_came > STALLED_SECONDS:
+        remaining = dict(await consumer.end_offsets(consumer.assignment()))
+        for tp in remaining:
+            consumer.seek(tp, start[tp])
+        last_record_at = time.monotonic()
+        while remaining := {tp: end for tp, end in remaining.items() if await consumer.position(tp) < end}:
+            if time.monotonic() - last_record_at > STALLED_SECONDS:
                 raise TimeoutError
             for records in (await consumer.getmany(timeout_ms=1000, max_records=RECORDS_AT_ONCE)).values():
                 counts.update(_decode(record.value or b"").campaign for record in records if _is_submitted(record))
-                last_came = time.monotonic()
+                last_record_at = time.monotonic()
     return counts
 
 
@@ -62,7 +62,7 @@ def _is_submitted(record: ConsumerRecord[bytes, bytes]) -> bool:
 
 @asynccontextmanager
 async def _consumer(bootstrap_servers: str, topics: Iterable[str]) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer that is assigned every partition of `topics`."""
+    """Start a consumer of every partition of `topics`."""
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(
         *topics,
         bootstrap_servers=bootstrap_servers,

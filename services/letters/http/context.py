@@ -1,4 +1,4 @@
-"""What the routes of letters work with."""
+"""The context of the routes of letters."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from shared.privacy.receipts import Receipts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The parts of a running intake. `now` is the broker's time, in seconds since 1970.
+class IntakeContext:
+    """The parts of a running intake that its routes use. `now` is the broker's time, in seconds since 1970.
 
-    `pages` hold the form to write, `posted_pages` the one to tell of what was posted.
+    `pages` have the form to write a message, `posted_pages` the form to report a posted one.
     """
 
     settings: LettersSettings
     catalog: Catalog
-    writing: WriteMessage
-    messages: SubmitEndpoint
+    write_message: WriteMessage
+    messages_endpoint: SubmitEndpoint
     receipts: Receipts
-    counted: ReceiptStatus
+    receipt_status: ReceiptStatus
     pages: IntakePages
-    posting: ReportPosted
-    posted: SubmitEndpoint
+    report_posted: ReportPosted
+    posted_endpoint: SubmitEndpoint
     posted_pages: IntakePages
     now: Callable[[], float]
