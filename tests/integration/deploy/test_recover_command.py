@@ -11,13 +11,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx
 import pytest
 
 from deploy.local import postgres
+from deploy.local.databases import in_database
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import Home
 from shared import topics
@@ -124,18 +124,18 @@ def dump(at: Endpoints, service: str, file: Path) -> None:
     """Run `pg_dump` as the runbook does."""
     program = postgres.wheel_programs() / "pg_dump"
     subprocess.run(
-        [str(program), "--format=custom", f"--dbname={at['databases'][service]}", f"--file={file}"],
+        [str(program), "--format=custom", f"--dbname={in_database(at['administrator'], service)}", f"--file={file}"],
         check=True,
         timeout=60,
     )
 
 
 def restore(at: Endpoints, service: str, file: Path) -> None:
-    """Restore a dump into an empty database of the service's role, as the runbook does."""
+    """Restore a dump into an empty database of the owner's role, as the runbook does."""
     asyncio.run(_empty(at, service))
-    address = urlunsplit(urlsplit(at["administrator"])._replace(path=f"/{service}"))
+    address = in_database(at["administrator"], service)
     program = postgres.wheel_programs() / "pg_restore"
-    subprocess.run([str(program), f"--dbname={address}", f"--role={service}", str(file)], check=True, timeout=60)
+    subprocess.run([str(program), f"--dbname={address}", f"--role={service}_owner", str(file)], check=True, timeout=60)
 
 
 def ledger_epochs(at: Endpoints) -> set[int]:
@@ -156,7 +156,7 @@ async def _empty(at: Endpoints, service: str) -> None:
     connection = await asyncpg.connect(at["administrator"])
     try:
         await connection.execute(f"DROP DATABASE {service} WITH (FORCE)")
-        await connection.execute(f"CREATE DATABASE {service} OWNER {service} TEMPLATE template0")
+        await connection.execute(f"CREATE DATABASE {service} OWNER {service}_owner TEMPLATE template0")
     finally:
         await connection.close()
 
