@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 import uvicorn
+from babel import localedata
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -31,7 +32,6 @@ from tests.support import page_samples
 from tests.support.page_samples import CASE, NOW, SLUG, SampleCatalog, sample_catalog
 
 PORT: Final = 17_100
-RIGHT_TO_LEFT: Final = ("ar",)
 POLL_SECONDS: Final = 0.05
 TYPED_FORM: Final = {
     "given_name": "Ana",
@@ -67,13 +67,13 @@ class PreviewState:
 
 
 class AnyLanguagePages(Pages):
-    """Pages that accept any `lang`: untranslated texts stay English, the direction follows the language."""
+    """Pages in any language, translated or not: untranslated texts stay English, the direction follows the language."""
 
     def negotiate_language(
         self, request: Request, languages: Sequence[str] = (), *, chosen: str | None = None
     ) -> Language:
         requested = request.query_params.get("lang", "")
-        if requested in RIGHT_TO_LEFT:
+        if requested in localedata.locale_identifiers():
             return Language(requested, chosen=True)
         return super().negotiate_language(request, languages, chosen=chosen)
 

@@ -28,6 +28,7 @@ from tests.support.intakes import Intake, end_offsets, intake, publish_and_wait,
 from tests.support.seeding import Seed, unique
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PARTNER = "partner-key-of-this-test"
 
 
@@ -167,10 +168,11 @@ async def test_a_failed_form_comes_back_with_what_was_typed(deployment: Deployme
 @pytest.mark.parametrize(("name", "status"), [("petition", 404), ("receipt", 404)])
 async def test_what_does_not_exist_is_a_page_for_people(deployment: Deployment, name: str, status: int) -> None:
     if name == "petition":
-        answer = await deployment.client.post("/v1/signatures", data={"petition": "none", "privacy": "on"})
+        form = {"petition": "none", "privacy": "on"}
+        answer = await deployment.client.post("/v1/signatures", data=form, headers=BROWSER)
         assert answer.status_code in (404, 422)
     else:
-        answer = await deployment.client.get("/thanks/none")
+        answer = await deployment.client.get("/thanks/none", headers=BROWSER)
         assert answer.status_code == status
     assert answer.headers["content-type"].startswith("text/html")
 
