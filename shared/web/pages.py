@@ -22,6 +22,7 @@ from shared.web.static_files import StaticFiles, accepts_gzip
 from shared.web.views.problems import problem_view
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+FRONT_DOOR: Final = "marathon"
 _MIN_GZIP_BYTES: Final = 1_000
 
 
@@ -213,19 +214,12 @@ class _Links:
         self._origins = origins
         self._language = language
 
-    def __call__(self, path: str, **query: str) -> str:
-        """Return the address of a page of marathon, relative on marathon itself. `path` begins with a slash."""
-        origin = "" if self._service == "marathon" else self._origins.marathon_url
-        return origin + self._with_language(path, query)
-
-    def letters(self, path: str, **query: str) -> str:
-        """Return the address of a page of letters."""
-        return self._origins.letters_url + self._with_language(path, query)
-
-    def _with_language(self, path: str, query: dict[str, str]) -> str:
+    def __call__(self, path: str, service: str = FRONT_DOOR, **query: str) -> str:
+        """Return the address of a page of `service`, relative from marathon to itself. `path` begins with a slash."""
+        origin = "" if service == self._service == FRONT_DOOR else getattr(self._origins, f"{service}_url")
         if self._language.chosen:
             query = {**query, "lang": self._language.code}
-        return quote(path) + (f"?{urlencode(query)}" if query else "")
+        return origin + quote(path) + (f"?{urlencode(query)}" if query else "")
 
     def public(self, path: str) -> str:
         """Return the full address of a page of marathon without a language, for sharing with others."""
