@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from base64 import urlsafe_b64decode
@@ -26,6 +25,7 @@ from shared.privacy.keys import CampaignKeys
 from shared.privacy.tokens import ActToken, TokenAct, sign
 from tests.support.intakes import Intake, end_offsets, intake, publish_and_wait, read_records, signature
 from tests.support.seeding import Seed, unique
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -467,10 +467,11 @@ async def test_only_who_confirmed_and_agreed_is_named_in_the_order_of_signing(
 
 async def wait_until_equal(fetch: Any, expected: Any) -> None:
     """Wait until `await fetch()` equals `expected`."""
-    deadline = time.monotonic() + 60
-    while (found := await fetch()) != expected:
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.1)
+
+    async def is_equal() -> bool:
+        return bool(await fetch() == expected)
+
+    await wait_until(is_equal, 60)
 
 
 async def test_safety_mode_keeps_no_comment_and_names_nobody(deployment: Deployment) -> None:
