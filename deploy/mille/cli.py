@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "recover": "After a loss: accept a new log, fill the ledger, tell again, restore a database",
     "bench": "Measure how much it takes and counts, and write build/bench.json",
     "events": "Write docs/events.md, the reference of topics and events, from the code",
+    "translations": "Collect the sentences of all pages and mails for their translators",
     "setup": "Prepare an outside Kafka and PostgreSQL, and hand each service its secrets",
 }
 """Every command, each in the module `deploy.mille.<command>` as a typer application called `app`."""

@@ -38,16 +38,15 @@ INTAKE_TOPICS: Final = (topics.MESSAGES,)
 def create_intake(settings: LettersSettings) -> FastAPI:
     """The application of an intake process."""
     intake = LettersIntake(settings)
-    app = create_app(
+    return create_app(
         service="letters",
         title="Milleplumes: letters and other messages",
         settings=settings,
         lifespan=intake.lifespan,
         routers=intake.routers(),
         readiness=intake.process.missing,
+        pages=intake.pages,
     )
-    app.router.routes.extend(intake.pages.routes)
-    return app
 
 
 class LettersIntake:
@@ -57,14 +56,14 @@ class LettersIntake:
         self.process = IntakeProcess(settings, "letters", INTAKE_TOPICS, topics.LETTERS_PROBES)
         self.pages = Pages(service="letters", origins=settings, folder=Path(__file__).parent)
         self._settings = settings
-        self._form = IntakePages(
+        self._form_pages = IntakePages(
             self.pages,
             self.process.catalog,
             self.process.broker_time.now,
             "write.html",
             f"{settings.marathon_url}/cases/%s/write",
         )
-        self._posted_form = IntakePages(
+        self._posted_form_pages = IntakePages(
             self.pages,
             self.process.catalog,
             self.process.broker_time.now,
@@ -86,7 +85,7 @@ class LettersIntake:
 
     def routers(self) -> list[APIRouter]:
         """Return the ordinary routes."""
-        links = link_routes(self._links, self._form, f"{self._settings.letters_url}/letters")
+        links = link_routes(self._links, self.pages, f"{self._settings.letters_url}/letters")
         return [posted_routes(self.context), message_routes(self.context), sheet_routes(self.context), links]
 
     @asynccontextmanager
@@ -111,10 +110,11 @@ class LettersIntake:
             messages_endpoint=SubmitEndpoint(write_message.build_from_json, batches, process.receipts),
             receipts=process.receipts,
             receipt_status=process.receipt_status,
-            pages=self._form,
+            pages=self.pages,
+            form_pages=self._form_pages,
             report_posted=report_posted,
             posted_endpoint=SubmitEndpoint(report_posted.build_from_json, batches, process.receipts),
-            posted_pages=self._posted_form,
+            posted_form_pages=self._posted_form_pages,
             now=process.broker_time.now,
         )
 

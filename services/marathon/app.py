@@ -64,6 +64,7 @@ def create(settings: MarathonSettings, role: Role) -> FastAPI:
         routers=process.routers() if process.serves else (),
         readiness=process.missing,
         degraded=process.degraded,
+        pages=process.pages if process.serves else None,
     )
 
 
@@ -72,6 +73,7 @@ class _Process:
         self._settings = settings
         self.serves = role in ("all", "web")
         self.counts = role in ("all", "ledger")
+        self.pages = Pages(service="marathon", origins=settings, folder=Path(__file__).parent)
         self._clock = SystemClock(settings.clock_offset_seconds)
         self._catalog = Catalog(settings.kafka_bootstrap_servers, source_topics=(topics.CASES, topics.TOTALS))
         self._documents = TotalsDocuments(self._catalog, self._clock)
@@ -85,12 +87,7 @@ class _Process:
         return (
             campaigns.router(self._catalog, self._documents, self._clock),
             totals.router(self._catalog, self._documents, self._board, self._history),
-            pages_router(
-                Pages(service="marathon", origins=self._settings, folder=Path(__file__).parent),
-                self._catalog,
-                self._clock,
-                last_hour(self._catalog, self._history),
-            ),
+            pages_router(self.pages, self._catalog, self._clock, last_hour(self._catalog, self._history)),
         )
 
     def missing(self) -> Mapping[str, str]:

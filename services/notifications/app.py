@@ -55,16 +55,15 @@ def create(settings: Settings, role: Role) -> FastAPI:
     `web` serves the pages, `all` does everything.
     """
     service = Notifications(settings, role)
-    app = create_app(
+    return create_app(
         service=SERVICE,
         title="Milleplumes: e-mail to participants",
         settings=settings,
         lifespan=service.lifespan,
         routers=service.routers(),
         readiness=service.missing,
+        pages=service.pages if service.serves else None,
     )
-    app.router.routes.extend(service.pages.routes)
-    return app
 
 
 class Notifications:
@@ -72,6 +71,7 @@ class Notifications:
 
     def __init__(self, settings: Settings, role: Role) -> None:
         self.pages = Pages(service=SERVICE, origins=settings, folder=Path(__file__).parent)
+        self.serves = role in ("web", "all")
         self._settings = settings
         self._role = role
         self._clock = DatabaseClock(SystemClock(settings.clock_offset_seconds))
@@ -83,7 +83,7 @@ class Notifications:
 
     def routers(self) -> list[APIRouter]:
         """Return the routes of this role."""
-        if self._role not in ("web", "all"):
+        if not self.serves:
             return []
         settings = self._settings
         routers = [Preferences(self._connected, self._recipient_keys, self.pages, self._clock).router()]

@@ -38,16 +38,15 @@ INTAKE_TOPICS: Final = (topics.SIGNATURES, topics.ACTS)
 def create_intake(settings: PetitionsSettings) -> FastAPI:
     """The application of an intake process."""
     intake = PetitionsIntake(settings)
-    app = create_app(
+    return create_app(
         service="petitions",
         title="Milleplumes: signatures and other acts",
         settings=settings,
         lifespan=intake.lifespan,
         routers=intake.routers(),
         readiness=intake.process.missing,
+        pages=intake.pages,
     )
-    app.router.routes.extend(intake.pages.routes)
-    return app
 
 
 class PetitionsIntake:
@@ -57,7 +56,7 @@ class PetitionsIntake:
         self.process = IntakeProcess(settings, "petitions", INTAKE_TOPICS, topics.PETITIONS_PROBES)
         self.pages = Pages(service="petitions", origins=settings, folder=Path(__file__).parent)
         self._settings = settings
-        self._form = IntakePages(
+        self._form_pages = IntakePages(
             self.pages,
             self.process.catalog,
             self.process.broker_time.now,
@@ -79,7 +78,7 @@ class PetitionsIntake:
 
     def routers(self) -> list[APIRouter]:
         """Return the ordinary routes."""
-        links = link_routes(self._links, self._form, self._settings.petitions_url)
+        links = link_routes(self._links, self.pages, self._settings.petitions_url)
         context = self.context
         return [
             batch_routes(context),
@@ -120,7 +119,8 @@ class PetitionsIntake:
             receipts=process.receipts,
             receipt_status=process.receipt_status,
             pool=process.pool,
-            pages=self._form,
+            pages=self.pages,
+            form_pages=self._form_pages,
         )
 
     def _build_link_actions(self) -> dict[str, LinkActions]:

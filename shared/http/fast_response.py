@@ -1,8 +1,7 @@
-"""The answer to a connection's fast request, and the transport that uvicorn's cycles see."""
+"""The answer to a connection's fast request."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final, Protocol
 
 
@@ -15,15 +14,6 @@ class Connection(Protocol):
 
     def write_unavailable(self, *, keep_alive: bool) -> None:
         """Write a 503 and continue with the connection."""
-        ...
-
-    def close_gracefully(self) -> None:
-        """Close once all written bytes are sent; do not cut off a client that is still sending."""
-        ...
-
-    @property
-    def closing(self) -> bool:
-        """Whether the connection answers no further request."""
         ...
 
 
@@ -70,18 +60,3 @@ class FastResponse:
         self.response_complete = True
         if not self.disconnected:
             self._protocol.write_unavailable(keep_alive=self.keep_alive)
-
-
-class GracefulTransport:
-    """A connection's transport for its cycles: closing it does not cut off a client that is still sending."""
-
-    def __init__(self, protocol: Connection, transport: asyncio.Transport) -> None:
-        self._protocol = protocol
-        self.write = transport.write
-        self.get_extra_info = transport.get_extra_info
-
-    def close(self) -> None:
-        self._protocol.close_gracefully()
-
-    def is_closing(self) -> bool:
-        return self._protocol.closing

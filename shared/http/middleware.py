@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import metrics
 from shared.http import cors
 from shared.http.limits import body_limit
-from shared.http.problem import Problem
+from shared.http.problem import Problem, problem_response
 from shared.logging import log
 
 Header = tuple[bytes, bytes]
@@ -116,7 +116,7 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def respond(self, problem: Problem) -> None:
-        await problem.response()(self._scope, self._receive, self.send)
+        await problem_response(Request(self._scope), problem)(self._scope, self._receive, self.send)
 
     async def receive(self) -> Message:
         message = await self._receive()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import asyncpg
 import msgspec
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from shared.errors import TransientError
 from shared.refusals import FieldError, Refusal, invalid
@@ -72,6 +73,26 @@ class Problem(HTTPException):
         return Response(self.body(), self.status_code, self.headers, MEDIA_TYPE)
 
 
+class ProblemPages(Protocol):
+    """The pages of a service: the routes of their static files, and its problems as pages."""
+
+    @property
+    def routes(self) -> list[Route]: ...
+    def show_problem(self, request: Request, problem: Problem) -> Response: ...
+
+
+def problem_response(request: Request, problem: Problem) -> Response:
+    """Return `problem` as the client reads it: a page for a browser, if the service has pages, else JSON.
+
+    A browser asks for HTML. The addresses under `/v1/` are for programs: only the forms sent there get a page.
+    """
+    pages: ProblemPages | None = request.app.state.pages
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if pages is None or not wants_page or (request.method == "GET" and request.url.path.startswith("/v1/")):
+        return problem.response()
+    return pages.show_problem(request, problem)
+
+
 def unavailable(detail: str = "Not available at the moment. It is safe to send this again.") -> Problem:
     """Return a 503: nothing is known to be stored, and repeating is safe."""
     return Problem(503, detail=detail)
@@ -82,8 +103,9 @@ def problem_from(refusal: Refusal) -> Problem:
     return Problem(refusal.status, refusal.code, detail=refusal.detail, errors=refusal.errors, members=refusal.members)
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Answer every error of `app`, including those of its framework, with a problem."""
+def add_problem_handlers(app: FastAPI, pages: ProblemPages | None = None) -> None:
+    """Answer every error of `app`, including those of its framework, with a problem: as JSON, or as one of `pages`."""
+    app.state.pages = pages
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -91,27 +113,27 @@ def add_problem_handlers(app: FastAPI) -> None:
         app.add_exception_handler(error_type, _outage)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
-    if isinstance(error, Problem):
-        return error.response()
-    error = cast("HTTPException", error)
-    return Problem(error.status_code, headers=error.headers).response()
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Problem):
+        error = cast("HTTPException", error)
+        error = Problem(error.status_code, headers=error.headers)
+    return problem_response(request, error)
 
 
-async def _refusal(_request: Request, error: Exception) -> Response:
-    return problem_from(cast("Refusal", error)).response()
+async def _refusal(request: Request, error: Exception) -> Response:
+    return problem_response(request, problem_from(cast("Refusal", error)))
 
 
-async def _validation_error(_request: Request, exception: Exception) -> Response:
+async def _validation_error(request: Request, exception: Exception) -> Response:
     errors = []
     for error in cast("RequestValidationError", exception).errors():
         if error["type"] == "json_invalid":
-            return Problem(400, "not-json", detail="The body is not JSON.").response()
+            return problem_response(request, Problem(400, "not-json", detail="The body is not JSON."))
         path = [str(part) for part in error["loc"][1:]]
         pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
         errors.append(FieldError(pointer, f"{path[-1] if path else 'body'}.{error['type']}"))
-    return problem_from(invalid(errors)).response()
+    return problem_response(request, problem_from(invalid(errors)))
 
 
-async def _outage(_request: Request, _error: Exception) -> Response:
-    return unavailable().response()
+async def _outage(request: Request, _error: Exception) -> Response:
+    return problem_response(request, unavailable())

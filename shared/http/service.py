@@ -16,7 +16,7 @@ from shared.http.fast_routes import FastRoute, ResponseHeads
 from shared.http.limits import ConnectionLimits
 from shared.http.middleware import AppMiddleware
 from shared.http.probes import Readiness, probe_router
-from shared.http.problem import add_problem_handlers
+from shared.http.problem import ProblemPages, add_problem_handlers
 from shared.logging import log
 from shared.settings import ServiceSettings
 from shared.watchdog import watch_event_loop
@@ -33,13 +33,14 @@ def create_app(
     routers: Sequence[APIRouter],
     readiness: Readiness,
     degraded: Readiness = dict,
+    pages: ProblemPages | None = None,
 ) -> FastAPI:
     """Create an application with probes, metrics, problem details, cross-origin rules, limits and security headers.
 
     `readiness` reports the missing parts; empty means ready. `degraded` reports the parts that the process works
-    without. Routers contain whole paths (no prefixes), because metrics and logs name a request by its route's path.
-    `app.state.closing` is set when the server begins to shut down, so that endless answers can end;
-    `add_fast_route` gives an intake its fast route.
+    without. With `pages`, their static files are served and a browser gets every error as a page. Routers contain whole
+    paths (no prefixes), because metrics and logs name a request by its route's path. `app.state.closing` is set when
+    the server begins to shut down, so that endless answers can end; `add_fast_route` gives an intake its fast route.
     """
     app = FastAPI(
         title=title, lifespan=_log_setup_errors(lifespan), docs_url=None, redoc_url=None, openapi_url="/openapi.json"
@@ -50,10 +51,12 @@ def create_app(
     app.state.fast_routes = {}
     app.state.response_heads = ResponseHeads()
     app.state.connection_limits = ConnectionLimits()
-    add_problem_handlers(app)
+    add_problem_handlers(app, pages)
     app.add_middleware(AppMiddleware)
     for router in (probe_router(service, settings, readiness, degraded), docs_router(), *routers):
         app.include_router(router)
+    if pages is not None:
+        app.router.routes.extend(pages.routes)
     return app
 
 

@@ -15,18 +15,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared.clock import rfc3339
-from shared.errors import TransientError
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.words import Kind
 from shared.intake.campaign_terms import CatalogView, check_confirmations_open, check_ready, terms_of
 from shared.intake.openapi import responses
-from shared.intake.pages import NO_STORE, IntakePages, wants_json
+from shared.intake.pages import NO_STORE, wants_json
 from shared.kafka.producer_batches import ProducerBatches
 from shared.privacy import tokens
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose
 from shared.refusals import Refusal
-from shared.web.views import TokenView, token_view
+from shared.web.pages import Pages
+from shared.web.views import TokenView, campaign_languages, token_view
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -118,12 +118,16 @@ class ActionLinks:
         """Return the case and the kind of each of the token's acts."""
         return [(act.case, self.actions[act.topic].kind) for act in token.acts]
 
+    def languages(self, token: ActToken) -> tuple[str, ...]:
+        """Return the languages of the token's campaign."""
+        return campaign_languages(self._catalog, token.acts[0].case if token.acts else None)
+
     def view(self, token: ActToken, action: str, language: str) -> TokenView:
         """Return the view of a page about the token, whose button posts to `action`."""
         return token_view(self._catalog, self.cases(token), action=action, now=self._now(), language=language)
 
 
-def link_routes(links: ActionLinks, pages: IntakePages, base_url: str) -> APIRouter:
+def link_routes(links: ActionLinks, pages: Pages, base_url: str) -> APIRouter:
     """Return the routes `/confirm/{token}` and `/withdraw/{token}` under `base_url`, which may have a path."""
     router = APIRouter()
     prefix = "/" + base_url.partition("://")[2].partition("/")[2]
@@ -140,7 +144,7 @@ def link_routes(links: ActionLinks, pages: IntakePages, base_url: str) -> APIRou
 class _LinkPage:
     """The page of one purpose: GET shows it, its button posts."""
 
-    def __init__(self, links: ActionLinks, pages: IntakePages, base_url: str, purpose: TokenPurpose) -> None:
+    def __init__(self, links: ActionLinks, pages: Pages, base_url: str, purpose: TokenPurpose) -> None:
         self._links = links
         self._pages = pages
         self._base_url = base_url
@@ -150,8 +154,8 @@ class _LinkPage:
         try:
             decoded = self._links.read(token, self._purpose)
             self._links.check(decoded)
-        except (Refusal, TransientError) as error:
-            return self._error_response(request, error)
+        except Refusal as refusal:
+            return self._show_broken_link(request, refusal)
         if wants_json(request):
             acts = [{"case": case, "kind": kind} for case, kind in self._links.cases(decoded)]
             return JSONResponse({"purpose": self._purpose, "acts": acts}, headers=NO_STORE)
@@ -161,8 +165,8 @@ class _LinkPage:
         try:
             decoded = self._links.read(token, self._purpose)
             await self._links.execute(decoded)
-        except (Refusal, TransientError, ConnectionError) as error:
-            return self._error_response(request, error)
+        except Refusal as refusal:
+            return self._show_broken_link(request, refusal)
         if wants_json(request):
             return JSONResponse({"status": "accepted", "acts": len(decoded.acts)}, headers=NO_STORE)
         template = "confirmed.html" if self._purpose == "confirm" else "withdrawn.html"
@@ -170,19 +174,18 @@ class _LinkPage:
 
     def _page_response(self, request: Request, template: str, text: str, token: ActToken) -> Response:
         action = f"{self._base_url}/{self._purpose}/{text}"
-        case = token.acts[0].case if token.acts else None
         return self._pages.show(
-            request, template, case, view=lambda language: self._links.view(token, action, language)
+            request,
+            template,
+            lambda language: self._links.view(token, action, language),
+            languages=self._links.languages(token),
+            store=False,
         )
 
-    def _error_response(self, request: Request, error: Exception) -> Response:
-        if wants_json(request):
-            raise error
-        if not isinstance(error, Refusal):
-            return self._pages.show_problem(request, 503)
-        if error.status == HTTPStatus.NOT_FOUND:
-            return self._pages.show(request, "link-broken.html", None, status=404)
-        return self._pages.show_problem(request, error.status)
+    def _show_broken_link(self, request: Request, refusal: Refusal) -> Response:
+        if refusal.status != HTTPStatus.NOT_FOUND or wants_json(request):
+            raise refusal
+        return self._pages.show(request, "link-broken.html", status=404, store=False)
 
 
 def _unknown_link() -> Refusal:

@@ -9,7 +9,6 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.errors import TransientError
 from shared.http.service import resolve_client
 from shared.intake import forms
 from shared.intake.pages import IntakePages, redirect_to_thanks
@@ -42,16 +41,19 @@ async def submit_json(request: Request, endpoint: SubmitEndpoint) -> Response:
 async def submit_form(
     request: Request,
     endpoint: SubmitEndpoint,
-    pages: IntakePages,
+    form_pages: IntakePages,
     *,
     build_from_form: Callable[[Mapping[str, str]], OutgoingRecord],
     case_of: Callable[[Mapping[str, str]], str | None],
     thanks_url: str,
 ) -> Response:
-    """Take the form in `request`: a 303 to the thank-you page once it is stored, a page for everything else.
+    """Take the form in `request`: a 303 to the thank-you page once it is stored, the form again if it is refused.
 
     `build_from_form` builds a record from the form's values, `case_of` returns the slug of the case whose page has the
     form, and `thanks_url` is the URL of thank-you pages, to which the receipt is added.
+
+    Raises:
+        Refusal: the form cannot help with it. TransientError, ConnectionError: nothing is known to be stored.
     """
     values: Mapping[str, str] = {}
     try:
@@ -59,9 +61,7 @@ async def submit_form(
         receipt = await endpoint.submit(build_from_form(values))
     except Refusal as refusal:
         count_refusal(endpoint.batches.topic.name, refusal)
-        return pages.show_refused_form(request, case_of(values), values, refusal)
-    except (TransientError, ConnectionError):
-        return pages.show_problem(request, 503)
+        return form_pages.show_refused_form(request, case_of(values), values, refusal)
     return redirect_to_thanks(thanks_url, receipt, values.get("locale"))
 
 

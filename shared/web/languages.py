@@ -13,6 +13,7 @@ from typing import Final
 from babel import Locale
 from babel.core import UnknownLocaleError
 from babel.messages.catalog import Catalog as Messages
+from babel.messages.catalog import Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
@@ -62,15 +63,15 @@ def load_messages(code: str, folder: Path = TRANSLATIONS_FOLDER) -> Messages:
 
 
 def is_complete(messages: Messages) -> bool:
-    """Whether every message has all its forms, and none is marked as fuzzy."""
-    plural_forms = messages.num_plurals
-    for message in messages:
-        if not message.id:
-            continue
-        forms = (message.string,) if isinstance(message.string, str) else tuple(message.string or ())
-        if message.fuzzy or not all(forms) or len(forms) != (plural_forms if message.pluralizable else 1):
-            return False
-    return True
+    """Whether every message is translated."""
+    return all(is_translated(messages, message) for message in messages if message.id)
+
+
+def is_translated(messages: Messages, message: Message) -> bool:
+    """Whether a message of the catalogue `messages` has all its forms and is not marked as fuzzy."""
+    forms = (message.string,) if isinstance(message.string, str) else tuple(message.string or ())
+    form_count = messages.num_plurals if message.pluralizable else 1
+    return not message.fuzzy and all(forms) and len(forms) == form_count
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,11 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared.http.problem import Problem
 from shared.web.formats import formats_for
 from shared.web.languages import Language, available_languages, load_translations, negotiate_language
 from shared.web.static_files import StaticFiles, accepts_gzip
+from shared.web.views.problems import problem_view
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
+FRONT_DOOR: Final = "marathon"
 _MIN_GZIP_BYTES: Final = 1_000
 
 
@@ -57,7 +60,7 @@ class Pages:
 
     @property
     def routes(self) -> list[Route]:
-        """The routes of the static files; an app that renders pages includes them."""
+        """The routes of the static files."""
         return self.static.routes
 
     def negotiate_language(
@@ -76,9 +79,9 @@ class Pages:
         Args:
             template: a file name in the templates folders.
             language: the language of the page.
-            view: the template's variables, usually `view=` one of shared.web.views. `address` is the page's own
-                address without a query if it differs from that in the browser (a form with errors), and `languages`
-                are the languages in which it is offered.
+            view: the template's variables, usually `view=` a view model. `address` is the page's own address without a
+                query if it differs from that in the browser (a form with errors), and `languages` are the languages in
+                which it is offered.
 
         Raises:
             jinja2.UndefinedError: the template uses a variable that the view lacks.
@@ -88,20 +91,51 @@ class Pages:
         page["link"] = _Links(self._service, self._origins, language)
         return self._environment(language.code).get_template(template).render(language=language, **page)
 
-    def render_response(
+    def show(
         self,
         request: Request,
         template: str,
-        language: Language,
+        view: Callable[[str], object] | None = None,
         *,
+        languages: Sequence[str] = (),
+        locale: str | None = None,
         status: int = 200,
         store: bool = True,
         headers: Mapping[str, str] | None = None,
-        **view: Any,
+        **values: Any,
     ) -> Response:
-        """Return a page as a response. `store=False` forbids caching: for form input, receipts and tokens."""
-        text = self.render(template, language, **view)
+        """Return a page as a response, in the language that suits the client.
+
+        Args:
+            request: the request, whose address or browser decides the language.
+            template: a file name in the templates folders.
+            view: returns the template's `view` in the language of this code.
+            languages: those in which the page is offered: the campaign's, or by default all.
+            locale: the language of a form that is shown again.
+            status: the HTTP status.
+            store: whether browsers may cache the page; never one with form input, a receipt or a token.
+            headers: further headers.
+            values: further variables of the template, as in `render`.
+        """
+        language = self.negotiate_language(request, languages, chosen=locale)
+        values["view"] = view(language.code) if view is not None else None
+        text = self.render(template, language, languages=languages, **values)
         return self.respond(request, language, text, status=status, store=store, headers=headers)
+
+    def show_problem(self, request: Request, problem: Problem, languages: Sequence[str] = ()) -> Response:
+        """Return the page of an error; what an application raises is shown by it without further ado."""
+        headers = problem.headers or {}
+        retry_after = int(headers["Retry-After"]) if "Retry-After" in headers else None
+        view = problem_view(problem.status_code, retry_after=retry_after)
+        return self.show(
+            request,
+            "problem.html",
+            lambda _language: view,
+            languages=languages,
+            status=problem.status_code,
+            store=False,
+            headers=headers,
+        )
 
     def respond(
         self,
@@ -113,7 +147,7 @@ class Pages:
         store: bool = True,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return rendered HTML as a response; the arguments are those of `render_response`."""
+        """Return rendered HTML as a response; the arguments are those of `show`."""
         content = text.encode()
         response_headers = self.headers(language, store=store) | dict(headers or {})
         if len(content) >= _MIN_GZIP_BYTES and accepts_gzip(request):
@@ -180,19 +214,12 @@ class _Links:
         self._origins = origins
         self._language = language
 
-    def __call__(self, path: str, **query: str) -> str:
-        """Return the address of a page of marathon, relative on marathon itself. `path` begins with a slash."""
-        origin = "" if self._service == "marathon" else self._origins.marathon_url
-        return origin + self._with_language(path, query)
-
-    def letters(self, path: str, **query: str) -> str:
-        """Return the address of a page of letters."""
-        return self._origins.letters_url + self._with_language(path, query)
-
-    def _with_language(self, path: str, query: dict[str, str]) -> str:
+    def __call__(self, path: str, service: str = FRONT_DOOR, **query: str) -> str:
+        """Return the address of a page of `service`, relative from marathon to itself. `path` begins with a slash."""
+        origin = "" if service == self._service == FRONT_DOOR else getattr(self._origins, f"{service}_url")
         if self._language.chosen:
             query = {**query, "lang": self._language.code}
-        return quote(path) + (f"?{urlencode(query)}" if query else "")
+        return origin + quote(path) + (f"?{urlencode(query)}" if query else "")
 
     def public(self, path: str) -> str:
         """Return the full address of a page of marathon without a language, for sharing with others."""

@@ -19,6 +19,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from tests.support import browser as browsers
 from tests.support.page_preview import Preview, PreviewState
 from tests.support.page_samples import sample_catalog
+from tests.support.waiting import wait_until
 
 DEADLINE_MS = 15_000
 LOOP: Final = "session"
@@ -83,9 +84,7 @@ async def preview() -> AsyncIterator[tuple[str, Preview]]:
             uvicorn.Config(preview_app.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110  it offers nothing to wait on
-                await asyncio.sleep(0.01)
+        await wait_until(lambda: server.started, 10)
         yield origin, preview_app
         preview_app.state.streaming = False
         server.should_exit = True

@@ -19,6 +19,7 @@ from playwright.async_api import Page, expect
 
 from tests.e2e.conftest import OpenPage
 from tests.support.running import MilleRun
+from tests.support.waiting import wait_until
 
 DEADLINE_S = 60.0
 DEADLINE_MS = 60_000
@@ -176,11 +177,12 @@ async def test_a_person_prints_a_letter_posts_it_and_says_so(marathon: Marathon,
         await submit(page)
         await page.wait_for_url("**/letters/posted/thanks/**")
         await page.go_back()
-    after = await fetch_totals(marathon)
-    async with asyncio.timeout(DEADLINE_S):
-        while not after["by_evidence"].get("self_reported"):
-            await asyncio.sleep(0.1)
-            after = await fetch_totals(marathon)
+
+    async def totals_with_the_post() -> dict[str, Any] | None:
+        totals = await fetch_totals(marathon)
+        return totals if totals["by_evidence"].get("self_reported") else None
+
+    after = await wait_until(totals_with_the_post, DEADLINE_S)
     assert after["by_evidence"]["self_reported"] == 1
     assert after["public_total"] - before["public_total"] == after["total"] - before["total"] - 1
 
@@ -225,14 +227,16 @@ async def test_the_link_in_the_mail_shows_one_button_and_the_button_confirms(
 async def wait_for_mail(marathon: Marathon, email: str) -> str:
     """Wait for the mail to `email` and return its text."""
     mailbox = Path(marathon.running.endpoints()["mailbox"] or "")
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            for file in mailbox.glob("*.eml"):
-                mail = message_from_bytes(file.read_bytes(), policy=policy.default)
-                text = mail.get_body(("plain",))
-                if email in str(mail["To"]) and text is not None:
-                    return str(text.get_content())
-            await asyncio.sleep(0.1)
+
+    def text_of_the_mail() -> str | None:
+        for file in mailbox.glob("*.eml"):
+            mail = message_from_bytes(file.read_bytes(), policy=policy.default)
+            text = mail.get_body(("plain",))
+            if email in str(mail["To"]) and text is not None:
+                return str(text.get_content())
+        return None
+
+    return str(await wait_until(text_of_the_mail, DEADLINE_S))
 
 
 def confirmation_link(text: str) -> str:
@@ -255,11 +259,12 @@ async def test_the_board_climbs_while_one_watches_and_says_what_sql_says(
         await submit(page)
         await page.wait_for_url("**/thanks/**")
     await expect(board.locator("#count")).not_to_have_attribute("data-count", str(before), timeout=DEADLINE_MS)
-    rows = await counted_rows_by_country(marathon)
-    async with asyncio.timeout(DEADLINE_S):
-        while await displayed_countries(board) != rows:
-            await asyncio.sleep(0.1)
-            rows = await counted_rows_by_country(marathon)
+
+    async def rows_as_displayed() -> dict[str, int] | None:
+        rows = await counted_rows_by_country(marathon)
+        return rows if await displayed_countries(board) == rows else None
+
+    rows = await wait_until(rows_as_displayed, DEADLINE_S)
     assert rows["GB"] == 2
     assert rows["NZ"] == 1
     assert int(await board.get_attribute("#count", "data-count") or "") == sum(rows.values())

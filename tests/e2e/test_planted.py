@@ -8,7 +8,6 @@ import re
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -24,6 +23,7 @@ from deploy.local.databases import in_database
 from shared import topics
 from tests.support.needle_search import NeedleSearch
 from tests.support.running import MilleRun
+from tests.support.waiting import wait_for
 
 GIVEN, FAMILY = "Quillemarie", "Zymborskaïa"
 TEXT = "The lilac by your window is in flower."
@@ -71,12 +71,12 @@ def run(system: MilleRun, tmp_path_factory: pytest.TempPathFactory) -> PlantedRu
     endpoints = system.endpoints()
     with httpx.Client(timeout=20) as client:
         _send_actions(client, system, slug, email)
-        link = _wait_for(lambda: _confirmation_link(Path(endpoints["mailbox"] or ""), email))
+        link = wait_for(lambda: _confirmation_link(Path(endpoints["mailbox"] or ""), email))
         assert client.get(link).status_code == 200
         assert client.post(link).status_code in {200, 303}
         totals = f"{endpoints['marathon']}/v1/campaigns/{slug}/totals"
-        _wait_for(lambda: client.get(totals).json()["by_evidence"].get("confirmed", 0) >= 1)
-        _wait_for(lambda: client.get(totals).json()["total"] == 3)
+        wait_for(lambda: client.get(totals).json()["by_evidence"].get("confirmed", 0) >= 1)
+        wait_for(lambda: client.get(totals).json()["total"] == 3)
     return PlantedRun(system, slug, email, NeedleSearch(email, f"quillemarie.{slug}", GIVEN, FAMILY, TEXT))
 
 
@@ -148,15 +148,6 @@ def _confirmation_link(mailbox: Path, email: str) -> str | None:
             if match and "/letters/" not in match.group():
                 return match.group()
     return None
-
-
-def _wait_for(probe: Callable[[], T | None]) -> T:
-    """Call `probe` until it returns a true value, and return that."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (result := probe()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
-    return result
 
 
 def test_the_mailbox_shows_that_the_search_can_find(run: PlantedRun) -> None:

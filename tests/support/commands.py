@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +37,3 @@ def mille(home: Path, *arguments: str) -> CommandResult:
         check=False,
     )
     return CommandResult(ended.returncode, ended.stdout.decode())
-
-
-def wait_for(condition: Callable[[], bool], description: str, timeout_s: float = 60.0) -> None:
-    """Wait until `good()`."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{description} did not happen within {timeout_s} s"
-        time.sleep(0.1)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvicorn
+from babel import localedata
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -23,14 +24,14 @@ from services.marathon.http.pages import pages_router
 from shared.clock import ManualClock, rfc3339, utc
 from shared.events.marathon import TotalsChanged
 from shared.http.client import ClientResolver
+from shared.http.problem import Problem, add_problem_handlers
 from shared.web.languages import Language
 from shared.web.pages import Pages
-from shared.web.views import FormState, case_view, problem_view, sheet_view, thanks_view, token_view
+from shared.web.views import FormState, case_view, sheet_view, thanks_view, token_view
 from tests.support import page_samples
 from tests.support.page_samples import CASE, NOW, SLUG, SampleCatalog, sample_catalog
 
 PORT: Final = 17_100
-RIGHT_TO_LEFT: Final = ("ar",)
 POLL_SECONDS: Final = 0.05
 TYPED_FORM: Final = {
     "given_name": "Ana",
@@ -66,13 +67,13 @@ class PreviewState:
 
 
 class AnyLanguagePages(Pages):
-    """Pages that accept any `lang`: untranslated texts stay English, the direction follows the language."""
+    """Pages in any language, translated or not: untranslated texts stay English, the direction follows the language."""
 
     def negotiate_language(
         self, request: Request, languages: Sequence[str] = (), *, chosen: str | None = None
     ) -> Language:
         requested = request.query_params.get("lang", "")
-        if requested in RIGHT_TO_LEFT:
+        if requested in localedata.locale_identifiers():
             return Language(requested, chosen=True)
         return super().negotiate_language(request, languages, chosen=chosen)
 
@@ -92,6 +93,7 @@ class Preview:
         )
         self.app = FastAPI(openapi_url=None)
         self.app.state.client_resolver = ClientResolver((), None)
+        add_problem_handlers(self.app, self.pages)
         for path, endpoint, method in (
             ("/v1/campaigns/{slug}/totals", self._totals, "GET"),
             ("/v1/campaigns/{slug}/totals/live", self._live, "GET"),
@@ -107,7 +109,7 @@ class Preview:
             ("/pages/{name}", self._page, "GET"),
         ):
             self.app.add_route(path, endpoint, methods=[method])
-        self.app.router.routes.extend(self.mail_pages.routes)
+        self.app.router.routes.extend([*self.pages.routes, *self.mail_pages.routes])
         self.app.include_router(pages_router(self.pages, state.samples, state.clock, self._minutes))
 
     async def _minutes(self, slug: str) -> list[tuple[float, int]]:
@@ -156,27 +158,32 @@ class Preview:
         )
 
     async def _posted(self, request: Request) -> Response:
-        language = self.pages.negotiate_language(request, ("en", "fr"))
         form = FormState({"code": request.query_params.get("code", "")})
-        view = case_view(self.state.samples, request.path_params["slug"], now=NOW, language=language.code, form=form)
-        return self.pages.render_response(
-            request, "posted.html", language, store=False, languages=("en", "fr"), view=view
+        slug = request.path_params["slug"]
+        return self._show(
+            request,
+            "posted.html",
+            lambda language: case_view(self.state.samples, slug, now=NOW, language=language, form=form),
+            store=False,
         )
+
+    def _show(
+        self, request: Request, template: str, view: Callable[[str], object] | None = None, **options: Any
+    ) -> Response:
+        return self.pages.show(request, template, view, languages=("en", "fr"), **options)
 
     def _form_with_errors(
         self, request: Request, template: str, form: dict[str, str], errors: tuple[tuple[str, str], ...]
     ) -> Response:
-        language = self.pages.negotiate_language(request, ("en", "fr"), chosen=form.get("locale"))
-        view = case_view(self.state.samples, CASE, now=NOW, language=language.code, form=FormState(form, errors))
-        return self.pages.render_response(
+        state = FormState(form, errors)
+        return self._show(
             request,
             template,
-            language,
+            lambda language: case_view(self.state.samples, CASE, now=NOW, language=language, form=state),
+            locale=form.get("locale"),
             status=422,
             store=False,
-            languages=("en", "fr"),
             address=f"/cases/{CASE}",
-            view=view,
         )
 
     async def _status(self, request: Request) -> Response:
@@ -184,22 +191,23 @@ class Preview:
         return JSONResponse({"status": "counted", "as_of": rfc3339(NOW)})
 
     async def _thanks(self, request: Request) -> Response:
-        language = self.pages.negotiate_language(request, ("en", "fr"))
         posted = request.path_params["receipt"] == "posted"
-        view = thanks_view(
-            self.state.samples,
-            CASE,
-            kind="letter" if posted else "signature",
-            posted=posted,
-            receipt=CODE,
-            status_address=f"/v1/signatures/{request.path_params['receipt']}",
-            counted=False,
-            as_of=rfc3339(NOW),
-            now=NOW,
-            language=language.code,
-        )
-        return self.pages.render_response(
-            request, "thanks.html", language, store=False, languages=("en", "fr"), view=view
+        return self._show(
+            request,
+            "thanks.html",
+            lambda language: thanks_view(
+                self.state.samples,
+                CASE,
+                kind="letter" if posted else "signature",
+                posted=posted,
+                receipt=CODE,
+                status_address=f"/v1/signatures/{request.path_params['receipt']}",
+                counted=False,
+                as_of=rfc3339(NOW),
+                now=NOW,
+                language=language,
+            ),
+            store=False,
         )
 
     async def _sheet(self, request: Request) -> Response:
@@ -207,24 +215,25 @@ class Preview:
         return self._render_sheet(request, request.path_params["slug"], form)
 
     def _render_sheet(self, request: Request, slug: str, form: dict[str, str]) -> Response:
-        language = self.pages.negotiate_language(request, ("en", "fr"), chosen=form.get("locale"))
-        view = sheet_view(
-            self.state.samples,
-            slug,
-            FormState(form),
-            code=CODE,
-            report_url=f"{self.origin}/letters/posted/{slug}",
-            now=NOW,
-            language=language.code,
-        )
-        return self.pages.render_response(
-            request, "sheet.html", language, store=False, languages=("en", "fr"), view=view
+        return self._show(
+            request,
+            "sheet.html",
+            lambda language: sheet_view(
+                self.state.samples,
+                slug,
+                FormState(form),
+                code=CODE,
+                report_url=f"{self.origin}/letters/posted/{slug}",
+                now=NOW,
+                language=language,
+            ),
+            locale=form.get("locale"),
+            store=False,
         )
 
     async def _page(self, request: Request) -> Response:
         """Return a page that is reached only through a form or a link in a mail."""
         name = request.path_params["name"]
-        language = self.pages.negotiate_language(request, ("en", "fr"))
         if name == "failed":
             return self._form_with_errors(
                 request, "case.html", dict(TYPED_FORM), (("/email", "email.invalid"), ("/consent/privacy", "x"))
@@ -237,8 +246,13 @@ class Preview:
             preferences = SimpleNamespace(
                 suppressed="suppressed" in request.query_params, unconfirmed=2, mailed_at=utc(NOW)
             )
-            return self.mail_pages.render_response(
-                request, "preferences.html", language, store=False, view=preferences, action="/pages/preferences"
+            return self.mail_pages.show(
+                request,
+                "preferences.html",
+                lambda _language: preferences,
+                languages=("en", "fr"),
+                store=False,
+                action="/pages/preferences",
             )
         if name == "printed":
             return self._render_sheet(request, CASE, dict(PRINTED_FORM))
@@ -246,15 +260,16 @@ class Preview:
             return self._form_with_errors(
                 request, "posted.html", {**TYPED_FORM, "code": "7KQ4"}, (("/code", "code.invalid"),)
             )
-        view: object
         if name.isdigit():
-            name, view = "problem", problem_view(int(name), retry_after=2)
-        elif name == "closed":
-            view = case_view(self.state.samples, CASE, now=NOW, language=language.code)
-        else:
+            raise Problem(int(name))
+
+        def view(language: str) -> object:
+            if name == "closed":
+                return case_view(self.state.samples, CASE, now=NOW, language=language)
             acts = [(CASE, "signature"), ("deniz-arslan", "signature")][: 2 if "many" in request.query_params else 1]
-            view = token_view(self.state.samples, acts, action=f"/pages/{name}", now=NOW, language=language.code)  # type: ignore[arg-type]
-        return self.pages.render_response(request, f"{name}.html", language, languages=("en", "fr"), view=view)
+            return token_view(self.state.samples, acts, action=f"/pages/{name}", now=NOW, language=language)  # type: ignore[arg-type]
+
+        return self._show(request, f"{name}.html", view)
 
 
 def main() -> None:

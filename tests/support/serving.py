@@ -16,9 +16,10 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from shared.http.client import Client
+from shared.http.connection import RAW_TRANSPORT
 from shared.http.fast_routes import FastResponder, FastRoute
 from shared.http.limits import ConnectionLimits
-from shared.http.protocol import RAW_TRANSPORT, FastProtocol
+from shared.http.protocol import FastProtocol
 from shared.http.server import _Server
 from shared.http.service import add_fast_route, create_app, resolve_client
 from shared.settings import ServiceSettings

@@ -13,13 +13,14 @@ from shared.intake.pages import IntakePages
 from shared.intake.receipt_status import ReceiptStatus
 from shared.intake.submit import SubmitEndpoint
 from shared.privacy.receipts import Receipts
+from shared.web.pages import Pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeContext:
     """The parts of a running intake that its routes use. `now` is the broker's time, in seconds since 1970.
 
-    `pages` have the form to write a message, `posted_pages` the form to report a posted one.
+    `form_pages` have the form to write a message, `posted_form_pages` the form to report a posted one.
     """
 
     settings: LettersSettings
@@ -28,8 +29,9 @@ class IntakeContext:
     messages_endpoint: SubmitEndpoint
     receipts: Receipts
     receipt_status: ReceiptStatus
-    pages: IntakePages
+    pages: Pages
+    form_pages: IntakePages
     report_posted: ReportPosted
     posted_endpoint: SubmitEndpoint
-    posted_pages: IntakePages
+    posted_form_pages: IntakePages
     now: Callable[[], float]

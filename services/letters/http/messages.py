@@ -14,10 +14,9 @@ from services.letters.http.context import IntakeContext
 from shared.http.service import resolve_client
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT_SCHEMA, STATUS_SCHEMA, request_body, responses
-from shared.intake.receipt_routes import read_receipt, status_for_page, status_response
+from shared.intake.receipt_routes import read_receipt, status_for_page, status_response, unknown_receipt
 from shared.intake.submit import OutgoingRecord
 from shared.intake.submit_routes import is_form, submit_form, submit_json
-from shared.refusals import Refusal
 
 OPTIONAL_FIELDS: Final = ("country", "postcode", "locale", "comment", "source")
 CHECKBOXES: Final = ("handwritten",)
@@ -71,7 +70,7 @@ async def _write_by_form(context: IntakeContext, request: Request) -> Response:
     return await submit_form(
         request,
         context.messages_endpoint,
-        context.pages,
+        context.form_pages,
         build_from_form=build_from_form,
         case_of=case_of,
         thanks_url=thanks_url,
@@ -79,15 +78,16 @@ async def _write_by_form(context: IntakeContext, request: Request) -> Response:
 
 
 async def letter_thanks(context: IntakeContext, request: Request, text: str, *, posted: bool = False) -> Response:
-    """Return the thank-you page of the receipt `text`; `posted` if the sender posted the letter themself."""
-    try:
-        receipt = read_receipt(context.receipts, text)
-    except Refusal as refusal:
-        return context.pages.show_problem(request, refusal.status)
+    """Return the thank-you page of the receipt `text`; `posted` if the sender posted the letter themself.
+
+    Raises:
+        Refusal: 404, it is not one of ours.
+    """
+    receipt = read_receipt(context.receipts, text)
     if receipt.subject not in context.catalog.cases:
-        return context.pages.show_problem(request, 404)
+        raise unknown_receipt()
     status = await status_for_page(context.receipt_status, receipt)
     status_url = f"{context.settings.letters_url}/v1/messages/{text}"
-    return context.pages.show_thanks(
+    return context.form_pages.show_thanks(
         request, receipt.subject, kind="letter", posted=posted, receipt=receipt, status_url=status_url, status=status
     )

@@ -14,6 +14,7 @@ from services.letters.domain.requests import POSTED, PostedRequest
 from services.letters.http.context import IntakeContext
 from services.letters.http.messages import OPTIONAL_FIELDS, letter_thanks
 from shared import codes
+from shared.http.problem import Problem, unavailable
 from shared.http.service import resolve_client
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT_SCHEMA, request_body, responses
@@ -58,10 +59,11 @@ def posted_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
 
 def _page(context: IntakeContext, request: Request, slug: str) -> Response:
     if slug not in context.catalog.cases:
-        return context.posted_pages.show_problem(request, 404 if context.catalog.ready else 503)
+        raise Problem(404) if context.catalog.ready else unavailable()
     country = resolve_client(request).country or ""
     code = request.query_params.get("code", "")[:MAX_SHOWN_CODE_LENGTH]
-    return context.posted_pages.show_form(request, slug, {"code": code, "unprinted": new_code(), "country": country})
+    values = {"code": code, "unprinted": new_code(), "country": country}
+    return context.posted_form_pages.show_form(request, slug, values)
 
 
 def new_code() -> str:
@@ -84,7 +86,7 @@ async def _post_by_form(context: IntakeContext, request: Request) -> Response:
     return await submit_form(
         request,
         context.posted_endpoint,
-        context.posted_pages,
+        context.posted_form_pages,
         build_from_form=build_from_form,
         case_of=case_of,
         thanks_url=thanks_url,

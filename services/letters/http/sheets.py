@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from services.letters.http.context import IntakeContext
 from services.letters.http.posted import PAGE_PATH, new_code
+from shared.http.problem import Problem, unavailable
 from shared.intake import forms
 from shared.intake.submit_routes import is_form
-from shared.refusals import Refusal
-from shared.web.views import FormState, sheet_view
+from shared.web.views import FormState, campaign_languages, sheet_view
 
 PRINT_PATH: Final = "/letters/print/{slug}"
 
@@ -33,14 +33,10 @@ def sheet_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
     @router.post(PRINT_PATH)
     async def filled(request: Request, slug: str) -> Response:
         """The sheet with the letter on it. A POST, because the text must not be in a URL."""
-        context = get_context()
         if not is_form(request):
-            return context.pages.show_problem(request, 415)
-        try:
-            values = forms.parse(await request.body())
-        except Refusal as refusal:
-            return context.pages.show_problem(request, refusal.status)
-        return _sheet(context, request, slug, {} if _is_cross_site(request) else values)
+            raise Problem(415)
+        values = forms.parse(await request.body())
+        return _sheet(get_context(), request, slug, {} if _is_cross_site(request) else values)
 
     return router
 
@@ -53,13 +49,11 @@ def _is_cross_site(request: Request) -> bool:
 def _sheet(context: IntakeContext, request: Request, slug: str, values: Mapping[str, str]) -> Response:
     case = context.catalog.cases.get(slug)
     if case is None or case.address is None or not case.accepts_messages:
-        return context.pages.show_problem(request, 404 if context.catalog.ready else 503)
+        raise Problem(404) if context.catalog.ready else unavailable()
     return context.pages.show(
         request,
         "sheet.html",
-        slug,
-        locale=values.get("locale"),
-        view=lambda language: sheet_view(
+        lambda language: sheet_view(
             context.catalog,
             slug,
             FormState(values),
@@ -68,4 +62,7 @@ def _sheet(context: IntakeContext, request: Request, slug: str, values: Mapping[
             now=context.now(),
             language=language,
         ),
+        languages=campaign_languages(context.catalog, slug),
+        locale=values.get("locale"),
+        store=False,
     )

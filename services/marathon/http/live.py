@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.marathon.http.documents import TotalsDocument, TotalsDocuments, as_chunk, last_chunk
+from shared.http.connection import RAW_TRANSPORT
 from shared.http.problem import unavailable
-from shared.http.protocol import RAW_TRANSPORT
 from shared.metrics import STREAMS_CUT, STREAMS_OPEN
 
 POLL_INTERVAL_S: Final = 0.2

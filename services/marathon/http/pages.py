@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import asyncpg
 import msgspec
@@ -16,7 +16,7 @@ from services.marathon.http.course import History, HistoryCache
 from shared.clock import Clock, parse_rfc3339
 from shared.errors import TransientError
 from shared.events.words import MessageKind
-from shared.http.problem import RETRY_AFTER_SECONDS, Problem
+from shared.http.problem import Problem, unavailable
 from shared.http.service import resolve_client
 from shared.logging import log
 from shared.web.languages import Language
@@ -25,17 +25,17 @@ from shared.web.views import (
     CatalogView,
     FormState,
     board_view,
+    campaign_languages,
     campaign_view,
     case_view,
     contact_view,
     home_view,
-    problem_view,
-    write_view,
 )
 from shared.web.views.minutes import MINUTES
 
 MinuteCounts = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]
 """The actions of a campaign's last hour by minute: (start in seconds since 1970, count)."""
+Event = TypeVar("Event")
 THEMES: Final = ("light", "dark")
 BOARD_CACHE_SECONDS: Final = 0.5
 MAX_CACHED_BOARDS: Final = 100
@@ -50,7 +50,7 @@ class ReadyCatalog(CatalogView, Protocol):
 
 
 def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> APIRouter:
-    """Return the routes of the pages and their static files.
+    """Return the routes of the pages.
 
     Args:
         pages: marathon's pages.
@@ -58,7 +58,7 @@ def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Min
         clock: the time that decides which campaigns are open.
         minutes: returns the last hour of a campaign by minute.
     """
-    router = APIRouter(routes=list(pages.routes), include_in_schema=False)
+    router = APIRouter(include_in_schema=False)
     handlers = _PageHandlers(pages, catalog, clock, minutes)
     router.add_api_route("/", handlers.home)
     router.add_api_route("/campaigns/{slug}", handlers.campaign)
@@ -69,7 +69,6 @@ def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Min
     router.add_api_route("/your-data", handlers.your_data)
     router.add_api_route("/accessibility", handlers.accessibility)
     router.add_api_route("/contact", handlers.contact)
-    router.add_api_route("/{address:path}", handlers.not_found)
     return router
 
 
@@ -93,21 +92,6 @@ def last_hour(catalog: CatalogView, history_cache: HistoryCache) -> MinuteCounts
     return minutes
 
 
-def problem_page(pages: Pages, request: Request, status: int, languages: Sequence[str] = ()) -> Response:
-    """Return the error page for a browser. `status` is an HTTP error status."""
-    retry_after = RETRY_AFTER_SECONDS if status in {429, 503} else None
-    return pages.render_response(
-        request,
-        "problem.html",
-        pages.negotiate_language(request, languages),
-        status=status,
-        store=False,
-        headers={"Retry-After": str(retry_after)} if retry_after else None,
-        languages=languages,
-        view=problem_view(status, retry_after=retry_after),
-    )
-
-
 class _PageHandlers:
     """One handler for each page."""
 
@@ -119,26 +103,25 @@ class _PageHandlers:
         self._boards: dict[tuple[str, int, Language, str | None, bool], tuple[float, str]] = {}
 
     async def home(self, request: Request) -> Response:
-        if not self._catalog.ready:
-            return problem_page(self._pages, request, 503)
-        language = self._pages.negotiate_language(request)
-        view = home_view(self._catalog, now=self._clock.now(), language=language.code)
-        return self._pages.render_response(request, "home.html", language, view=view)
+        self._require_ready()
+        now = self._clock.now()
+        return self._pages.show(
+            request, "home.html", lambda language: home_view(self._catalog, now=now, language=language)
+        )
 
     async def campaign(self, request: Request, slug: str) -> Response:
-        if (error_page := self._error_page(request, slug, self._catalog.campaigns)) is not None:
-            return error_page
-        languages = self._catalog.campaigns[slug].languages
-        language = self._pages.negotiate_language(request, languages)
-        view = campaign_view(self._catalog, slug, now=self._clock.now(), language=language.code)
-        return self._pages.render_response(request, "campaign.html", language, languages=languages, view=view)
+        languages, now = self._find(self._catalog.campaigns, slug).languages, self._clock.now()
+        return self._pages.show(
+            request,
+            "campaign.html",
+            lambda language: campaign_view(self._catalog, slug, now=now, language=language),
+            languages=languages,
+        )
 
     async def board(self, request: Request, slug: str) -> Response:
-        if (error_page := self._error_page(request, slug, self._catalog.campaigns)) is not None:
-            return error_page
-        languages = self._catalog.campaigns[slug].languages
+        languages = self._find(self._catalog.campaigns, slug).languages
         if slug not in self._catalog.totals:
-            return problem_page(self._pages, request, 503, languages)
+            return self._pages.show_problem(request, unavailable(), languages)
         language = self._pages.negotiate_language(request, languages)
         requested = request.query_params.get("theme")
         theme = requested if requested in THEMES else None
@@ -166,61 +149,50 @@ class _PageHandlers:
         return cached[1]
 
     async def case(self, request: Request, slug: str) -> Response:
-        if (error_page := self._error_page(request, slug, self._catalog.cases)) is not None:
-            return error_page
-        languages = self._languages_of_case(slug)
-        language = self._pages.negotiate_language(request, languages)
-        view = case_view(
-            self._catalog,
-            slug,
-            now=self._clock.now(),
-            language=language.code,
-            country=resolve_client(request).country or "",
-        )
-        return self._pages.render_response(request, "case.html", language, languages=languages, view=view)
+        return self._show_case(request, "case.html", slug, FormState())
 
     async def write(self, request: Request, slug: str) -> Response:
-        if (error_page := self._error_page(request, slug, self._catalog.cases)) is not None:
-            return error_page
-        languages = self._languages_of_case(slug)
-        language = self._pages.negotiate_language(request, languages)
         kind = request.query_params.get("kind", "")
-        view = write_view(
-            self._catalog,
-            slug,
-            now=self._clock.now(),
-            language=language.code,
-            form=FormState({"kind": kind} if kind in _WRITABLE else {}),
-            country=resolve_client(request).country or "",
-        )
-        return self._pages.render_response(request, "write.html", language, languages=languages, view=view)
+        return self._show_case(request, "write.html", slug, FormState({"kind": kind} if kind in _WRITABLE else {}))
 
     async def how_we_count(self, request: Request) -> Response:
-        return self._pages.render_response(request, "how-we-count.html", self._pages.negotiate_language(request))
+        return self._pages.show(request, "how-we-count.html")
 
     async def your_data(self, request: Request) -> Response:
-        return self._pages.render_response(request, "your-data.html", self._pages.negotiate_language(request))
+        return self._pages.show(request, "your-data.html")
 
     async def accessibility(self, request: Request) -> Response:
-        return self._pages.render_response(request, "accessibility.html", self._pages.negotiate_language(request))
+        return self._pages.show(request, "accessibility.html")
 
     async def contact(self, request: Request) -> Response:
-        if not self._catalog.ready:
-            return problem_page(self._pages, request, 503)
-        language = self._pages.negotiate_language(request)
-        view = contact_view(self._catalog, now=self._clock.now(), language=language.code)
-        return self._pages.render_response(request, "contact.html", language, view=view)
+        self._require_ready()
+        now = self._clock.now()
+        return self._pages.show(
+            request, "contact.html", lambda language: contact_view(self._catalog, now=now, language=language)
+        )
 
-    async def not_found(self, request: Request, address: str) -> Response:
-        """Answer any other address: with a page for a browser, with a problem for a program."""
-        if address.startswith("v1/") or "text/html" not in request.headers.get("accept", ""):
+    def _show_case(self, request: Request, template: str, slug: str, form: FormState) -> Response:
+        self._find(self._catalog.cases, slug)
+        now, country = self._clock.now(), resolve_client(request).country or ""
+        return self._pages.show(
+            request,
+            template,
+            lambda language: case_view(self._catalog, slug, now=now, language=language, form=form, country=country),
+            languages=campaign_languages(self._catalog, slug),
+        )
+
+    def _find(self, events: Mapping[str, Event], slug: str) -> Event:
+        """Return the campaign or case `slug`.
+
+        Raises:
+            Problem: 404 if it does not exist, 503 while the catalog is not ready.
+        """
+        self._require_ready()
+        event = events.get(slug)
+        if event is None:
             raise Problem(404)
-        return problem_page(self._pages, request, 404)
+        return event
 
-    def _error_page(self, request: Request, slug: str, events: Mapping[str, Any]) -> Response | None:
+    def _require_ready(self) -> None:
         if not self._catalog.ready:
-            return problem_page(self._pages, request, 503)
-        return problem_page(self._pages, request, 404) if slug not in events else None
-
-    def _languages_of_case(self, slug: str) -> tuple[str, ...]:
-        return self._catalog.campaigns[self._catalog.cases[slug].campaign].languages
+            raise unavailable()

@@ -15,10 +15,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shared.http.problem import Problem
-from shared.web.languages import SOURCE_LANGUAGE, Language
+from shared.web.languages import SOURCE_LANGUAGE
 from shared.web.pages import Pages
 
 MAX_SHOWN: Final = 100
+LANGUAGES: Final = (SOURCE_LANGUAGE,)
 _NAME_PATTERN: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
 _LINK_PATTERN: Final = re.compile(r"(https?://\S+)")
 _HTML_RESPONSE_HEADERS: Final = {
@@ -54,20 +55,18 @@ class CaughtMessage:
 def mailbox_router(folder: Path, pages: Pages) -> APIRouter:
     """Return the routes of the mailbox whose messages are in `folder`. For development only."""
     router = APIRouter(include_in_schema=False)
-    language = Language(SOURCE_LANGUAGE)
 
     @router.get("/mailbox")
     def show_list(request: Request) -> Response:
         files = [file.name for file in folder.glob("*.eml")]
         newest = [_read_message(folder / name) for name in heapq.nlargest(MAX_SHOWN, files)]
         view = {"messages": newest, "count": len(files)}
-        return pages.render_response(request, "mailbox.html", language, store=False, view=view)
+        return pages.show(request, "mailbox.html", lambda _language: view, languages=LANGUAGES, store=False)
 
     @router.get("/mailbox/{name}")
     def show_message(request: Request, name: str) -> Response:
-        return pages.render_response(
-            request, "mailbox-message.html", language, store=False, view=_find_message(folder, name)
-        )
+        message = _find_message(folder, name)
+        return pages.show(request, "mailbox-message.html", lambda _language: message, languages=LANGUAGES, store=False)
 
     @router.get("/mailbox/{name}/html")
     def show_html(name: str) -> Response:

@@ -16,7 +16,6 @@ from shared.clock import Clock, utc
 from shared.database import connected
 from shared.kafka.outbox import put_outbox
 from shared.web.pages import Pages
-from shared.web.views import problem_view
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 ONE_CLICK: Final = b"One-Click"
@@ -52,14 +51,8 @@ class Preferences:
         async with connected(self._pool()) as connection:
             summary = await recipients.load_summary(connection, recipient)
         action = request.url.path
-        return self._pages.render_response(
-            request,
-            "preferences.html",
-            self._pages.negotiate_language(request),
-            store=False,
-            view=summary,
-            action=action,
-            address=action,
+        return self._pages.show(
+            request, "preferences.html", lambda _language: summary, store=False, action=action, address=action
         )
 
     async def change(self, request: Request, token: str, mail: Annotated[Literal["none", "some"], Form()]) -> Response:
@@ -106,10 +99,7 @@ class Preferences:
                 await put_outbox(connection, [self._events.resubscribed(recipient, self._clock.now())])
 
     def _not_found(self, request: Request) -> Response:
-        language = self._pages.negotiate_language(request)
-        return self._pages.render_response(
-            request, "link-broken.html", language, status=404, store=False, view=problem_view(404)
-        )
+        return self._pages.show(request, "link-broken.html", status=404, store=False)
 
 
 def _redirect_to_preferences(request: Request, token: str) -> Response:

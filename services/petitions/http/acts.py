@@ -52,7 +52,7 @@ async def _act_by_form(context: IntakeContext, request: Request) -> Response:
     return await submit_form(
         request,
         context.acts_endpoint,
-        context.pages,
+        context.form_pages,
         build_from_form=build_from_form,
         case_of=case_of,
         thanks_url=thanks_url,

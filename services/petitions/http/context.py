@@ -15,6 +15,7 @@ from shared.intake.receipt_status import ReceiptStatus
 from shared.intake.submit import SubmitEndpoint
 from shared.kafka.broker_time import BrokerTime
 from shared.privacy.receipts import Receipts
+from shared.web.pages import Pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,4 +32,5 @@ class IntakeContext:
     receipts: Receipts
     receipt_status: ReceiptStatus
     pool: asyncpg.Pool
-    pages: IntakePages
+    pages: Pages
+    form_pages: IntakePages

@@ -20,7 +20,6 @@ from shared.intake.receipt_routes import read_receipt, status_for_page, status_r
 from shared.intake.submit import OutgoingRecord
 from shared.intake.submit_routes import is_form, submit_form, submit_json
 from shared.privacy.receipts import Receipt
-from shared.refusals import Refusal
 
 OPTIONAL_FIELDS: Final = ("country", "postcode", "locale", "comment", "source")
 
@@ -71,7 +70,7 @@ async def _sign_by_form(context: IntakeContext, request: Request) -> Response:
     return await submit_form(
         request,
         context.signatures_endpoint,
-        context.pages,
+        context.form_pages,
         build_from_form=build_from_form,
         case_of=case_of,
         thanks_url=thanks_url,
@@ -79,14 +78,13 @@ async def _sign_by_form(context: IntakeContext, request: Request) -> Response:
 
 
 async def _thanks(context: IntakeContext, request: Request, text: str) -> Response:
-    try:
-        receipt = read_receipt(context.receipts, text)
-        case, kind = _case_and_kind(context, receipt)
-    except Refusal as refusal:
-        return context.pages.show_problem(request, refusal.status)
+    receipt = read_receipt(context.receipts, text)
+    case, kind = _case_and_kind(context, receipt)
     status = await status_for_page(context.receipt_status, receipt)
     status_url = f"{context.settings.petitions_url}/v1/signatures/{text}"
-    return context.pages.show_thanks(request, case, kind=kind, receipt=receipt, status_url=status_url, status=status)
+    return context.form_pages.show_thanks(
+        request, case, kind=kind, receipt=receipt, status_url=status_url, status=status
+    )
 
 
 def _case_and_kind(context: IntakeContext, receipt: Receipt) -> tuple[str, Kind]:

@@ -26,6 +26,13 @@ class CatalogView(Protocol):
     def totals(self) -> Mapping[str, TotalsChanged]: ...
 
 
+def campaign_languages(catalog: CatalogView, case: str | None) -> tuple[str, ...]:
+    """Return the languages of a case's campaign; none if either is unknown."""
+    entry = catalog.cases.get(case) if case is not None else None
+    campaign = catalog.campaigns.get(entry.campaign) if entry is not None else None
+    return campaign.languages if campaign is not None else ()
+
+
 @dataclass(frozen=True, slots=True)
 class LocalizedText:
     """A text and its language, which may differ from the page's."""

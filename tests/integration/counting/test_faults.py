@@ -30,6 +30,7 @@ from shared.kafka.topic_check import open_admin
 from shared.metrics import LOOP_FAILURES
 from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, create_topics, key_of, signature
 from tests.support.databases import change_schema
+from tests.support.waiting import wait_until
 
 GROUP_SECONDS = 10
 
@@ -206,15 +207,15 @@ async def wipe(harness: CountingHarness) -> None:
     """Create the topic again, with an empty log."""
     async with open_admin(harness.kafka) as admin:
         await admin.delete_topics([harness.topic])
-    deadline = asyncio.get_running_loop().time() + 20
-    while True:
+
+    async def is_created() -> bool:
         try:
             await create_topics(harness.kafka, [harness.counted.topic])
         except AssertionError:
-            assert asyncio.get_running_loop().time() < deadline
-            await asyncio.sleep(0.2)
-        else:
-            return
+            return False
+        return True
+
+    await wait_until(is_created)
 
 
 async def assert_halts(harness: CountingHarness, reason: str) -> None:

@@ -21,8 +21,9 @@ from deploy.audit.audit import audit
 from services.marathon.actions.announce import EventEncoder
 from shared.events.marathon import TotalsChanged
 from tests.support.campaign_files import campaign_file
-from tests.support.commands import mille, wait_for
+from tests.support.commands import mille
 from tests.support.running import MilleRun
+from tests.support.waiting import wait_for
 
 SIGNED = 60
 

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from tests.support.campaign_files import campaign_file
-from tests.support.commands import CommandResult, mille, wait_for
+from tests.support.commands import CommandResult, mille
 from tests.support.running import MilleRun
+from tests.support.waiting import wait_for
 
 EMPTY_BATCH: dict[str, list[str]] = {"items": []}
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import stat
 import subprocess
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from deploy.local.pids import PidFiles, identify
 from deploy.local.settings import DEFAULT_PORTS
 from tests.support.running import MilleRun, free_offset, mille_run, temporary_home
 from tests.support.unprivileged_user import unprivileged_user
+from tests.support.waiting import wait_for
 
 PLATFORM_ONLY = "--platform-only"
 SLEEP = shutil.which("sleep") or "/bin/sleep"
@@ -31,13 +31,6 @@ SLEEP = shutil.which("sleep") or "/bin/sleep"
 def home() -> Iterator[Home]:
     with temporary_home() as home:
         yield home
-
-
-def eventually(condition: Callable[[], bool], description: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {description}"
-        time.sleep(0.05)
 
 
 def ended(pid: int) -> bool:
@@ -73,14 +66,14 @@ async def test_after_being_killed_it_starts_again_with_everything_it_had(home: H
         left_over = pids_of(killed)
         killed.stop(signal.SIGKILL)
     with mille_run(home, PLATFORM_ONLY) as again:
-        eventually(lambda: all(ended(pid) for pid in left_over.values()), "leftovers end")
+        wait_for(lambda: all(ended(pid) for pid in left_over.values()), "leftovers end")
         home_url = again.wait_until_restarted(left_over)["databases"]["petitions"]
         assert await fetch_value(home_url, "SELECT partition FROM outbox WHERE topic = 'kept'") == 42
 
 
 def test_a_stop_in_the_middle_of_the_start_leaves_nothing_running(home: Home) -> None:
     with mille_run(home, PLATFORM_ONLY) as running:
-        eventually((home.run / "kafka.pid").exists, "the broker is started")
+        wait_for((home.run / "kafka.pid").exists, "the broker is started")
         pid = json.loads((home.run / "kafka.pid").read_text())["pid"]
         assert running.stop(signal.SIGINT) == 0
     assert ended(pid)
@@ -89,7 +82,7 @@ def test_a_stop_in_the_middle_of_the_start_leaves_nothing_running(home: Home) ->
 
 def test_killed_in_the_middle_of_its_first_start_it_starts_again(home: Home) -> None:
     with mille_run(home, PLATFORM_ONLY) as killed:
-        eventually(lambda: bool(list(home.root.glob("initialising-*"))), "the data folder is being made")
+        wait_for(lambda: bool(list(home.root.glob("initialising-*"))), "the data folder is being made")
         killed.stop(signal.SIGKILL)
     with mille_run(home, PLATFORM_ONLY) as again:
         again.wait_until_up()
@@ -102,7 +95,7 @@ def test_what_a_killed_run_left_over_is_ended_before_anything_starts(home: Home)
         PidFiles(home.run).record("left-over", left_over.pid, signal.SIGTERM)
         with mille_run(home, PLATFORM_ONLY) as running:
             assert left_over.wait(30) == -signal.SIGTERM
-            eventually(lambda: "Ending left-over" in running.output_text(), "it says so")
+            wait_for(lambda: "Ending left-over" in running.output_text(), "it says so")
 
 
 def test_a_process_that_only_has_the_same_number_is_left_alone(home: Home) -> None:
@@ -159,8 +152,8 @@ PROBES: dict[str, Callable[[Endpoints], Awaitable[bool]]] = {
 def test_a_killed_program_is_started_again(name: str, killable: MilleRun) -> None:
     before = pids_of(killable)[name]
     os.kill(before, signal.SIGKILL)
-    eventually(lambda: pids_of(killable)[name] not in (0, before), f"{name} is started again")
-    eventually(lambda: asyncio.run(answers(name, killable)), f"{name} answers")
+    wait_for(lambda: pids_of(killable)[name] not in (0, before), f"{name} is started again")
+    wait_for(lambda: asyncio.run(answers(name, killable)), f"{name} answers")
 
 
 async def answers(name: str, running: MilleRun) -> bool:

@@ -22,9 +22,10 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import Home
 from shared import topics
 from tests.support.campaign_files import campaign_file
-from tests.support.commands import CommandResult, mille, wait_for
+from tests.support.commands import CommandResult, mille
 from tests.support.running import MilleRun, mille_run, temporary_home
 from tests.support.tallies import eventually
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 SIGNATURES = topics.SIGNATURES.name

@@ -15,6 +15,7 @@ from deploy.local.pids import PidFiles, identify
 from deploy.local.program import Program
 from deploy.local.supervisor import Supervisor
 from shared.errors import SetupError
+from tests.support.waiting import wait_until
 
 
 class Sandbox:
@@ -142,9 +143,7 @@ async def test_a_program_that_needs_room_is_not_started_before_there_is_some(
     starting = asyncio.create_task(
         sandbox.supervisor.start([replace(sandbox.program("big", WAITS), needs_room=tmp_path)])
     )
-    async with asyncio.timeout(20):
-        while not any("no room" in line for line in sandbox.lines):  # noqa: ASYNC110  a list sends no events
-            await asyncio.sleep(0.02)
+    await wait_until(lambda: any("no room" in line for line in sandbox.lines))
     assert sandbox.supervisor.pids() == {"big": 0}
     monkeypatch.setattr("deploy.local.program.ROOM_BYTES", 0)
     await starting

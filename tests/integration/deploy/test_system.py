@@ -19,6 +19,7 @@ from deploy.local.pids import identify
 from deploy.local.processes import ready
 from deploy.local.settings import DEFAULT_PORTS
 from tests.support.running import MilleRun, mille_run, temporary_home
+from tests.support.waiting import wait_for
 
 START_SECONDS = 15.0
 """The time limit of a start after the first one, on two otherwise idle cores."""
@@ -77,10 +78,11 @@ def test_killed_services_are_started_again(system: MilleRun) -> None:
     before = {process["metrics"]: process["pid"] for process in system.endpoints()["processes"]}
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 90
-    while not all(again(process, before[process["metrics"]]) for process in system.endpoints()["processes"]):
-        assert time.monotonic() < deadline, system.output_text()
-        time.sleep(0.1)
+    wait_for(
+        lambda: all(again(process, before[process["metrics"]]) for process in system.endpoints()["processes"]),
+        "the start of other processes",
+        90,
+    )
 
 
 def again(process: RunningProcess, pid_before: int) -> bool:

@@ -20,6 +20,7 @@ from deploy.local.topics import create
 from tests.support.intakes import Intake, intake, publish_and_wait, read_records, signature
 from tests.support.running import MilleRun, mille_run, temporary_home
 from tests.support.seeding import Seed, unique
+from tests.support.waiting import stays, wait_until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 MAX_RESPONSE_SECONDS = 7.0
@@ -79,10 +80,11 @@ class Poster:
     async def post_until(self, status: int, within: float) -> None:
         """Post until an answer has `status`."""
         async with self.running.client() as client:
-            deadline = time.monotonic() + within
-            while await self.post(client) != status:
-                assert time.monotonic() < deadline, self.statuses
-                await asyncio.sleep(0.05)
+
+            async def is_answered() -> bool:
+                return await self.post(client) == status
+
+            await wait_until(is_answered, within)
 
     async def post_until_set(self, done: asyncio.Event) -> None:
         async with self.running.client() as client:
@@ -128,15 +130,14 @@ async def test_a_killed_broker_loses_nothing_that_was_acknowledged(own_platform:
         posters = [Poster(running, seed, f"killed{number}") for number in range(8)]
         done = asyncio.Event()
         posting = [asyncio.create_task(poster.post_until_set(done)) for poster in posters]
-        while not all(len(poster.acknowledged) > 20 for poster in posters):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+        await wait_until(lambda: all(len(poster.acknowledged) > 20 for poster in posters))
         before = own_platform.broker()
         os.kill(before, signal.SIGKILL)
         counts = [len(poster.acknowledged) for poster in posters]
-        deadline = time.monotonic() + 60
-        while not all(len(poster.acknowledged) > count + 20 for poster, count in zip(posters, counts, strict=True)):
-            assert time.monotonic() < deadline, "it did not recover"
-            await asyncio.sleep(0.1)
+        await wait_until(
+            lambda: all(len(poster.acknowledged) > count + 20 for poster, count in zip(posters, counts, strict=True)),
+            60,
+        )
         done.set()
         await asyncio.gather(*posting)
         assert own_platform.broker() != before
@@ -152,8 +153,7 @@ async def test_a_killed_intake_has_stored_all_that_it_acknowledged(own_platform:
         posters = [Poster(running, seed, f"gone{number}") for number in range(8)]
         done = asyncio.Event()
         posting = [asyncio.create_task(poster.post_until_set(done)) for poster in posters]
-        while not all(len(poster.acknowledged) > 10 for poster in posters):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+        await wait_until(lambda: all(len(poster.acknowledged) > 10 for poster in posters))
         running.process.kill()
         done.set()
         await asyncio.gather(*posting)
@@ -170,11 +170,9 @@ async def test_a_stopped_intake_answers_who_waits_and_ends_well(own_platform: Ow
             os.kill(broker, signal.SIGSTOP)
             try:
                 posting = asyncio.create_task(client.post("/v1/signatures", json=signature(seed)))
-                await asyncio.sleep(0.3)
+                await stays(lambda: not posting.done(), 0.3)
                 running.process.send_signal(signal.SIGTERM)
-                await asyncio.sleep(0.5)
-                assert not posting.done()
-                assert running.process.poll() is None
+                await stays(lambda: not posting.done() and running.process.poll() is None, 0.5)
             finally:
                 os.kill(broker, signal.SIGCONT)
             answer = await posting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,6 +19,7 @@ from shared.kafka.broker_time import BrokerTime
 from shared.kafka.producer import ReplaceableProducer
 from shared.kafka.producer_batches import BatchTiming, ProducerBatches
 from tests.support.intakes import read_records
+from tests.support.waiting import wait_until
 
 HEADERS = Envelope("test-happened", source="/tests").headers(b"2026-12-01T12:00:00Z")
 
@@ -65,12 +66,6 @@ async def open_batches(
         await producer.close()
 
 
-async def wait_until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 async def test_each_waiter_hears_the_offset_of_its_own_record(platform: Endpoints, make_topic: Any) -> None:
     name = await make_topic(topics.SIGNATURES, partitions=3)
     async with open_batches(platform, name, partitions=3) as (batches, _, _):
@@ -82,7 +77,7 @@ async def test_each_waiter_hears_the_offset_of_its_own_record(platform: Endpoint
                 assert batches.append(number % 3, key, b'{"n":%d}' % number, HEADERS, listener)
                 appended.append((number % 3, key, listener))
             if round_ % 3 == 0:
-                await asyncio.sleep(0.005)
+                await wait_until(lambda: appended[-1][2].notifications)
         await wait_until(lambda: all(listener.notifications for _, _, listener in appended))
     stored = {
         (partition, record.offset): record.key

@@ -34,6 +34,7 @@ from shared.events.marathon import Correction, Policies, TotalsChanged
 from shared.events.tallies import ActionsCounted, Delta
 from tests.support.campaign_files import Wrapper, campaign_file
 from tests.support.tallies import Chain, delta, pool_on
+from tests.support.waiting import wait_until
 
 MakeDatabase = Callable[[str], Awaitable[str]]
 MakeTopic = Callable[..., Awaitable[str]]
@@ -291,9 +292,7 @@ async def test_a_publisher_that_another_holds_up_while_it_freezes_tries_again(ma
         held_up = not running.done()
         await other.execute("SELECT pg_advisory_unlock_all()")
     assert held_up, running
-    async with asyncio.timeout(10):
-        while not await marathon.pool.fetchval("SELECT frozen_at IS NOT NULL FROM freezes"):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+    await wait_until(lambda: marathon.pool.fetchval("SELECT frozen_at IS NOT NULL FROM freezes"), 10)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from base64 import urlsafe_b64decode
@@ -26,8 +25,10 @@ from shared.privacy.keys import CampaignKeys
 from shared.privacy.tokens import ActToken, TokenAct, sign
 from tests.support.intakes import Intake, end_offsets, intake, publish_and_wait, read_records, signature
 from tests.support.seeding import Seed, unique
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PARTNER = "partner-key-of-this-test"
 
 
@@ -167,10 +168,11 @@ async def test_a_failed_form_comes_back_with_what_was_typed(deployment: Deployme
 @pytest.mark.parametrize(("name", "status"), [("petition", 404), ("receipt", 404)])
 async def test_what_does_not_exist_is_a_page_for_people(deployment: Deployment, name: str, status: int) -> None:
     if name == "petition":
-        answer = await deployment.client.post("/v1/signatures", data={"petition": "none", "privacy": "on"})
+        form = {"petition": "none", "privacy": "on"}
+        answer = await deployment.client.post("/v1/signatures", data=form, headers=BROWSER)
         assert answer.status_code in (404, 422)
     else:
-        answer = await deployment.client.get("/thanks/none")
+        answer = await deployment.client.get("/thanks/none", headers=BROWSER)
         assert answer.status_code == status
     assert answer.headers["content-type"].startswith("text/html")
 
@@ -465,10 +467,11 @@ async def test_only_who_confirmed_and_agreed_is_named_in_the_order_of_signing(
 
 async def wait_until_equal(fetch: Any, expected: Any) -> None:
     """Wait until `await fetch()` equals `expected`."""
-    deadline = time.monotonic() + 60
-    while (found := await fetch()) != expected:
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.1)
+
+    async def is_equal() -> bool:
+        return bool(await fetch() == expected)
+
+    await wait_until(is_equal, 60)
 
 
 async def test_safety_mode_keeps_no_comment_and_names_nobody(deployment: Deployment) -> None:

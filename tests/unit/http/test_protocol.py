@@ -19,6 +19,7 @@ from tests.support.serving import (
     trust_loopback_proxies,
     wait_until,
 )
+from tests.support.waiting import stays, wait_until_settled
 
 CHUNKED = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -182,7 +183,7 @@ async def test_a_client_that_only_stops_sending_still_gets_its_answer(
     await client.send(post(b"1"))
     client.writer.write_eof()
     request = await route.next_request()
-    await asyncio.sleep(0.05)
+    await stays(lambda: server.server.server_state.connections)
     request.answer.send_accepted(b'"late"')
     status, head, body = await client.read_response()
     assert (status, body) == (202, b'"late"')
@@ -198,7 +199,7 @@ async def test_so_does_one_that_asked_an_ordinary_route(
     client = await server.connect()
     await client.send(post(b"1", path="/patient") + more)
     client.writer.write_eof()
-    await asyncio.sleep(0.05)
+    await stays(lambda: server.server.server_state.connections)
     server.enforce_time_limits(60)
     route.gate.set()
     status, head, body = await client.read_response()
@@ -215,7 +216,7 @@ async def test_and_one_that_asked_much_at_once(server: RunningServer, route: Fas
     client.writer.write_eof()
     (await route.next_request()).answer.send_accepted(b'"first"')
     assert (await client.read_response())[2] == b'"first"'
-    await asyncio.sleep(0.05)
+    await stays(lambda: server.server.server_state.connections)
     route.gate.set()
     assert [(await client.read_response())[2] for _ in range(3)] == [
         b'{"length":2}',
@@ -234,7 +235,7 @@ async def test_a_fast_post_is_answered_though_the_next_request_is_cut_off(
     await client.send(post(b"1") + post(b"22", path="/patient")[:-1])
     client.writer.write_eof()
     request = await route.next_request()
-    await asyncio.sleep(0.05)
+    await stays(lambda: server.server.server_state.connections)
     request.answer.send_accepted(b'"first"')
     assert (await client.read_response())[2] == b'"first"'
     assert await client.read_to_end() == b""
@@ -260,7 +261,7 @@ async def test_a_client_that_stops_sending_is_not_waited_for_where_no_answer_is_
 ) -> None:
     client = await server.connect()
     await client.send(request_bytes)
-    await asyncio.sleep(0.05)
+    await stays(lambda: server.server.server_state.connections)
     client.writer.write_eof()
     await client.read_to_end()
     await wait_until(lambda: not server.server.server_state.connections)
@@ -357,7 +358,7 @@ async def test_one_header_without_end_is_a_431(server: RunningServer) -> None:
     await client.send(b"GET /livez HTTP/1.1\r\nX: ")
     for _ in range(3):
         await client.send(b"x" * 8_000)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
     assert (await client.read_response())[0] == 431
     await client.close()
 
@@ -382,7 +383,7 @@ async def test_trailers_over_the_limit_are_a_431(server: RunningServer, route: F
     await client.send(CHUNKED + b"1\r\nx\r\n0\r\nX: x\r\n")
     for _ in range(20):
         await client.send(piece)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
     assert (await client.read_response())[0] == 431
     assert route.ordinary_bodies == []
     await client.close()
@@ -456,7 +457,7 @@ async def test_a_body_that_comes_too_slowly_is_a_408(server: RunningServer, rout
     await wait_until(lambda: any(connection._read_state for connection in server.server.server_state.connections))  # type: ignore[union-attr]
     server.enforce_time_limits(19)
     await client.send(b"x")
-    await asyncio.sleep(0.05)
+    await stays(lambda: server.server.server_state.connections)
     server.enforce_time_limits(21)
     assert (await client.read_response())[0] == 408
     assert route.ordinary_bodies == []
@@ -476,9 +477,7 @@ def pending_bytes(server: RunningServer) -> int:
 async def wait_until_blocked(server: RunningServer) -> None:
     """Wait until the one connection sends no more, because its client does not read."""
     await wait_until(lambda: pending_bytes(server))
-    before = -1
-    while before != (before := pending_bytes(server)):  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
+    await wait_until_settled(lambda: pending_bytes(server))
 
 
 @pytest.mark.parametrize("request_bytes", [LARGE, LARGE * 20, CLOSING, LARGE + post(b"1")[:-1]])
@@ -517,7 +516,7 @@ async def test_who_writes_past_the_protocol_sees_to_slow_readers(server: Running
     await wait_until_blocked(server)
     for seconds in range(0, 600, 10):
         server.enforce_time_limits(seconds)
-    await asyncio.sleep(0.05)
+    await stays(lambda: server.server.server_state.connections)
     (connection,) = server.server.server_state.connections
     connection._raw_transport.close()  # type: ignore[union-attr]
     for seconds in range(600, 700, 10):

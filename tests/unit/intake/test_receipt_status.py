@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -22,7 +22,9 @@ class UnresponsivePool:
     async def acquire(self, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109  as a pool has it
         self.acquired += 1
         yield self
-        await asyncio.sleep(timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.Event().wait()
 
     async def fetchrow(self, *_: object) -> Any:
         await asyncio.Event().wait()

@@ -25,10 +25,24 @@ PAGES: Final = sorted(
     for path in (*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"))
     if path not in {PROJECT / "docs" / "benchmarks.md", PROJECT / "docs" / "faults.md"}
 )
+DOCUMENTS: Final = (*PAGES, PROJECT / "docs" / "benchmarks.md", PROJECT / "docs" / "faults.md")
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES])
+EACH_DOCUMENT = pytest.mark.parametrize("page", DOCUMENTS, ids=[str(page.relative_to(PROJECT)) for page in DOCUMENTS])
 LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE: Final = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE: Final = re.compile(r"`([^`\n]+)`")
+PATH: Final = re.compile(r"(?<![\w./:-])((?:docs|deploy|shared|services|tests)/[\w./-]*\w)")
+MODULE: Final = re.compile(r"(?<![\w./:-])((?:deploy|shared|services|tests)(?:\.[a-z_]\w*)+)\b(?!/)")
+EXAMPLES: Final = {"services/letters/http/stamps.py", "services/letters/templates/stamps.html"}
+"""Files that a recipe has its reader make."""
+CODE_WORDS: Final = {
+    word
+    for folder in ("services", "shared", "deploy", "tests")
+    for suffix in ("py", "yml")
+    for path in (PROJECT / folder).rglob(f"*.{suffix}")
+    if "node_modules" not in path.parts
+    for word in re.findall(r"\w+", path.read_text())
+}
 SETTINGS: Final = {
     name.upper()
     for module in ("deploy.mille.setup", *(f"services.{service}.settings" for service in databases.SERVICES))
@@ -38,8 +52,8 @@ SETTINGS: Final = {
 }
 COMMAND_VARIABLES: Final = {"SCALE", "QUICK", "ROWS", "ONLY", "SABOTAGED", "SEED", "SLOW"}
 """Variables of the demo, the bench and the faults."""
-OTHER_VARIABLES: Final = {*COMMAND_VARIABLES, "PGPASSFILE", "ORIGIN", "BIND", "WRITE_SCHEMAS"}
-"""Also variables of asyncpg, of docker-compose.yml and of a test."""
+OTHER_VARIABLES: Final = {*COMMAND_VARIABLES, "PGPASSFILE", "ORIGIN", "BIND", "WRITE_SCHEMAS", "TESTS"}
+"""Also variables of asyncpg, of docker-compose.yml, of a test and of the Makefile."""
 
 
 def anchors(page: Path) -> set[str]:
@@ -110,11 +124,25 @@ def test_a_setting_that_is_named_is_read(page: Path) -> None:
             assert setting in SETTINGS | OTHER_VARIABLES, line
 
 
-@EACH_PAGE
+@EACH_DOCUMENT
 def test_a_path_that_is_named_exists(page: Path) -> None:
-    for word in INLINE.findall(CODE.sub("", page.read_text())):
-        if re.fullmatch(r"(?:docs|deploy|shared|services|tests)/[\w./-]+", word):
-            assert (PROJECT / word).exists() or "/ru/" in word, word
+    for path in PATH.findall(page.read_text()):
+        assert (PROJECT / path).exists() or path in EXAMPLES, path
+
+
+@EACH_DOCUMENT
+def test_a_module_that_is_named_exists(page: Path) -> None:
+    for module in MODULE.findall(page.read_text()):
+        path = PROJECT / module.replace(".", "/")
+        named = path.is_dir() or path.with_suffix(".py").exists()
+        assert named or re.search(rf"\b{path.name}\b", path.parent.with_suffix(".py").read_text()), module
+
+
+@EACH_DOCUMENT
+def test_a_class_that_is_named_exists(page: Path) -> None:
+    for code in INLINE.findall(CODE.sub("", page.read_text())):
+        for name in re.findall(r"\b(?:[A-Z][a-z0-9]+){2,}\b", code):
+            assert name in CODE_WORDS, name
 
 
 @EACH_PAGE

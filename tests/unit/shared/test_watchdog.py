@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import time
 from deploy.local.home import PROJECT
 from shared.tasks import FAILED_TASK_EXIT
 from shared.watchdog import watch_event_loop
+from tests.support.waiting import stays
 
 BLOCKED = """
 import asyncio, sys, time
@@ -47,6 +47,5 @@ def test_a_process_that_was_stopped_for_longer_and_goes_on_lives() -> None:
 async def test_a_loop_that_turns_is_left_alone_and_one_that_stands_still_is_noticed() -> None:
     ended = threading.Event()
     with watch_event_loop(stall_timeout_s=0.3, check_interval_s=0.02, on_stall=ended.set):
-        await asyncio.sleep(0.6)
-        assert not ended.is_set()
+        await stays(lambda: not ended.is_set(), 0.6)
         assert ended.wait(5)

@@ -6,24 +6,23 @@ import re
 from pathlib import Path
 
 import pytest
-from babel.messages.extract import extract_from_dir
-from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import write_po
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.mille.translations import FOLDERS, extract, update
 from shared.web.formats import formats_for
 from shared.web.languages import (
-    TRANSLATIONS_FOLDER,
     Language,
     available_languages,
     is_complete,
     load_messages,
+    load_translations,
     negotiate_language,
     offered_languages,
 )
-from shared.web.pages import TEMPLATES
 
+TRANSLATED = [code for code in offered_languages() if code != "en"]
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
@@ -67,28 +66,35 @@ def test_english_and_french_are_offered() -> None:
     assert "fr" in offered_languages()
 
 
-@pytest.mark.parametrize("code", [code for code in offered_languages() if code != "en"])
-def test_an_offered_language_has_every_sentence_of_the_templates(code: str) -> None:
-    with (TRANSLATIONS_FOLDER / "babel.cfg").open() as file:
-        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
-    messages = load_messages(code)
-    expected = {
-        (extracted[4], message[0] if isinstance(message, tuple) else message)
-        for extracted in extract_from_dir(TEMPLATES, methods, options, keywords=KEYWORDS)
-        if (message := extracted[2])
-    }
-    translated = {
-        (message.context, message.id[0] if isinstance(message.id, tuple) else message.id)
-        for message in messages
-        if message.id
-    }
-    assert {message for _, message in expected} == {message for _, message in translated}
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_an_offered_language_has_every_sentence_of_every_service(code: str, folder: Path) -> None:
+    sentences = {message.id for message in extract(folder)}
+    if sentences == {""}:
+        return
+    messages = load_messages(code, folder / "translations")
+    assert {message.id for message in messages} == sentences
+    assert is_complete(messages)
 
 
-KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
+def test_a_sentence_in_a_template_of_a_service_is_found_and_given_to_its_translators(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    template = '{{ _("A sentence") }}{{ ngettext("%(num)s stamp", "%(num)s stamps", 2) }}'
+    (tmp_path / "templates" / "stamps.html").write_text(template)
+    catalogues = tmp_path / "translations"
+    assert update(catalogues, "fr", extract(tmp_path)) == 2
+    file = catalogues / "fr" / "LC_MESSAGES" / "messages.po"
+    file.write_text(
+        file.read_text().replace('msgid "A sentence"\nmsgstr ""', 'msgid "A sentence"\nmsgstr "Une phrase"')
+    )
+    assert update(catalogues, "fr", extract(tmp_path)) == 1
+    assert load_translations("fr", catalogues).gettext("A sentence") == "Une phrase"
+    (tmp_path / "templates" / "stamps.html").write_text('{{ _("A short sentence") }}')
+    assert update(catalogues, "fr", extract(tmp_path)) == 1, "a translation that may not fit counted as one"
+    assert "Une phrase" in file.read_text()
 
 
-@pytest.mark.parametrize("code", [code for code in offered_languages() if code != "en"])
+@pytest.mark.parametrize("code", TRANSLATED)
 def test_a_translation_fills_in_what_the_sentence_fills_in(code: str) -> None:
     for message in load_messages(code):
         if not message.id:
