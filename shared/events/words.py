@@ -12,6 +12,8 @@ Evidence = Literal["confirmed", "recorded", "self_reported", "offline"]
 Purpose = Literal["dedupe", "seal", "token"]
 Confirmation = Literal["none", "optional", "required"]
 OnePer = Literal["email", "email_and_name"]
+Held = Literal["", "quota", "robot", "rule"]
+"""Why an action is held, or nothing if it is not."""
 TotalsState = Literal["live", "catching_up", "frozen"]
 MAX_WORD_CHARACTERS: Final = 100
 """Limit in characters of a slug, a country, a language or a hash in an event.

@@ -6,13 +6,14 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from services.letters.consumers.daily_quota import DailyQuota
 from services.letters.settings import LettersSettings
 from shared import topics
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import create_counter_app
 
 MESSAGES: Final = CountedTopic(
-    topic=topics.MESSAGES, table="messages", tallies=topics.LETTERS_TALLIES, daily_limit=True
+    topic=topics.MESSAGES, table="messages", tallies=topics.LETTERS_TALLIES, quota=DailyQuota()
 )
 COUNTED: Final = (MESSAGES,)
 

@@ -6,13 +6,17 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from services.petitions.consumers.signatories import Signatories
 from services.petitions.settings import PetitionsSettings
 from shared import topics
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import create_counter_app
 
 SIGNATURES: Final = CountedTopic(
-    topic=topics.SIGNATURES, table="signatures", tallies=topics.PETITIONS_TALLIES, shows_names=True
+    topic=topics.SIGNATURES,
+    table="signatures",
+    tallies=topics.PETITIONS_TALLIES,
+    projections=(Signatories("signatures"),),
 )
 ACTS: Final = CountedTopic(topic=topics.ACTS, table="acts", tallies=topics.PETITIONS_TALLIES)
 COUNTED: Final = (SIGNATURES, ACTS)
