@@ -23,6 +23,7 @@ from shared.kafka.dead_letters import dead_letter
 from shared.kafka.outbox import OutboxRecord, put_outbox
 from shared.kafka.record_ref import RecordRef
 from shared.kafka.records import PartitionBatch
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
 
 ENDS_THE_PROCESS = "ends-the-process"
@@ -33,9 +34,12 @@ DecodedByOffset = Mapping[tuple[int, int], DecodedRecord]
 class TopicCounter:
     """Counts one topic; its public methods are the callbacks of a `PositionedLoop`."""
 
-    def __init__(self, counted: CountedTopic, pool: asyncpg.Pool, clock: Clock) -> None:
+    def __init__(
+        self, counted: CountedTopic, pool: asyncpg.Pool, clock: Clock, refusal_limit: RefusalLimit | None = None
+    ) -> None:
         self._counted = counted
         self._clock = clock
+        self._refusal_limit = refusal_limit or RefusalLimit()
         self._dimension_ids = DimensionIds(pool)
         self._decoder = BatchDecoder(counted, self._dimension_ids)
         self._tally_batches = TallyBatchBuilder(counted)
@@ -45,7 +49,13 @@ class TopicCounter:
         return await self._decoder.plan(batches)
 
     async def apply(self, connection: asyncpg.Connection, plan: BatchPlan) -> None:
-        """Write `plan` in the caller's transaction: rows, sealed data, dead letters, tally batches."""
+        """Write `plan` in the caller's transaction: rows, sealed data, dead letters, tally batches.
+
+        Raises:
+            HaltError: too many of a partition's records cannot be decoded.
+        """
+        for batch in plan.batches:
+            self._refusal_limit.check(batch, _refused_offsets(plan, batch.partition))
         rows = await find_rows(connection, self._counted.table, _keys(plan))
         new_keys = plan.fast_keys.keys() - rows.keys()
         new_rows = [plan.new_rows[plan.fast_keys[key]] for key in sorted(new_keys)]
@@ -150,6 +160,8 @@ class TopicCounter:
     def record_metrics(self, plan: BatchPlan) -> None:
         """Record the metrics of a committed plan."""
         topic = self._counted.topic.name
+        for batch in plan.batches:
+            self._refusal_limit.note(batch, _refused_offsets(plan, batch.partition))
         ACTIONS_COUNTED.labels(topic).inc(plan.new_count + len(plan.outcome.first_submissions))
         ACTIONS_REPEATED.labels(topic).inc(plan.outcome.repeats)
         for _, reason in plan.outcome.refused:
@@ -158,6 +170,15 @@ class TopicCounter:
         for batch in plan.batches:
             for accepted_ms, count in Multiset(record.timestamp_ms for record in batch.records).items():
                 ACCEPT_TO_COUNT.observe(topic, max(0.0, now_ms - accepted_ms) / 1000, count)
+
+
+def _refused_offsets(plan: BatchPlan, partition: int) -> set[int]:
+    """The offsets of `partition` that cannot be decoded, without redriven records and one that ended processes."""
+    return {
+        decoded.record.offset
+        for decoded in plan.slow_records
+        if decoded.partition == partition and decoded.refusal not in ("", ENDS_THE_PROCESS) and decoded.origin is None
+    }
 
 
 def _keys(plan: BatchPlan) -> list[bytes]:
