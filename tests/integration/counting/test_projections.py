@@ -63,7 +63,7 @@ async def signatures(
 
 
 async def journal(harness: CountingHarness, key: bytes) -> list[tuple[str, int, str]]:
-    """The changes of `key`, each with the offset of the submission that opened the action and the state written then."""
+    """The changes of `key`: kind, offset of the submission that opened the action, and the state written then."""
     rows = await harness.pool.fetch('SELECT kind, "offset", state FROM journal WHERE key = $1 ORDER BY id', key)
     return [tuple(row) for row in rows]
 
