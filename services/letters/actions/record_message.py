@@ -70,7 +70,7 @@ class RecordMessage:
         self._terms_cache = terms_cache
         self._broker_time = broker_time
         self._partition_count = partition_count
-        self._envelope = Envelope("message-submitted", source="/letters/intake")
+        self._envelope = Envelope("message-submitted", source="/letters/intake", version="1.1")
         self._timestamps = TimestampCache()
 
     def resolve_sender(self, slug: str, email: str) -> Sender:

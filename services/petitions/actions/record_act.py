@@ -47,7 +47,7 @@ class RecordAct:
         self._terms_cache = terms_cache
         self._broker_time = broker_time
         self._partition_count = partition_count
-        self._envelope = Envelope("act-submitted", source="/petitions/intake")
+        self._envelope = Envelope("act-submitted", source="/petitions/intake", version="1.1")
         self._timestamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
 

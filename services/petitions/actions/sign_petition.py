@@ -71,7 +71,7 @@ class SignPetition:
         self._broker_time = broker_time
         self._partition_count = partition_count
         self._petitions: dict[str, OpenPetition] = {}
-        self._envelope = Envelope("signature-submitted", source="/petitions/intake")
+        self._envelope = Envelope("signature-submitted", source="/petitions/intake", version="1.1")
         self._timestamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
         self._batch_idempotency = IdempotencyMemory()

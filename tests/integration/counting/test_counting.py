@@ -83,7 +83,8 @@ async def test_a_random_history_is_counted_as_a_naive_model_counts_it(signatures
         elif event_type == "withdrawn":
             event, state = REFERENCE, "withdrawn"
         else:
-            event = ActionInvalidated(campaign="w4r-2026", case="azat", subject="free-azat", reason="bulk")
+            named = {"campaign": "w4r-2026", "case": "azat", "subject": "free-azat", "digest": digest_of(person)}
+            event = ActionInvalidated(**named, decision=1, reason="bulk")
             invalidated = event_type == "invalidated"
         model[person] = (state, country, invalidated)
         events.append((event_type, key_of(person), event))
