@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from shared.clock import parse_rfc3339
 from shared.errors import TransientError
@@ -13,8 +12,6 @@ from shared.intake.countries import UNKNOWN
 from shared.privacy.addresses import canonical_address
 from shared.privacy.keys import CampaignKeys
 from shared.refusals import FieldError, Refusal, invalid
-
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class CatalogView(Protocol):
@@ -153,8 +150,3 @@ def canonicalize(address: str, terms: CampaignTerms) -> str:
         return canonical_address(address, terms.policies.address_rules)
     except ValueError:
         raise invalid([FieldError("/email", "email.invalid")]) from None
-
-
-def encode_hash(digest: bytes) -> str:
-    """Encode a keyed hash as events carry it: base64url without padding."""
-    return b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=").decode("ascii")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shared import base64url
 from shared.clock import rfc3339
 from shared.errors import TransientError
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
@@ -110,7 +110,7 @@ class ActionLinks:
             return
         fields: dict[str, Any] = {"campaign": token.campaign, "case": act.case, "subject": act.subject}
         if issubclass(spec.event, ActionConfirmed):
-            fields["digest"] = urlsafe_b64encode(act.digest).rstrip(b"=").decode("ascii")
+            fields["digest"] = base64url.encode(act.digest)
         value = _encode(spec.event(**fields))
         await actions.batches.append_and_wait(act.partition, act.key, value, spec.envelope.headers(time))
 

@@ -21,7 +21,7 @@ from shared.counting.batch_plan import BatchPlan
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import counting_loop
 from shared.database import create_pool
-from shared.events.actions import ActionReference, ActionSubmitted
+from shared.events.actions import ActionInvalidated, ActionSubmitted
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageSubmitted
 from shared.events.petitions import SignatureSubmitted
@@ -77,18 +77,16 @@ def _submitted(kind: type[Event], person: str, changed: dict[str, Any]) -> Event
     return kind(**(fields | changed))
 
 
-class Decision(ActionReference, frozen=True, kw_only=True):
-    """An event by which somebody decides about one submission."""
-
-    digest: str
-    decision: int
-    reason: str = ""
-
-
-def decision(content: str, number: int, *, reason: str = "") -> Decision:
-    """Decision `number` about the submission whose digest is that of `content`."""
-    reference = {"campaign": "w4r-2026", "case": "azat", "subject": "free-azat"}
-    return Decision(**reference, digest=digest_of(content), decision=number, reason=reason)
+def decision(content: str, number: int, *, reason: str = "") -> ActionInvalidated:
+    """Decision `number`, of whatever type it is published as, about the submission whose digest is that of `content`."""
+    return ActionInvalidated(
+        campaign="w4r-2026",
+        case="azat",
+        subject="free-azat",
+        digest=digest_of(content),
+        decision=number,
+        reason=reason,
+    )
 
 
 @dataclass

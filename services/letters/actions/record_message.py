@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from shared import topics
+from shared import base64url, topics
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageSubmitted
 from shared.events.marathon import CaseChanged
@@ -22,7 +22,6 @@ from shared.intake.campaign_terms import (
     check_open,
     check_ready,
     country_of,
-    encode_hash,
 )
 from shared.intake.person_fields import PersonFields
 from shared.intake.submit import OutgoingRecord
@@ -71,7 +70,7 @@ class RecordMessage:
         self._terms_cache = terms_cache
         self._broker_time = broker_time
         self._partition_count = partition_count
-        self._envelope = Envelope("message-submitted", source="/letters/intake")
+        self._envelope = Envelope("message-submitted", source="/letters/intake", version="1.1")
         self._timestamps = TimestampCache()
 
     def resolve_sender(self, slug: str, email: str) -> Sender:
@@ -121,7 +120,7 @@ class RecordMessage:
             country=country,
             language=message.language,
             subject=case.slug,
-            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(content))),
+            digest=base64url.encode(dedupe.digest(keys.dedupe, _pack(content))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=case.slug, key=key),
             seal_key=keys.current_seal,
             locale=request.locale or terms.language,
@@ -130,7 +129,7 @@ class RecordMessage:
             updates=consent.updates,
             network=abuse_hashes.network_hash(keys.dedupe, client.address),
             domain=abuse_hashes.domain_hash(keys.dedupe, address.rpartition("@")[2]),
-            person=encode_hash(person_id),
+            person=base64url.encode(person_id),
             daily_limit=terms.policies.letters_per_person,
             handwritten=message.handwritten,
         )

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from services.petitions.domain.requests import ACTS, ActRequest
-from shared import topics
+from shared import base64url, topics
 from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActSubmitted
 from shared.http.client import Client
@@ -20,7 +20,6 @@ from shared.intake.campaign_terms import (
     check_open,
     check_ready,
     country_of,
-    encode_hash,
 )
 from shared.intake.idempotency import IdempotencyMemory
 from shared.intake.languages import language_of
@@ -48,7 +47,7 @@ class RecordAct:
         self._terms_cache = terms_cache
         self._broker_time = broker_time
         self._partition_count = partition_count
-        self._envelope = Envelope("act-submitted", source="/petitions/intake")
+        self._envelope = Envelope("act-submitted", source="/petitions/intake", version="1.1")
         self._timestamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
 
@@ -95,7 +94,7 @@ class RecordAct:
             country=country,
             language=language_of(locale) or terms.language,
             subject=case.slug,
-            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(content))),
+            digest=base64url.encode(dedupe.digest(keys.dedupe, _pack(content))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=case.slug, key=key),
             seal_key=keys.current_seal,
             locale=locale,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from services.petitions.domain.requests import SIGNATURES, PartnerSignature, SignatureRequest
-from shared import topics
+from shared import base64url, topics
 from shared.events.cloudevents import Envelope
 from shared.events.marathon import AccessChanged
 from shared.events.petitions import SignatureSubmitted
@@ -23,7 +23,6 @@ from shared.intake.campaign_terms import (
     check_open,
     check_ready,
     country_of,
-    encode_hash,
     terms_of,
 )
 from shared.intake.idempotency import IdempotencyMemory
@@ -72,7 +71,7 @@ class SignPetition:
         self._broker_time = broker_time
         self._partition_count = partition_count
         self._petitions: dict[str, OpenPetition] = {}
-        self._envelope = Envelope("signature-submitted", source="/petitions/intake")
+        self._envelope = Envelope("signature-submitted", source="/petitions/intake", version="1.1")
         self._timestamps = TimestampCache()
         self._idempotency = IdempotencyMemory()
         self._batch_idempotency = IdempotencyMemory()
@@ -160,7 +159,7 @@ class SignPetition:
             language=language_of(locale) or terms.language,
             subject=petition.slug,
             petition_version=petition.version,
-            digest=encode_hash(dedupe.digest(keys.dedupe, _pack(content))),
+            digest=base64url.encode(dedupe.digest(keys.dedupe, _pack(content))),
             sealed=keys.sealer.seal(person, topic=TOPIC.name, subject=petition.slug, key=key),
             seal_key=keys.current_seal,
             locale=locale,
