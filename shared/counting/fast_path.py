@@ -30,7 +30,6 @@ from shared.counting.event_decoder import (
     SubmissionRecord,
 )
 from shared.counting.projections import Projection
-from shared.errors import PermanentError
 from shared.kafka.records import Record
 
 MAX_CACHED_PARTS: Final = 20_000
@@ -58,7 +57,7 @@ class FastPath:
         fast_keys, slow_keys, ids = plan.fast_keys, plan.slow_keys, plan.ids
         tracks_opened, tracks_confirmed = self._tracks_opened, self._tracks_confirmed
         others = []
-        prefix, prefix_ms, accepted_minute = b"", -1, 0
+        prefix, prefix_ms, minute = b"", -1, 0
         for record in records:
             offset, accepted_ms, key, value, packed_headers = record
             if (
@@ -70,21 +69,22 @@ class FastPath:
             try:
                 submission = self._decode(value)
                 digest = binascii.a2b_base64(submission.digest.encode().translate(BASE64URL_TO_BASE64) + b"==")
-                acted_minute = None if submission.acted_at is None else submission.minute(accepted_ms)
-            except (ValueError, RecursionError, msgspec.MsgspecError, PermanentError):
+            except (ValueError, RecursionError, msgspec.MsgspecError):
                 others.append(record)
                 continue
             dimensions = ids.get((
                 submission.campaign, submission.case, submission.subject, submission.section,
                 submission.kind, submission.channel, submission.country, submission.language,
             ))  # fmt: skip
-            if dimensions is None or len(digest) != DIGEST_BYTES or submission.person or submission.held:
+            if (
+                dimensions is None or len(digest) != DIGEST_BYTES
+                or submission.person or submission.held or submission.acted_at is not None
+            ):  # fmt: skip
                 others.append(record)
                 continue
             if accepted_ms != prefix_ms:
                 prefix = pack_submission_prefix(partition, accepted_ms)
-                prefix_ms, accepted_minute = accepted_ms, accepted_ms // 60_000
-            minute = accepted_minute if acted_minute is None else acted_minute
+                prefix_ms, minute = accepted_ms, accepted_ms // 60_000
             cell = (partition, dimensions, submission.state, minute)
             fast_keys[key] = len(plan.fast_records)
             plan.fast_records.append((partition, record))

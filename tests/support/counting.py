@@ -78,7 +78,7 @@ def _submitted(kind: type[Event], person: str, changed: dict[str, Any]) -> Event
 
 
 def decision(content: str, number: int, *, reason: str = "") -> ActionInvalidated:
-    """Decision `number`, of whatever type it is published as, about the submission whose digest is that of `content`."""
+    """Decision `number`, of the type that it is published as, about the submission with the digest of `content`."""
     return ActionInvalidated(
         campaign="w4r-2026",
         case="azat",
