@@ -24,9 +24,28 @@ from shared.privacy import dedupe
 from shared.privacy.sealing import Person
 from shared.topics import Topic
 
-NOTHING_SEALED: Final[Mapping[str, str]] = {}
 _encode: Final = msgspec.json.Encoder().encode
 _pack: Final = msgspec.msgpack.Encoder().encode
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one action has of its own, about the petition or case `subject`.
+
+    `key` is the dedupe key of the canonical `address`, and `partition_key`, by default `key`, chooses the partition.
+    `sealed` are the fields of `Person` that only this action has; they and `content` are in the digest beside the
+    person's own. `section` and `language` replace those of the country and the locale, and `fields` are the other
+    fields of the event.
+    """
+
+    subject: str
+    address: str
+    key: bytes
+    fields: Mapping[str, Any]
+    partition_key: bytes | None = None
+    content: tuple[object, ...] = ()
+    sealed: Mapping[str, str] = {}
+    section: str | None = None
+    language: str | None = None
 
 
 class SubmissionBuilder:
@@ -57,48 +76,29 @@ class SubmissionBuilder:
         self._partition_count = partition_count
         self._timestamps = TimestampCache()
 
-    def build(
-        self,
-        terms: CampaignTerms,
-        request: PersonFields,
-        client: Client,
-        fields: Mapping[str, Any],
-        *,
-        subject: str,
-        address: str,
-        key: bytes,
-        partition_key: bytes | None = None,
-        content: tuple[object, ...] = (),
-        sealed: Mapping[str, str] = NOTHING_SEALED,
-        section: str | None = None,
-        language: str | None = None,
-    ) -> OutgoingRecord:
-        """Build the record of one action about `subject`, under the dedupe `key` of the canonical `address`.
-
-        `partition_key`, by default `key`, chooses the partition. `sealed` are fields of `Person` that only this action
-        has; they and `content` are in the digest beside the person's own. `section` and `language` replace those that
-        country and locale stand for, and `fields` are the other fields of the event.
+    def build(self, terms: CampaignTerms, request: PersonFields, client: Client, action: Action) -> OutgoingRecord:
+        """Build the record of `action`, which the person in `request` does from `client`.
 
         Raises:
             Refusal: the campaign is not open.
         """
         now = self._broker_time.now()
         check_open(terms, now, self._catalog.totals)
-        keys = terms.keys
+        keys, subject, address, key = terms.keys, action.subject, action.address, action.key
         given_name, family_name = (request.given_name or "").strip(), (request.family_name or "").strip()
         country = request.country or client.country or UNKNOWN
         locale = request.locale or terms.language
         postcode, comment = request.postcode or None, "" if terms.policies.safety_mode else request.comment
         updates, public_name = request.consent.updates, request.consent.public_name
-        person = Person(given_name, family_name, request.email, postcode, comment, request.source, **sealed)
+        person = Person(given_name, family_name, request.email, postcode, comment, request.source, **action.sealed)
         digested: list[object] = [given_name, family_name, address, country, postcode, comment, updates, public_name]
-        digested += content
-        digested += sealed.values()
+        digested += action.content
+        digested += action.sealed.values()
         event = self._event(
             campaign=terms.campaign,
-            section=section or terms.sections.get(country),
+            section=action.section or terms.sections.get(country),
             country=country,
-            language=language or language_of(locale) or terms.language,
+            language=action.language or language_of(locale) or terms.language,
             subject=subject,
             digest=base64url.encode(dedupe.digest(keys.dedupe, _pack(digested))),
             sealed=keys.seal[keys.current_seal].seal(person, topic=self._topic, subject=subject, key=key),
@@ -108,8 +108,8 @@ class SubmissionBuilder:
             updates=updates,
             network=abuse_hashes.network_hash(keys.dedupe, client.address),
             domain=abuse_hashes.domain_hash(keys.dedupe, address.rpartition("@")[2]),
-            **fields,
+            **action.fields,
         )
-        partition = partition_of(partition_key or key, self._partition_count)
+        partition = partition_of(action.partition_key or key, self._partition_count)
         headers = self._envelope.headers(self._timestamps.format(now))
         return OutgoingRecord(subject, key, partition, _encode(event), headers)

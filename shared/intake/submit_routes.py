@@ -18,6 +18,7 @@ from shared.intake.pages import IntakePages, redirect_to_thanks
 from shared.intake.submit import SubmitEndpoint, accepted_body, count_refusal
 from shared.refusals import Refusal
 
+FormValues = Mapping[str, str]
 JSON_MEDIA_TYPE: Final = "application/json"
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
@@ -32,8 +33,8 @@ def add_submit_route(
     summary: str,
     description: str,
     thanks_url: str,
-    case_of: Callable[[Mapping[str, str]], str | None] = lambda values: values.get("case"),
-    complete_form: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda values: values,
+    case_of: Callable[[FormValues], str | None] = lambda values: values.get("case"),
+    complete_form: Callable[[FormValues], FormValues] = lambda values: values,
 ) -> None:
     """Add the route that takes JSON, answered with 202, and plain HTML forms, answered with 303.
 
@@ -43,19 +44,11 @@ def add_submit_route(
     """
 
     async def submit(request: Request) -> Response:
-        if not is_form(request):
-            return await submit_json(request, endpoint)
-        values: Mapping[str, str] = {}
-        try:
-            values = forms.parse(await request.body())
-            record = endpoint.build_from_form(complete_form(values), resolve_client(request))
-            receipt = await endpoint.submit(record)
-        except Refusal as refusal:
-            count_refusal(endpoint.topic.name, refusal)
-            return form_pages.show_refused_form(request, case_of(values), values, refusal)
-        except (TransientError, ConnectionError):
-            return form_pages.show_problem(request, 503)
-        return redirect_to_thanks(thanks_url, receipt, values.get("locale"))
+        if is_form(request):
+            return await _submit_form(
+                request, endpoint, form_pages, thanks_url=thanks_url, case_of=case_of, complete_form=complete_form
+            )
+        return await submit_json(request, endpoint)
 
     router.add_api_route(
         path,
@@ -68,6 +61,28 @@ def add_submit_route(
         responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT_SCHEMA, form=True),
         openapi_extra=request_body(endpoint.decoder.request_type, form=True),
     )
+
+
+async def _submit_form(
+    request: Request,
+    endpoint: SubmitEndpoint[Any],
+    form_pages: IntakePages,
+    *,
+    thanks_url: str,
+    case_of: Callable[[FormValues], str | None],
+    complete_form: Callable[[FormValues], FormValues],
+) -> Response:
+    values: FormValues = {}
+    try:
+        values = forms.parse(await request.body())
+        record = endpoint.build_from_form(complete_form(values), resolve_client(request))
+        receipt = await endpoint.submit(record)
+    except Refusal as refusal:
+        count_refusal(endpoint.topic.name, refusal)
+        return form_pages.show_refused_form(request, case_of(values), values, refusal)
+    except (TransientError, ConnectionError):
+        return form_pages.show_problem(request, 503)
+    return redirect_to_thanks(thanks_url, receipt, values.get("locale"))
 
 
 async def submit_json(request: Request, endpoint: SubmitEndpoint[Any]) -> Response:

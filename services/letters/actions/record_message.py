@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from services.letters.domain.requests import MessageRequest, PostedRequest
@@ -11,7 +10,7 @@ from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageSubmitted
 from shared.http.client import Client
 from shared.intake.campaign_terms import CampaignTerms, CatalogView, TermsCache, canonicalize, find_case
-from shared.intake.submission import NOTHING_SEALED, SubmissionBuilder
+from shared.intake.submission import Action, SubmissionBuilder
 from shared.intake.submit import OutgoingRecord
 from shared.kafka.broker_time import BrokerTime
 from shared.privacy import dedupe
@@ -65,8 +64,7 @@ class RecordMessage:
             idempotency_key=(idempotency_key or b"").decode("latin-1"),
         )
         fields = {"channel": "web", "handwritten": request.handwritten}
-        content, sealed = (request.handwritten,), {"text": request.text}
-        return self._build(request, client, sender, key, fields, content=content, sealed=sealed)
+        return self._build(request, client, sender, key, fields, content=(request.handwritten,), text=request.text)
 
     def build_posted(
         self, request: PostedRequest, client: Client, _idempotency_key: bytes | None = None
@@ -100,22 +98,13 @@ class RecordMessage:
         fields: dict[str, Any],
         *,
         content: tuple[object, ...] = (),
-        sealed: Mapping[str, str] = NOTHING_SEALED,
+        **sealed: str,
     ) -> OutgoingRecord:
         """Build the record. All of a person's messages to a case go to one partition: one counter sees them."""
         case, terms, address = sender
         person_id = dedupe.person_key(terms.keys.dedupe, case, address)
-        return self._builder.build(
-            terms,
-            request,
-            client,
-            fields
-            | {
-                "case": case,
-                "kind": request.kind,
-                "person": base64url.encode(person_id),
-                "daily_limit": terms.policies.letters_per_person,
-            },
+        person_fields = {"person": base64url.encode(person_id), "daily_limit": terms.policies.letters_per_person}
+        action = Action(
             subject=case,
             address=address,
             key=key,
@@ -123,4 +112,6 @@ class RecordMessage:
             content=(request.kind, request.language, *content),
             sealed=sealed,
             language=request.language,
+            fields={"case": case, "kind": request.kind, **person_fields, **fields},
         )
+        return self._builder.build(terms, request, client, action)

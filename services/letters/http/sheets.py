@@ -24,28 +24,11 @@ PRINT_PATH: Final = "/letters/print/{slug}"
 
 def sheet_routes(process: IntakeProcess, pages: IntakePages, base_url: str) -> APIRouter:
     """Return the routes; sheets are reported on the pages under `base_url`."""
-    catalog = process.catalog
     router = APIRouter(include_in_schema=False)
 
     def show(request: Request, slug: str, values: Mapping[str, str]) -> Response:
-        case = catalog.cases.get(slug)
-        if case is None or case.address is None or not case.accepts_messages:
-            return pages.show_problem(request, 404 if catalog.ready else 503)
-        return pages.show(
-            request,
-            "sheet.html",
-            slug,
-            locale=values.get("locale"),
-            view=lambda language: sheet_view(
-                catalog,
-                slug,
-                FormState(values),
-                code=new_code(),
-                report_url=f"{base_url}{PAGE_PATH}/{slug}",
-                now=process.broker_time.now(),
-                language=language,
-            ),
-        )
+        report_url = f"{base_url}{PAGE_PATH}/{slug}"
+        return _show_sheet(process, pages, request, slug, values, report_url=report_url)
 
     @router.get(PRINT_PATH)
     async def empty(request: Request, slug: str) -> Response:
@@ -69,3 +52,33 @@ def sheet_routes(process: IntakeProcess, pages: IntakePages, base_url: str) -> A
 def _is_cross_site(request: Request) -> bool:
     """Whether another site sent this form: it must not put its text onto our page."""
     return request.headers.get("sec-fetch-site") == "cross-site"
+
+
+def _show_sheet(
+    process: IntakeProcess,
+    pages: IntakePages,
+    request: Request,
+    slug: str,
+    values: Mapping[str, str],
+    *,
+    report_url: str,
+) -> Response:
+    catalog = process.catalog
+    case = catalog.cases.get(slug)
+    if case is None or case.address is None or not case.accepts_messages:
+        return pages.show_problem(request, 404 if catalog.ready else 503)
+    return pages.show(
+        request,
+        "sheet.html",
+        slug,
+        locale=values.get("locale"),
+        view=lambda language: sheet_view(
+            catalog,
+            slug,
+            FormState(values),
+            code=new_code(),
+            report_url=report_url,
+            now=process.broker_time.now(),
+            language=language,
+        ),
+    )

@@ -8,7 +8,7 @@ from shared.events.cloudevents import Envelope
 from shared.events.petitions import ActSubmitted
 from shared.http.client import Client
 from shared.intake.campaign_terms import CatalogView, TermsCache, canonicalize, find_case
-from shared.intake.submission import SubmissionBuilder
+from shared.intake.submission import Action, SubmissionBuilder
 from shared.intake.submit import OutgoingRecord
 from shared.kafka.broker_time import BrokerTime
 from shared.privacy import dedupe
@@ -43,13 +43,11 @@ class RecordAct:
         case = find_case(self._catalog, request.case)
         terms = self._terms_cache.get(case.campaign)
         address = canonicalize(request.email, terms)
-        return self._builder.build(
-            terms,
-            request,
-            client,
-            {"case": case.slug, "kind": request.kind, "channel": "web", "evidence": "self_reported"},
+        action = Action(
             subject=case.slug,
             address=address,
             key=dedupe.act_key(terms.keys.dedupe, case.slug, request.kind, address),
             content=(request.kind,),
+            fields={"case": case.slug, "kind": request.kind, "channel": "web", "evidence": "self_reported"},
         )
+        return self._builder.build(terms, request, client, action)

@@ -13,7 +13,7 @@ from shared.events.petitions import SignatureSubmitted
 from shared.events.words import Channel
 from shared.http.client import Client
 from shared.intake.campaign_terms import CampaignTerms, CatalogView, canonicalize, check_ready, terms_of
-from shared.intake.submission import SubmissionBuilder
+from shared.intake.submission import Action, SubmissionBuilder
 from shared.intake.submit import OutgoingRecord
 from shared.kafka.broker_time import BrokerTime
 from shared.privacy import dedupe
@@ -105,11 +105,12 @@ class SignPetition:
         terms = petition.terms
         address = canonicalize(request.email, terms)
         names = (request.given_name, request.family_name) if terms.counts_names() else None
-        return self._builder.build(
-            terms,
-            request,
-            client,
-            {
+        action = Action(
+            subject=petition.slug,
+            address=address,
+            key=dedupe.signature_key(terms.keys.dedupe, petition.slug, address, names),
+            section=section,
+            fields={
                 "case": petition.case,
                 "kind": "signature",
                 "channel": channel,
@@ -117,8 +118,5 @@ class SignPetition:
                 "confirmed_at": confirmed_at,
                 "petition_version": petition.version,
             },
-            subject=petition.slug,
-            address=address,
-            key=dedupe.signature_key(terms.keys.dedupe, petition.slug, address, names),
-            section=section,
         )
+        return self._builder.build(terms, request, client, action)
