@@ -21,7 +21,7 @@ from shared import base64url
 KEY_BYTES: Final = 16
 DIGEST_BYTES: Final = 16
 KEY_CACHE_SIZE: Final = 1_024
-"""The number of campaigns whose prepared HMACs are cached."""
+"""The number of campaigns whose prepared hash states are cached."""
 ORIGIN_HASH_BYTES: Final = 8
 _JOINER: Final = "\u034f"
 _MARK_CHARACTERS: Final = "".join(
@@ -100,9 +100,16 @@ def participant_key(key: bytes, address: str) -> bytes:
 def digest(key: bytes, content: bytes) -> bytes:
     """Digest of the content of a submission.
 
-    Keyed BLAKE2b (RFC 7693), which takes half as long as an HMAC. `content` encodes every field that may differ.
+    Keyed BLAKE2b (RFC 7693), which is faster than an HMAC. `content` encodes every field that may differ.
     """
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=key, person=b"digest").digest()
+    state = _prepared_blake2b(key).copy()
+    state.update(content)
+    return state.digest()
+
+
+@lru_cache(maxsize=KEY_CACHE_SIZE)
+def _prepared_blake2b(key: bytes) -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=DIGEST_BYTES, key=key, person=b"digest")
 
 
 def network_hash(key: bytes, client: IPv4Address | IPv6Address) -> str:

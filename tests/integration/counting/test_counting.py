@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.events.actions import ActionConfirmed, ActionReference
 from shared.kafka.partitions import partition_of
 from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, decision, digest_of, key_of, signature

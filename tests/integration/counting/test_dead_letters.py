@@ -12,7 +12,7 @@ import pytest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from deploy.local.endpoints import Endpoints
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared import topics
 from shared.clock import parse_rfc3339
 from shared.counting.replay import replay

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.counting.event_decoder import SubmissionRecord
 from shared.counting.projections import ActionChange, ChangeKind
 from shared.events.actions import ActionReference

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from services.letters.consumers import MESSAGES
+from services.letters.consumers.counted import MESSAGES
 from shared.counting.replay import replay
 from shared.events.actions import ActionConfirmed
 from tests.support.counting import CountingHarness, counting_harness, decision, digest_of, key_of, message

@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.counting.batch_decoder import BatchDecoder
 from shared.counting.batch_plan import BatchPlan
 from shared.counting.copy_format import pack_row, pack_row_prefix
@@ -127,7 +127,7 @@ def test_a_redriven_submission_is_left_to_the_fold() -> None:
 
 
 def test_all_of_a_topic_with_a_daily_limit_is_left_to_the_fold() -> None:
-    from services.letters.consumers import MESSAGES
+    from services.letters.consumers.counted import MESSAGES
 
     decoder = BatchDecoder(MESSAGES, SequentialIds())
     records = [record(n, key_of(str(n)), msgspec.json.encode(signature(str(n)))) for n in range(3)]
