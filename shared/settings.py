@@ -32,7 +32,9 @@ class ServiceSettings(KafkaSettings):
     The four `*_url` are the public origins by which browsers and mails reach the services; behind a gateway they are
     equal. `probe_port` is a second port for probes and metrics, where several processes share `port`.
     `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in which such
-    a proxy names the client's country. `clock_offset_seconds` shifts this process's clock, for fault tests only.
+    a proxy names the client's country. With `dead_letter_limit` a partition halts where too many records cannot be
+    read; off, all of them become dead letters. `clock_offset_seconds` shifts this process's clock, for fault tests
+    only.
     """
 
     environment: Literal["development", "production"] = "production"
@@ -47,4 +49,5 @@ class ServiceSettings(KafkaSettings):
     notifications_url: Origin = "http://127.0.0.1:8103"
     trusted_proxies: Networks = ()
     country_header: str | None = None
+    dead_letter_limit: Literal["on", "off"] = "on"
     clock_offset_seconds: float = 0.0

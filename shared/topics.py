@@ -78,10 +78,16 @@ SIGNATURES: Final = _intake_topic(
         "signature-withdrawn",
         "signature-invalidated",
         "signature-reinstated",
+        "signature-released",
     ),
     "dedupe key",
 )
-ACTS: Final = _intake_topic("petitions.acts.v1", "petitions", ("act-submitted", "act-withdrawn"), "dedupe key")
+ACTS: Final = _intake_topic(
+    "petitions.acts.v1",
+    "petitions",
+    ("act-submitted", "act-withdrawn", "act-invalidated", "act-reinstated", "act-released"),
+    "dedupe key",
+)
 MESSAGES: Final = _intake_topic(
     "letters.messages.v1",
     "letters",

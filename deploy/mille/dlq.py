@@ -18,14 +18,14 @@ from rich.table import Table
 from deploy.local import endpoints
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
-from services.letters import consumers as letters_consumers
-from services.petitions import consumers as petitions_consumers
+from services.letters.consumers import counted as letters_counted
+from services.petitions.consumers import counted as petitions_counted
 from shared.counting.counted_topic import CountedTopic
 from shared.errors import SetupError
 from shared.kafka.records import Record
 from shared.kafka.redrive import DeadLetterRecord, list_dead_letters, read_applied, redrive
 
-COUNTED_TOPICS: Final = (*petitions_consumers.COUNTED, *letters_consumers.COUNTED)
+COUNTED_TOPICS: Final = (*petitions_counted.COUNTED, *letters_counted.COUNTED)
 MIN_TABLE_WIDTH: Final = 110
 """In a narrower table, topics' names would be cut off."""
 NO_RECORD: Final = Record(0, 0, None, None, b"")

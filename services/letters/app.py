@@ -2,20 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 from fastapi import FastAPI
 
-from services.letters.intake import create_intake
+from services.letters.actions.record_message import RecordMessage
+from services.letters.domain.requests import MESSAGES, POSTED
+from services.letters.http.messages import MESSAGES_PATH, message_routes
+from services.letters.http.posted import PAGE_PATH, posted_routes
+from services.letters.http.sheets import sheet_routes
 from services.letters.settings import LettersSettings
+from shared import topics
+from shared.events.cloudevents import Envelope
+from shared.events.letters import MessageConfirmed, MessageWithdrawn
+from shared.intake.links import EventSpec, LinkActions
+from shared.intake.process import IntakeProcess
 
 Role = Literal["intake", "counter"]
+
+SERVICE: Final = "letters"
+SOURCE: Final = "/letters/intake"
 
 
 def create(settings: LettersSettings, role: Role) -> FastAPI:
     """The application of one process: `intake` takes messages from people, `counter` counts them."""
     if role == "intake":
-        return create_intake(settings)
-    from services.letters.consumers import create_counter
+        return _create_intake(settings)
+    from services.letters.consumers.counted import COUNTED
+    from shared.counting.process import create_counter_app
 
-    return create_counter(settings)
+    return create_counter_app(settings, SERVICE, COUNTED)
+
+
+def _create_intake(settings: LettersSettings) -> FastAPI:
+    process = IntakeProcess(
+        settings,
+        SERVICE,
+        Path(__file__).parent,
+        intake_topics=(topics.MESSAGES,),
+        probe_topic=topics.LETTERS_PROBES,
+    )
+    base_url = settings.letters_url
+    form_pages = process.create_form_pages("write.html", f"{settings.marathon_url}/cases/%s/write")
+    posted_form_pages = process.create_form_pages("posted.html", f"{base_url}{PAGE_PATH}/%s")
+    record_message = RecordMessage(
+        process.catalog, process.terms, process.broker_time, process.partition_count(topics.MESSAGES)
+    )
+    messages = process.create_endpoint(topics.MESSAGES, MESSAGES, record_message.build_written)
+    posted = process.create_endpoint(topics.MESSAGES, POSTED, record_message.build_posted)
+    return process.create_app(
+        "Milleplumes: letters and other messages",
+        [
+            posted_routes(process, posted, posted_form_pages, base_url),
+            message_routes(process, messages, form_pages, base_url),
+            sheet_routes(process, base_url),
+            process.create_link_routes(_link_actions(), f"{base_url}/letters"),
+        ],
+        fast_routes={MESSAGES_PATH: messages},
+    )
+
+
+def _link_actions() -> dict[str, LinkActions]:
+    return {
+        topics.MESSAGES.name: LinkActions(
+            kind="letter",
+            confirm=EventSpec(MessageConfirmed, Envelope("message-confirmed", source=SOURCE)),
+            withdraw=EventSpec(MessageWithdrawn, Envelope("message-withdrawn", source=SOURCE)),
+        )
+    }

@@ -1,3 +1,9 @@
+CREATE TABLE public.applied_decisions (
+    topic text NOT NULL,
+    key bytea NOT NULL,
+    decision bigint NOT NULL
+);
+
 CREATE TABLE public.dead_letters (
     topic text NOT NULL,
     partition smallint NOT NULL,
@@ -125,6 +131,9 @@ CREATE TABLE public.submissions (
     sealed bytea NOT NULL
 );
 
+ALTER TABLE ONLY public.applied_decisions
+    ADD CONSTRAINT applied_decisions_pkey PRIMARY KEY (topic, key);
+
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (topic, partition, "offset");
 
@@ -158,6 +167,8 @@ ALTER TABLE ONLY public.submissions
 CREATE INDEX dead_letters_of_a_key ON public.dead_letters USING btree (key);
 
 CREATE UNIQUE INDEX submissions_further ON public.submissions USING btree (key, digest) WHERE further;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.applied_decisions TO letters;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.dead_letters TO letters;
 

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import get_args
-
 from services.marathon.app import Role, create
 from services.marathon.settings import MarathonSettings
-from shared import logging
-from shared.http.server import serve
-
-
-def main() -> None:
-    """Run one process until it is stopped."""
-    parser = argparse.ArgumentParser(prog="python -m services.marathon", description="campaigns, totals, live board")
-    parser.add_argument("--role", choices=get_args(Role), default="all")
-    role: Role = parser.parse_args().role
-    settings = MarathonSettings()
-    logging.configure("marathon", role, settings.log_format)
-    serve(create(settings, role), settings)
-
+from shared.http.server import run_service
 
 if __name__ == "__main__":
-    main()
+    run_service("marathon", "campaigns, totals, live board", Role, create, MarathonSettings, default="all")

@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 from fastapi import FastAPI
 
-from services.petitions.intake import create_intake
+from services.petitions.actions.record_act import RecordAct
+from services.petitions.actions.sign_petition import SignPetition
+from services.petitions.domain.requests import ACTS, SIGNATURES
+from services.petitions.http.acts import act_routes
+from services.petitions.http.batches import batch_routes
+from services.petitions.http.declarations import declaration_routes
+from services.petitions.http.petitions import petition_routes
+from services.petitions.http.signatures import signature_routes
 from services.petitions.settings import PetitionsSettings
+from shared import topics
+from shared.events.cloudevents import Envelope
+from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
+from shared.intake.links import EventSpec, LinkActions
+from shared.intake.process import IntakeProcess
 
 Role = Literal["intake", "counter"]
+
+SERVICE: Final = "petitions"
+SOURCE: Final = "/petitions/intake"
 
 
 def create(settings: PetitionsSettings, role: Role) -> FastAPI:
     """The application of one process: `intake` takes actions from people, `counter` counts them."""
     if role == "intake":
-        return create_intake(settings)
-    from services.petitions.consumers import create_counter
+        return _create_intake(settings)
+    from services.petitions.consumers.counted import COUNTED
+    from shared.counting.process import create_counter_app
 
-    return create_counter(settings)
+    return create_counter_app(settings, SERVICE, COUNTED)
+
+
+def _create_intake(settings: PetitionsSettings) -> FastAPI:
+    process = IntakeProcess(
+        settings,
+        SERVICE,
+        Path(__file__).parent,
+        intake_topics=(topics.SIGNATURES, topics.ACTS),
+        probe_topic=topics.PETITIONS_PROBES,
+    )
+    catalog, broker_time, base_url = process.catalog, process.broker_time, settings.petitions_url
+    form_pages = process.create_form_pages("case.html", f"{settings.marathon_url}/cases/%s")
+    sign_petition = SignPetition(catalog, broker_time, process.partition_count(topics.SIGNATURES))
+    catalog.on_change(sign_petition.on_catalog_change)
+    record_act = RecordAct(catalog, process.terms, broker_time, process.partition_count(topics.ACTS))
+    signatures = process.create_endpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record)
+    acts = process.create_endpoint(topics.ACTS, ACTS, record_act.build_record)
+    return process.create_app(
+        "Milleplumes: signatures and other acts",
+        [
+            batch_routes(catalog, sign_petition, signatures),
+            signature_routes(process, signatures, form_pages, base_url),
+            act_routes(acts, form_pages, base_url),
+            petition_routes(catalog, sign_petition),
+            declaration_routes(process, sign_petition),
+            process.create_link_routes(_link_actions(), base_url),
+        ],
+        fast_routes={"/v1/signatures": signatures},
+    )
+
+
+def _link_actions() -> dict[str, LinkActions]:
+    return {
+        topics.SIGNATURES.name: LinkActions(
+            kind="signature",
+            confirm=EventSpec(SignatureConfirmed, Envelope("signature-confirmed", source=SOURCE)),
+            withdraw=EventSpec(SignatureWithdrawn, Envelope("signature-withdrawn", source=SOURCE)),
+        ),
+        topics.ACTS.name: LinkActions(
+            kind="share", confirm=None, withdraw=EventSpec(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE))
+        ),
+    }

@@ -12,6 +12,12 @@ CREATE TABLE public.acts (
 )
 WITH (fillfactor='90', autovacuum_vacuum_insert_scale_factor='0.5');
 
+CREATE TABLE public.applied_decisions (
+    topic text NOT NULL,
+    key bytea NOT NULL,
+    decision bigint NOT NULL
+);
+
 CREATE TABLE public.dead_letters (
     topic text NOT NULL,
     partition smallint NOT NULL,
@@ -145,6 +151,9 @@ CREATE TABLE public.submissions (
 ALTER TABLE ONLY public.acts
     ADD CONSTRAINT acts_pkey PRIMARY KEY (key);
 
+ALTER TABLE ONLY public.applied_decisions
+    ADD CONSTRAINT applied_decisions_pkey PRIMARY KEY (topic, key);
+
 ALTER TABLE ONLY public.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (topic, partition, "offset");
 
@@ -182,6 +191,8 @@ CREATE INDEX signatories_in_order ON public.signatories USING btree (subject, ac
 CREATE UNIQUE INDEX submissions_further ON public.submissions USING btree (key, digest) WHERE further;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.acts TO petitions;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.applied_decisions TO petitions;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.dead_letters TO petitions;
 

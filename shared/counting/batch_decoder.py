@@ -13,7 +13,7 @@ from shared.counting.dimension_ids import Combination, IdByCombination, combinat
 from shared.counting.event_decoder import EventDecoder, check_shape, decode_keyed_hash
 from shared.counting.fast_path import FastPath
 from shared.counting.fold import InputRecord
-from shared.counting.transitions import FollowUp, Submitted
+from shared.counting.transitions import DECISIONS, FollowUp, Submitted
 from shared.errors import PermanentError
 from shared.kafka.records import PartitionBatch, Record
 
@@ -42,8 +42,8 @@ class BatchDecoder:
         self._event_decoder = EventDecoder(counted.topic)
         self._topic = counted.topic.name.encode()
         self._dimension_ids = dimension_ids
-        self._daily_limit = counted.daily_limit
-        self._fast_path = None if counted.daily_limit else FastPath(self._event_decoder, self._topic)
+        self._quota = counted.quota
+        self._fast_path = None if counted.quota else FastPath(self._event_decoder, self._topic, counted.projections)
 
     async def plan(self, batches: Sequence[PartitionBatch]) -> BatchPlan:
         """Plan the transaction that counts `batches`."""
@@ -81,36 +81,48 @@ class BatchDecoder:
             if event_type == "submitted":
                 submission = self._event_decoder.decode_submission(record.value or b"")
                 submission.check_person()
-                return DecodedRecord(partition, record, submission, decode_keyed_hash(submission.digest), origin=origin)
+                digest = decode_keyed_hash(submission.digest)
+                minute = submission.minute(origin.timestamp_ms if origin else record.timestamp_ms)
+                return DecodedRecord(partition, record, submission, digest, minute, origin=origin)
             reference = self._event_decoder.decode_reference(record.value or b"")
+            if event_type in DECISIONS:
+                reference.check_decision()
             digest = decode_keyed_hash(reference.digest) if reference.digest else b""
         except PermanentError as error:
             return DecodedRecord(partition, record, origin=origin, refusal=error.reason)
-        return DecodedRecord(partition, record, digest=digest, follow_up=event_type, origin=origin)
+        return DecodedRecord(partition, record, digest=digest, follow_up=event_type, reference=reference, origin=origin)
 
     def to_input(self, decoded: DecodedRecord, ids: IdByCombination) -> InputRecord:
         """Make the fold's input of a decoded record."""
         record, key = decoded.record, decoded.key
         origin = decoded.origin.offset if decoded.origin else record.offset
         if decoded.refusal:
-            return InputRecord(
-                decoded.partition, record.offset, origin, key, None, refusal=decoded.refusal, decoded=decoded
-            )
+            return InputRecord(decoded.partition, record.offset, origin, key, None, refusal=decoded.refusal)
+        digest = int.from_bytes(decoded.digest[:8], "big", signed=True)
         if decoded.submission is None:
             assert decoded.follow_up is not None  # noqa: S101  it is neither refused nor a submission
-            follow_up = FollowUp(record.offset, origin, decoded.follow_up)
-            return InputRecord(decoded.partition, record.offset, origin, key, follow_up, decoded=decoded)
+            assert decoded.reference is not None  # noqa: S101  as above
+            follow_up = FollowUp(
+                record.offset,
+                origin,
+                decoded.follow_up,
+                digest=digest,
+                decision=decoded.reference.decision if decoded.follow_up in DECISIONS else 0,
+                reason=decoded.reference.reason,
+            )
+            return InputRecord(decoded.partition, record.offset, origin, key, follow_up)
         submitted = Submitted(
             offset=record.offset,
             origin=origin,
             partition=decoded.partition,
             dimensions=ids[combination_of(decoded.submission)],
-            minute=decoded.accepted_ms // 60_000,
+            minute=decoded.minute,
             state=decoded.submission.state,
-            digest=int.from_bytes(decoded.digest[:8], "big", signed=True),
+            digest=digest,
+            held=bool(decoded.submission.held),
         )
-        quota = decoded.submission.quota if self._daily_limit else None
-        return InputRecord(decoded.partition, record.offset, origin, key, submitted, quota=quota, decoded=decoded)
+        claim = self._quota.claim(decoded.submission, decoded.accepted_ms) if self._quota else None
+        return InputRecord(decoded.partition, record.offset, origin, key, submitted, claim=claim)
 
     def pack_submission(self, decoded: DecodedRecord, ids: IdByCombination, *, further: bool) -> bytes:
         """Pack the row of `submissions` for a decoded record that is a submission."""

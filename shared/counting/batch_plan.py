@@ -7,27 +7,30 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shared.counting.dimension_ids import IdByCombination
-from shared.counting.event_decoder import KEY_BYTES, Origin, SubmissionRecord
-from shared.counting.fold import InputRecord, Outcome
+from shared.counting.event_decoder import KEY_BYTES, Origin, Reference, SubmissionRecord
+from shared.counting.fold import Outcome
+from shared.counting.projections import ChangeKind
 from shared.counting.transitions import FollowUpType, State
 from shared.kafka.records import PartitionBatch, Record
 
 Cell = tuple[int, int, State, int]
-"""The partition, dimensions, state and minute of acceptance that a new row counts under."""
+"""The partition, dimensions, state and minute that a new row counts under."""
 
 
 class DecodedRecord(NamedTuple):
     """A record with its decoded content.
 
-    It is a `submission` with its digest, or a `follow_up` to the submission of that digest, or cannot be counted for
-    the reason `refusal`. `origin` is set if it was redriven.
+    It is a `submission` with its digest, counted in `minute`; or a `follow_up` to the submission of that digest, with
+    its `reference`; or it cannot be counted for the reason `refusal`. `origin` is set if it was redriven.
     """
 
     partition: int
     record: Record
     submission: SubmissionRecord | None = None
     digest: bytes = b""
+    minute: int = 0
     follow_up: FollowUpType | None = None
+    reference: Reference | None = None
     origin: Origin | None = None
     refusal: str = ""
 
@@ -41,6 +44,20 @@ class DecodedRecord(NamedTuple):
     def accepted_ms(self) -> int:
         """When the record was first accepted, by the broker's clock."""
         return self.origin.timestamp_ms if self.origin else self.record.timestamp_ms
+
+
+class TrackedSubmission(NamedTuple):
+    """A plain submission that a projection may ask for."""
+
+    partition: int
+    offset: int
+    digest: bytes
+    submission: SubmissionRecord
+
+    @property
+    def kinds(self) -> tuple[ChangeKind, ...]:
+        """The changes that it makes by opening its action."""
+        return ("opened",) if self.submission.confirmed_at is None else ("opened", "confirmed")
 
 
 @dataclass(slots=True)
@@ -59,8 +76,8 @@ class BatchPlan:
     cells: list[Cell] = field(default_factory=list)
     new_rows: list[bytes] = field(default_factory=list)
     submission_rows: list[bytes] = field(default_factory=list)
-    public_digests: dict[bytes, bytes] = field(default_factory=dict)
-    """The digests of the fast keys whose submission is confirmed and has a public name."""
+    tracked: dict[bytes, TrackedSubmission] = field(default_factory=dict)
+    """The submissions of those fast keys that a projection may ask for."""
     slow_records: list[DecodedRecord] = field(default_factory=list)
     slow_keys: set[bytes] = field(default_factory=set)
     new_count: int = 0
@@ -74,11 +91,5 @@ class BatchPlan:
         if index is None:
             return None
         self.new_rows[index] = self.submission_rows[index] = b""
-        self.public_digests.pop(key, None)
+        self.tracked.pop(key, None)
         return self.fast_records[index]
-
-
-def decoded_record(record: InputRecord) -> DecodedRecord:
-    """The decoded record of an input record that `BatchDecoder.to_input` made."""
-    assert record.decoded is not None  # noqa: S101  `to_input` sets it
-    return record.decoded

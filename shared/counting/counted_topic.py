@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.counting.projections import Projection
+from shared.counting.quotas import Quota
 from shared.topics import Topic, dead_letter_topic
 
 
@@ -11,15 +13,15 @@ from shared.topics import Topic, dead_letter_topic
 class CountedTopic:
     """A topic whose records become counted actions, one row for each key in `table`.
 
-    Its tally batches go to `tallies`. With `daily_limit`, submissions of a person beyond the limit that they carry
-    are held. With `shows_names`, the names of confirmed actions may be shown (table `signatories`).
+    Its tally batches go to `tallies`. A service adds what is its own: `projections`, tables that follow the actions,
+    and a `quota`, beyond which submissions are held.
     """
 
     topic: Topic
     table: str
     tallies: Topic
-    daily_limit: bool = False
-    shows_names: bool = False
+    projections: tuple[Projection, ...] = ()
+    quota: Quota | None = None
 
     @property
     def dead_letters(self) -> Topic:

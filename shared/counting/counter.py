@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from collections import Counter as Multiset
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
 from shared.clock import Clock
 from shared.counting.batch_decoder import BatchDecoder
-from shared.counting.batch_plan import BatchPlan, DecodedRecord, decoded_record
+from shared.counting.batch_plan import BatchPlan, DecodedRecord
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.dimension_ids import DimensionIds, IdByCombination
 from shared.counting.fold import InputRecord, Outcome, fold
+from shared.counting.projections import ActionChange
 from shared.counting.row_store import copy_new_rows, copy_submissions, find_rows, load_state, write_outcome
-from shared.counting.submission_store import insert_further, update_signatories
+from shared.counting.submission_store import insert_further
 from shared.counting.tally_batches import TallyBatchBuilder
 from shared.counting.transitions import EVIDENCE, Change, Row
 from shared.kafka.dead_letters import dead_letter
 from shared.kafka.outbox import OutboxRecord, put_outbox
+from shared.kafka.record_ref import RecordRef
 from shared.kafka.records import PartitionBatch
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
 
 ENDS_THE_PROCESS = "ends-the-process"
+DecodedByOffset = Mapping[tuple[int, int], DecodedRecord]
+"""Decoded records by partition and offset."""
 
 
 class TopicCounter:
     """Counts one topic; its public methods are the callbacks of a `PositionedLoop`."""
 
-    def __init__(self, counted: CountedTopic, pool: asyncpg.Pool, clock: Clock) -> None:
+    def __init__(
+        self, counted: CountedTopic, pool: asyncpg.Pool, clock: Clock, refusal_limit: RefusalLimit | None = None
+    ) -> None:
         self._counted = counted
         self._clock = clock
+        self._refusal_limit = refusal_limit or RefusalLimit()
         self._dimension_ids = DimensionIds(pool)
         self._decoder = BatchDecoder(counted, self._dimension_ids)
         self._tally_batches = TallyBatchBuilder(counted)
@@ -41,7 +49,13 @@ class TopicCounter:
         return await self._decoder.plan(batches)
 
     async def apply(self, connection: asyncpg.Connection, plan: BatchPlan) -> None:
-        """Write `plan` in the caller's transaction: rows, sealed data, dead letters, tally batches."""
+        """Write `plan` in the caller's transaction: rows, sealed data, dead letters, tally batches.
+
+        Raises:
+            HaltError: too many of a partition's records cannot be decoded.
+        """
+        for batch in plan.batches:
+            self._refusal_limit.check(batch, _refused_offsets(plan, batch.partition))
         rows = await find_rows(connection, self._counted.table, _keys(plan))
         new_keys = plan.fast_keys.keys() - rows.keys()
         new_rows = [plan.new_rows[plan.fast_keys[key]] for key in sorted(new_keys)]
@@ -50,15 +64,16 @@ class TopicCounter:
         new_submissions = [plan.submission_rows[index] for key, index in plan.fast_keys.items() if key in new_keys]
         repeats = [plan.fast_records[index] for key, index in plan.fast_keys.items() if key not in new_keys]
         slow_records = [*plan.slow_records, *(self._decoder.decode(*repeat) for repeat in repeats)]
+        decoded = {(record.partition, record.record.offset): record for record in slow_records}
         outcome = await self._fold(connection, slow_records, plan.ids, rows)
         for partition, partition_changes in outcome.changes.items():
             changes[partition].extend(partition_changes)
-        new_submissions += self._submission_rows(outcome.first_submissions, plan.ids, further=False)
+        new_submissions += self._submission_rows(outcome.first_submissions, decoded, plan.ids, further=False)
         await copy_submissions(connection, new_submissions)
-        await insert_further(connection, self._submission_rows(outcome.further_submissions, plan.ids, further=True))
-        if self._counted.shows_names:
-            await update_signatories(connection, self._counted, _confirmations(plan, new_keys, outcome))
-        await put_outbox(connection, await self._outbox_records(connection, plan, changes, outcome))
+        further = self._submission_rows(outcome.further_submissions, decoded, plan.ids, further=True)
+        await insert_further(connection, further)
+        await self._project(connection, plan, new_keys, outcome, decoded)
+        await put_outbox(connection, await self._outbox_records(connection, plan, changes, outcome, decoded))
         plan.new_count, plan.outcome = len(new_keys), outcome
 
     async def set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
@@ -82,11 +97,51 @@ class TopicCounter:
         await write_outcome(connection, self._counted, before, outcome)
         return outcome
 
-    def _submission_rows(self, records: Sequence[InputRecord], ids: IdByCombination, *, further: bool) -> list[bytes]:
-        return [self._decoder.pack_submission(decoded_record(record), ids, further=further) for record in records]
+    def _submission_rows(
+        self, records: Sequence[InputRecord], decoded: DecodedByOffset, ids: IdByCombination, *, further: bool
+    ) -> list[bytes]:
+        return [
+            self._decoder.pack_submission(decoded[record.partition, record.offset], ids, further=further)
+            for record in records
+        ]
+
+    async def _project(
+        self,
+        connection: asyncpg.Connection,
+        plan: BatchPlan,
+        new_keys: set[bytes],
+        outcome: Outcome,
+        decoded: DecodedByOffset,
+    ) -> None:
+        """Hand each projection the changes that it asks for."""
+        topic = self._counted.topic.name
+        slow_changes = [
+            ActionChange(
+                kind,
+                record.key,
+                RecordRef(topic, record.partition, opened),
+                decoded[record.partition, record.offset].digest,
+            )
+            for kind, record, opened in outcome.action_changes
+        ]
+        for projection in self._counted.projections:
+            fast_changes = (
+                ActionChange(kind, key, RecordRef(topic, tracked.partition, tracked.offset), tracked.digest)
+                for key, tracked in plan.tracked.items()
+                if key in new_keys and projection.selects(tracked.submission)
+                for kind in tracked.kinds
+            )
+            changes = [change for change in (*fast_changes, *slow_changes) if change.kind in projection.kinds]
+            if changes:
+                await projection.apply(connection, changes)
 
     async def _outbox_records(
-        self, connection: asyncpg.Connection, plan: BatchPlan, changes: dict[int, list[Change]], outcome: Outcome
+        self,
+        connection: asyncpg.Connection,
+        plan: BatchPlan,
+        changes: dict[int, list[Change]],
+        outcome: Outcome,
+        decoded: DecodedByOffset,
     ) -> list[OutboxRecord]:
         ids = {change.dimensions for partition_changes in changes.values() for change in partition_changes}
         combinations = await self._dimension_ids.combinations(connection, ids)
@@ -97,7 +152,7 @@ class TopicCounter:
             for record in self._tally_batches.build(batch, changes[batch.partition], combinations, now)
         ]
         dead_letters = [
-            dead_letter(self._counted, refused.partition, decoded_record(refused).record, reason)
+            dead_letter(self._counted, refused.partition, decoded[refused.partition, refused.offset].record, reason)
             for refused, reason in outcome.refused
         ]
         return [*tally_batches, *dead_letters]
@@ -105,6 +160,8 @@ class TopicCounter:
     def record_metrics(self, plan: BatchPlan) -> None:
         """Record the metrics of a committed plan."""
         topic = self._counted.topic.name
+        for batch in plan.batches:
+            self._refusal_limit.note(batch, _refused_offsets(plan, batch.partition))
         ACTIONS_COUNTED.labels(topic).inc(plan.new_count + len(plan.outcome.first_submissions))
         ACTIONS_REPEATED.labels(topic).inc(plan.outcome.repeats)
         for _, reason in plan.outcome.refused:
@@ -113,6 +170,15 @@ class TopicCounter:
         for batch in plan.batches:
             for accepted_ms, count in Multiset(record.timestamp_ms for record in batch.records).items():
                 ACCEPT_TO_COUNT.observe(topic, max(0.0, now_ms - accepted_ms) / 1000, count)
+
+
+def _refused_offsets(plan: BatchPlan, partition: int) -> set[int]:
+    """The offsets of `partition` that cannot be decoded, without redriven records and one that ended processes."""
+    return {
+        decoded.record.offset
+        for decoded in plan.slow_records
+        if decoded.partition == partition and decoded.refusal not in ("", ENDS_THE_PROCESS) and decoded.origin is None
+    }
 
 
 def _keys(plan: BatchPlan) -> list[bytes]:
@@ -127,9 +193,3 @@ def _changes_by_new_rows(plan: BatchPlan, new_keys: set[bytes]) -> defaultdict[i
     for (partition, dimensions, state, minute), count in Multiset(cells).items():
         changes[partition].append(Change(dimensions, EVIDENCE[state], minute, count))
     return changes
-
-
-def _confirmations(plan: BatchPlan, new_keys: set[bytes], outcome: Outcome) -> list[tuple[bytes, bytes]]:
-    """The confirmed keys of `plan`, each with the digest of the submission that decides whether to show the name."""
-    new = [(key, digest) for key, digest in plan.public_digests.items() if key in new_keys]
-    return [*new, *((record.key, decoded_record(record).digest) for record in outcome.confirmations)]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from shared.clock import parse_rfc3339
-from shared.counting.fold import Quota
 from shared.counting.transitions import FollowUpType, State
 from shared.errors import PermanentError
 from shared.events.cloudevents import DECODE_ERRORS, ORIGIN_HEADER, parse_event_type
-from shared.events.words import MAX_PETITION_VERSION, MAX_WORD_CHARACTERS, Channel, Kind
+from shared.events.words import MAX_PETITION_VERSION, MAX_WORD_CHARACTERS, Channel, Held, Kind
 from shared.kafka.records import Record
 from shared.topics import Topic
 
@@ -61,6 +61,8 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     petition_version: SmallInt = 0
     person: Word = ""
     daily_limit: int = 0
+    held: Held = ""
+    acted_at: Word | None = None
 
     @property
     def state(self) -> State:
@@ -69,14 +71,20 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return "c"
         return "s" if self.evidence == "self_reported" else "r"
 
-    @property
-    def quota(self) -> Quota | None:
-        """The daily limit that it falls under.
+    def minute(self, accepted_ms: int) -> int:
+        """The minute that it is counted in: when the person acted if an import says so, else its acceptance.
 
         Raises:
-            PermanentError: `invalid`, where the person key is malformed.
+            PermanentError: `invalid`, where `acted_at` is no time, or comes through another channel.
         """
-        return Quota(decode_keyed_hash(self.person), self.daily_limit) if self.person else None
+        if self.acted_at is None:
+            return accepted_ms // 60_000
+        if self.channel != "import":
+            raise PermanentError("invalid")
+        try:
+            return int(parse_rfc3339(self.acted_at)) // 60
+        except ValueError:
+            raise PermanentError("invalid") from None
 
     def check_person(self) -> None:
         """Refuse a malformed person key.
@@ -89,9 +97,25 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
-    """The field of a later event that is used: the digest of the submission that a confirmation refers to."""
+    """The fields of a later event that are used: the digest of the submission that it is about and, of a decision, its
+    number and the word for the public record.
+    """
 
     digest: Word = ""
+    decision: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+    reason: Word = ""
+
+    def check_decision(self) -> None:
+        """Refuse a decision without a number, a digest, or with a reason that is no word.
+
+        Raises:
+            PermanentError: `invalid`.
+        """
+        if not self.decision or not self.digest or not _REASON.fullmatch(self.reason):
+            raise PermanentError("invalid")
+
+
+_REASON: Final = re.compile(r"(?:[a-z][a-z0-9-]{0,39})?")
 
 
 class Origin(NamedTuple):

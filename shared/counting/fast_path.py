@@ -7,12 +7,12 @@ decodes them step by step and finds the reason where one cannot be counted.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
-from shared.counting.batch_plan import BatchPlan, Cell
+from shared.counting.batch_plan import BatchPlan, Cell, TrackedSubmission
 from shared.counting.copy_format import (
     pack_row,
     pack_row_prefix,
@@ -29,6 +29,7 @@ from shared.counting.event_decoder import (
     EventDecoder,
     SubmissionRecord,
 )
+from shared.counting.projections import Projection
 from shared.kafka.records import Record
 
 MAX_CACHED_PARTS: Final = 20_000
@@ -39,18 +40,22 @@ _Attributes = tuple[int, int, int, bool, bool, str]
 
 
 class FastPath:
-    """Plans the plain submissions of one topic, whose name in UTF-8 is `topic`."""
+    """Plans the plain submissions of one topic, whose name in UTF-8 is `topic`, for it and for `projections`."""
 
-    def __init__(self, event_decoder: EventDecoder, topic: bytes) -> None:
+    def __init__(self, event_decoder: EventDecoder, topic: bytes, projections: Sequence[Projection] = ()) -> None:
         self._is_plain = event_decoder.is_plain_submission
         self._decode = msgspec.json.Decoder(SubmissionRecord).decode
         self._topic = topic
+        kinds = {kind for projection in projections for kind in projection.kinds}
+        self._tracks_opened = "opened" in kinds
+        self._tracks_confirmed = self._tracks_opened or "confirmed" in kinds
         self._packed_attributes: dict[_Attributes, bytes] = {}
         self._packed_prefixes: dict[Cell, bytes] = {}
 
     def add_plain_records(self, partition: int, records: Iterable[Record], plan: BatchPlan) -> list[Record]:
         """Add the plain submissions among `records` to `plan`, and return the other records."""
         fast_keys, slow_keys, ids = plan.fast_keys, plan.slow_keys, plan.ids
+        tracks_opened, tracks_confirmed = self._tracks_opened, self._tracks_confirmed
         others = []
         prefix, prefix_ms, minute = b"", -1, 0
         for record in records:
@@ -71,7 +76,10 @@ class FastPath:
                 submission.campaign, submission.case, submission.subject, submission.section,
                 submission.kind, submission.channel, submission.country, submission.language,
             ))  # fmt: skip
-            if dimensions is None or len(digest) != DIGEST_BYTES or submission.person:
+            if (
+                dimensions is None or len(digest) != DIGEST_BYTES
+                or submission.person or submission.held or submission.acted_at is not None
+            ):  # fmt: skip
                 others.append(record)
                 continue
             if accepted_ms != prefix_ms:
@@ -87,8 +95,8 @@ class FastPath:
             attributes = self._pack_attributes(dimensions, submission)
             suffix = pack_submission_suffix(offset, key, digest, submission)
             plan.submission_rows.append(b"".join((prefix, attributes, *suffix)))
-            if submission.public_name and submission.confirmed_at:
-                plan.public_digests[key] = digest
+            if tracks_opened or (tracks_confirmed and submission.confirmed_at is not None):
+                plan.tracked[key] = TrackedSubmission(partition, offset, digest, submission)
         return others
 
     def _pack_prefix(self, cell: Cell) -> bytes:

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from shared.counting.transitions import Change, Event, Row, Step, Submitted, transition
+from shared.counting.projections import ChangeKind
+from shared.counting.quotas import QuotaClaim, QuotaCounter
+from shared.counting.transitions import Change, Event, FollowUp, Row, Step, Submitted, is_about, transition
 from shared.errors import PermanentError
 
-if TYPE_CHECKING:
-    from shared.counting.batch_plan import DecodedRecord
-
 CONFIRMED_STATES: Final = frozenset("ck")
-MINUTES_PER_DAY: Final = 24 * 60
-
-
-class Quota(NamedTuple):
-    """The daily limit that a submission falls under: the person key, and how many a day are counted."""
-
-    person: bytes
-    limit: int
 
 
 class InputRecord(NamedTuple):
@@ -35,9 +26,7 @@ class InputRecord(NamedTuple):
     key: bytes
     event: Event | None
     refusal: str = ""
-    quota: Quota | None = None
-    decoded: DecodedRecord | None = None
-    """The decoded record, for the code that stores it; the fold does not read it."""
+    claim: QuotaClaim | None = None
 
     @property
     def redriven(self) -> bool:
@@ -65,13 +54,14 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class LoadedState:
-    """The stored state of the keys, persons and origins of a batch; `fold` keeps it up to date."""
+    """The stored state of the keys, quota counters and origins of a batch; `fold` keeps it up to date."""
 
     rows: dict[bytes, Row] = field(default_factory=dict)
     dead_letters: dict[PartitionOffset, DeadLetter] = field(default_factory=dict)
     dead_letters_by_key: dict[bytes, set[PartitionOffset]] = field(default_factory=dict)
-    daily_counts: dict[tuple[bytes, int], int] = field(default_factory=dict)
-    """How many actions a person (key) has begun on a day (whole days since 1970)."""
+    quota_counts: dict[QuotaCounter, int] = field(default_factory=dict)
+    decisions: dict[bytes, int] = field(default_factory=dict)
+    """The number of the last decision that was applied to each key."""
 
     def add_dead_letter(self, origin: PartitionOffset, dead_letter: DeadLetter) -> None:
         """Add a dead letter, or replace it."""
@@ -81,22 +71,23 @@ class LoadedState:
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of a fold: the rows, dead letters and daily counts to write, the changes of the totals, and the
-    submissions to store.
+    """The result of a fold: the state to write, the changes of the totals and of the actions, and the submissions to
+    store.
     """
 
     rows: dict[bytes, Row] = field(default_factory=dict)
     dead_letters: dict[PartitionOffset, DeadLetter] = field(default_factory=dict)
-    daily_counts: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    quota_counts: dict[QuotaCounter, int] = field(default_factory=dict)
+    decisions: dict[bytes, int] = field(default_factory=dict)
     changes: dict[int, list[Change]] = field(default_factory=dict)
     """By partition."""
     refused: list[tuple[InputRecord, str]] = field(default_factory=list)
     first_submissions: list[InputRecord] = field(default_factory=list)
     """Submissions of new keys."""
     further_submissions: list[InputRecord] = field(default_factory=list)
-    """Submissions with other data than the first of their key."""
-    confirmations: list[InputRecord] = field(default_factory=list)
-    """Submissions and confirmations that decide whose data a confirmed action shows."""
+    """Submissions with other data than the one that opened their action."""
+    action_changes: list[tuple[ChangeKind, InputRecord, int]] = field(default_factory=list)
+    """What changed the actions, in order, each with the origin of the submission that opened the action."""
     repeats: int = 0
 
 
@@ -134,34 +125,52 @@ def _apply(record: InputRecord, dead_letter: DeadLetter | None, loaded: LoadedSt
         raise PermanentError(record.refusal)
     before = loaded.rows.get(record.key)
     if isinstance(event, Submitted):
-        day = (record.quota.person, event.minute // MINUTES_PER_DAY) if record.quota else None
-        if record.quota and day and loaded.daily_counts.get(day, 0) >= record.quota.limit:
-            event = replace(event, held=True)
-        step = transition(before, event)
-        _record_submission(record, event, before, step, outcome)
+        step = _submit(record, event, before, loaded, outcome)
         _supersede_dead_letters(record, loaded, outcome)
-        if step.opened and day:
-            loaded.daily_counts[day] = outcome.daily_counts[day] = loaded.daily_counts.get(day, 0) + 1
     else:
         superseded = dead_letter is not None and dead_letter.superseded
-        step = transition(before, replace(event, superseded=True) if superseded else event)
-        if event.type == "confirmed" and step.row.state in CONFIRMED_STATES and event.origin >= step.row.opened:
-            outcome.confirmations.append(record)
+        step = _follow_up(record, replace(event, superseded=True) if superseded else event, before, loaded, outcome)
     if step.row is not before:
         loaded.rows[record.key] = outcome.rows[record.key] = step.row
     if step.changes:
         outcome.changes.setdefault(record.partition, []).extend(step.changes)
 
 
-def _record_submission(record: InputRecord, event: Submitted, before: Row | None, step: Step, outcome: Outcome) -> None:
+def _submit(record: InputRecord, event: Submitted, before: Row | None, loaded: LoadedState, outcome: Outcome) -> Step:
+    claim = record.claim
+    if claim and loaded.quota_counts.get(claim.counter, 0) >= claim.limit:
+        event = replace(event, held=True)
+    step = transition(before, event)
     if before is None:
         outcome.first_submissions.append(record)
     elif event.digest != before.digest:
         outcome.further_submissions.append(record)
     if step.row is before:
         outcome.repeats += 1
-    elif event.state == "c":
-        outcome.confirmations.append(record)
+    if step.opened:
+        outcome.action_changes.append(("opened", record, event.origin))
+        if claim:
+            count = loaded.quota_counts.get(claim.counter, 0) + 1
+            loaded.quota_counts[claim.counter] = outcome.quota_counts[claim.counter] = count
+    if event.state == "c" and step.row is not before:
+        outcome.action_changes.append(("confirmed", record, step.row.opened))
+    return step
+
+
+def _follow_up(record: InputRecord, event: FollowUp, before: Row | None, loaded: LoadedState, outcome: Outcome) -> Step:
+    if before is not None and event.decision:
+        if event.decision <= loaded.decisions.get(record.key, 0):
+            return Step(before)
+        if event.origin >= before.opened and is_about(before, event):
+            loaded.decisions[record.key] = outcome.decisions[record.key] = event.decision
+    step = transition(before, event)
+    changed = step.row is not before
+    # Another link of a confirmed action says whose data it shows from now on.
+    confirmed_again = event.type == "confirmed" and step.row.state in CONFIRMED_STATES
+    if changed or (confirmed_again and event.origin >= step.row.opened):
+        opened = before.opened if before and event.type == "withdrawn" else step.row.opened
+        outcome.action_changes.append((event.type, record, opened))
+    return step
 
 
 def _supersede_dead_letters(record: InputRecord, loaded: LoadedState, outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ from shared.http.service import create_app
 from shared.kafka import topic_check
 from shared.kafka.loop import PositionedLoop
 from shared.kafka.outbox import OutboxRelay
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.settings import ServiceSettings
 from shared.tasks import Tasks
 
@@ -28,10 +29,19 @@ MAX_TRANSACTIONS: Final = 2
 
 
 def counting_loop(
-    counted: CountedTopic, pool: asyncpg.Pool, bootstrap_servers: str, clock: Clock, *, instance_id: str | None = None
+    counted: CountedTopic,
+    pool: asyncpg.Pool,
+    bootstrap_servers: str,
+    clock: Clock,
+    *,
+    instance_id: str | None = None,
+    dead_letter_limit: bool = True,
 ) -> PositionedLoop[BatchPlan]:
-    """Create the loop of one topic. A process that restarts with its `instance_id` gets its partitions back."""
-    counter = TopicCounter(counted, pool, clock)
+    """Create the loop of one topic. A process that restarts with its `instance_id` gets its partitions back.
+
+    Without `dead_letter_limit` every record that cannot be decoded becomes a dead letter, however many there are.
+    """
+    counter = TopicCounter(counted, pool, clock, RefusalLimit(enabled=dead_letter_limit))
     return PositionedLoop(
         topics=[counted.topic.name],
         group=counted.group,
@@ -91,7 +101,11 @@ class _CounterProcess:
                 await migrations.check(connection, self._service)
             clock = SystemClock(settings.clock_offset_seconds)
             name = f"{socket.gethostname()}-{settings.port}"
-            self._loops = [counting_loop(counted, pool, servers, clock, instance_id=name) for counted in self._counted]
+            limit = settings.dead_letter_limit == "on"
+            self._loops = [
+                counting_loop(counted, pool, servers, clock, instance_id=name, dead_letter_limit=limit)
+                for counted in self._counted
+            ]
             async with Tasks() as tasks:
                 tasks.start("outbox", OutboxRelay(pool, servers, service=self._service).run)
                 for counted, loop in zip(self._counted, self._loops, strict=True):

@@ -14,7 +14,7 @@ from shared.counting.batch_decoder import BatchDecoder
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.counter import ENDS_THE_PROCESS, TopicCounter
 from shared.counting.dimension_ids import Combination, IdByCombination
-from shared.counting.fold import MINUTES_PER_DAY, InputRecord, LoadedState, fold
+from shared.counting.fold import InputRecord, LoadedState, fold
 from shared.counting.transitions import NO_SUBMISSION, Row
 from shared.database import connected
 from shared.errors import SetupError
@@ -100,9 +100,10 @@ class _PartitionReplay:
         self._partition = partition
         self._dimension_ids = LocalDimensionIds()
         self._decoder = BatchDecoder(counted, self._dimension_ids)
+        self._quota = counted.quota
         self._state = LoadedState()
         self._start = scan.ranges[partition].start
-        self._partial_day = -1
+        self._partial_period = -1
         self._older_keys: set[bytes] = set()
 
     async def run(self, end: int) -> PartitionReport:
@@ -116,8 +117,8 @@ class _PartitionReplay:
     async def _fold(self, end: int, set_aside: Collection[int]) -> None:
         async with aclosing(self._scan.batches(self._partition, end)) as batches:
             async for batch in batches:
-                if self._start and self._partial_day < 0:
-                    self._partial_day = batch.records[0].timestamp_ms // 60_000 // MINUTES_PER_DAY
+                if self._quota and self._start and self._partial_period < 0:
+                    self._partial_period = self._quota.period(batch.records[0].timestamp_ms)
                 plan = await self._decoder.plan([batch])
                 fast_records = [self._decoder.decode(*plan.fast_records[index]) for index in plan.fast_keys.values()]
                 decoded = sorted([*fast_records, *plan.slow_records], key=lambda decoded: decoded.record.offset)
@@ -146,8 +147,8 @@ class _PartitionReplay:
             return True
         # An erased person's digest is gone.
         expected = replayed._replace(dimensions=row.dimensions, digest=row.digest and replayed.digest)
-        # Submissions of the first day may precede the range, so it is unknown whether the limit was reached.
-        if self._counted.daily_limit and row.minute // MINUTES_PER_DAY <= self._partial_day:
+        # Submissions of the first period may precede the range, so it is unknown whether the quota was reached.
+        if self._quota and self._quota.period(row.minute * 60_000) <= self._partial_period:
             expected = expected._replace(state=row.state)
         return row != expected
 

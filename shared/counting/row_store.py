@@ -13,8 +13,8 @@ import asyncpg
 
 from shared.counting.copy_format import ROW_COLUMNS, SUBMISSION_COLUMNS, copy_rows
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.fold import MINUTES_PER_DAY, DeadLetter, InputRecord, LoadedState, Outcome, PartitionOffset
-from shared.counting.transitions import Row, Submitted
+from shared.counting.fold import DeadLetter, InputRecord, LoadedState, Outcome, PartitionOffset
+from shared.counting.transitions import FollowUp, Row
 from shared.kafka.positions import PositionLostError
 
 
@@ -54,10 +54,7 @@ SELECT partition, "offset", key, reason, applied, superseded FROM dead_letters
 JOIN unnest($3::smallint[], $4::bigint[]) AS origin (partition, "offset") USING (partition, "offset")
 WHERE topic = $1
 """
-_SELECT_DAILY_COUNTS: Final = """
-SELECT person, day, opened FROM person_days
-JOIN unnest($1::bytea[], $2::integer[]) AS requested (person, day) USING (person, day)
-"""
+_SELECT_DECISIONS: Final = "SELECT key, decision FROM applied_decisions WHERE topic = $1 AND key = ANY($2::bytea[])"
 
 
 async def load_state(
@@ -76,14 +73,13 @@ async def load_state(
     )
     for partition, offset, key, reason, applied, superseded in dead_letters:
         loaded.add_dead_letter(PartitionOffset(partition, offset), DeadLetter(key, reason, applied, superseded))
-    if counted.daily_limit:
-        days = {
-            (record.quota.person, record.event.minute // MINUTES_PER_DAY)
-            for record in records
-            if record.quota and isinstance(record.event, Submitted)
-        }
-        counts = await connection.fetch(_SELECT_DAILY_COUNTS, [person for person, _ in days], [day for _, day in days])
-        loaded.daily_counts = {(person, day): opened for person, day, opened in counts}
+    decided = {record.key for record in records if isinstance(record.event, FollowUp) and record.event.decision}
+    if decided:
+        decisions = await connection.fetch(_SELECT_DECISIONS, counted.topic.name, list(decided))
+        loaded.decisions = {key: decision for key, decision in decisions}  # noqa: C416  rows are no pairs to mypy
+    if counted.quota:
+        counters = {record.claim.counter for record in records if record.claim}
+        loaded.quota_counts = await counted.quota.load(connection, counters)
     return loaded
 
 
@@ -102,10 +98,10 @@ def _update_rows(table: str) -> str:
     return f"""
 UPDATE {table} AS stored
 SET dimensions = updated.dimensions, state = updated.state::"char", invalidated = updated.invalidated,
-    applied_offset = updated.applied_offset, opened = updated.opened, minute = updated.minute
+    applied_offset = updated.applied_offset, opened = updated.opened, minute = updated.minute, digest = updated.digest
 FROM unnest($1::bytea[], $2::bigint[], $3::integer[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[],
-    $8::integer[])
-    AS updated (key, previous_offset, dimensions, state, invalidated, applied_offset, opened, minute)
+    $8::integer[], $9::bigint[])
+    AS updated (key, previous_offset, dimensions, state, invalidated, applied_offset, opened, minute, digest)
 WHERE stored.key = updated.key AND stored.applied_offset = updated.previous_offset
 """  # noqa: S608  a table of ours
 
@@ -134,6 +130,7 @@ async def write_rows(
             [row.applied_offset for _, _, row in updated],
             [row.opened for _, _, row in updated],
             [row.minute for _, _, row in updated],
+            [row.digest for _, _, row in updated],
         )
         if status != f"UPDATE {len(updated)}":
             raise PositionLostError
@@ -145,9 +142,9 @@ SELECT $1, * FROM unnest($2::smallint[], $3::bigint[], $4::bytea[], $5::text[], 
 ON CONFLICT (topic, partition, "offset") DO UPDATE
 SET applied = excluded.applied, superseded = excluded.superseded
 """
-_UPSERT_DAILY_COUNTS: Final = """
-INSERT INTO person_days (person, day, opened) SELECT * FROM unnest($1::bytea[], $2::integer[], $3::integer[])
-ON CONFLICT (person, day) DO UPDATE SET opened = excluded.opened
+_UPSERT_DECISIONS: Final = """
+INSERT INTO applied_decisions (topic, key, decision) SELECT $1, * FROM unnest($2::bytea[], $3::bigint[])
+ON CONFLICT (topic, key) DO UPDATE SET decision = excluded.decision
 """
 
 
@@ -168,18 +165,18 @@ async def write_dead_letters(
         )
 
 
-async def write_daily_counts(connection: asyncpg.Connection, counts: Mapping[tuple[bytes, int], int]) -> None:
-    """Insert or update how many actions each person has begun on a day."""
-    if counts:
-        await connection.execute(
-            _UPSERT_DAILY_COUNTS, [person for person, _ in counts], [day for _, day in counts], list(counts.values())
-        )
+async def write_decisions(connection: asyncpg.Connection, topic: str, decisions: Mapping[bytes, int]) -> None:
+    """Store the number of the last decision that was applied to each key."""
+    if decisions:
+        await connection.execute(_UPSERT_DECISIONS, topic, list(decisions), list(decisions.values()))
 
 
 async def write_outcome(
     connection: asyncpg.Connection, counted: CountedTopic, before: Mapping[bytes, Row], outcome: Outcome
 ) -> None:
-    """Write the rows, dead letters and daily counts of a fold; `before` are the rows of its keys as loaded."""
+    """Write the state that a fold changed; `before` are the rows of its keys as loaded."""
     await write_rows(connection, counted.table, before, outcome.rows)
     await write_dead_letters(connection, counted.topic.name, outcome.dead_letters)
-    await write_daily_counts(connection, outcome.daily_counts)
+    await write_decisions(connection, counted.topic.name, outcome.decisions)
+    if counted.quota and outcome.quota_counts:
+        await counted.quota.write(connection, outcome.quota_counts)

@@ -1,9 +1,9 @@
-"""The SQL of the tables beside the rows: further submissions of a key, and signatories."""
+"""The SQL of submissions: further ones of a key, the one that a confirmation is about, and erasure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -27,7 +27,8 @@ async def insert_further(connection: asyncpg.Connection, packed: Sequence[bytes]
 def _select_confirmed(table: str) -> str:
     """The submission that each confirmation refers to by its digest: the first of the key or a further one."""
     return f"""
-SELECT DISTINCT ON (confirmed.key) confirmed.key, submission.*, dimensions.subject
+SELECT DISTINCT ON (confirmed.key) confirmed.key, submission.partition, submission."offset", submission.accepted_ms,
+    submission.public_name, dimensions.subject
 FROM unnest($2::bytea[], $3::bytea[]) WITH ORDINALITY AS confirmed (key, digest, number)
 LEFT JOIN LATERAL (
     SELECT s.partition, s."offset", s.accepted_ms, s.public_name, s.dimensions
@@ -44,40 +45,23 @@ ORDER BY confirmed.key, confirmed.number DESC
 """  # noqa: S608  a table of ours
 
 
-_UPSERT_SIGNATORIES: Final = """
-INSERT INTO signatories (key, subject, topic, partition, "offset", accepted_ms)
-SELECT key, subject, $1, partition, "offset", accepted_ms
-FROM unnest($2::bytea[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[])
-    AS signatory (key, subject, partition, "offset", accepted_ms)
-ON CONFLICT (key) DO UPDATE
-SET partition = excluded.partition, "offset" = excluded."offset", accepted_ms = excluded.accepted_ms
-"""
-_DELETE_SIGNATORIES: Final = "DELETE FROM signatories WHERE key = ANY($1::bytea[])"
+class ConfirmedSubmission(NamedTuple):
+    """The submission that a confirmation is about; every field but `key` is None once its data is erased."""
+
+    key: bytes
+    partition: int | None
+    offset: int | None
+    accepted_ms: int | None
+    public_name: bool | None
+    subject: str | None
 
 
-async def update_signatories(
-    connection: asyncpg.Connection, counted: CountedTopic, confirmed: Sequence[tuple[bytes, bytes]]
-) -> None:
-    """Show or hide the name of each key, as its confirmed submission asks.
-
-    `confirmed` are pairs of key and digest of the submission; the last pair of a key counts.
-    """
-    if not confirmed:
-        return
-    rows = await connection.fetch(
-        _select_confirmed(counted.table),
-        counted.topic.name,
-        [key for key, _ in confirmed],
-        [digest for _, digest in confirmed],
-    )
-    shown = [row for row in rows if row["public_name"]]
-    if hidden := [row["key"] for row in rows if not row["public_name"]]:
-        await connection.execute(_DELETE_SIGNATORIES, hidden)
-    if shown:
-        columns = ("key", "subject", "partition", "offset", "accepted_ms")
-        await connection.execute(
-            _UPSERT_SIGNATORIES, counted.topic.name, *([row[name] for row in shown] for name in columns)
-        )
+async def find_confirmed(
+    connection: asyncpg.Connection, table: str, topic: str, confirmed: Sequence[tuple[bytes, bytes]]
+) -> list[ConfirmedSubmission]:
+    """Find the submissions that `confirmed`, pairs of key and digest, are about. The last pair of a key counts."""
+    keys, digests = [key for key, _ in confirmed], [digest for _, digest in confirmed]
+    return [ConfirmedSubmission(*row) for row in await connection.fetch(_select_confirmed(table), topic, keys, digests)]
 
 
 def _delete_first(table: str) -> str:
@@ -92,12 +76,12 @@ _DELETE_FURTHER: Final = "DELETE FROM submissions WHERE further AND topic = $1 A
 
 
 async def erase_submissions(connection: asyncpg.Connection, counted: CountedTopic, key: bytes) -> None:
-    """Delete the sealed data and the shown name of `key` in the caller's transaction; its row and its count remain.
+    """Delete the personal data of `key` in the caller's transaction; its row and its count remain.
 
     Later submissions of the same person are stored like new ones.
     """
     await connection.execute(_delete_first(counted.table), counted.topic.name, key)
     await connection.execute(_DELETE_FURTHER, counted.topic.name, key)
     await connection.execute(f"UPDATE {counted.table} SET digest = 0 WHERE key = $1", key)  # noqa: S608
-    if counted.shows_names:
-        await connection.execute(_DELETE_SIGNATORIES, [key])
+    for projection in counted.projections:
+        await projection.erase(connection, key)

@@ -34,6 +34,7 @@ class _Cell(NamedTuple):
     language: str
     evidence: Evidence
     minute: int
+    reason: str
 
 
 class TallyBatchBuilder:
@@ -79,12 +80,12 @@ class TallyBatchBuilder:
 
 def _deltas(changes: Iterable[Change], combinations: Mapping[int, Combination]) -> list[Delta]:
     """The sums of `changes` by cell, in a fixed order, without cells whose sums are all 0."""
-    sums: defaultdict[_Cell, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for dimensions, evidence, minute, *amounts in changes:
+    sums: defaultdict[_Cell, list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+    for dimensions, evidence, minute, *amounts, reason in changes:
         combination = combinations[dimensions]
         cell = _Cell(
             combination.campaign, combination.case, combination.section, combination.kind, combination.channel,
-            combination.country, combination.language, evidence, minute,
+            combination.country, combination.language, evidence, minute, reason,
         )  # fmt: skip
         totals = sums[cell]
         for index, amount in enumerate(amounts):
@@ -97,7 +98,7 @@ def _sort_key(item: tuple[_Cell, Sequence[int]]) -> tuple[str, ...]:
 
 
 def _delta(cell: _Cell, totals: Sequence[int]) -> Delta:
-    change, withdrawn, invalidated, reinstated = totals
+    change, withdrawn, invalidated, reinstated, held = totals
     return Delta(
         campaign=cell.campaign,
         case=cell.case,
@@ -112,4 +113,6 @@ def _delta(cell: _Cell, totals: Sequence[int]) -> Delta:
         withdrawn=withdrawn,
         invalidated=invalidated,
         reinstated=reinstated,
+        held=held,
+        reason=cell.reason,
     )

@@ -6,17 +6,19 @@
             │                        └─────────────────────────┘  │            │  │ withdrawn, from every
             │ submitted with a date ──────────────────────────────┘            │  │ state but this one
             │ submitted, self-reported ───▶ self-reported                      │
-            │ submitted, over the limit ──▶ held ── released ──▶ recorded, or self-reported
+            │ submitted, held ────────────▶ held ── released ──▶ recorded, or self-reported
             │                                 └─ confirmed ─▶ held, confirmed ─┴ released ─▶ confirmed
             └◀─────────────── submitted opens a withdrawn row again ◀──────────┘
 
     beside every state: invalidated ⇄ reinstated, a flag that takes the row out of the count
 
-Recorded, confirmed and self-reported count one, every other state nothing. A change is counted under the dimensions of
-the row, in the minute in which the submission that opened it was accepted.
+Recorded, confirmed and self-reported count one, every other state nothing; the held states are counted apart. A change
+is counted under the dimensions of the row, in its minute.
 
 An event at or below the row's `applied_offset` does nothing. An event whose origin is older than the submission that
 opened the row, or the withdrawal that closed it, does nothing either: a redrive never undoes a later event.
+Invalidated, reinstated and released are decisions of people about one submission: they do nothing to an action that
+another submission has opened since.
 """
 
 from __future__ import annotations
@@ -31,9 +33,13 @@ State = Literal["r", "c", "s", "w", "h", "k", "t"]
 """Recorded, confirmed, self-reported, withdrawn, held, held and confirmed, held and self-reported, as stored in the
 table."""
 FollowUpType = Literal["confirmed", "withdrawn", "invalidated", "reinstated", "released"]
+DECISIONS: Final = frozenset(("invalidated", "reinstated", "released"))
+"""The events by which people decide about an action."""
 
 EVIDENCE: Final[dict[State, Evidence]] = {"r": "recorded", "c": "confirmed", "s": "self_reported"}
 """The evidence that a state counts as; a state that is missing here is not counted."""
+HELD_EVIDENCE: Final[dict[State, Evidence]] = {"h": "recorded", "k": "confirmed", "t": "self_reported"}
+"""The evidence that a held state would count as."""
 NO_SUBMISSION: Final = "no-submission"
 
 _TRANSITIONS: Final[dict[FollowUpType, dict[State, State]]] = {
@@ -49,10 +55,11 @@ _HELD_STATES: Final[dict[State, State]] = {"r": "h", "s": "t", "c": "k"}
 class Row(NamedTuple):
     """The stored state of one action.
 
-    `dimensions` is the id of its combination of dimensions. `minute` is when the submission that opened it was accepted
-    (whole minutes since 1970). `first_offset` is the first submission of its key, `applied_offset` the last record that
-    changed the row, `opened` the origin of the submission that opened it or of the withdrawal that closed it since.
-    `digest` is the first 8 bytes of the digest of the submission at `first_offset`, 0 once its data is erased.
+    `dimensions` is the id of its combination of dimensions. `minute` is when the submission that opened it was
+    accepted, or for an import when the person acted (whole minutes since 1970). `first_offset` is the first submission
+    of its key, `applied_offset` the last record that changed the row, `opened` the origin of the submission that opened
+    it or of the withdrawal that closed it since. `digest` is the first 8 bytes of the digest of the submission that
+    opened it, 0 once its data is erased.
     """
 
     dimensions: int
@@ -70,7 +77,7 @@ class Row(NamedTuple):
 class Submitted:
     """A submission at `offset`. `origin` is its first offset, which differs if it was redriven.
 
-    `state` is the state in which it would open a row. `held` says that its person is over the day's limit.
+    `state` is the state in which it would open a row if it were not `held`.
     """
 
     offset: int
@@ -85,19 +92,28 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """A later event about an action. `superseded` says that the key was submitted again between origin and redrive."""
+    """A later event about an action. `superseded` says that the key was submitted again between origin and redrive.
+
+    A decision has its rising number (`decision`) and the first 8 bytes of the digest of the submission that it is
+    about. `reason` is the word of an invalidation or a reinstatement for the public record.
+    """
 
     offset: int
     origin: int
     type: FollowUpType
     superseded: bool = False
+    digest: int = 0
+    decision: int = 0
+    reason: str = ""
 
 
 Event = Submitted | FollowUp
 
 
 class Change(NamedTuple):
-    """One change of a count: by `change` (-1 or 1), in the cell of `dimensions`, `evidence` and `minute`, and why."""
+    """One change in the cell of `dimensions`, `evidence` and `minute`: of the count by `change` (-1, 0 or 1) and of the
+    held actions by `held`, and why.
+    """
 
     dimensions: int
     evidence: Evidence
@@ -106,6 +122,8 @@ class Change(NamedTuple):
     withdrawn: int = 0
     invalidated: int = 0
     reinstated: int = 0
+    held: int = 0
+    reason: str = ""
 
 
 class Step(NamedTuple):
@@ -143,7 +161,7 @@ def _open_row(row: Row | None, event: Submitted) -> Step:
         applied_offset=event.offset,
         opened=event.origin,
         minute=event.minute,
-        digest=row.digest if row else event.digest,
+        digest=event.digest,
     )
     return Step(after, _changes(row, after), opened=True)
 
@@ -157,12 +175,13 @@ def _resubmit(row: Row, event: Submitted) -> Step:
 
 
 def _follow_up(row: Row, event: FollowUp) -> Step:
-    if event.superseded and event.type in {"withdrawn", "invalidated"}:
+    if not is_about(row, event) or (event.superseded and event.type in {"withdrawn", "invalidated"}):
         return Step(row)
-    if event.type == "invalidated":
-        return Step(row) if row.invalidated else _update_row(row, event.offset, invalidated=True)
-    if event.type == "reinstated":
-        return _update_row(row, event.offset, invalidated=False) if row.invalidated else Step(row)
+    if event.type in {"invalidated", "reinstated"}:
+        invalidated = event.type == "invalidated"
+        if row.invalidated == invalidated:
+            return Step(row)
+        return _update_row(row, event.offset, invalidated=invalidated, reason=event.reason)
     state = _TRANSITIONS[event.type].get(row.state)
     if state is None:
         return Step(row)
@@ -171,8 +190,19 @@ def _follow_up(row: Row, event: FollowUp) -> Step:
     return _update_row(row, event.offset, state=state)
 
 
+def is_about(row: Row, event: FollowUp) -> bool:
+    """Whether `event` is about the submission that opened `row`, as far as that is still known."""
+    return not event.decision or not row.digest or event.digest == row.digest
+
+
 def _update_row(
-    row: Row, offset: int, *, state: State | None = None, invalidated: bool | None = None, opened: int | None = None
+    row: Row,
+    offset: int,
+    *,
+    state: State | None = None,
+    invalidated: bool | None = None,
+    opened: int | None = None,
+    reason: str = "",
 ) -> Step:
     after = row._replace(
         state=state or row.state,
@@ -180,7 +210,7 @@ def _update_row(
         opened=row.opened if opened is None else opened,
         applied_offset=offset,
     )
-    return Step(after, _changes(row, after))
+    return Step(after, _changes(row, after, reason))
 
 
 def counted_as(row: Row | None) -> Evidence | None:
@@ -188,14 +218,26 @@ def counted_as(row: Row | None) -> Evidence | None:
     return None if row is None or row.invalidated else EVIDENCE.get(row.state)
 
 
-def _changes(before: Row | None, after: Row) -> tuple[Change, ...]:
+def _changes(before: Row | None, after: Row, reason: str = "") -> tuple[Change, ...]:
     old, new = counted_as(before), counted_as(after)
-    if before is not None and old is not None and new is not None:
-        return (Change(before.dimensions, old, before.minute, -1), Change(after.dimensions, new, after.minute, 1))
+    changes = []
     if before is not None and old is not None:
-        invalidated = int(after.invalidated)
-        return (Change(before.dimensions, old, before.minute, -1, withdrawn=1 - invalidated, invalidated=invalidated),)
+        invalidated = int(after.invalidated) if new is None else 0
+        withdrawn = int(new is None) - invalidated
+        word = reason if invalidated else ""
+        changes.append(
+            Change(before.dimensions, old, before.minute, -1, withdrawn=withdrawn, invalidated=invalidated, reason=word)
+        )
+    if before is not None and (evidence := _held_as(before)) is not None:
+        changes.append(Change(before.dimensions, evidence, before.minute, 0, held=-1))
+    if (evidence := _held_as(after)) is not None:
+        changes.append(Change(after.dimensions, evidence, after.minute, 0, held=1))
     if new is not None:
         reinstated = int(before is not None and before.invalidated)
-        return (Change(after.dimensions, new, after.minute, 1, reinstated=reinstated),)
-    return ()
+        word = reason if reinstated else ""
+        changes.append(Change(after.dimensions, new, after.minute, 1, reinstated=reinstated, reason=word))
+    return tuple(changes)
+
+
+def _held_as(row: Row) -> Evidence | None:
+    return None if row.invalidated else HELD_EVIDENCE.get(row.state)

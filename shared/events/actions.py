@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.events.words import Channel, Evidence, Kind
+from shared.events.words import Channel, Evidence, Held, Kind
 
 
 class Dimensions(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,10 @@ class ActionSubmitted(Dimensions, frozen=True, kw_only=True):
     (then `confirmed_at` says when, RFC 3339), `self_reported` for an act that only the person reports, else
     `recorded`. `network` and `domain` are keyed hashes of the client's network (/24 or /64) and e-mail domain,
     base64url, or empty.
+
+    `held` (from 1.1 on) says why the intake wants the action held: it is not counted until it is released. `acted_at`
+    (from 1.1 on, only with channel `import`) is when the person acted, RFC 3339: curves and days use it, whereas
+    acceptance and order stay the broker's.
     """
 
     subject: str
@@ -46,6 +50,8 @@ class ActionSubmitted(Dimensions, frozen=True, kw_only=True):
     updates: bool = False
     network: str = ""
     domain: str = ""
+    held: Held = ""
+    acted_at: str | None = None
 
 
 class ActionReference(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +72,28 @@ class ActionWithdrawn(ActionReference, frozen=True, kw_only=True):
     """The person took the action back."""
 
 
-class ActionInvalidated(ActionReference, frozen=True, kw_only=True):
-    """A coordinator or an integrity rule took the action out of the count; `reason` is a word, not a text."""
+class ActionDecided(ActionReference, frozen=True, kw_only=True):
+    """A coordinator or an integrity rule decided about an action.
+
+    `digest` identifies the submission that is meant, and `decision` rises with each decision of the service: one that
+    is older than the last about this action, or means another submission, changes nothing.
+    """
+
+    digest: str
+    decision: int
+
+
+class ActionInvalidated(ActionDecided, frozen=True, kw_only=True):
+    """The action was taken out of the count; `reason` is a word, not a text."""
 
     reason: str
 
 
-class ActionReinstated(ActionReference, frozen=True, kw_only=True):
-    """An invalidated action counts again, with its current state."""
+class ActionReinstated(ActionDecided, frozen=True, kw_only=True):
+    """An invalidated action counts again, with its current state; `reason` is a word, not a text."""
+
+    reason: str
+
+
+class ActionReleased(ActionDecided, frozen=True, kw_only=True):
+    """A held action counts from now on."""

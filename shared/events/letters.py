@@ -5,8 +5,8 @@ from __future__ import annotations
 from shared.events.actions import (
     ActionConfirmed,
     ActionInvalidated,
-    ActionReference,
     ActionReinstated,
+    ActionReleased,
     ActionSubmitted,
     ActionWithdrawn,
 )
@@ -41,5 +41,5 @@ class MessageReinstated(ActionReinstated, frozen=True, kw_only=True):
     """The message counts again."""
 
 
-class MessageReleased(ActionReference, frozen=True, kw_only=True):
+class MessageReleased(ActionReleased, frozen=True, kw_only=True):
     """A held message counts from now on."""

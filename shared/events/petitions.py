@@ -6,6 +6,7 @@ from shared.events.actions import (
     ActionConfirmed,
     ActionInvalidated,
     ActionReinstated,
+    ActionReleased,
     ActionSubmitted,
     ActionWithdrawn,
 )
@@ -33,9 +34,25 @@ class SignatureReinstated(ActionReinstated, frozen=True, kw_only=True):
     """The signature counts again."""
 
 
+class SignatureReleased(ActionReleased, frozen=True, kw_only=True):
+    """A held signature counts from now on."""
+
+
 class ActSubmitted(ActionSubmitted, frozen=True, kw_only=True):
     """Somebody shared, pledged or did a task for a case; `subject` is the case's slug."""
 
 
 class ActWithdrawn(ActionWithdrawn, frozen=True, kw_only=True):
     """The person took the act back."""
+
+
+class ActInvalidated(ActionInvalidated, frozen=True, kw_only=True):
+    """The act was taken out of the count."""
+
+
+class ActReinstated(ActionReinstated, frozen=True, kw_only=True):
+    """The act counts again."""
+
+
+class ActReleased(ActionReleased, frozen=True, kw_only=True):
+    """A held act counts from now on."""

@@ -9,6 +9,8 @@ MessageKind = Literal["letter", "postcard", "drawing", "solidarity_message"]
 ActKind = Literal["share", "pledge", "task"]
 Channel = Literal["web", "api", "import", "email", "post", "social", "in_person"]
 Evidence = Literal["confirmed", "recorded", "self_reported", "offline"]
+Held = Literal["", "quota", "robot", "rule"]
+"""Why an action is not counted yet; empty where nothing holds it."""
 Purpose = Literal["dedupe", "seal", "token"]
 Confirmation = Literal["none", "optional", "required"]
 OnePer = Literal["email", "email_and_name"]

@@ -1,19 +1,24 @@
-"""The server that runs an application on one address until a signal stops it."""
+"""The process of a service: its command line, and the server that runs its application until a signal stops it."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
-from typing import Final, cast
+from typing import Any, Final, TypeVar, cast, get_args
 
 import uvicorn
 from fastapi import FastAPI
 
 from shared.http.protocol import FastProtocol
+from shared.logging import configure
 from shared.settings import ServiceSettings
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
 
 GRACEFUL_SECONDS: Final = 10
 KEEP_ALIVE_SECONDS: Final = 65
@@ -51,6 +56,27 @@ class _Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+
+
+def run_service(
+    service: str,
+    description: str,
+    roles: Any,
+    create: Callable[[Settings, Any], FastAPI],
+    read_settings: Callable[[], Settings],
+    *,
+    default: str,
+) -> None:
+    """Serve the application that `create` makes for the role on the command line, until the process is stopped.
+
+    `roles` is the `Literal` of the roles, of which `default` is one.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m services.{service}", description=description)
+    parser.add_argument("--role", choices=get_args(roles), default=default)
+    role = parser.parse_args().role
+    settings = read_settings()
+    configure(service, role, settings.log_format)
+    serve(create(settings, role), settings)
 
 
 def serve(app: FastAPI, settings: ServiceSettings) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from binascii import b2a_base64
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from shared.clock import parse_rfc3339
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged, Policies, TotalsChanged
-from shared.intake.countries import UNKNOWN
 from shared.privacy.addresses import canonical_address
 from shared.privacy.keys import CampaignKeys
 from shared.refusals import FieldError, Refusal, invalid
-
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class CatalogView(Protocol):
@@ -40,14 +37,6 @@ class CampaignTerms:
     keys: CampaignKeys
     language: str
     sections: dict[str, str]
-
-    def section_of(self, country: str) -> str | None:
-        """Return the section that counts an action from `country`."""
-        return self.sections.get(country)
-
-    def comment_to_store(self, comment: str) -> str:
-        """Return the comment to store: an empty one in safety mode."""
-        return "" if self.policies.safety_mode else comment
 
     def counts_names(self) -> bool:
         """Whether people who share an address are counted separately."""
@@ -109,8 +98,21 @@ def check_ready(catalog: CatalogView) -> None:
         raise TransientError("the catalog has not been read")
 
 
-def check_open(terms: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
-    """Make sure that an action may be taken at `now`: from `opens` on, and before `closes`.
+def find_case(catalog: CatalogView, slug: str) -> CaseChanged:
+    """Return the case `slug`.
+
+    Raises:
+        Refusal: 404, there is none. TransientError: the catalog has not been read.
+    """
+    check_ready(catalog)
+    case = catalog.cases.get(slug)
+    if case is None:
+        raise Refusal(404, "unknown-case", "There is no such case.")
+    return case
+
+
+def check_open(terms: CampaignTerms, now: float, totals: Mapping[str, TotalsChanged]) -> None:
+    """Make sure that an action may be taken at `now`: from `opens` on, and before `closes`. `totals` are by campaign.
 
     Raises:
         Refusal: 422 before, 410 after.
@@ -119,28 +121,23 @@ def check_open(terms: CampaignTerms, now: float, totals: TotalsChanged | None) -
         return
     if now < terms.opens:
         raise Refusal(422, "not-open", "The campaign has not opened yet.")
-    raise campaign_closed(totals)
+    raise campaign_closed(totals.get(terms.campaign))
 
 
-def check_confirmations_open(terms: CampaignTerms, now: float, totals: TotalsChanged | None) -> None:
+def check_confirmations_open(terms: CampaignTerms, now: float, totals: Mapping[str, TotalsChanged]) -> None:
     """Make sure that a confirmation still counts at `now`.
 
     Raises:
         Refusal: 410.
     """
     if now >= terms.confirmations_close:
-        raise campaign_closed(totals)
+        raise campaign_closed(totals.get(terms.campaign))
 
 
 def campaign_closed(totals: TotalsChanged | None) -> Refusal:
     """Return a 410 with the final totals."""
     members = {} if totals is None else {"total": totals.total, "as_of": totals.as_of, "state": totals.state}
     return Refusal(410, "closed", "The campaign has closed.", members=members)
-
-
-def country_of(stated: str | None, seen: str | None) -> str:
-    """Return the country to count an action in: the stated one, else the one a trusted proxy saw, else unknown."""
-    return stated or seen or UNKNOWN
 
 
 def canonicalize(address: str, terms: CampaignTerms) -> str:
@@ -153,8 +150,3 @@ def canonicalize(address: str, terms: CampaignTerms) -> str:
         return canonical_address(address, terms.policies.address_rules)
     except ValueError:
         raise invalid([FieldError("/email", "email.invalid")]) from None
-
-
-def encode_hash(digest: bytes) -> str:
-    """Encode a keyed hash as events carry it: base64url without padding."""
-    return b2a_base64(digest, newline=False).translate(_URL_SAFE, b"=").decode("ascii")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+import msgspec
+
+from shared.intake.person_fields import Consent
 from shared.refusals import Refusal
 
 MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_FIELDS: Final = 50
-CONSENTS: Final = ("privacy", "updates", "public_name")
+CONSENTS: Final = Consent.__struct_fields__
 _UNCHECKED: Final = frozenset(("", "false", "0", "off"))
 
 
@@ -27,24 +31,26 @@ def parse(body: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
-def to_document(
-    values: Mapping[str, str], *, optional: Iterable[str], checkboxes: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return the JSON document equivalent to a form.
+def to_document(values: Mapping[str, str], request: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the JSON document equivalent to a form for `request`.
 
-    Consents are the checkboxes `privacy`, `updates` and `public_name`; `checkboxes` are further boolean fields. An
-    empty field in `optional` counts as absent.
+    Consents and boolean fields are checkboxes. An empty field counts as absent where it may be left out.
     """
-    fields: dict[str, Any] = {name: text for name, text in values.items() if name not in CONSENTS}
-    for name in optional:
-        if fields.get(name) == "":
-            del fields[name]
-    for name in checkboxes:
-        fields[name] = is_checked(values, name)
-    fields["consent"] = {name: is_checked(values, name) for name in CONSENTS}
-    return fields
+    optional, checkboxes = _optional_fields(request)
+    document: dict[str, Any] = {
+        name: text for name, text in values.items() if name not in CONSENTS and (text or name not in optional)
+    }
+    document |= {name: _is_checked(values, name) for name in checkboxes}
+    document["consent"] = {name: _is_checked(values, name) for name in CONSENTS}
+    return document
 
 
-def is_checked(values: Mapping[str, str], name: str) -> bool:
-    """Whether a checkbox was checked."""
+@lru_cache
+def _optional_fields(request: type[msgspec.Struct]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the fields of `request` that may be left out, and of those among them that are boolean."""
+    fields = [field for field in msgspec.structs.fields(request) if not field.required]
+    return frozenset(field.name for field in fields), frozenset(field.name for field in fields if field.type is bool)
+
+
+def _is_checked(values: Mapping[str, str], name: str) -> bool:
     return values.get(name, "") not in _UNCHECKED

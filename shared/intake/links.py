@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shared import base64url
 from shared.clock import rfc3339
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
@@ -43,7 +43,6 @@ class EventSpec:
 class LinkActions:
     """The events that links append to one topic. `kind` is what the pages call its acts."""
 
-    batches: ProducerBatches
     kind: Kind
     confirm: EventSpec | None
     withdraw: EventSpec
@@ -54,11 +53,21 @@ class LinkActions:
 
 
 class ActionLinks:
-    """Reads tokens and appends their events. `actions` are by topic, set at the start; `now` is the broker's time."""
+    """Reads tokens and appends their events.
 
-    def __init__(self, catalog: CatalogView, now: Callable[[], float]) -> None:
-        self.actions: Mapping[str, LinkActions] = {}
+    `actions` and `batches` are by topic; the process fills `batches` when it starts. `now` is the broker's time.
+    """
+
+    def __init__(
+        self,
+        actions: Mapping[str, LinkActions],
+        catalog: CatalogView,
+        batches: Mapping[str, ProducerBatches],
+        now: Callable[[], float],
+    ) -> None:
+        self._actions = actions
         self._catalog = catalog
+        self._batches = batches
         self._now = now
 
     def read(self, text: str, purpose: TokenPurpose) -> ActToken:
@@ -75,7 +84,7 @@ class ActionLinks:
         if token is None:
             check_ready(self._catalog)
             raise _unknown_link()
-        if token.purpose != purpose or any(act.topic not in self.actions for act in token.acts):
+        if token.purpose != purpose or any(act.topic not in self._actions for act in token.acts):
             raise _unknown_link()
         return token
 
@@ -87,7 +96,7 @@ class ActionLinks:
         """
         if token.purpose == "confirm":
             terms = terms_of(self._catalog, token.campaign)
-            check_confirmations_open(terms, self._now(), self._catalog.totals.get(token.campaign))
+            check_confirmations_open(terms, self._now(), self._catalog.totals)
 
     async def execute(self, token: ActToken) -> None:
         """Append the event of each of the token's acts and wait until all are acknowledged. May be repeated.
@@ -104,19 +113,18 @@ class ActionLinks:
                 raise result
 
     async def _append(self, token: ActToken, act: TokenAct, time: bytes) -> None:
-        actions = self.actions[act.topic]
-        spec = actions.event_for(token.purpose)
+        spec = self._actions[act.topic].event_for(token.purpose)
         if spec is None:
             return
         fields: dict[str, Any] = {"campaign": token.campaign, "case": act.case, "subject": act.subject}
         if issubclass(spec.event, ActionConfirmed):
-            fields["digest"] = urlsafe_b64encode(act.digest).rstrip(b"=").decode("ascii")
+            fields["digest"] = base64url.encode(act.digest)
         value = _encode(spec.event(**fields))
-        await actions.batches.append_and_wait(act.partition, act.key, value, spec.envelope.headers(time))
+        await self._batches[act.topic].append_and_wait(act.partition, act.key, value, spec.envelope.headers(time))
 
     def cases(self, token: ActToken) -> list[tuple[str, Kind]]:
         """Return the case and the kind of each of the token's acts."""
-        return [(act.case, self.actions[act.topic].kind) for act in token.acts]
+        return [(act.case, self._actions[act.topic].kind) for act in token.acts]
 
     def languages(self, token: ActToken) -> tuple[str, ...]:
         """Return the languages of the token's campaign."""

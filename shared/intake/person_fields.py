@@ -33,8 +33,8 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
 class PersonFields(msgspec.Struct, frozen=True, kw_only=True):
     """Who acts. `country` and `locale` may be left out; then a trusted proxy and the campaign say them."""
 
-    given_name: Name
-    family_name: Name
+    given_name: Name | None = None
+    family_name: Name | None = None
     email: Email
     country: str | None = None
     postcode: Postcode | None = None
@@ -44,6 +44,13 @@ class PersonFields(msgspec.Struct, frozen=True, kw_only=True):
     source: Source = ""
 
 
+class NamedPersonFields(PersonFields, frozen=True, kw_only=True):
+    """Who acts, by their name."""
+
+    given_name: Name
+    family_name: Name
+
+
 _PLAIN_EMAIL_LENGTH: Final = 64
 """An address of fewer characters has no part that is too long."""
 _PLAIN_NAME: Final = r"[^\W\d_]++(?:[ '-][^\W\d_]++)*+"
@@ -51,7 +58,7 @@ _PLAIN_EMAIL: Final = r"[A-Za-z0-9]++(?:[._+-][A-Za-z0-9]++)*+@(?:[A-Za-z0-9]+(?
 _is_plain: Final = re.compile(rf"{_PLAIN_NAME}\n{_PLAIN_NAME}\n{_PLAIN_EMAIL}").fullmatch
 
 
-def is_plain(request: PersonFields) -> bool:
+def is_plain(request: NamedPersonFields) -> bool:
     """Whether all fields have their most common form. True only where no check would find anything: a fast path."""
     return (
         request.consent.privacy

@@ -1,24 +1,34 @@
-"""The common parts of every intake process: catalog, producers, batches, the broker's time, and their tasks."""
+"""An intake process: catalog, producers, batches, the broker's time, their tasks, and the application on top."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import asyncpg
 import stamina
 from aiokafka.errors import KafkaError
+from fastapi import APIRouter, FastAPI
 
 from shared import topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import create_pool
+from shared.http.client import Client
+from shared.http.fast_routes import FastRoute
+from shared.http.limits import MAX_BODY_BYTES
+from shared.http.service import add_fast_route, create_app
 from shared.intake.campaign_terms import TermsCache
+from shared.intake.links import ActionLinks, LinkActions, link_routes
+from shared.intake.pages import IntakePages
 from shared.intake.receipt_status import ReceiptStatus
+from shared.intake.requests import Request, RequestDecoder
 from shared.intake.settings import IntakeSettings
+from shared.intake.submit import OutgoingRecord, SubmitEndpoint
 from shared.kafka import topic_check
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.clock_probe import probe_clock
@@ -28,6 +38,7 @@ from shared.privacy.keys import PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipts
 from shared.tasks import Tasks
 from shared.topics import Topic
+from shared.web.pages import Pages
 
 _CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
 PRODUCER_COUNT: Final = 4
@@ -36,22 +47,28 @@ acknowledgement, which matters most where the broker flushes each batch to disk 
 
 
 class IntakeProcess:
-    """The common parts of an intake.
+    """The parts of an intake process.
 
     Args:
         service: its name.
+        folder: the folder of its templates and static files.
         intake_topics: the topics it produces to.
         probe_topic: the topic by which it measures the broker's time.
 
-    All attributes are set from the start but `batches`, `receipt_status` and `pool`, which `running` sets.
+    `receipt_status`, `pool` and the contents of `batches`, which are by topic, exist once the process has started.
     """
 
-    batches: Mapping[str, ProducerBatches]
     receipt_status: ReceiptStatus
     pool: asyncpg.Pool
 
     def __init__(
-        self, settings: IntakeSettings, service: str, intake_topics: tuple[Topic, ...], probe_topic: Topic
+        self,
+        settings: IntakeSettings,
+        service: str,
+        folder: Path,
+        *,
+        intake_topics: tuple[Topic, ...],
+        probe_topic: Topic,
     ) -> None:
         self._settings = settings
         self._service = service
@@ -64,6 +81,42 @@ class IntakeProcess:
         self.broker_time = BrokerTime(SystemClock(settings.clock_offset_seconds))
         self.producers = tuple(ReplaceableProducer(settings.kafka_bootstrap_servers) for _ in range(PRODUCER_COUNT))
         self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in intake_topics))
+        self.batches: dict[str, ProducerBatches] = {}
+        self.pages = Pages(service=service, origins=settings, folder=folder)
+
+    def create_app(
+        self, title: str, routers: Sequence[APIRouter], fast_routes: Mapping[str, SubmitEndpoint[Any]]
+    ) -> FastAPI:
+        """Create the application; `fast_routes` are the endpoints that also have a fast route, by its path."""
+        app = create_app(
+            service=self._service,
+            title=title,
+            settings=self._settings,
+            lifespan=self._lifespan,
+            routers=routers,
+            readiness=self.missing,
+            pages=self.pages,
+        )
+        for path, endpoint in fast_routes.items():
+            add_fast_route(app, FastRoute(path, MAX_BODY_BYTES, endpoint.try_submit))
+        return app
+
+    def create_endpoint(
+        self,
+        topic: Topic,
+        decoder: RequestDecoder[Request],
+        build_record: Callable[[Request, Client, bytes | None], OutgoingRecord],
+    ) -> SubmitEndpoint[Request]:
+        """Create an endpoint that takes submissions for `topic`."""
+        return SubmitEndpoint(topic, decoder, build_record, self.batches, self.receipts)
+
+    def create_form_pages(self, template: str, url: str) -> IntakePages:
+        """Create the pages of the form in `template`, which is found at `url % slug` of its case."""
+        return IntakePages(self.pages, self.catalog, self.broker_time.now, template, url)
+
+    def create_link_routes(self, actions: Mapping[str, LinkActions], base_url: str) -> APIRouter:
+        """Create the routes of the links in mails, under `base_url`; `actions` are by topic."""
+        return link_routes(ActionLinks(actions, self.catalog, self.batches, self.broker_time.now), self.pages, base_url)
 
     def partition_count(self, topic: Topic) -> int:
         """Return the number of partitions of `topic` in this environment; it never changes."""
@@ -81,7 +134,7 @@ class IntakeProcess:
         return missing
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         """Run all parts; at the end answer pending requests, then close.
 
         Raises:
@@ -103,7 +156,7 @@ class IntakeProcess:
             stack.push_async_callback(self._disconnect)
             tasks = await stack.enter_async_context(Tasks())
             tasks.start("catalog", self.catalog.run)
-            self.batches = {topic.name: self._start_batches(topic, tasks, stack) for topic in self._intake_topics}
+            self.batches |= {topic.name: self._start_batches(topic, tasks, stack) for topic in self._intake_topics}
             probe_batches = self._start_batches(self._probe_topic, tasks, stack)
             tasks.start("broker's time", partial(probe_clock, probe_batches, self.broker_time))
             yield

@@ -39,7 +39,7 @@ class RequestDecoder(Generic[Request]):
         checks: Mapping[str, Check],
         is_plain: Callable[[Request], object] = lambda _request: False,
     ) -> None:
-        self._request = request
+        self.request_type = request
         self._is_plain = is_plain
         self._checks = dict(checks)
         self._get_values = attrgetter(*checks)
@@ -80,7 +80,7 @@ class RequestDecoder(Generic[Request]):
             Refusal: 422 where a field is wrong.
         """
         try:
-            request = msgspec.convert(document, self._request)
+            request = msgspec.convert(document, self.request_type)
         except msgspec.ValidationError:
             raise self._refusal(document) from None
         if not self._passes_checks(request):
@@ -91,7 +91,7 @@ class RequestDecoder(Generic[Request]):
         return not any(map(call, self._field_checks, self._get_values(request)))
 
     def _refusal(self, document: Any) -> Refusal:
-        return invalid(list(self._field_errors(self._request, document, "")) or [_INVALID_BODY])
+        return invalid(list(self._field_errors(self.request_type, document, "")) or [_INVALID_BODY])
 
     def _field_errors(self, struct: type[msgspec.Struct], document: Any, prefix: str) -> Iterator[FieldError]:
         if not isinstance(document, Mapping):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic
 
 from shared import metrics
 from shared.errors import TransientError
 from shared.http.client import Client
 from shared.http.fast_routes import FastResponder
+from shared.intake import forms
+from shared.intake.idempotency import IdempotencyMemory
+from shared.intake.requests import Request, RequestDecoder
 from shared.kafka.producer_batches import Headers, ProducerBatches
 from shared.privacy.receipts import Receipts
 from shared.refusals import Refusal
+from shared.topics import Topic
 
 IDEMPOTENCY_KEY = b"idempotency-key"
 
@@ -27,17 +34,57 @@ class OutgoingRecord:
     headers: Headers
 
 
-RecordBuilder = Callable[[bytes, Client, bytes | None], OutgoingRecord]
-"""Builds a record from a body, its client and the Idempotency-Key; raises `Refusal` or `TransientError`."""
+class SubmitEndpoint(Generic[Request]):
+    """One endpoint that takes submissions: its fast and its ordinary route decode and build alike.
 
+    Args:
+        topic: the topic that the records go to.
+        decoder: decodes its requests.
+        build_record: builds a record from a request, its client and the Idempotency-Key, or raises `Refusal` or
+            `TransientError`.
+        batches: the batches of every topic by name; the process fills it when it starts.
+        receipts: issues the receipts.
+    """
 
-class SubmitEndpoint:
-    """One endpoint that takes submissions; its fast and its ordinary route build records by the same function."""
-
-    def __init__(self, build_from_json: RecordBuilder, batches: ProducerBatches, receipts: Receipts) -> None:
-        self.build_from_json = build_from_json
-        self.batches = batches
+    def __init__(
+        self,
+        topic: Topic,
+        decoder: RequestDecoder[Request],
+        build_record: Callable[[Request, Client, bytes | None], OutgoingRecord],
+        batches: Mapping[str, ProducerBatches],
+        receipts: Receipts,
+    ) -> None:
+        self.topic = topic
+        self.decoder = decoder
+        self._build_record = build_record
+        self._batches_by_topic = batches
         self._receipts = receipts
+        self._idempotency = IdempotencyMemory()
+
+    @cached_property
+    def batches(self) -> ProducerBatches:
+        """The batches of the topic."""
+        return self._batches_by_topic[self.topic.name]
+
+    def build_from_json(self, body: bytes, client: Client, idempotency_key: bytes | None) -> OutgoingRecord:
+        """Build the record of the request in a JSON body. A refused request leaves its Idempotency-Key unused.
+
+        Raises:
+            Refusal: it cannot be taken. TransientError: it cannot be taken now.
+        """
+        record = self._build_record(self.decoder.decode(body), client, idempotency_key)
+        if idempotency_key is not None:
+            self._idempotency.check(idempotency_key, body, time.monotonic())
+        return record
+
+    def build_from_form(self, values: Mapping[str, str], client: Client) -> OutgoingRecord:
+        """Build the record of the request in a form.
+
+        Raises:
+            Refusal: it cannot be taken. TransientError: it cannot be taken now.
+        """
+        request = self.decoder.convert(forms.to_document(values, self.decoder.request_type))
+        return self._build_record(request, client, None)
 
     def try_submit(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastResponder) -> bool:
         """The fast route: take a good submission and return True; leave any other to the ordinary route."""
@@ -61,7 +108,7 @@ class SubmitEndpoint:
 
     def issue_receipt(self, subject: str, key: bytes, partition: int, offset: int) -> str:
         """Return the receipt of the record at `offset`."""
-        return self._receipts.issue(self.batches.topic.name, subject, key, partition, offset)
+        return self._receipts.issue(self.topic.name, subject, key, partition, offset)
 
 
 class PendingAck:
@@ -69,7 +116,7 @@ class PendingAck:
 
     __slots__ = ("_endpoint", "_key", "_responder", "_subject")
 
-    def __init__(self, responder: FastResponder, endpoint: SubmitEndpoint, subject: str, key: bytes) -> None:
+    def __init__(self, responder: FastResponder, endpoint: SubmitEndpoint[Any], subject: str, key: bytes) -> None:
         self._responder = responder
         self._endpoint = endpoint
         self._subject = subject

@@ -4,22 +4,85 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.http.service import resolve_client
 from shared.intake import forms
+from shared.intake.openapi import RECEIPT_SCHEMA, request_body, responses
 from shared.intake.pages import IntakePages, redirect_to_thanks
-from shared.intake.submit import OutgoingRecord, SubmitEndpoint, accepted_body, count_refusal
+from shared.intake.submit import SubmitEndpoint, accepted_body, count_refusal
 from shared.refusals import Refusal
 
+FormValues = Mapping[str, str]
 JSON_MEDIA_TYPE: Final = "application/json"
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 
-async def submit_json(request: Request, endpoint: SubmitEndpoint) -> Response:
+def add_submit_route(
+    router: APIRouter,
+    path: str,
+    endpoint: SubmitEndpoint[Any],
+    form_pages: IntakePages,
+    *,
+    name: str,
+    summary: str,
+    description: str,
+    thanks_url: str,
+    case_of: Callable[[FormValues], str | None] = lambda values: values.get("case"),
+    complete_form: Callable[[FormValues], FormValues] = lambda values: values,
+) -> None:
+    """Add the route that takes JSON, answered with 202, and plain HTML forms, answered with 303.
+
+    `form_pages` show a refused form again, and `thanks_url` is the URL of thank-you pages, to which the receipt is
+    added. From a form's values `case_of` returns the slug of the case whose page has the form, and `complete_form`
+    the values as they are taken. The OpenAPI document has `name`, `summary` and `description`.
+    """
+
+    async def submit(request: Request) -> Response:
+        if is_form(request):
+            return await _submit_form(
+                request, endpoint, form_pages, thanks_url=thanks_url, case_of=case_of, complete_form=complete_form
+            )
+        return await submit_json(request, endpoint)
+
+    router.add_api_route(
+        path,
+        submit,
+        methods=["POST"],
+        status_code=202,
+        name=name,
+        summary=summary,
+        description=description,
+        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT_SCHEMA, form=True),
+        openapi_extra=request_body(endpoint.decoder.request_type, form=True),
+    )
+
+
+async def _submit_form(
+    request: Request,
+    endpoint: SubmitEndpoint[Any],
+    form_pages: IntakePages,
+    *,
+    thanks_url: str,
+    case_of: Callable[[FormValues], str | None],
+    complete_form: Callable[[FormValues], FormValues],
+) -> Response:
+    values: FormValues = {}
+    try:
+        values = forms.parse(await request.body())
+        record = endpoint.build_from_form(complete_form(values), resolve_client(request))
+        receipt = await endpoint.submit(record)
+    except Refusal as refusal:
+        count_refusal(endpoint.topic.name, refusal)
+        return form_pages.show_refused_form(request, case_of(values), values, refusal)
+    return redirect_to_thanks(thanks_url, receipt, values.get("locale"))
+
+
+async def submit_json(request: Request, endpoint: SubmitEndpoint[Any]) -> Response:
     """Take the JSON body of `request`: 202 once it is stored.
 
     Raises:
@@ -33,36 +96,9 @@ async def submit_json(request: Request, endpoint: SubmitEndpoint) -> Response:
             body, resolve_client(request), key.encode("latin-1") if key is not None else None
         )
     except Refusal as refusal:
-        count_refusal(endpoint.batches.topic.name, refusal)
+        count_refusal(endpoint.topic.name, refusal)
         raise
     return Response(accepted_body(await endpoint.submit(record)), 202, media_type=JSON_MEDIA_TYPE)
-
-
-async def submit_form(
-    request: Request,
-    endpoint: SubmitEndpoint,
-    form_pages: IntakePages,
-    *,
-    build_from_form: Callable[[Mapping[str, str]], OutgoingRecord],
-    case_of: Callable[[Mapping[str, str]], str | None],
-    thanks_url: str,
-) -> Response:
-    """Take the form in `request`: a 303 to the thank-you page once it is stored, the form again if it is refused.
-
-    `build_from_form` builds a record from the form's values, `case_of` returns the slug of the case whose page has the
-    form, and `thanks_url` is the URL of thank-you pages, to which the receipt is added.
-
-    Raises:
-        Refusal: the form cannot help with it. TransientError, ConnectionError: nothing is known to be stored.
-    """
-    values: Mapping[str, str] = {}
-    try:
-        values = forms.parse(await request.body())
-        receipt = await endpoint.submit(build_from_form(values))
-    except Refusal as refusal:
-        count_refusal(endpoint.batches.topic.name, refusal)
-        return form_pages.show_refused_form(request, case_of(values), values, refusal)
-    return redirect_to_thanks(thanks_url, receipt, values.get("locale"))
 
 
 def is_form(request: Request) -> bool:

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import hmac
 import struct
-from base64 import urlsafe_b64decode
-from binascii import b2a_base64
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared import codes
+from shared import base64url, codes
 from shared.privacy.nonces import NONCE_BYTES, Nonces
 
 _HEADER: Final = struct.Struct(">HQ16sB")
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 MAX_LENGTH: Final = 400
 _CODE_BYTES: Final = 8
 
@@ -60,8 +57,7 @@ class Receipts:
         """Return a receipt: base64url without padding."""
         plaintext = _HEADER.pack(partition, offset, key, self._topic_indexes[topic]) + subject.encode()
         nonce = self._nonce()
-        sealed = b2a_base64(nonce + self._cipher.encrypt(nonce, plaintext, None), newline=False)
-        return sealed.translate(_URL_SAFE).rstrip(b"=").decode("ascii")
+        return base64url.encode(nonce + self._cipher.encrypt(nonce, plaintext, None))
 
     def read(self, receipt: str) -> Receipt:
         """Return the contents of `receipt`.
@@ -72,7 +68,7 @@ class Receipts:
         if len(receipt) > MAX_LENGTH:
             raise ValueError("not a receipt")
         try:
-            raw = urlsafe_b64decode(receipt.encode("ascii") + b"=" * (-len(receipt) % 4))
+            raw = base64url.decode(receipt)
             plaintext = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None)
         except (InvalidTag, ValueError):
             raise ValueError("not a receipt") from None

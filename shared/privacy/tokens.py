@@ -8,10 +8,11 @@ acts.
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final, Literal
 
 import msgspec
+
+from shared import base64url
 
 TAG_BYTES: Final = 16
 PART_COUNT: Final = 3
@@ -54,8 +55,8 @@ def sign(token: ActToken, token_key: bytes) -> str:
     """
     if len(token.acts) > MAX_ACTS:
         raise ValueError(f"a token lists at most {MAX_ACTS} acts")
-    signed = f"{_encode_base64(token.campaign.encode())}.{_encode_base64(_encode(token))}"
-    return f"{signed}.{_encode_base64(_tag(token_key, signed))}"
+    signed = f"{base64url.encode(token.campaign.encode())}.{base64url.encode(_encode(token))}"
+    return f"{signed}.{base64url.encode(_tag(token_key, signed))}"
 
 
 def campaign_of(text: str) -> str:
@@ -64,7 +65,7 @@ def campaign_of(text: str) -> str:
     Raises:
         ValueError: not in the format of a token.
     """
-    return _decode_base64(_split(text)[0]).decode()
+    return base64url.decode(_split(text)[0]).decode()
 
 
 def read(text: str, token_key: bytes) -> ActToken:
@@ -74,13 +75,13 @@ def read(text: str, token_key: bytes) -> ActToken:
         ValueError: not a token, not signed with `token_key`, or changed.
     """
     campaign, body, tag = _split(text)
-    if not hmac.compare_digest(_decode_base64(tag), _tag(token_key, f"{campaign}.{body}")):
+    if not hmac.compare_digest(base64url.decode(tag), _tag(token_key, f"{campaign}.{body}")):
         raise ValueError("not a token of ours")
     try:
-        token = _decode(_decode_base64(body))
+        token = _decode(base64url.decode(body))
     except msgspec.MsgspecError:
         raise ValueError("not a token of ours") from None
-    if token.campaign.encode() != _decode_base64(campaign):
+    if token.campaign.encode() != base64url.decode(campaign):
         raise ValueError("not a token of ours")
     return token
 
@@ -94,11 +95,3 @@ def _split(text: str) -> tuple[str, str, str]:
         raise ValueError("not a token")
     campaign, body, tag = text.split(".")
     return campaign, body, tag
-
-
-def _encode_base64(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
-def _decode_base64(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

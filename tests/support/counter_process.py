@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.clock import SystemClock
 from shared.counting import batch_decoder
 from shared.counting.batch_plan import BatchPlan

@@ -21,7 +21,7 @@ from shared.counting.batch_plan import BatchPlan
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import counting_loop
 from shared.database import create_pool
-from shared.events.actions import ActionSubmitted
+from shared.events.actions import ActionInvalidated, ActionSubmitted
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageSubmitted
 from shared.events.petitions import SignatureSubmitted
@@ -75,6 +75,18 @@ def _submitted(kind: type[Event], person: str, changed: dict[str, Any]) -> Event
         "locale": "fr",
     }
     return kind(**(fields | changed))
+
+
+def decision(content: str, number: int, *, reason: str = "") -> ActionInvalidated:
+    """Decision `number`, of the type that it is published as, about the submission with the digest of `content`."""
+    return ActionInvalidated(
+        campaign="w4r-2026",
+        case="azat",
+        subject="free-azat",
+        digest=digest_of(content),
+        decision=number,
+        reason=reason,
+    )
 
 
 @dataclass

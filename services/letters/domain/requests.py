@@ -10,7 +10,7 @@ from shared import codes
 from shared.events.words import MessageKind
 from shared.intake import fields
 from shared.intake.fields import CheckResult
-from shared.intake.person_fields import PERSON_CHECKS, PersonFields, Slug
+from shared.intake.person_fields import PERSON_CHECKS, NamedPersonFields, Slug
 from shared.intake.requests import RequestDecoder
 
 MAX_TEXT_LENGTH: Final = 10_000
@@ -20,7 +20,7 @@ MAX_CODE_LENGTH: Final = 40
 PostedKind = Literal["letter", "postcard"]
 
 
-class MessageRequest(PersonFields, frozen=True, kw_only=True):
+class MessageRequest(NamedPersonFields, frozen=True, kw_only=True):
     """A letter, postcard, drawing or solidarity message to the person of a case."""
 
     case: Slug
@@ -30,7 +30,7 @@ class MessageRequest(PersonFields, frozen=True, kw_only=True):
     handwritten: bool = False
 
 
-class PostedRequest(PersonFields, frozen=True, kw_only=True):
+class PostedRequest(NamedPersonFields, frozen=True, kw_only=True):
     """A letter or postcard that a person says they posted. `code` is that of the printed sheet; no text is sent."""
 
     case: Slug

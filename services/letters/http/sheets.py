@@ -4,31 +4,35 @@ not stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.letters.http.context import IntakeContext
 from services.letters.http.posted import PAGE_PATH, new_code
 from shared.http.problem import Problem, unavailable
 from shared.intake import forms
+from shared.intake.process import IntakeProcess
 from shared.intake.submit_routes import is_form
 from shared.web.views import FormState, campaign_languages, sheet_view
 
 PRINT_PATH: Final = "/letters/print/{slug}"
 
 
-def sheet_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
-    """Return the routes; `get_context` is called for each request."""
+def sheet_routes(process: IntakeProcess, base_url: str) -> APIRouter:
+    """Return the routes; sheets are reported on the pages under `base_url`."""
     router = APIRouter(include_in_schema=False)
+
+    def show(request: Request, slug: str, values: Mapping[str, str]) -> Response:
+        report_url = f"{base_url}{PAGE_PATH}/{slug}"
+        return _show_sheet(process, request, slug, values, report_url=report_url)
 
     @router.get(PRINT_PATH)
     async def empty(request: Request, slug: str) -> Response:
         """A sheet to write on by hand, and a form to fill it in before it is printed."""
-        return _sheet(get_context(), request, slug, {})
+        return show(request, slug, {})
 
     @router.post(PRINT_PATH)
     async def filled(request: Request, slug: str) -> Response:
@@ -36,7 +40,7 @@ def sheet_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
         if not is_form(request):
             raise Problem(415)
         values = forms.parse(await request.body())
-        return _sheet(get_context(), request, slug, {} if _is_cross_site(request) else values)
+        return show(request, slug, {} if _is_cross_site(request) else values)
 
     return router
 
@@ -46,23 +50,31 @@ def _is_cross_site(request: Request) -> bool:
     return request.headers.get("sec-fetch-site") == "cross-site"
 
 
-def _sheet(context: IntakeContext, request: Request, slug: str, values: Mapping[str, str]) -> Response:
-    case = context.catalog.cases.get(slug)
+def _show_sheet(
+    process: IntakeProcess,
+    request: Request,
+    slug: str,
+    values: Mapping[str, str],
+    *,
+    report_url: str,
+) -> Response:
+    catalog = process.catalog
+    case = catalog.cases.get(slug)
     if case is None or case.address is None or not case.accepts_messages:
-        raise Problem(404) if context.catalog.ready else unavailable()
-    return context.pages.show(
+        raise Problem(404) if catalog.ready else unavailable()
+    return process.pages.show(
         request,
         "sheet.html",
         lambda language: sheet_view(
-            context.catalog,
+            catalog,
             slug,
             FormState(values),
             code=new_code(),
-            report_url=f"{context.settings.letters_url}{PAGE_PATH}/{slug}",
-            now=context.now(),
+            report_url=report_url,
+            now=process.broker_time.now(),
             language=language,
         ),
-        languages=campaign_languages(context.catalog, slug),
+        languages=campaign_languages(catalog, slug),
         locale=values.get("locale"),
         store=False,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -39,28 +39,8 @@ HEADERS: Final = (
 )
 
 
-class Sink(Protocol):
-    """The destination of the events of one stream."""
-
-    def send(self, document: TotalsDocument) -> bool:
-        """Send an event; return False if the client is too slow to be sent one."""
-        ...
-
-    def send_heartbeat(self) -> None:
-        """Send a heartbeat comment."""
-        ...
-
-    def abort(self) -> None:
-        """Abort the stream."""
-        ...
-
-    def end(self) -> None:
-        """End the stream in an orderly way."""
-        ...
-
-
 class TransportSink:
-    """Writes chunks directly to the connection of a chunked response.
+    """The destination of the events of one stream: writes chunks directly to the connection of a chunked response.
 
     A connection may be closed before its task has noticed, and uvloop's raises if it is used then.
     """
@@ -71,6 +51,7 @@ class TransportSink:
         self._transport = transport
 
     def send(self, document: TotalsDocument) -> bool:
+        """Send an event; return False if the client is too slow to be sent one."""
         if self._transport.is_closing() or self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             return False
         self._transport.write(document.chunk)
@@ -89,46 +70,12 @@ class TransportSink:
             self._transport.close()
 
 
-class LatestSink:
-    """Stores the latest event for a task that sends it; for servers whose connections are not accessible."""
-
-    def __init__(self) -> None:
-        self._latest: bytes | None = None
-        self._changed = asyncio.Event()
-        self.ended = False
-
-    def send(self, document: TotalsDocument) -> bool:
-        slow = self._latest is not None
-        self._latest = document.event
-        self._changed.set()
-        return not slow
-
-    def send_heartbeat(self) -> None:
-        if self._latest is None:
-            self._latest = HEARTBEAT
-            self._changed.set()
-
-    def abort(self) -> None:
-        self.end()
-
-    def end(self) -> None:
-        self.ended = True
-        self._changed.set()
-
-    async def next_event(self) -> bytes:
-        """Wait for the latest event and return it; empty at the end."""
-        await self._changed.wait()
-        self._changed.clear()
-        latest, self._latest = self._latest, None
-        return latest or b""
-
-
 class Stream:
     """One open stream and the tag of the last event sent on it; times are the event loop's."""
 
     __slots__ = ("sent_at", "sink", "slow_since", "tag")
 
-    def __init__(self, sink: Sink, tag: str, now: float) -> None:
+    def __init__(self, sink: TransportSink, tag: str, now: float) -> None:
         self.sink = sink
         self.tag = tag
         self.sent_at = now
@@ -221,40 +168,19 @@ class _LiveResponse(Response):
         self.status_code = 200
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
-        await send({"type": "http.response.body", "body": self._first, "more_body": True})
-        take_transport = scope.get("extensions", {}).get(RAW_TRANSPORT)
-        if take_transport is not None and scope["http_version"] == "1.1":
-            await self._stream_by_transport(TransportSink(take_transport()), receive)
-        else:
-            await self._stream_by_task(LatestSink(), receive, send)
-
-    async def _stream_by_transport(self, sink: TransportSink, receive: Receive) -> None:
-        stream = self._open_stream(sink)
-        try:
-            await _wait_for_disconnect(receive)
-        finally:
-            self._board.remove(self._campaign, stream)
-
-    async def _stream_by_task(self, sink: LatestSink, receive: Receive, send: Send) -> None:
-        async def end_on_disconnect() -> None:
-            await _wait_for_disconnect(receive)
-            sink.end()
-
-        stream = self._open_stream(sink)
-        disconnect = asyncio.create_task(end_on_disconnect())
-        try:
-            while not sink.ended:
-                event = await sink.next_event()
-                await send({"type": "http.response.body", "body": event, "more_body": not sink.ended})
-        finally:
-            disconnect.cancel()
-            self._board.remove(self._campaign, stream)
-
-    def _open_stream(self, sink: Sink) -> Stream:
-        stream = Stream(sink, self._document.tag, asyncio.get_running_loop().time())
+        take_transport = scope.get("extensions", {}).get(RAW_TRANSPORT) if scope["http_version"] == "1.1" else None
+        # HTTP/1.0 has no chunks: its client gets the snapshot alone, and comes back for the next after `RETRY`.
+        length = [(b"content-length", b"%d" % len(self._first))] if take_transport is None else []
+        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *length]})
+        await send({"type": "http.response.body", "body": self._first, "more_body": take_transport is not None})
+        if take_transport is None:
+            return
+        stream = Stream(TransportSink(take_transport()), self._document.tag, asyncio.get_running_loop().time())
         self._board.add(self._campaign, stream)
-        return stream
+        try:
+            await _wait_for_disconnect(receive)
+        finally:
+            self._board.remove(self._campaign, stream)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

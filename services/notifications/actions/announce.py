@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from services.notifications.storage.deliveries import CONFIRMATION
-from shared import topics
+from shared import base64url, topics
 from shared.clock import rfc3339
 from shared.events.cloudevents import Envelope
 from shared.events.notifications import DeliveryBounced, DeliveryResubscribed, DeliverySent, DeliveryUnsubscribed
@@ -60,9 +59,7 @@ class DeliveryEvents:
                     acts=acts,
                     answer=answer,
                     mailbox_gone=gone_address is not None,
-                    address=urlsafe_b64encode(gone_address).rstrip(b"=").decode("ascii")
-                    if gone_address is not None
-                    else None,
+                    address=base64url.encode(gone_address) if gone_address is not None else None,
                 ),
                 at,
             )

@@ -5,12 +5,12 @@ preference tokens derive from the same secret.
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from shared import base64url
 from shared.kafka.record_ref import RecordRef
 from shared.privacy.addresses import canonical_address, canonical_domain
 
@@ -56,7 +56,7 @@ class RecipientKeys:
 
     def token(self, recipient: bytes) -> str:
         """Return the token with which the person behind `recipient` changes what they get; it does not expire."""
-        return urlsafe_b64encode(recipient + self._tag(recipient)).rstrip(b"=").decode("ascii")
+        return base64url.encode(recipient + self._tag(recipient))
 
     def read_token(self, token: str) -> bytes:
         """Return the recipient key in `token`.
@@ -66,7 +66,7 @@ class RecipientKeys:
         """
         if len(token) != -(-(KEY_BYTES + TAG_BYTES) * 4 // 3) or not token.isascii():
             raise ValueError("not a token of ours")
-        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        raw = base64url.decode(token)
         recipient, tag = raw[:KEY_BYTES], raw[KEY_BYTES:]
         if not hmac.compare_digest(tag, self._tag(recipient)):
             raise ValueError("not a token of ours")

@@ -14,17 +14,7 @@ from shared.clock import parse_rfc3339
 from shared.events.words import ActKind
 from shared.intake import documents, fields
 from shared.intake.fields import CheckResult
-from shared.intake.person_fields import (
-    PERSON_CHECKS,
-    Consent,
-    Email,
-    Name,
-    PersonFields,
-    Postcode,
-    Slug,
-    Source,
-    is_plain,
-)
+from shared.intake.person_fields import PERSON_CHECKS, NamedPersonFields, PersonFields, Slug, is_plain
 from shared.intake.requests import DECODE_ERRORS, RequestDecoder
 from shared.refusals import FieldError, Refusal, invalid
 
@@ -36,7 +26,7 @@ _TIMESTAMP: Final = re.compile(
 """RFC 3339, section 5.6."""
 
 
-class SignatureRequest(PersonFields, frozen=True, kw_only=True):
+class SignatureRequest(NamedPersonFields, frozen=True, kw_only=True):
     """A signature under a petition."""
 
     petition: Slug
@@ -101,20 +91,11 @@ def read_plain_batch(body: bytes) -> Sequence[PartnerSignature]:
     return items if is_shallow and all(map(_is_plain_partner_signature, items)) else ()
 
 
-class ActRequest(msgspec.Struct, frozen=True, kw_only=True):
+class ActRequest(PersonFields, frozen=True, kw_only=True):
     """A share, a pledge or a task that the person says they did for a case."""
 
     case: Slug
     kind: ActKind
-    email: Email
-    given_name: Name | None = None
-    family_name: Name | None = None
-    country: str | None = None
-    postcode: Postcode | None = None
-    locale: str | None = None
-    consent: Consent
-    comment: Annotated[str, Meta(max_length=fields.MAX_COMMENT_LENGTH)] = ""
-    source: Source = ""
 
 
 def timestamp(text: str | None) -> CheckResult:

@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
-
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
 
-from services.petitions.domain.requests import ACTS, ActRequest
-from services.petitions.http.context import IntakeContext
-from shared.http.service import resolve_client
-from shared.intake import forms
-from shared.intake.openapi import RECEIPT_SCHEMA, request_body, responses
-from shared.intake.submit import OutgoingRecord
-from shared.intake.submit_routes import is_form, submit_form, submit_json
-
-OPTIONAL_FIELDS: Final = ("given_name", "family_name", "country", "postcode", "locale", "comment", "source")
+from services.petitions.domain.requests import ActRequest
+from shared.intake.pages import IntakePages
+from shared.intake.submit import SubmitEndpoint
+from shared.intake.submit_routes import add_submit_route
 
 
-def act_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
-    """Return the route; `get_context` is called for each request."""
+def act_routes(endpoint: SubmitEndpoint[ActRequest], form_pages: IntakePages, base_url: str) -> APIRouter:
+    """Return the route, whose thank-you pages are under `base_url`."""
     router = APIRouter(tags=["acts"])
-
-    @router.post(
+    add_submit_route(
+        router,
         "/v1/acts",
-        status_code=202,
+        endpoint,
+        form_pages,
+        name="act",
         summary="Tell of a share, a pledge or a task",
-        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT_SCHEMA, form=True),
-        openapi_extra=request_body(ActRequest, form=True),
+        description="Counted as self-reported: one of a kind for each person and case.",
+        thanks_url=f"{base_url}/thanks",
     )
-    async def act(request: Request) -> Response:
-        """Counted as self-reported: one of a kind for each person and case."""
-        if is_form(request):
-            return await _act_by_form(get_context(), request)
-        return await submit_json(request, get_context().acts_endpoint)
-
     return router
-
-
-async def _act_by_form(context: IntakeContext, request: Request) -> Response:
-    def build_from_form(values: Mapping[str, str]) -> OutgoingRecord:
-        act = ACTS.convert(forms.to_document(values, optional=OPTIONAL_FIELDS))
-        return context.record_act.build_record(act, resolve_client(request))
-
-    def case_of(values: Mapping[str, str]) -> str | None:
-        return values.get("case")
-
-    thanks_url = f"{context.settings.petitions_url}/thanks"
-    return await submit_form(
-        request,
-        context.acts_endpoint,
-        context.form_pages,
-        build_from_form=build_from_form,
-        case_of=case_of,
-        thanks_url=thanks_url,
-    )

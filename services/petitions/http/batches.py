@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,20 +12,22 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.domain.requests import (
     MAX_BATCH_ITEMS,
     PARTNER_SIGNATURES,
     PartnerSignature,
+    SignatureRequest,
     read_plain_batch,
     read_raw_batch,
 )
-from services.petitions.http.context import IntakeContext
-from shared import topics
+from shared.catalog import Catalog
 from shared.events.marathon import AccessChanged
 from shared.intake.access import authenticate_partner
 from shared.intake.campaign_terms import check_ready
+from shared.intake.idempotency import IdempotencyMemory
 from shared.intake.openapi import responses, schema_of
-from shared.intake.submit import OutgoingRecord, count_refusal
+from shared.intake.submit import SubmitEndpoint, count_refusal
 from shared.intake.submit_routes import JSON_MEDIA_TYPE, check_json
 from shared.refusals import FieldError, Refusal
 
@@ -58,9 +61,18 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     rejected: list[Rejected]
 
 
-def batch_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
-    """Return the route; `get_context` is called for each request."""
+def batch_routes(
+    catalog: Catalog, sign_petition: SignPetition, endpoint: SubmitEndpoint[SignatureRequest]
+) -> APIRouter:
+    """Return the route."""
     router = APIRouter(tags=["signatures"])
+    idempotency = IdempotencyMemory()
+
+    def read_items(partner: AccessChanged, body: bytes, key: str | None) -> Sequence[Item]:
+        items: Sequence[Item] = read_plain_batch(body) or read_raw_batch(body).items
+        if key is not None:
+            idempotency.check(key.encode("latin-1"), body, time.monotonic(), owner=partner.id.encode())
+        return items
 
     @router.post(
         "/v1/signatures/batch",
@@ -71,12 +83,13 @@ def batch_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
     )
     async def bring(request: Request) -> Response:
         """Up to 1,000 signatures. A bad one does not spoil the others; 503 is about all of them, and safe to repeat."""
-        context = get_context()
-        check_ready(context.catalog)
-        partner = authenticate_partner(request.headers.get("authorization"), SCOPE, context.catalog.access)
+        check_ready(catalog)
+        partner = authenticate_partner(request.headers.get("authorization"), SCOPE, catalog.access)
         check_json(request)
         body = await request.body()
-        pending, rejected = await _append_items(context, partner, body, request.headers.get("idempotency-key"))
+        key = request.headers.get("idempotency-key")
+        # Nothing here refers to the items: what was decoded is released before the acknowledgements are awaited.
+        pending, rejected = await _append_items(sign_petition, endpoint, partner, read_items(partner, body, key))
         await pending.wait()
         return Response(_encode(BatchAnswer(pending.expected, rejected)), 202, media_type=JSON_MEDIA_TYPE)
 
@@ -84,33 +97,29 @@ def batch_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
 
 
 async def _append_items(
-    context: IntakeContext, partner: AccessChanged, body: bytes, key: str | None
+    sign_petition: SignPetition,
+    endpoint: SubmitEndpoint[SignatureRequest],
+    partner: AccessChanged,
+    items: Sequence[Item],
 ) -> tuple[_PendingAcks, list[Rejected]]:
-    """Append the good items. On return what was decoded is released, before the acknowledgements are awaited."""
-    items: Sequence[Item] = read_plain_batch(body) or read_raw_batch(body).items
-    if key is not None:
-        context.sign_petition.remember_batch(partner, key.encode("latin-1"), body)
+    """Append the good items."""
     rejected: list[Rejected] = []
     pending = _PendingAcks()
-    append = context.signatures_endpoint.batches.append
+    append = endpoint.batches.append
     for index, item in enumerate(items):
         if index % ITEMS_PER_TURN == ITEMS_PER_TURN - 1:
             await asyncio.sleep(0)
         try:
-            record = _build_record(context, partner, item)
+            signature = PARTNER_SIGNATURES.decode_item(item) if isinstance(item, msgspec.Raw) else item
+            record = sign_petition.build_partner_record(partner, signature)
         except Refusal as refusal:
-            count_refusal(topics.SIGNATURES.name, refusal)
+            count_refusal(endpoint.topic.name, refusal)
             rejected.append(Rejected(index, _errors(refusal)))
             continue
         pending.expected += 1
         if not append(record.partition, record.key, record.value, record.headers, pending):
             raise ConnectionError("refused: a partition has a backlog")
     return pending, rejected
-
-
-def _build_record(context: IntakeContext, partner: AccessChanged, item: Item) -> OutgoingRecord:
-    request = PARTNER_SIGNATURES.decode_item(item) if isinstance(item, msgspec.Raw) else item
-    return context.sign_petition.build_partner_record(partner, request)
 
 
 def _errors(refusal: Refusal) -> list[FieldError]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
-from services.petitions.http.context import IntakeContext
+from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.storage.signatories import SealedName, sealed_names
 from shared.database import connected
 from shared.intake.openapi import responses
+from shared.intake.process import IntakeProcess
 from shared.privacy.keys import CampaignKeys
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 500
 
 
-def declaration_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
-    """Return the route; `get_context` is called for each request."""
+def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> APIRouter:
+    """Return the route."""
     router = APIRouter(tags=["petitions"])
 
     @router.get(
@@ -33,11 +33,10 @@ def declaration_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
         """The names of those who confirmed their signature and agreed to be named, in the order of signing; `next` is
         the `start` of the page after this one.
         """
-        context = get_context()
-        terms = context.sign_petition.find_petition(slug).terms
+        terms = sign_petition.find_petition(slug).terms
         sealed: list[SealedName] = []
         if not terms.policies.safety_mode:
-            async with connected(context.pool) as connection:
+            async with connected(process.pool) as connection:
                 sealed = await sealed_names(connection, slug, start, limit)
         content: dict[str, Any] = {
             "petition": slug,

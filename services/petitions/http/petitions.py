@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from services.petitions.http.context import IntakeContext
+from services.petitions.actions.sign_petition import SignPetition
+from shared.catalog import Catalog
 from shared.intake.openapi import responses
 
 
-def petition_routes(get_context: Callable[[], IntakeContext]) -> APIRouter:
-    """Return the route; `get_context` is called for each request."""
+def petition_routes(catalog: Catalog, sign_petition: SignPetition) -> APIRouter:
+    """Return the route."""
     router = APIRouter(tags=["petitions"])
 
     @router.get("/v1/petitions/{slug}", summary="The text of a petition", responses=responses(404, 503))
     async def petition(slug: str) -> JSONResponse:
         """Answers once signatures can be taken: the petition, its campaign and its keys have arrived."""
-        open_petition = get_context().sign_petition.find_petition(slug)
-        catalog = get_context().catalog
+        open_petition = sign_petition.find_petition(slug)
         case, campaign = catalog.cases[open_petition.case], catalog.campaigns[open_petition.terms.campaign]
         text = catalog.petitions[slug].petition
         content: dict[str, Any] = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import asyncpg
+
+from shared.counting.submission_store import ConfirmedSubmission
 
 
 class SealedName(NamedTuple):
@@ -33,3 +36,36 @@ async def sealed_names(connection: asyncpg.Connection, petition: str, start: int
     """Return the names under `petition` in the order of signing, from the `start`-th (from 0) on, at most `limit`."""
     rows = await connection.fetch(_SIGNATORIES, petition, start, limit)
     return [SealedName(*row) for row in rows]
+
+
+_UPSERT: Final = """
+INSERT INTO signatories (key, subject, topic, partition, "offset", accepted_ms)
+SELECT key, subject, $1, partition, "offset", accepted_ms
+FROM unnest($2::bytea[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[])
+    AS signatory (key, subject, partition, "offset", accepted_ms)
+ON CONFLICT (key) DO UPDATE
+SET partition = excluded.partition, "offset" = excluded."offset", accepted_ms = excluded.accepted_ms
+"""
+
+
+async def show_names(connection: asyncpg.Connection, topic: str, submissions: Sequence[ConfirmedSubmission]) -> None:
+    """Show the names in `submissions`, which stand on `topic`."""
+    if submissions:
+        await connection.execute(
+            _UPSERT,
+            topic,
+            [submission.key for submission in submissions],
+            [submission.subject for submission in submissions],
+            [submission.partition for submission in submissions],
+            [submission.offset for submission in submissions],
+            [submission.accepted_ms for submission in submissions],
+        )
+
+
+_DELETE: Final = "DELETE FROM signatories WHERE key = ANY($1::bytea[])"
+
+
+async def hide_names(connection: asyncpg.Connection, keys: Sequence[bytes]) -> None:
+    """Show no name for `keys`."""
+    if keys:
+        await connection.execute(_DELETE, keys)

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from services.petitions.consumers import SIGNATURES
-from shared.events.actions import ActionConfirmed, ActionInvalidated, ActionReference
+from services.petitions.consumers.counted import SIGNATURES
+from shared.events.actions import ActionConfirmed, ActionReference
 from shared.kafka.partitions import partition_of
-from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, digest_of, key_of, signature
+from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, decision, digest_of, key_of, signature
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
 COUNTRIES = ("FR", "GB", "PE", "DZ")
@@ -65,7 +65,7 @@ async def test_a_random_history_is_counted_as_a_naive_model_counts_it(signatures
     people = [f"person {number}" for number in range(400)]
     model: dict[str, tuple[str, str, bool]] = {}
     events = []
-    for _ in range(3000):
+    for number in range(1, 3001):
         person = chance.choice(people)
         event_type = chance.choice(["submitted"] * 5 + ["confirmed", "withdrawn", "invalidated", "reinstated"])
         state, country, invalidated = model.get(person, ("", "", False))
@@ -83,7 +83,7 @@ async def test_a_random_history_is_counted_as_a_naive_model_counts_it(signatures
         elif event_type == "withdrawn":
             event, state = REFERENCE, "withdrawn"
         else:
-            event = ActionInvalidated(campaign="w4r-2026", case="azat", subject="free-azat", reason="bulk")
+            event = decision(person, number, reason="bulk")
             invalidated = event_type == "invalidated"
         model[person] = (state, country, invalidated)
         events.append((event_type, key_of(person), event))

@@ -12,7 +12,7 @@ import pytest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from deploy.local.endpoints import Endpoints
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared import topics
 from shared.clock import parse_rfc3339
 from shared.counting.replay import replay
@@ -21,7 +21,7 @@ from shared.events.actions import ActionReference
 from shared.events.cloudevents import Envelope
 from shared.events.words import MAX_PETITION_VERSION
 from shared.kafka.redrive import DeadLetterRecord, list_dead_letters, read_applied, redrive
-from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, digest_of, key_of, signature
+from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, decision, digest_of, key_of, signature
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
 ANA = key_of("ana")
@@ -226,7 +226,7 @@ async def test_a_withdrawal_that_only_newer_code_understands_does_not_undo_a_rep
 
 async def test_redriving_twice_gives_what_once_gives(signatures: CountingHarness) -> None:
     early, late = key_of("early"), key_of("late")
-    await signatures.publish("invalidated", early, REFERENCE)
+    await signatures.publish("invalidated", early, decision("early", 1))
     await signatures.publish("confirmed", late, msgspec.json.encode({"digest": ""}))
     await signatures.count_all()
     everything = await pending_dead_letters(signatures)
@@ -283,3 +283,21 @@ def _packed(headers: list[tuple[str, bytes]]) -> bytes:
 def _number(value: int) -> bytes:
     assert value < 64
     return bytes([value << 1])
+
+
+async def test_a_deploy_that_refuses_everything_halts_the_partition_and_loses_nothing(
+    signatures: CountingHarness,
+) -> None:
+    newer = submitted_as("2.0")
+    for number in range(60):
+        await signatures.publish("submitted", key_of(str(number)), signature(str(number)), partition=0, headers=newer)
+    await signatures.publish("submitted", ANA, signature("ana"), partition=1)
+    async with signatures.run_counter() as loop:
+
+        async def halted() -> bool:
+            return f"{signatures.topic}/0" in loop.missing() and ANA in await signatures.rows()
+
+        await signatures.wait_until(halted)
+        assert "over 50 records in a row" in loop.missing()[f"{signatures.topic}/0"]
+    assert await signatures.positions() == {0: 0, 1: 1, 2: 0, 3: 0}
+    assert await signatures.dead_letters() == []

@@ -17,7 +17,7 @@ from aiokafka.admin import RecordsToDelete
 
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.counting import dimension_ids
 from shared.counting.dimension_ids import Combination, DimensionIds
 from shared.database import connected

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from deploy.local.endpoints import Endpoints
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.clock import SystemClock
 from shared.counting.replay import PartitionReport, refill, replay
 from shared.counting.submission_store import erase_submissions

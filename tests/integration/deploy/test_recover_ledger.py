@@ -11,7 +11,7 @@ import pytest
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import lost_tallies
 from services.marathon.consumers.tallies import TallyReader
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.errors import SetupError
 from shared.events.actions import ActionReference
 from tests.support.counting import CountingHarness, counting_harness, key_of, signature

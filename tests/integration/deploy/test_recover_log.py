@@ -11,7 +11,7 @@ from aiokafka.admin import RecordsToDelete
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import log_refill, lost_logs
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.database import create_pool
 from shared.errors import SetupError
 from shared.events.actions import ActionReference

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from deploy.local.endpoints import Endpoints
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.database import connected, create_pool
 from shared.errors import PermanentError
 from shared.kafka.outbox import RELAY_LOCK, OutboxRecord, OutboxRelay, put_outbox

@@ -8,12 +8,10 @@ from contextlib import aclosing
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from services.letters.consumers import MESSAGES
+from services.letters.consumers.counted import MESSAGES
 from shared.counting.replay import replay
-from shared.events.actions import ActionConfirmed, ActionReference
-from tests.support.counting import CountingHarness, counting_harness, digest_of, key_of, message
-
-REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="azat")
+from shared.events.actions import ActionConfirmed
+from tests.support.counting import CountingHarness, counting_harness, decision, digest_of, key_of, message
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ async def test_what_a_person_sends_beyond_the_limit_of_a_day_is_held_until_it_is
     partition = key_of("ana")[0] % 4
     confirmed = ActionConfirmed(campaign="w4r-2026", case="azat", subject="azat", digest=digest_of("letter 3"))
     await messages.publish("confirmed", ana[3], confirmed, partition=partition)
-    await messages.publish("released", ana[3], REFERENCE, partition=partition)
+    await messages.publish("released", ana[3], decision("letter 3", 1), partition=partition)
     await messages.count_all()
     assert (await states(messages))[ana[3]] == "c"
     assert await total(messages) == 4
@@ -69,7 +67,7 @@ async def test_what_people_say_they_posted_is_counted_apart_and_under_the_same_l
         await messages.publish("submitted", key, event, partition=partition)
     await messages.count_all()
     assert await states(messages) == {posted[0]: "s", posted[1]: "s", posted[2]: "t"}
-    await messages.publish("released", posted[2], REFERENCE, partition=partition)
+    await messages.publish("released", posted[2], decision("2", 1), partition=partition)
     await messages.count_all()
     assert await states(messages) == dict.fromkeys(posted, "s")
     deltas = [delta for batch in await messages.tallies() for delta in batch.deltas]

@@ -22,7 +22,6 @@ import uvicorn
 from aiokafka import AIOKafkaProducer
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deploy.local.endpoints import Endpoints
 from services.marathon.actions.announce import EventEncoder
@@ -44,7 +43,6 @@ MakeDatabase = Callable[[str], Awaitable[str]]
 ALMOST_A_SECOND = 0.99
 TLS = ssl.create_default_context()
 """Created once: this takes a tenth of a second, and no client here uses it."""
-PROTOCOLS = pytest.mark.parametrize("protocol", [FastProtocol, HttpToolsProtocol], ids=["ours", "uvicorn's"])
 
 
 @dataclass
@@ -132,7 +130,7 @@ async def _events(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def served(platform: Endpoints, database: str, protocol: type[asyncio.Protocol]) -> AsyncIterator[Marathon]:
+async def served(platform: Endpoints, database: str) -> AsyncIterator[Marathon]:
     """The application on a port of its own."""
     clock = SystemClock()
     catalog = Catalog(platform["kafka"], source_topics=(topics.CASES, topics.TOTALS))
@@ -161,7 +159,7 @@ async def served(platform: Endpoints, database: str, protocol: type[asyncio.Prot
         routers=[campaigns.router(catalog, documents, clock), totals.router(catalog, documents, board, history)],
         readiness=dict,
     )
-    config = uvicorn.Config(app, http=protocol, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, http=FastProtocol, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     producer = AIOKafkaProducer(bootstrap_servers=platform["kafka"])
@@ -180,7 +178,7 @@ async def served(platform: Endpoints, database: str, protocol: type[asyncio.Prot
 
 @pytest.fixture
 async def marathon(platform: Endpoints, make_database: MakeDatabase) -> AsyncIterator[Marathon]:
-    async with served(platform, await make_database("marathon"), FastProtocol) as environment:
+    async with served(platform, await make_database("marathon")) as environment:
         yield environment
 
 
@@ -238,11 +236,8 @@ async def test_every_answer_is_as_the_openapi_document_says(marathon: Marathon) 
         assert {"/v1/campaigns", "/v1/campaigns/{slug}/totals", "/v1/campaigns/{slug}/totals/live"} <= paths.keys()
 
 
-@PROTOCOLS
-async def test_a_stream_begins_with_a_snapshot_and_follows(
-    platform: Endpoints, make_database: MakeDatabase, protocol: type[asyncio.Protocol]
-) -> None:
-    async with served(platform, await make_database("marathon"), protocol) as marathon, marathon.stream() as events:
+async def test_a_stream_begins_with_a_snapshot_and_follows(marathon: Marathon) -> None:
+    async with marathon.stream() as events:
         snapshot = await anext(events)
         assert snapshot == msgspec.to_builtins(marathon.totals)
         await marathon.publish(total=1)
@@ -251,11 +246,8 @@ async def test_a_stream_begins_with_a_snapshot_and_follows(
         assert (await anext(events))["total"] == 2
 
 
-@PROTOCOLS
-async def test_a_stream_brings_at_most_one_event_a_second_and_the_last_one_always(
-    platform: Endpoints, make_database: MakeDatabase, protocol: type[asyncio.Protocol]
-) -> None:
-    async with served(platform, await make_database("marathon"), protocol) as marathon, marathon.stream() as events:
+async def test_a_stream_brings_at_most_one_event_a_second_and_the_last_one_always(marathon: Marathon) -> None:
+    async with marathon.stream() as events:
         times, seen = [time.monotonic()], [(await anext(events))["total"]]
         for total in range(1, 31):
             await marathon.publish(total=total)
@@ -275,11 +267,21 @@ async def test_a_reader_that_comes_back_with_the_current_event_needs_no_snapshot
         assert (await anext(events))["total"] == 3
 
 
-@PROTOCOLS
-async def test_streams_end_in_order_when_the_process_is_told_to_stop(
-    platform: Endpoints, make_database: MakeDatabase, protocol: type[asyncio.Protocol]
-) -> None:
-    async with served(platform, await make_database("marathon"), protocol) as marathon, marathon.stream() as events:
+async def test_a_reader_of_http_1_0_gets_the_snapshot_and_is_told_when_to_come_back(marathon: Marathon) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(marathon.address.rpartition(":")[2]))
+    writer.write(f"GET /v1/campaigns/{marathon.slug}/totals/live HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+    async with asyncio.timeout(20):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert b" 200 " in head.splitlines()[0]
+    retry, *event = body.decode().splitlines()
+    assert retry == "retry: 2000"
+    (data,) = [line.removeprefix("data: ") for line in event if line.startswith("data: ")]
+    assert json.loads(data) == msgspec.to_builtins(marathon.totals)
+
+
+async def test_streams_end_in_order_when_the_process_is_told_to_stop(marathon: Marathon) -> None:
+    async with marathon.stream() as events:
         await anext(events)
         marathon.app.state.closing.set()
         assert [event async for event in events] == []
@@ -309,11 +311,8 @@ async def test_hundreds_of_streams_get_the_same_and_leave_nothing_behind(maratho
     await eventually(streams_open, 0.0)
 
 
-@PROTOCOLS
-async def test_head_has_the_headers_of_get_and_opens_no_stream(
-    platform: Endpoints, make_database: MakeDatabase, protocol: type[asyncio.Protocol]
-) -> None:
-    async with served(platform, await make_database("marathon"), protocol) as marathon, marathon.client() as client:
+async def test_head_has_the_headers_of_get_and_opens_no_stream(marathon: Marathon) -> None:
+    async with marathon.client() as client:
         path = f"/v1/campaigns/{marathon.slug}"
         get, head = await client.get(path), await client.head(path)
         assert (head.status_code, head.content) == (200, b"")

@@ -11,7 +11,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.petitions.consumers import SIGNATURES
+from services.petitions.consumers.counted import SIGNATURES
 from shared.counting.batch_decoder import BatchDecoder
 from shared.counting.batch_plan import BatchPlan
 from shared.counting.copy_format import pack_row, pack_row_prefix
@@ -74,6 +74,9 @@ FIELD_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "network": st.sampled_from(["", "QZRBTav0jbU", "é" * 100, "x" * 201]),
     "locale": st.sampled_from(["fr", "zh-Hant", ""]),
     "person": st.sampled_from(["", digest_of("a"), "nonsense"]),
+    "held": st.sampled_from(["", "quota", "robot", "rule", "for-fun"]),
+    "channel": st.sampled_from(["web", "import"]),
+    "acted_at": st.sampled_from([None, "2025-12-24T18:00:00Z", "yesterday", 7]),
 }
 
 
@@ -87,7 +90,7 @@ def test_what_is_taken_in_one_go_is_packed_as_it_is_step_by_step(changes: dict[s
         assert plan.fast_keys == {}
         assert [slow.refusal for slow in plan.slow_records] == [decoded.refusal]
         return
-    if changes.get("person"):
+    if changes.get("person") or changes.get("held") or changes.get("acted_at"):
         assert plan.fast_keys == {}
         return
     assert list(plan.fast_keys) == [key]
@@ -99,7 +102,7 @@ def test_what_is_taken_in_one_go_is_packed_as_it_is_step_by_step(changes: dict[s
     cell = pack_row_prefix(event.dimensions, event.minute, 3, event.state)
     assert plan.new_rows[index] == pack_row(cell, 5, event.digest.to_bytes(8, "big", signed=True), key)
     assert plan.submission_rows[index] == decoder.pack_submission(decoded, plan.ids, further=False)
-    assert (key in plan.public_digests) == bool(changes.get("public_name") and changes.get("confirmed_at"))
+    assert (key in plan.tracked) == bool(changes.get("confirmed_at"))
 
 
 @given(st.binary(max_size=60))
@@ -124,7 +127,7 @@ def test_a_redriven_submission_is_left_to_the_fold() -> None:
 
 
 def test_all_of_a_topic_with_a_daily_limit_is_left_to_the_fold() -> None:
-    from services.letters.consumers import MESSAGES
+    from services.letters.consumers.counted import MESSAGES
 
     decoder = BatchDecoder(MESSAGES, SequentialIds())
     records = [record(n, key_of(str(n)), msgspec.json.encode(signature(str(n)))) for n in range(3)]

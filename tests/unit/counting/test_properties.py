@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.counting.fold import InputRecord, LoadedState, Outcome, Quota, fold
-from shared.counting.transitions import EVIDENCE, FollowUp, FollowUpType, Row, State, Submitted, counted_as
+from shared.counting.fold import InputRecord, LoadedState, Outcome, fold
+from shared.counting.quotas import QuotaClaim
+from shared.counting.transitions import (
+    DECISIONS,
+    EVIDENCE,
+    HELD_EVIDENCE,
+    FollowUp,
+    FollowUpType,
+    Row,
+    State,
+    Submitted,
+    counted_as,
+)
 
 KEYS = (b"ana", b"bea")
 LIMIT = 2
@@ -21,12 +32,17 @@ Cell = tuple[int, str, int]
 
 @dataclass(frozen=True)
 class HistoryEvent:
-    """One event of a history. A `spoilt` one cannot be decoded until it is redriven."""
+    """One event of a history. A `spoilt` one cannot be decoded until it is redriven.
+
+    `digest` is that of a submission, or of the one that a decision with the number `decision` is about.
+    """
 
     key: bytes
     event_type: str
     state: State = "r"
     spoilt: bool = False
+    digest: int = 1
+    decision: int = 1
 
 
 histories = st.lists(
@@ -36,6 +52,8 @@ histories = st.lists(
         event_type=st.sampled_from(("submitted", "submitted", "submitted", *get_args(FollowUpType))),
         state=st.sampled_from(("r", "c", "s")),
         spoilt=st.sampled_from((False, False, False, True)),
+        digest=st.sampled_from((1, 1, 1, 2)),
+        decision=st.integers(1, 20),
     ),
     max_size=14,
 )
@@ -47,12 +65,14 @@ class Store:
 
     state: LoadedState = field(default_factory=LoadedState)
     totals: Counter[Cell] = field(default_factory=Counter)
+    held: Counter[Cell] = field(default_factory=Counter)
 
     def apply(self, records: Sequence[InputRecord]) -> Outcome:
         outcome = fold(records, self.state)
         for changes in outcome.changes.values():
             for change in changes:
                 self.totals[change.dimensions, change.evidence, change.minute] += change.change
+                self.held[change.dimensions, change.evidence, change.minute] += change.held
         return outcome
 
     def counted(self) -> dict[Cell, int]:
@@ -67,9 +87,13 @@ def input_record(offset: int, event: HistoryEvent, *, origin: int | None = None,
     if event.spoilt and origin is None:
         return InputRecord(0, offset, first, event.key, None, refusal="unreadable")
     if event.event_type == "submitted":
-        submitted = Submitted(offset, first, 0, first % 3, first // 4, event.state, first)
-        return InputRecord(0, offset, first, event.key, submitted, quota=Quota(b"person", LIMIT) if limited else None)
-    return InputRecord(0, offset, first, event.key, FollowUp(offset, first, follow_up_type(event)))
+        submitted = Submitted(offset, first, 0, first % 3, first // 4, event.state, event.digest)
+        claim = QuotaClaim((b"person", first // 4), LIMIT) if limited else None
+        return InputRecord(0, offset, first, event.key, submitted, claim=claim)
+    follow_up = FollowUp(offset, first, follow_up_type(event))
+    if follow_up.type in DECISIONS:
+        follow_up = replace(follow_up, digest=event.digest, decision=event.decision)
+    return InputRecord(0, offset, first, event.key, follow_up)
 
 
 def follow_up_type(event: HistoryEvent) -> FollowUpType:
@@ -111,11 +135,8 @@ def test_any_split_with_any_crash_gives_what_one_pass_gives(
         store.apply(events[at : at + size])
         at += size
     whole = apply_all(events)
-    assert (store.rows(), store.counted(), store.state.daily_counts) == (
-        whole.rows(),
-        whole.counted(),
-        whole.state.daily_counts,
-    )
+    assert (store.rows(), store.counted(), store.held) == (whole.rows(), whole.counted(), whole.held)
+    assert (store.state.quota_counts, store.state.decisions) == (whole.state.quota_counts, whole.state.decisions)
 
 
 @given(histories, st.booleans(), st.integers(0, 14))
@@ -168,9 +189,12 @@ def test_a_redriven_confirmation_takes_effect_if_nothing_was_withdrawn_since(his
     assert store.rows()[b"ana"].state == "c"
 
 
-@given(histories)
-def test_what_others_are_told_sums_to_what_the_rows_are_worth(history: list[HistoryEvent]) -> None:
-    store = apply_all(input_records(history))
+@given(histories, st.booleans())
+def test_what_others_are_told_sums_to_what_the_rows_are_worth(
+    history: list[HistoryEvent],
+    limited: bool,  # noqa: FBT001
+) -> None:
+    store = apply_all(input_records(history, limited=limited))
     store.apply(redrive(store, history, len(history)))
     counted = Counter(
         (row.dimensions, EVIDENCE[row.state], row.minute)
@@ -178,6 +202,12 @@ def test_what_others_are_told_sums_to_what_the_rows_are_worth(history: list[Hist
         if counted_as(row) is not None
     )
     assert store.counted() == dict(counted)
+    held = Counter(
+        (row.dimensions, HELD_EVIDENCE[row.state], row.minute)
+        for row in store.rows().values()
+        if row.state in HELD_EVIDENCE and not row.invalidated
+    )
+    assert {cell: count for cell, count in store.held.items() if count} == dict(held)
 
 
 @given(histories)
@@ -189,26 +219,30 @@ def test_the_rows_are_those_of_a_naive_model(history: list[HistoryEvent]) -> Non
         assert (row and (row.state, row.invalidated)) == model
 
 
-def naive_state(events: object) -> tuple[str, bool] | None:
+def naive_state(events: Iterable[HistoryEvent]) -> tuple[str, bool] | None:
     """The state and invalidation that one person's history leads to, by a naive model."""
-    state, invalidated = "nothing", False
-    for event in events:  # type: ignore[attr-defined]
+    state, invalidated, digest, last_decision = "nothing", False, 0, 0
+    for event in events:
         if event.spoilt or (state == "nothing" and event.event_type != "submitted"):
             continue
-        if event.event_type == "submitted":
-            if state in {"nothing", "w"}:
-                state = event.state
-            elif state == "r" and event.state == "c":
-                state = "c"
-        elif event.event_type == "confirmed":
-            state = "c" if state == "r" else state
-        elif event.event_type == "withdrawn":
-            state = "w"
-        elif event.event_type == "invalidated":
-            invalidated = True
-        elif event.event_type == "reinstated":
-            invalidated = False
+        if event.event_type in DECISIONS and (event.decision <= last_decision or event.digest != digest):
+            continue
+        if event.event_type in DECISIONS:
+            last_decision = event.decision
+        if event.event_type == "submitted" and state in {"nothing", "w"}:
+            digest = event.digest
+        if event.event_type in {"invalidated", "reinstated"}:
+            invalidated = event.event_type == "invalidated"
+        state = naive_move(state, event)
     return None if state == "nothing" else (state, invalidated)
+
+
+def naive_move(state: str, event: HistoryEvent) -> str:
+    if event.event_type == "submitted" and state in {"nothing", "w"}:
+        return event.state
+    if state == "r" and (event.event_type == "confirmed" or (event.event_type == "submitted" and event.state == "c")):
+        return "c"
+    return "w" if event.event_type == "withdrawn" else state
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(("submitted", "withdrawn"))), max_size=30))
@@ -216,7 +250,6 @@ def test_no_more_than_the_limit_of_a_day_is_counted(events: list[tuple[int, str]
     history = [HistoryEvent(bytes([key]), event_type) for key, event_type in events]
     store = Store()
     for offset, event in enumerate(history):
-        one = input_record(offset, event, limited=True)
-        day = replace(one.event, minute=0) if isinstance(one.event, Submitted) else one.event
-        store.apply([one._replace(event=day)])
+        record = input_record(offset, event, limited=True)
+        store.apply([record._replace(claim=record.claim and QuotaClaim((b"person", 0), LIMIT))])
         assert sum(counted_as(row) is not None for row in store.rows().values()) <= LIMIT

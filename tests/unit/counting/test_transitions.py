@@ -112,28 +112,34 @@ def test_what_presupposes_a_submission_is_refused_without_one(event_type: Follow
 def test_what_is_held_counts_only_once_released() -> None:
     _, held = after(submitted(7, held=True))
     _, released = after(submitted(7, held=True), follow_up("released", 8))
-    assert held == []
-    assert released == [Change(FRANCE, "recorded", 1007, 1)]
+    assert held == [Change(FRANCE, "recorded", 1007, 0, held=1)]
+    assert released == [Change(FRANCE, "recorded", 1007, 0, held=-1), Change(FRANCE, "recorded", 1007, 1)]
 
 
 def test_what_people_only_say_is_still_only_said_after_it_was_held() -> None:
     held = submitted(7, state="s", held=True)
-    assert after(held)[1] == []
+    no_longer_held = Change(FRANCE, "self_reported", 1007, 0, held=-1)
+    assert after(held)[1] == [Change(FRANCE, "self_reported", 1007, 0, held=1)]
     assert after(held, follow_up("confirmed", 8))[1] == []
-    assert after(held, follow_up("released", 8))[1] == [Change(FRANCE, "self_reported", 1007, 1)]
+    released = after(held, follow_up("released", 8))[1]
+    assert released == [no_longer_held, Change(FRANCE, "self_reported", 1007, 1)]
     row, changes = after(held, follow_up("withdrawn", 8))
-    assert (row.state, changes) == ("w", [])
+    assert (row.state, changes) == ("w", [no_longer_held])
 
 
 def test_a_confirmation_of_something_held_takes_effect_when_it_is_released() -> None:
     held = (submitted(7, held=True), follow_up("confirmed", 8))
-    assert after(*held)[1] == []
-    assert after(*held, follow_up("released", 9))[1] == [Change(FRANCE, "confirmed", 1007, 1)]
+    no_longer_held = Change(FRANCE, "confirmed", 1007, 0, held=-1)
+    assert after(*held)[1] == [
+        Change(FRANCE, "recorded", 1007, 0, held=-1),
+        Change(FRANCE, "confirmed", 1007, 0, held=1),
+    ]
+    assert after(*held, follow_up("released", 9))[1] == [no_longer_held, Change(FRANCE, "confirmed", 1007, 1)]
 
 
 def test_something_held_can_be_withdrawn_at_no_cost() -> None:
     row, changes = after(submitted(7, held=True), follow_up("withdrawn", 8))
-    assert (row.state, changes) == ("w", [])
+    assert (row.state, changes) == ("w", [Change(FRANCE, "recorded", 1007, 0, held=-1)])
 
 
 def test_invalidation_takes_the_count_out_and_reinstatement_puts_it_back() -> None:

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from services.letters.actions.record_message import RecordMessage
-from services.letters.actions.report_posted import ReportPosted
-from services.letters.actions.write_message import WriteMessage
+from services.letters.domain.requests import MESSAGES, POSTED
 from services.petitions.actions.record_act import RecordAct
 from services.petitions.actions.sign_petition import SignPetition
-from shared import codes
+from services.petitions.domain.requests import ACTS, SIGNATURES
+from shared import codes, topics
 from shared.catalog import Catalog
 from shared.clock import ManualClock
 from shared.errors import TransientError
+from shared.events.marathon import Section
 from shared.http.client import Client
 from shared.intake.campaign_terms import TermsCache
-from shared.intake.submit import OutgoingRecord, RecordBuilder
+from shared.intake.submit import OutgoingRecord, SubmitEndpoint
 from shared.kafka.broker_time import BrokerTime
+from shared.privacy.receipts import Receipts
 from shared.refusals import Refusal
 from tests.support.intakes import message, posted, signature
 from tests.support.seeding import Seed
 
 NOW = 1_800_000_000.0
 CLIENT = Client("192.0.2.1", None)
+RecordBuilder = Callable[[bytes, Client, bytes | None], OutgoingRecord]
 
 
 class StubCatalog(Catalog):
@@ -55,27 +59,27 @@ class _Opener:
 
 def record_builders(
     catalog: StubCatalog, clock: ManualClock | None = None
-) -> tuple[RecordBuilder, RecordBuilder, RecordBuilder]:
-    """Return the record builders of signatures, messages and acts, over one catalog."""
+) -> tuple[RecordBuilder, RecordBuilder, RecordBuilder, RecordBuilder]:
+    """Return the record builders of signatures, messages, acts and posted letters, over one catalog."""
     broker_time = BrokerTime(clock or ManualClock(NOW))
     terms_cache = TermsCache(catalog)
     sign_petition = SignPetition(catalog, broker_time, 4)
     catalog.on_change(sign_petition.on_catalog_change)
     catalog.on_change(terms_cache.on_catalog_change)
-    write_message = WriteMessage(RecordMessage(catalog, terms_cache, broker_time, 4))
+    record_message = RecordMessage(catalog, terms_cache, broker_time, 4)
     record_act = RecordAct(catalog, terms_cache, broker_time, 4)
-    return sign_petition.build_from_json, write_message.build_from_json, record_act.build_from_json
-
-
-def report_posted(catalog: StubCatalog) -> ReportPosted:
-    """Return the builder of records of letters that people posted themselves."""
-    return ReportPosted(RecordMessage(catalog, TermsCache(catalog), BrokerTime(ManualClock(NOW)), 4))
+    receipts = Receipts(b"r" * 32, ())
+    return (
+        SubmitEndpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record, {}, receipts).build_from_json,
+        SubmitEndpoint(topics.MESSAGES, MESSAGES, record_message.build_written, {}, receipts).build_from_json,
+        SubmitEndpoint(topics.ACTS, ACTS, record_act.build_record, {}, receipts).build_from_json,
+        SubmitEndpoint(topics.MESSAGES, POSTED, record_message.build_posted, {}, receipts).build_from_json,
+    )
 
 
 def posted_record(catalog: StubCatalog, seed: Seed, **changes: Any) -> OutgoingRecord:
     """Return the record of a letter that a person reports to have posted."""
-    body = json.dumps(posted(seed, **changes)).encode()
-    return report_posted(catalog).build_from_json(body, CLIENT, None)
+    return record_builders(catalog)[3](json.dumps(posted(seed, **changes)).encode(), CLIENT, None)
 
 
 def test_a_sheet_told_of_twice_is_one_letter_and_the_next_sheet_another(seed: Seed) -> None:
@@ -97,10 +101,9 @@ def act(seed: Seed) -> dict[str, Any]:
     return {"case": seed.case, "kind": "share", "email": "ana@example.org", "consent": {"privacy": True}}
 
 
-def good_bodies(seed: Seed) -> tuple[bytes, bytes, bytes]:
+def good_bodies(seed: Seed) -> list[bytes]:
     """Return a good body for each record builder."""
-    first, second, third = (json.dumps(body).encode() for body in (signature(seed), message(seed), act(seed)))
-    return first, second, third
+    return [json.dumps(body).encode() for body in (signature(seed), message(seed), act(seed), posted(seed))]
 
 
 @pytest.fixture
@@ -173,6 +176,31 @@ def test_where_a_person_acts_from_is_kept_only_as_a_mark(seed: Seed) -> None:
     assert events[0]["network"] == events[1]["network"] != events[2]["network"]
     assert events[3]["network"] == ""
     assert b64encode(b"192.0.2")[:4].decode() not in json.dumps(events)
+
+
+def test_the_section_is_that_of_the_country_and_the_language_that_of_text_locale_or_campaign(seed: Seed) -> None:
+    seed.sections = (Section(slug="north", name="North", countries=("SE",)),)
+    for build, body in zip(record_builders(StubCatalog(seed)), good_bodies(seed), strict=True):
+        events = [
+            json.loads(build(json.dumps({**json.loads(body), "country": country}).encode(), CLIENT, None).value)
+            for country in ("SE", "FR")
+        ]
+        assert [(event["section"], event["country"]) for event in events] == [("north", "SE"), (None, "FR")]
+        document = {"locale": "en", **json.loads(body)}
+        assert {event["language"] for event in events} == {document.get("language", document["locale"])}
+
+
+@pytest.mark.parametrize(
+    "change", [{"comment": "Now!"}, {"postcode": "1"}, {"consent": {"privacy": True, "updates": True}}]
+)
+def test_a_repeat_with_other_data_has_the_same_key_and_another_digest(seed: Seed, change: dict[str, Any]) -> None:
+    for build, body in zip(record_builders(StubCatalog(seed)), good_bodies(seed), strict=True):
+        first, again, other = (
+            build(json.dumps({**json.loads(body), **changed}).encode(), CLIENT, None) for changed in ({}, {}, change)
+        )
+        digests = [json.loads(record.value)["digest"] for record in (first, again, other)]
+        assert first.key == other.key
+        assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_refused_request_does_not_use_up_its_idempotency_key(seed: Seed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -81,7 +82,7 @@ def test_no_body_is_taken_by_one_reading_and_refused_by_the_other(
     refusal = refusal_of(decoder, json.dumps(document).encode())
     again = refusal_of(decoder, json.dumps(document, ensure_ascii=False).encode())
     assert (refusal is None) == (again is None)
-    faults = list(decoder._field_errors(decoder._request, document, ""))
+    faults = list(decoder._field_errors(decoder.request_type, document, ""))
     assert (refusal is None) == (not faults)
     if refusal is not None:
         assert refusal.status == 422
@@ -114,6 +115,36 @@ def test_a_refusal_never_repeats_what_was_sent(request: tuple[RequestDecoder[Any
     if refusal is not None:
         encoded = msgspec.json.encode([refusal.errors, refusal.detail, refusal.members, str(refusal)]).decode()
         assert planted not in encoded
+
+
+WRONG_VALUES: list[Any] = ["", " ", "=1", "a\x00", "\u202e", "QQ", "xx", "nowhere", "yesterday", False, -1]
+
+
+def field_paths(request: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+    """Yield the path of every field of a request, dotted where it is nested."""
+    for field in msgspec.structs.fields(request):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from field_paths(field.type, f"{prefix}{field.encode_name}.")
+        else:
+            yield prefix + field.encode_name
+
+
+@pytest.mark.parametrize("decoder", [SIGNATURES, PARTNER_SIGNATURES])
+def test_the_fast_path_takes_no_field_that_its_check_would_refuse(decoder: RequestDecoder[Any]) -> None:
+    refused = set()
+    for path in field_paths(decoder.request_type):
+        parent, _, name = path.rpartition(".")
+        for value in WRONG_VALUES:
+            document = copy.deepcopy(SIGNATURE)
+            (document[parent] if parent else document)[name] = value
+            try:
+                request = msgspec.convert(document, decoder.request_type)
+            except msgspec.ValidationError:
+                continue
+            if not decoder._passes_checks(request):
+                refused.add(path)
+                assert not decoder._is_plain(request), path
+    assert refused == set(decoder._checks), "each check must refuse one of the values, or nothing is tried here"
 
 
 @pytest.mark.parametrize(("decoder", "document"), GOOD_REQUESTS)
@@ -173,14 +204,14 @@ FORM = {name: SIGNATURE[name] for name in ("petition", "given_name", "family_nam
 
 def test_a_form_says_the_same_as_json() -> None:
     typed = {**FORM, "privacy": "on", "postcode": ""}
-    assert SIGNATURES.convert(forms.to_document(typed, optional=("postcode",))) == SIGNATURES.decode(
+    assert SIGNATURES.convert(forms.to_document(typed, SIGNATURES.request_type)) == SIGNATURES.decode(
         json.dumps({**SIGNATURE, "source": ""}).encode()
     )
 
 
 def test_a_form_without_the_tick_is_refused_beside_the_box() -> None:
     with pytest.raises(Refusal) as refused:
-        SIGNATURES.convert(forms.to_document(FORM, optional=()))
+        SIGNATURES.convert(forms.to_document(FORM, SIGNATURES.request_type))
     assert refused.value.errors == (FieldError("/consent/privacy", "consent.privacy.required"),)
 
 

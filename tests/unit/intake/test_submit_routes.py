@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from shared import topics
 from shared.http.client import Client
 from shared.http.fast_routes import FastResponder
 from shared.intake.submit import OutgoingRecord, SubmitEndpoint
@@ -25,16 +26,15 @@ class RefusingBuilder:
     def __init__(self) -> None:
         self.keys: list[bytes | None] = []
 
-    def __call__(self, _body: bytes, _client: Client, key: bytes | None) -> OutgoingRecord:
+    def __call__(self, _request: object, _client: Client, key: bytes | None) -> OutgoingRecord:
         self.keys.append(key)
         raise Refusal(404, "unknown-petition", "There is no such petition.")
 
 
-class Batches:
-    """Takes no record; refusals are counted by its topic."""
+class StubDecoder:
+    """Decodes nothing."""
 
-    class topic:  # noqa: N801  an attribute of batches
-        name = "signatures"
+    def decode(self, _body: bytes) -> None: ...
 
 
 class StubResolver:
@@ -47,10 +47,10 @@ class StubResolver:
 async def keys_on_both_routes(headers: Headers) -> list[bytes | None]:
     """Return the Idempotency-Keys of a request with `headers` on the fast and on the ordinary route."""
     builder = RefusingBuilder()
-    batches: Any = Batches()
+    decoder: Any = StubDecoder()
     receipts: Any = None
     answer: Any = FastResponder
-    endpoint = SubmitEndpoint(builder, batches, receipts)
+    endpoint = SubmitEndpoint(topics.SIGNATURES, decoder, builder, {}, receipts)
     assert not endpoint.try_submit(b"{}", dict(headers), CLIENT, answer)
 
     async def receive() -> Any:

@@ -21,7 +21,7 @@ CAMPAIGN = campaign(slug="c", cases=("ana",))
 
 
 @dataclass
-class RecordingSink:
+class RecordingSink(TransportSink):
     """A sink that records its events; it may be slow."""
 
     slow: bool = False

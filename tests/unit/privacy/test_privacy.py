@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from base64 import b64decode
 from ipaddress import ip_address
 from pathlib import Path
@@ -37,6 +38,12 @@ def test_a_signature_key_depends_on_campaign_key_petition_and_address() -> None:
     }
     assert len(keys) == 8
     assert all(len(key) == dedupe.KEY_BYTES for key in keys)
+
+
+def test_a_dedupe_key_is_the_beginning_of_an_hmac_that_others_can_compute() -> None:
+    for key in (KEY, b"k" * 100):
+        expected = hmac.digest(key, b"v1|free-azat|ana@example.org", "sha256")[: dedupe.KEY_BYTES]
+        assert dedupe.signature_key(key, "free-azat", "ana@example.org") == expected
 
 
 def test_a_household_signs_once_a_name_however_it_is_written() -> None:

@@ -84,6 +84,15 @@ CREATE TABLE dead_letters (
 );
 CREATE INDEX dead_letters_of_a_key ON dead_letters (key);
 
+-- The number of the last decision (invalidated, reinstated, released) that was applied to a key. It stands beside the
+-- rows, which stay narrow: few keys are ever decided about.
+CREATE TABLE applied_decisions (
+    topic text NOT NULL,
+    key bytea NOT NULL,
+    decision bigint NOT NULL,
+    PRIMARY KEY (topic, key)
+);
+
 -- Letters, postcards, drawings and solidarity messages: a row for each dedupe key.
 -- The columns are the fields of `Row` in shared/counting/transitions.py. `dimensions` refers to the table of that name
 -- without a constraint: it would be checked for each of millions of rows, and only the counter writes here.
