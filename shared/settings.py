@@ -32,7 +32,7 @@ class ServiceSettings(KafkaSettings):
     The four `*_url` are the public origins by which browsers and mails reach the services; behind a gateway they are
     equal. `probe_port` is a second port for probes and metrics, where several processes share `port`.
     `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in which such
-    a proxy names the client's country. `clock_offset_seconds` shifts this process's clock, for fault tests only.
+    a proxy names the client's country.
     """
 
     environment: Literal["development", "production"] = "production"
@@ -47,4 +47,3 @@ class ServiceSettings(KafkaSettings):
     notifications_url: Origin = "http://127.0.0.1:8103"
     trusted_proxies: Networks = ()
     country_header: str | None = None
-    clock_offset_seconds: float = 0.0

@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 from services.letters.actions.record_message import RecordMessage
 from services.letters.actions.report_posted import ReportPosted
 from services.letters.actions.write_message import WriteMessage
+from services.letters.consumers import COUNTED
 from services.letters.http.context import IntakeContext
 from services.letters.http.messages import message_routes
 from services.letters.http.posted import PAGE_PATH as POSTED_PAGE
@@ -32,7 +33,7 @@ from shared.intake.submit import SubmitEndpoint
 from shared.web.pages import Pages
 
 SOURCE: Final = "/letters/intake"
-INTAKE_TOPICS: Final = (topics.MESSAGES,)
+INTAKE_TOPICS: Final = {counted.topic: counted.group for counted in COUNTED}
 
 
 def create_intake(settings: LettersSettings) -> FastAPI:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI
 
 from services.petitions.actions.record_act import RecordAct
 from services.petitions.actions.sign_petition import SignPetition
+from services.petitions.consumers import COUNTED
 from services.petitions.http.acts import act_routes
 from services.petitions.http.batches import batch_routes
 from services.petitions.http.context import IntakeContext
@@ -32,7 +33,7 @@ from shared.intake.submit import SubmitEndpoint
 from shared.web.pages import Pages
 
 SOURCE: Final = "/petitions/intake"
-INTAKE_TOPICS: Final = (topics.SIGNATURES, topics.ACTS)
+INTAKE_TOPICS: Final = {counted.topic: counted.group for counted in COUNTED}
 
 
 def create_intake(settings: PetitionsSettings) -> FastAPI:

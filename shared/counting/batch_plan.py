@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shared.counting.dimension_ids import IdByCombination
-from shared.counting.event_decoder import KEY_BYTES, Origin, SubmissionRecord
+from shared.counting.event_decoder import KEY_BYTES, SubmissionRecord
 from shared.counting.fold import InputRecord, Outcome
 from shared.counting.transitions import FollowUpType, State
+from shared.kafka.origins import Origin
 from shared.kafka.records import PartitionBatch, Record
 
 Cell = tuple[int, int, State, int]

@@ -23,8 +23,6 @@ from shared.kafka.outbox import OutboxRecord, put_outbox
 from shared.kafka.records import PartitionBatch
 from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
 
-ENDS_THE_PROCESS = "ends-the-process"
-
 
 class TopicCounter:
     """Counts one topic; its public methods are the callbacks of a `PositionedLoop`."""
@@ -61,9 +59,9 @@ class TopicCounter:
         await put_outbox(connection, await self._outbox_records(connection, plan, changes, outcome))
         plan.new_count, plan.outcome = len(new_keys), outcome
 
-    async def set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
+    async def set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch, reason: str) -> None:
         """Make a dead letter of the one record of `batch`, without decoding it."""
-        record = DecodedRecord(batch.partition, batch.records[0], refusal=ENDS_THE_PROCESS)
+        record = DecodedRecord(batch.partition, batch.records[0], refusal=reason)
         await self.apply(connection, BatchPlan([batch], {}, slow_records=[record]))
 
     async def _fold(
@@ -97,7 +95,7 @@ class TopicCounter:
             for record in self._tally_batches.build(batch, changes[batch.partition], combinations, now)
         ]
         dead_letters = [
-            dead_letter(self._counted, refused.partition, decoded_record(refused).record, reason)
+            dead_letter(self._counted.topic.name, refused.partition, decoded_record(refused).record, reason)
             for refused, reason in outcome.refused
         ]
         return [*tally_batches, *dead_letters]

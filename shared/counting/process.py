@@ -89,7 +89,7 @@ class _CounterProcess:
         try:
             async with connected(pool) as connection:
                 await migrations.check(connection, self._service)
-            clock = SystemClock(settings.clock_offset_seconds)
+            clock = SystemClock()
             name = f"{socket.gethostname()}-{settings.port}"
             self._loops = [counting_loop(counted, pool, servers, clock, instance_id=name) for counted in self._counted]
             async with Tasks() as tasks:
