@@ -93,10 +93,10 @@ class PositionedLoop(Generic[P]):
         self._failing_partitions: set[TopicPartition] = set()
 
     def missing(self) -> Mapping[str, str]:
-        """Return the reasons why the loop is not ready, by topic or partition; empty while it is ready."""
+        """Return the reasons why the loop is not ready, by group and topic or partition; empty while it is ready."""
         if not self._assignments.assigned:
-            return dict.fromkeys(self._topics, "not assigned yet")
-        return {f"{tp.topic}/{tp.partition}": reason for tp, reason in self._assignments.halted.items()}
+            return {f"{self._group} in {topic}": "not assigned yet" for topic in self._topics}
+        return {f"{self._group} in {tp.topic}/{tp.partition}": why for tp, why in self._assignments.halted.items()}
 
     def assigned_count(self) -> int:
         """Return how many partitions this member reads now."""

@@ -243,7 +243,7 @@ async def test_retention_up_to_the_position_is_no_reason_to_halt_and_beyond_it_i
     async with signatures.run_counter() as loop:
 
         async def halted() -> bool:
-            return f"{signatures.topic}/{partition}" in loop.missing()
+            return f"{signatures.counted.group} in {signatures.topic}/{partition}" in loop.missing()
 
         await signatures.wait_until(halted)
         assert len(loop.missing()) == 1
@@ -360,7 +360,8 @@ async def test_code_that_cannot_write_any_record_halts_its_partition_and_empties
             return await signatures.positions() == {**ends, 0: MAX_SET_ASIDE} and len(loop.missing()) == 1
 
         await signatures.wait_until(done)
-        assert loop.missing() == {f"{signatures.topic}/0": f"the record at {MAX_SET_ASIDE} raises CheckViolationError"}
+        halted = f"{signatures.counted.group} in {signatures.topic}/0"
+        assert loop.missing() == {halted: f"the record at {MAX_SET_ASIDE} raises CheckViolationError"}
     others = {key for n in range(200) if partition_of(key := key_of(str(n)), PARTITIONS)}
     assert set(await signatures.rows()) == others
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -18,9 +17,9 @@ from shared.database import create_pool
 from shared.kafka.loop import PositionedLoop
 from shared.kafka.records import Batches
 from shared.metrics import PARTITION_LAG
+from tests.support.waiting import wait_until
 
 PARTITIONS = 2
-DEADLINE_S = 30.0
 
 
 class Consumer:
@@ -79,13 +78,6 @@ async def publish(platform: Endpoints, topic: str, first: int, count: int) -> se
         await producer.stop()
 
 
-async def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-
-
 def measured() -> set[tuple[str, str]]:
     """Groups and partitions whose lag is measured."""
     samples = (sample for family in PARTITION_LAG.collect() for sample in family.samples)
@@ -125,7 +117,8 @@ async def test_a_group_that_halts_keeps_no_other_from_reading_and_is_named_by_it
     other = Consumer(f"{topic}.other", topic, pool, platform["kafka"])
     await publish(platform, topic, 0, 20)
     async with halting.running() as loop, other.running():
+        halted = f"{halting.group} in {topic}/1"
         await wait_until(lambda: len(halting.given) == 13 and len(other.given) == 20)
-        await wait_until(lambda: loop.missing() == {f"{topic}/1": "the record at 3 raises ValueError"})
+        await wait_until(lambda: loop.missing() == {halted: "the record at 3 raises ValueError"})
         await wait_until(lambda: (other.group, "1") in measured())
     assert (await stored(pool, halting.group), await stored(pool, other.group)) == ({0: 10, 1: 3}, {0: 10, 1: 10})
