@@ -16,16 +16,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock.
-
-    `offset_seconds` is added to every reading; a fault test uses it to put one service a day off.
-    """
-
-    def __init__(self, offset_seconds: float = 0.0) -> None:
-        self._offset = offset_seconds
+    """The machine's clock."""
 
     def now(self) -> float:
-        return time.time() + self._offset
+        return time.time()
 
 
 class ManualClock:

@@ -9,15 +9,20 @@ from typing import Final, cast
 import asyncpg
 import stamina
 
+from shared.outages import DATABASE_OUTAGES
+
 COMMAND_TIMEOUT_S: Final = 30.0
 """No statement outlives this; a counted batch of 10,000 rows takes well under a second."""
 CONNECT_TIMEOUT_S: Final = 60.0
 ACQUIRE_TIMEOUT_S: Final = 10.0
 
 
-@stamina.retry(
-    on=(OSError, TimeoutError, asyncpg.CannotConnectNowError), attempts=None, timeout=CONNECT_TIMEOUT_S, wait_max=2.0
-)
+def _is_outage(error: Exception) -> bool:
+    """Whether the server may answer later; an address that makes no sense is a `ValueError` too."""
+    return isinstance(error, DATABASE_OUTAGES) and not isinstance(error, ValueError)
+
+
+@stamina.retry(on=_is_outage, attempts=None, timeout=CONNECT_TIMEOUT_S, wait_max=2.0)
 async def create_pool(url: str, *, application_name: str, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
     """Create a pool on `url`, whose connections give `application_name` to the server.
 

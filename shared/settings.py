@@ -33,8 +33,7 @@ class ServiceSettings(KafkaSettings):
     equal. `probe_port` is a second port for probes and metrics, where several processes share `port`.
     `trusted_proxies` are the networks whose forwarding headers are believed, `country_header` the header in which such
     a proxy names the client's country. With `dead_letter_limit` a partition halts where too many records cannot be
-    read; off, all of them become dead letters. `clock_offset_seconds` shifts this process's clock, for fault tests
-    only.
+    read; off, all of them become dead letters.
     """
 
     environment: Literal["development", "production"] = "production"
@@ -50,4 +49,3 @@ class ServiceSettings(KafkaSettings):
     trusted_proxies: Networks = ()
     country_header: str | None = None
     dead_letter_limit: Literal["on", "off"] = "on"
-    clock_offset_seconds: float = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
@@ -13,11 +12,6 @@ from shared.logging import log
 
 FAILED_TASK_EXIT: Final = 70
 """Exit status after a background task died: EX_SOFTWARE of sysexits.h. The supervisor starts the process again."""
-
-MIN_PAUSE_S: Final = 0.3
-MAX_PAUSE_S: Final = 5.0
-PAUSE_RESET_S: Final = 60.0
-"""After an attempt that lasted this long the pause starts from its minimum again."""
 
 
 def _end_process(_name: str) -> None:
@@ -36,32 +30,6 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-async def retry_on_outage(
-    attempt: Callable[[], Awaitable[None]],
-    outage_errors: tuple[type[Exception], ...],
-    on_outage: Callable[[Exception], None],
-) -> None:
-    """Call `attempt` until it returns, retrying without an end after `outage_errors`, each passed to `on_outage`.
-
-    The pauses grow up to five seconds, and start anew after an attempt that lasted a minute.
-
-    Raises:
-        Exception: `attempt` raised an error other than `outage_errors`.
-    """
-    pause = MIN_PAUSE_S
-    while True:
-        started = time.monotonic()
-        try:
-            await attempt()
-        except outage_errors as error:
-            raise_if_cancelled()
-            on_outage(error)
-            await asyncio.sleep(pause)
-            pause = MIN_PAUSE_S if time.monotonic() - started > PAUSE_RESET_S else min(pause * 2, MAX_PAUSE_S)
-        else:
-            return
 
 
 class Tasks:

@@ -15,6 +15,11 @@ class Source(NamedTuple):
     service: str
     table: str
 
+    @property
+    def group(self) -> str:
+        """The consumer group of its counters."""
+        return f"{self.service}.count-{self.table}"
+
 
 SOURCES: Final = (
     Source(topics.SIGNATURES.name, "petitions", "signatures"),

@@ -34,7 +34,9 @@ async def snapshot(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close(timeout=CONNECT_S)
 
 
-_COUNTED_UP_TO = "SELECT partition, next FROM positions WHERE topic = $1 ORDER BY partition"
+_COUNTED_UP_TO = """
+SELECT partition, next FROM positions WHERE consumer_group = $1 AND topic = $2 ORDER BY partition
+"""
 
 
 def _cells_sql(table: str) -> str:
@@ -60,7 +62,7 @@ async def count_rows(
 ) -> CellsByPartition:
     """Count the rows that count, by partition and cell. Adds a report for each partition of `source` to `reports`."""
     cells: CellsByPartition = {}
-    for partition, next_ in await connection.fetch(_COUNTED_UP_TO, source.topic):
+    for partition, next_ in await connection.fetch(_COUNTED_UP_TO, source.group, source.topic):
         place = Partition(source.topic, partition)
         reports[place], cells[place] = PartitionReport(next_), {}
     for partition, *dimensions, rows in await connection.fetch(_cells_sql(source.table)):

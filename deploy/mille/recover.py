@@ -130,7 +130,8 @@ def database(
 
 
 def _repair_source(at: Endpoints, service: str, *, yes: bool, reason: str) -> None:
-    partitions = _run(restored_databases.examine_source(at, service))
+    counted = [topic for topic in counted_topics("") if topic.topic.owner == service]
+    partitions = _run(restored_databases.examine_source(at, service, counted))
     table = Table(
         "partition", "counted up to", "epoch", "marathon knows up to", "epoch", "taken back", "", box=box.SIMPLE
     )
@@ -226,7 +227,7 @@ def _show_partitions(partitions: Iterable[PartitionState]) -> None:
     for partition in partitions:
         print(f"{partition}: the log holds {partition.start} to {partition.end}")
         for reader in partition.readers:
-            print(f"  {reader.service} has read up to {reader.next}: {reader.problem or 'can be read on'}")
+            print(f"  {reader.group} has read up to {reader.next}: {reader.problem or 'can be read on'}")
 
 
 def _print_lines(lines: Iterable[str]) -> None:

@@ -35,13 +35,14 @@ MAILER: Final = "notifications"
 
 @dataclass(frozen=True, slots=True)
 class ReaderPosition:
-    """The position of `service` in a partition, and the state of the log there.
+    """The position of `group` in a partition, in the database of `service`, and the state of the log there.
 
     `problem` is empty if it can read on. `replaced` says that the log lost what it read; otherwise the log resumes at
     `resume_offset`, and the records from `next` to there are lost.
     """
 
     service: str
+    group: str
     next: int
     epoch: int
     moved_at: datetime
@@ -87,6 +88,7 @@ class _Repair(NamedTuple):
 
 
 class _StoredPosition(NamedTuple):
+    group: str
     partition: int
     next: int
     digest: bytes | None
@@ -94,7 +96,9 @@ class _StoredPosition(NamedTuple):
     moved_at: datetime
 
 
-_POSITIONS: Final = "SELECT partition, next, digest, epoch, moved_at FROM positions WHERE topic = $1 ORDER BY partition"
+_POSITIONS: Final = """
+SELECT consumer_group, partition, next, digest, epoch, moved_at FROM positions WHERE topic = $1 ORDER BY 1, 2
+"""
 
 
 async def examine(at: Endpoints, counted: CountedTopic) -> list[PartitionState]:
@@ -130,7 +134,7 @@ async def _positions(url: str, topic: str) -> list[_StoredPosition]:
 
 async def _examine_reader(scan: TopicScan, service: str, stored: _StoredPosition) -> ReaderPosition:
     start, end = scan.ranges[stored.partition]
-    position, common = stored.next, (service, stored.next, stored.epoch, stored.moved_at)
+    position, common = stored.next, (service, stored.group, stored.next, stored.epoch, stored.moved_at)
     if position < start:
         return ReaderPosition(*common, f"the log starts at {start}, behind the position", resume_offset=start)
     if position > end:
@@ -163,8 +167,8 @@ async def describe_repair(at: Endpoints, partition: PartitionState, since: float
         SetupError: as `repair` does.
     """
     if not partition.replaced:
-        lost = {reader.service: reader.resume_offset - reader.next for reader in partition.readers}
-        return "; ".join(f"{service} skips {count} lost records" for service, count in lost.items() if count > 0)
+        lost = {reader.group: reader.resume_offset - reader.next for reader in partition.readers}
+        return "; ".join(f"{group} skips {count} lost records" for group, count in lost.items() if count > 0)
     newer = await log_refill.find_records_after_loss(
         at, partition.counted, partition.number, partition.read_up_to, since
     )
@@ -181,7 +185,7 @@ async def repair(at: Endpoints, partition: PartitionState, *, since: float | Non
         SetupError: the log holds records that were counted, and `since` is missing.
     """
     if not partition.replaced:
-        ends = {reader.service: reader.resume_offset for reader in partition.readers if reader.problem}
+        ends = {reader.group: reader.resume_offset for reader in partition.readers if reader.problem}
         return await _skip(at, partition, ends, _Repair("", reason))
     newer = await log_refill.find_records_after_loss(
         at, partition.counted, partition.number, partition.read_up_to, since
@@ -190,26 +194,23 @@ async def repair(at: Endpoints, partition: PartitionState, *, since: float | Non
     moved = await log_refill.move_records(at["kafka"], partition.counted.topic.name, partition.number, newer)
     accepted = f"; {moved} records that were taken since stand behind that" if moved else ""
     done = f"the log begins at {newer.resume_offset}{accepted}"
-    lines = await _skip(at, partition, dict.fromkeys(_services(partition), newer.resume_offset), _Repair(done, reason))
+    ends = {reader.group: newer.resume_offset for reader in partition.readers}
+    lines = await _skip(at, partition, ends, _Repair(done, reason))
     await log_refill.delete_before(at["kafka"], partition.counted.topic.name, partition.number, newer.resume_offset)
     return [f"{partition}: {done}", *lines]
 
 
-def _services(partition: PartitionState) -> list[str]:
-    return [reader.service for reader in partition.readers]
-
-
 async def _skip(at: Endpoints, partition: PartitionState, ends: dict[str, int], repair_: _Repair) -> list[str]:
-    """Move the positions of the services in `ends` to those offsets, declare what they skip, and note it all."""
+    """Move the positions of the groups in `ends` to those offsets, declare what they skip, and note it all."""
     lines = []
     async with AsyncExitStack() as stack:
         for reader in partition.readers:
-            if reader.service not in ends:
+            if reader.group not in ends:
                 continue
             connection = await asyncpg.connect(at["databases"][reader.service], timeout=CONNECT_S)
             stack.push_async_callback(connection.close, timeout=CONNECT_S)
             async with connection.transaction():
-                lines += await _declare(connection, partition, reader, ends[reader.service], repair_)
+                lines += await _declare(connection, partition, reader, ends[reader.group], repair_)
     return lines
 
 
@@ -219,12 +220,12 @@ async def _declare(
     now = SystemClock().now()
     lost = end - reader.next
     if lost < 0:
-        raise SetupError(f"{partition}: {reader.service} has read on meanwhile; look again")
+        raise SetupError(f"{partition}: {reader.group} has read on meanwhile; look again")
     skipped = f"offsets {reader.next} to {end - 1} were skipped" if lost else "the position stays"
     topic = partition.counted.topic
     if lost or not repair_.done:
-        await skip_records(connection, topic.name, partition.number, (reader.next, end))
-    if lost and reader.service == topic.owner:
+        await skip_records(connection, reader.group, topic.name, partition.number, (reader.next, end))
+    if lost and reader.group == partition.counted.group:
         await outbox.put_outbox(
             connection,
             [TallyBatchBuilder(partition.counted).outbox_record(_lost_tally_batch(partition, reader, end, now))],
@@ -232,7 +233,7 @@ async def _declare(
     all_done = "; ".join(part for part in (repair_.done, skipped) if part)
     recovery = Recovery("log", str(partition), reader.problem or "can be read on", all_done, repair_.reason)
     await record_recovery(connection, recovery, now)
-    return [f"{partition}: {reader.service}: {skipped}"]
+    return [f"{partition}: {reader.group}: {skipped}"]
 
 
 def _lost_tally_batch(partition: PartitionState, reader: ReaderPosition, end: int, now: float) -> ActionsCounted:

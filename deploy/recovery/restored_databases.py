@@ -19,6 +19,7 @@ from services.marathon.consumers.tallies import TOPICS, TallyReader
 from services.marathon.domain.ledger import Part, SourcePartition
 from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
+from shared.counting.counted_topic import CountedTopic
 from shared.database import connected, create_pool
 from shared.errors import TransientError
 from shared.kafka.positions import raise_epochs
@@ -50,7 +51,9 @@ class RestoredPartition:
     fits: bool
 
 
-_POSITIONS: Final = "SELECT topic, partition, next, epoch FROM positions ORDER BY topic, partition"
+_POSITIONS: Final = """
+SELECT topic, partition, next, epoch FROM positions WHERE consumer_group = ANY($1) ORDER BY topic, partition
+"""
 _LEDGER_AFTER: Final = """
 SELECT coalesce(max(next), 0) AS known, coalesce(sum(change) FILTER (WHERE first >= $3), 0)::bigint AS change,
     $3 = 0 OR coalesce(bool_or(next = $3), false) OR coalesce(max(next), 0) < $3 AS fits
@@ -58,11 +61,11 @@ FROM ledger WHERE source = $1 AND partition = $2
 """
 
 
-async def examine_source(at: Endpoints, service: str) -> list[RestoredPartition]:
-    """Find what raising the epochs of `service` (petitions, letters) leads to. Changes nothing."""
+async def examine_source(at: Endpoints, service: str, counted: Iterable[CountedTopic]) -> list[RestoredPartition]:
+    """Find what raising the epochs of `service`, which counts `counted`, leads to. Changes nothing."""
     source = await asyncpg.connect(at["databases"][service], timeout=CONNECT_S)
     try:
-        positions = await source.fetch(_POSITIONS)
+        positions = await source.fetch(_POSITIONS, [topic.group for topic in counted])
     finally:
         await source.close(timeout=CONNECT_S)
     async with snapshot(at["databases"]["marathon"]) as marathon:

@@ -63,7 +63,9 @@ async def snapshot(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close(timeout=CONNECT_S)
 
 
-_POSITIONS: Final = "SELECT partition, next, moved_at FROM positions WHERE topic = $1"
+_POSITIONS: Final = """
+SELECT partition, next, moved_at FROM positions WHERE consumer_group = $1 AND topic = $2
+"""
 
 
 def _cells_sql(table: str) -> str:
@@ -81,7 +83,7 @@ async def sum_rows(url: str, counted: CountedTopic) -> dict[SourcePartition, Cou
     async with snapshot(url) as connection:
         partitions = {
             SourcePartition(counted.topic.name, row["partition"]): CountedRows(row["next"], row["moved_at"], Counter())
-            for row in await connection.fetch(_POSITIONS, counted.topic.name)
+            for row in await connection.fetch(_POSITIONS, counted.group, counted.topic.name)
         }
         for partition, *cell, count in await connection.fetch(_cells_sql(counted.table)):
             partitions[SourcePartition(counted.topic.name, partition)].cells[Cell(*cell)] = count

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from fastapi import FastAPI
 
 from services.letters.actions.record_message import RecordMessage
+from services.letters.consumers.counted import COUNTED
 from services.letters.domain.requests import MESSAGES, POSTED
 from services.letters.http.messages import MESSAGES_PATH, message_routes
 from services.letters.http.posted import PAGE_PATH, posted_routes
@@ -29,7 +30,6 @@ def create(settings: LettersSettings, role: Role) -> FastAPI:
     """The application of one process: `intake` takes messages from people, `counter` counts them."""
     if role == "intake":
         return _create_intake(settings)
-    from services.letters.consumers.counted import COUNTED
     from shared.counting.process import create_counter_app
 
     return create_counter_app(settings, SERVICE, COUNTED)
@@ -40,7 +40,7 @@ def _create_intake(settings: LettersSettings) -> FastAPI:
         settings,
         SERVICE,
         Path(__file__).parent,
-        intake_topics=(topics.MESSAGES,),
+        intake_topics={counted.topic: counted.group for counted in COUNTED},
         probe_topic=topics.LETTERS_PROBES,
     )
     base_url = settings.letters_url

@@ -77,13 +77,14 @@ CREATE TABLE public.person_days (
 );
 
 CREATE TABLE public.positions (
+    consumer_group text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
     next bigint DEFAULT 0 NOT NULL,
     digest bytea,
     epoch integer DEFAULT 0 NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
-    stuck integer DEFAULT 0 NOT NULL,
+    suspects_end bigint DEFAULT 0 NOT NULL,
     moved_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT positions_next_check CHECK ((next >= 0))
 )
@@ -153,7 +154,7 @@ ALTER TABLE ONLY public.person_days
     ADD CONSTRAINT person_days_pkey PRIMARY KEY (person, day);
 
 ALTER TABLE ONLY public.positions
-    ADD CONSTRAINT positions_pkey PRIMARY KEY (topic, partition);
+    ADD CONSTRAINT positions_pkey PRIMARY KEY (consumer_group, topic, partition);
 
 ALTER TABLE ONLY public.recoveries
     ADD CONSTRAINT recoveries_pkey PRIMARY KEY (id);

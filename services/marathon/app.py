@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import asyncpg
-from aiokafka.errors import KafkaError
 from fastapi import APIRouter, FastAPI
 
 from services.marathon.actions.announce import EventEncoder
@@ -28,12 +27,12 @@ from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import connected, create_pool
 from shared.errors import SetupError
-from shared.http.problem import UNAVAILABLE_ERRORS
 from shared.http.service import create_app
 from shared.kafka import topic_check
 from shared.kafka.outbox import OutboxRelay
 from shared.logging import log
-from shared.tasks import Tasks, retry_on_outage
+from shared.outages import retry_on_outage
+from shared.tasks import Tasks
 from shared.web.pages import Pages
 
 Role = Literal["all", "web", "ledger"]
@@ -49,8 +48,6 @@ REQUIRED_TOPICS: Final = (
     topics.MARATHON_PROBES,
 )
 """The topics whose settings marathon relies on."""
-
-OUTAGE_ERRORS: Final[tuple[type[Exception], ...]] = (KafkaError, *UNAVAILABLE_ERRORS)
 
 
 def create(settings: MarathonSettings, role: Role) -> FastAPI:
@@ -74,7 +71,7 @@ class _Process:
         self.serves = role in ("all", "web")
         self.counts = role in ("all", "ledger")
         self.pages = Pages(service="marathon", origins=settings, folder=Path(__file__).parent)
-        self._clock = SystemClock(settings.clock_offset_seconds)
+        self._clock = SystemClock()
         self._catalog = Catalog(settings.kafka_bootstrap_servers, source_topics=(topics.CASES, topics.TOTALS))
         self._documents = TotalsDocuments(self._catalog, self._clock)
         self._board = LiveBoard(self._documents)
@@ -129,7 +126,7 @@ class _Process:
             log.warning("waiting for Kafka or PostgreSQL", failure=type(error).__name__)
 
         try:
-            await retry_on_outage(lambda: self._check(pool), OUTAGE_ERRORS, report)
+            await retry_on_outage(lambda: self._check(pool), report)
         except SetupError as error:
             log.error("refused to start", reason=str(error))
             raise

@@ -74,7 +74,7 @@ class Notifications:
         self.serves = role in ("web", "all")
         self._settings = settings
         self._role = role
-        self._clock = DatabaseClock(SystemClock(settings.clock_offset_seconds))
+        self._clock = DatabaseClock(SystemClock())
         self._recipient_keys = RecipientKeys(read_secret(settings.recipient_key_file))
         self._pool: asyncpg.Pool | None = None
         self._catalog: Catalog | None = None

@@ -79,13 +79,14 @@ ALTER TABLE public.outbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 );
 
 CREATE TABLE public.positions (
+    consumer_group text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
     next bigint DEFAULT 0 NOT NULL,
     digest bytea,
     epoch integer DEFAULT 0 NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
-    stuck integer DEFAULT 0 NOT NULL,
+    suspects_end bigint DEFAULT 0 NOT NULL,
     moved_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT positions_next_check CHECK ((next >= 0))
 )
@@ -146,7 +147,7 @@ ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.positions
-    ADD CONSTRAINT positions_pkey PRIMARY KEY (topic, partition);
+    ADD CONSTRAINT positions_pkey PRIMARY KEY (consumer_group, topic, partition);
 
 ALTER TABLE ONLY public.recipients
     ADD CONSTRAINT recipients_pkey PRIMARY KEY (recipient);

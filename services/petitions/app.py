@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from services.petitions.actions.record_act import RecordAct
 from services.petitions.actions.sign_petition import SignPetition
+from services.petitions.consumers.counted import COUNTED
 from services.petitions.domain.requests import ACTS, SIGNATURES
 from services.petitions.http.acts import act_routes
 from services.petitions.http.batches import batch_routes
@@ -32,7 +33,6 @@ def create(settings: PetitionsSettings, role: Role) -> FastAPI:
     """The application of one process: `intake` takes actions from people, `counter` counts them."""
     if role == "intake":
         return _create_intake(settings)
-    from services.petitions.consumers.counted import COUNTED
     from shared.counting.process import create_counter_app
 
     return create_counter_app(settings, SERVICE, COUNTED)
@@ -43,7 +43,7 @@ def _create_intake(settings: PetitionsSettings) -> FastAPI:
         settings,
         SERVICE,
         Path(__file__).parent,
-        intake_topics=(topics.SIGNATURES, topics.ACTS),
+        intake_topics={counted.topic: counted.group for counted in COUNTED},
         probe_topic=topics.PETITIONS_PROBES,
     )
     catalog, broker_time, base_url = process.catalog, process.broker_time, settings.petitions_url

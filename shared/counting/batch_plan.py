@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shared.counting.dimension_ids import IdByCombination
-from shared.counting.event_decoder import KEY_BYTES, Origin, Reference, SubmissionRecord
+from shared.counting.event_decoder import KEY_BYTES, Reference, SubmissionRecord
 from shared.counting.fold import Outcome
 from shared.counting.projections import ChangeKind
 from shared.counting.transitions import FollowUpType, State
+from shared.kafka.origins import Origin
 from shared.kafka.records import PartitionBatch, Record
 
 Cell = tuple[int, int, State, int]

@@ -26,7 +26,6 @@ from shared.kafka.records import PartitionBatch
 from shared.kafka.refusal_limit import RefusalLimit
 from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
 
-ENDS_THE_PROCESS = "ends-the-process"
 DecodedByOffset = Mapping[tuple[int, int], DecodedRecord]
 """Decoded records by partition and offset."""
 
@@ -76,9 +75,9 @@ class TopicCounter:
         await put_outbox(connection, await self._outbox_records(connection, plan, changes, outcome, decoded))
         plan.new_count, plan.outcome = len(new_keys), outcome
 
-    async def set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch) -> None:
+    async def set_aside(self, connection: asyncpg.Connection, batch: PartitionBatch, reason: str) -> None:
         """Make a dead letter of the one record of `batch`, without decoding it."""
-        record = DecodedRecord(batch.partition, batch.records[0], refusal=ENDS_THE_PROCESS)
+        record = DecodedRecord(batch.partition, batch.records[0], refusal=reason)
         await self.apply(connection, BatchPlan([batch], {}, slow_records=[record]))
 
     async def _fold(
@@ -145,14 +144,14 @@ class TopicCounter:
     ) -> list[OutboxRecord]:
         ids = {change.dimensions for partition_changes in changes.values() for change in partition_changes}
         combinations = await self._dimension_ids.combinations(connection, ids)
-        now = self._clock.now()
+        now, topic = self._clock.now(), self._counted.topic.name
         tally_batches = [
             record
             for batch in plan.batches
             for record in self._tally_batches.build(batch, changes[batch.partition], combinations, now)
         ]
         dead_letters = [
-            dead_letter(self._counted, refused.partition, decoded[refused.partition, refused.offset].record, reason)
+            dead_letter(topic, refused.partition, decoded[refused.partition, refused.offset].record, reason)
             for refused, reason in outcome.refused
         ]
         return [*tally_batches, *dead_letters]
@@ -173,11 +172,11 @@ class TopicCounter:
 
 
 def _refused_offsets(plan: BatchPlan, partition: int) -> set[int]:
-    """The offsets of `partition` that cannot be decoded, without redriven records and one that ended processes."""
+    """The offsets of `partition` that cannot be decoded or were set aside, without redriven records."""
     return {
         decoded.record.offset
         for decoded in plan.slow_records
-        if decoded.partition == partition and decoded.refusal not in ("", ENDS_THE_PROCESS) and decoded.origin is None
+        if decoded.partition == partition and decoded.refusal and decoded.origin is None
     }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Final, Literal, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ from shared.counting.transitions import FollowUpType, State
 from shared.errors import PermanentError
 from shared.events.cloudevents import DECODE_ERRORS, ORIGIN_HEADER, parse_event_type
 from shared.events.words import MAX_PETITION_VERSION, MAX_WORD_CHARACTERS, Channel, Held, Kind
+from shared.kafka.origins import Origin, decode_origin
 from shared.kafka.records import Record
 from shared.topics import Topic
 
@@ -28,8 +29,6 @@ ESCAPED_NUL: Final = b"\\u0000"
 """PostgreSQL's text cannot store the character 0, which can enter only by this escape."""
 MAX_HEADER_PREFIXES: Final = 256
 """How many beginnings of packed headers are remembered: a few for each producing process."""
-ORIGIN_TIME_HEADER: Final = "ce_origintime"
-"""When a redriven record was first accepted, RFC 3339. An extension attribute."""
 
 Word = Annotated[str, msgspec.Meta(max_length=MAX_WORD_CHARACTERS)]
 SmallInt = Annotated[int, msgspec.Meta(ge=0, le=MAX_PETITION_VERSION)]
@@ -116,13 +115,6 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
 
 
 _REASON: Final = re.compile(r"(?:[a-z][a-z0-9-]{0,39})?")
-
-
-class Origin(NamedTuple):
-    """The offset and time at which a redriven record was first accepted, in the same partition."""
-
-    offset: int
-    timestamp_ms: int
 
 
 def event_types(topic: Topic) -> dict[str, EventType]:
@@ -240,26 +232,3 @@ def _decode(decoder: Callable[[bytes], Decoded], value: bytes) -> Decoded:
         raise PermanentError("invalid") from None
     except DECODE_ERRORS:
         raise PermanentError("unreadable") from None
-
-
-def decode_origin(headers: Mapping[str, bytes], topic: str, partition: int, current: Origin) -> Origin:
-    """The origin of a redriven record whose own offset and time are `current`: an earlier offset of its partition.
-
-    Raises:
-        PermanentError: `bad-origin`.
-    """
-    try:
-        origin_topic, origin_partition, offset = headers[ORIGIN_HEADER].decode("ascii").split("/")
-        origin = Origin(int(offset), _accepted_ms(headers.get(ORIGIN_TIME_HEADER), current))
-    except ValueError:
-        raise PermanentError("bad-origin") from None
-    if (origin_topic, origin_partition) != (topic, str(partition)) or not 0 <= origin.offset < current.offset:
-        raise PermanentError("bad-origin")
-    return origin
-
-
-def _accepted_ms(origin_time: bytes | None, current: Origin) -> int:
-    """When a redriven record was first accepted, never later than it was redriven."""
-    if origin_time is None:
-        return current.timestamp_ms
-    return min(current.timestamp_ms, int(parse_rfc3339(origin_time.decode("ascii")) * 1000))

@@ -99,7 +99,7 @@ class _CounterProcess:
         try:
             async with connected(pool) as connection:
                 await migrations.check(connection, self._service)
-            clock = SystemClock(settings.clock_offset_seconds)
+            clock = SystemClock()
             name = f"{socket.gethostname()}-{settings.port}"
             limit = settings.dead_letter_limit == "on"
             self._loops = [

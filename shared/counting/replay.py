@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,12 +12,13 @@ import asyncpg
 from shared.clock import Clock
 from shared.counting.batch_decoder import BatchDecoder
 from shared.counting.counted_topic import CountedTopic
-from shared.counting.counter import ENDS_THE_PROCESS, TopicCounter
+from shared.counting.counter import TopicCounter
 from shared.counting.dimension_ids import Combination, IdByCombination
 from shared.counting.fold import InputRecord, LoadedState, fold
 from shared.counting.transitions import NO_SUBMISSION, Row
 from shared.database import connected
 from shared.errors import SetupError
+from shared.kafka.dead_letters import SET_ASIDE_REASONS
 from shared.kafka.positions import advance, ensure_positions
 from shared.kafka.topic_scan import OffsetRange, TopicScan, open_scan
 
@@ -56,9 +57,15 @@ class PartitionReport:
         self.differences.append(f"{self.topic}/{self.partition}: {text} that was first submitted at {offset}")
 
 
-_SELECT_POSITIONS: Final = "SELECT partition, next FROM positions WHERE topic = $1 ORDER BY partition"
-_ANY_COUNTED: Final = "SELECT EXISTS (SELECT FROM positions WHERE topic = $1 AND next > 0)"
-_SET_POSITION: Final = "UPDATE positions SET next = $3 WHERE topic = $1 AND partition = $2"
+_SELECT_POSITIONS: Final = """
+SELECT partition, next FROM positions WHERE consumer_group = $1 AND topic = $2 ORDER BY partition
+"""
+_ANY_COUNTED: Final = """
+SELECT EXISTS (SELECT FROM positions WHERE consumer_group = $1 AND topic = $2 AND next > 0)
+"""
+_SET_POSITION: Final = """
+UPDATE positions SET next = $4 WHERE consumer_group = $1 AND topic = $2 AND partition = $3
+"""
 _CLEAR_OUTBOX: Final = "DELETE FROM outbox"
 _SELECT_DEAD_LETTERS: Final = (
     'SELECT "offset", reason FROM dead_letters WHERE topic = $1 AND partition = $2 AND "offset" >= $3'
@@ -78,7 +85,7 @@ async def replay(
 ) -> AsyncGenerator[PartitionReport, None]:
     """Compare each partition of `counted` with a snapshot of the database, while counting may go on."""
     async with open_scan(bootstrap_servers, counted.topic.name) as scan, _snapshot(database_url) as connection:
-        for partition, end in await connection.fetch(_SELECT_POSITIONS, counted.topic.name):
+        for partition, end in await connection.fetch(_SELECT_POSITIONS, counted.group, counted.topic.name):
             yield await _PartitionReplay(connection, scan, counted, partition).run(end)
 
 
@@ -109,12 +116,12 @@ class _PartitionReplay:
     async def run(self, end: int) -> PartitionReport:
         report = PartitionReport(self._counted.topic.name, self._partition, OffsetRange(self._start, end))
         rows = await self._connection.fetch(_SELECT_DEAD_LETTERS, report.topic, self._partition, self._start)
-        await self._fold(end, {row["offset"] for row in rows if row["reason"] == ENDS_THE_PROCESS})
+        await self._fold(end, {row["offset"]: row["reason"] for row in rows if row["reason"] in SET_ASIDE_REASONS})
         await self._compare_rows(report)
         self._compare_dead_letters({row["offset"] for row in rows}, report)
         return report
 
-    async def _fold(self, end: int, set_aside: Collection[int]) -> None:
+    async def _fold(self, end: int, set_aside: Mapping[int, str]) -> None:
         async with aclosing(self._scan.batches(self._partition, end)) as batches:
             async for batch in batches:
                 if self._quota and self._start and self._partial_period < 0:
@@ -123,7 +130,7 @@ class _PartitionReplay:
                 fast_records = [self._decoder.decode(*plan.fast_records[index]) for index in plan.fast_keys.values()]
                 decoded = sorted([*fast_records, *plan.slow_records], key=lambda decoded: decoded.record.offset)
                 records = [self._decoder.to_input(record, plan.ids) for record in decoded]
-                fold([_refuse(record) if record.offset in set_aside else record for record in records], self._state)
+                fold([_refuse(record, set_aside.get(record.offset)) for record in records], self._state)
 
     async def _compare_rows(self, report: PartitionReport) -> None:
         rows = self._state.rows
@@ -162,8 +169,8 @@ class _PartitionReplay:
             report.differences.append(f"{report.topic}/{self._partition}: a dead letter on one side only, at {offset}")
 
 
-def _refuse(record: InputRecord) -> InputRecord:
-    return record._replace(event=None, refusal=ENDS_THE_PROCESS)
+def _refuse(record: InputRecord, reason: str | None) -> InputRecord:
+    return record._replace(event=None, refusal=reason) if reason else record
 
 
 async def refill(
@@ -179,17 +186,17 @@ async def refill(
     counter = TopicCounter(counted, pool, clock)
     async with open_scan(bootstrap_servers, counted.topic.name) as scan:
         async with connected(pool) as connection:
-            await ensure_positions(connection, counted.topic.name, len(scan.ranges))
-            if await connection.fetchval(_ANY_COUNTED, counted.topic.name):
+            await ensure_positions(connection, counted.group, counted.topic.name, len(scan.ranges))
+            if await connection.fetchval(_ANY_COUNTED, counted.group, counted.topic.name):
                 raise SetupError(f"{counted.topic.name} was counted into this database already")
         for partition, (start, _) in scan.ranges.items():
             async with connected(pool) as connection:
-                await connection.execute(_SET_POSITION, counted.topic.name, partition, start)
+                await connection.execute(_SET_POSITION, counted.group, counted.topic.name, partition, start)
             async with aclosing(scan.batches(partition)) as batches:
                 async for batch in batches:
                     plan = await counter.prepare([batch])
                     async with connected(pool) as connection, connection.transaction():
-                        await advance(connection, [batch], [0])
+                        await advance(connection, counted.group, [batch])
                         await counter.apply(connection, plan)
                         await connection.execute(_CLEAR_OUTBOX)
         return dict(scan.ranges)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
-import asyncpg
 import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,19 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared.errors import TransientError
+from shared.outages import OUTAGES
 from shared.refusals import FieldError, Refusal, invalid
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
-UNAVAILABLE_ERRORS: Final[tuple[type[Exception], ...]] = (
-    TransientError,
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-)
-"""Errors of a database that is unreachable and may answer later: they become a 503."""
 _TYPE_PREFIX: Final = "urn:problem-type:milleplumes:"
 
 
@@ -109,7 +100,7 @@ def add_problem_handlers(app: FastAPI, pages: ProblemPages | None = None) -> Non
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    for error_type in UNAVAILABLE_ERRORS:
+    for error_type in OUTAGES:
         app.add_exception_handler(error_type, _outage)
 
 

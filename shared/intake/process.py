@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import asyncpg
 import stamina
-from aiokafka.errors import KafkaError
 from fastapi import APIRouter, FastAPI
 
 from shared import topics
@@ -34,6 +33,7 @@ from shared.kafka.broker_time import BrokerTime
 from shared.kafka.clock_probe import probe_clock
 from shared.kafka.producer import ReplaceableProducer
 from shared.kafka.producer_batches import ProducerBatches
+from shared.outages import KAFKA_OUTAGES
 from shared.privacy.keys import PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipts
 from shared.tasks import Tasks
@@ -52,7 +52,7 @@ class IntakeProcess:
     Args:
         service: its name.
         folder: the folder of its templates and static files.
-        intake_topics: the topics it produces to.
+        intake_topics: the topics it produces to, each with the consumer group that counts it.
         probe_topic: the topic by which it measures the broker's time.
 
     `receipt_status`, `pool` and the contents of `batches`, which are by topic, exist once the process has started.
@@ -67,7 +67,7 @@ class IntakeProcess:
         service: str,
         folder: Path,
         *,
-        intake_topics: tuple[Topic, ...],
+        intake_topics: Mapping[Topic, str],
         probe_topic: Topic,
     ) -> None:
         self._settings = settings
@@ -78,7 +78,7 @@ class IntakeProcess:
         self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=_CATALOG_TOPICS)
         self.terms = TermsCache(self.catalog)
         self.catalog.on_change(self.terms.on_catalog_change)
-        self.broker_time = BrokerTime(SystemClock(settings.clock_offset_seconds))
+        self.broker_time = BrokerTime(SystemClock())
         self.producers = tuple(ReplaceableProducer(settings.kafka_bootstrap_servers) for _ in range(PRODUCER_COUNT))
         self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in intake_topics))
         self.batches: dict[str, ProducerBatches] = {}
@@ -151,7 +151,8 @@ class IntakeProcess:
             name = f"{self._service} intake"
             self.pool = await create_pool(settings.database_url, application_name=name, min_size=0)
             stack.push_async_callback(self.pool.close)
-            self.receipt_status = ReceiptStatus(self.pool, self.broker_time.now)
+            counters = {topic.name: group for topic, group in self._intake_topics.items()}
+            self.receipt_status = ReceiptStatus(self.pool, self.broker_time.now, counters)
             await self._connect()
             stack.push_async_callback(self._disconnect)
             tasks = await stack.enter_async_context(Tasks())
@@ -167,7 +168,7 @@ class IntakeProcess:
         stack.push_async_callback(batches.close)
         return batches
 
-    @stamina.retry(on=(KafkaError, OSError, TimeoutError), attempts=20, timeout=60, wait_max=5)
+    @stamina.retry(on=KAFKA_OUTAGES, attempts=20, timeout=60, wait_max=5)
     async def _connect(self) -> None:
         for producer in self.producers:
             if not producer.available:

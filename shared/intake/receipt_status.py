@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -29,13 +29,22 @@ class Status(NamedTuple):
 
 
 class ReceiptStatus:
-    """Reads positions, each at most twice a second. It looks up no row, so it reveals nothing about the person."""
+    """Reads positions, each at most twice a second. It looks up no row, so it reveals nothing about the person.
+
+    `counters` has the consumer group that counts each topic.
+    """
 
     def __init__(
-        self, pool: asyncpg.Pool, now: Callable[[], float], *, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        pool: asyncpg.Pool,
+        now: Callable[[], float],
+        counters: Mapping[str, str],
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._pool = pool
         self._now = now
+        self._counters = counters
         self._timeout_seconds = timeout_seconds
         self._positions: dict[tuple[str, int], tuple[int, float]] = {}
         self._lock = asyncio.Lock()
@@ -61,7 +70,7 @@ class ReceiptStatus:
     async def _read_next_offset(self, topic: str, partition: int) -> int:
         async with connected(self._pool, self._timeout_seconds) as connection:
             try:
-                return (await read_position(connection, topic, partition)).next_offset
+                return (await read_position(connection, self._counters[topic], topic, partition)).next_offset
             except SetupError:
                 return 0  # no counter has ever started
 

@@ -6,7 +6,6 @@ every record that it processes must be the next one of a partition with a cursor
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,20 +17,23 @@ from aiokafka.errors import IllegalStateError
 
 from shared.errors import HaltError
 from shared.kafka.positions import Position, digest, read_position
-from shared.kafka.records import PartitionBatch, Record, read_records
+from shared.kafka.records import Batches, PartitionBatch, Record, read_records
 from shared.logging import log
 from shared.metrics import PARTITION_HALTED
 
 MAX_BATCH_RECORDS: Final = 10_000
-"""About as many records as one fetch brings."""
+"""More records than one fetch brings."""
+MAX_SINGLE_RECORDS: Final = 500
+"""So many records at most are taken one by one before the loop shows its group again that it is alive."""
 MIN_SPLIT_RECORDS: Final = 4_000
 """From so many records on, a transaction for each share of them is worth its commit."""
-MIN_DEATHS_TO_LIMIT: Final = 3
-"""From so many processes that died on the same records on, batches are limited: 1,000, 100, 10, then one record."""
+MIN_DEATHS_TO_SUSPECT: Final = 3
+"""After so many deaths at one position, the records that the dead processes may have had in hand are taken one by one.
+"""
+MIN_DEATHS_TO_POISON: Final = 2
+"""A single record on which so many processes died is never tried again."""
 BOOTSTRAP_NODE: Final = "bootstrap"
 """aiokafka's name of the connection that finds the brokers."""
-MIN_DEATHS_TO_POISON: Final = 3
-"""A single record on which so many processes died is never tried again."""
 
 
 @dataclass(slots=True)
@@ -39,39 +41,30 @@ class PartitionCursor:
     """The cursor of an assigned partition.
 
     `next_offset` is that of the next record to read, `previous_digest` the digest of the record before it until they
-    have been compared; the records up to `suspect_until` are those on which earlier processes may have died.
+    have been compared. Earlier processes may have died of records before `suspects_end`: each batch of these has a
+    mark and a transaction of its own, and with `one_by_one` each record. `marked`: the first batch has its mark.
     """
 
     position: Position
     next_offset: int
     previous_digest: bytes | None
-    suspect_until: int
-    attempt_registered: bool = False
+    suspects_end: int = 0
+    one_by_one: bool = False
+    marked: bool = False
 
     @property
     def batch_limit(self) -> int:
-        """How many records a batch may have."""
-        return _batch_limit(self.position.attempts if self.next_offset <= self.suspect_until else 0)
-
-    @property
-    def limited(self) -> bool:
-        """Whether batches have fewer records than otherwise."""
-        return self.batch_limit < MAX_BATCH_RECORDS
-
-
-def _batch_limit(deaths: int) -> int:
-    """Return how many records a batch may have after so many deaths."""
-    return max(1, MAX_BATCH_RECORDS // int(10 ** max(0, deaths - MIN_DEATHS_TO_LIMIT + 1)))
-
-
-_MIN_DEATHS_FOR_SINGLE: Final = next(deaths for deaths in itertools.count() if _batch_limit(deaths) == 1)
+        """How many records the next batch may have."""
+        remaining = self.suspects_end - self.next_offset
+        return min(MAX_SINGLE_RECORDS, remaining) if self.one_by_one and remaining > 0 else MAX_BATCH_RECORDS
 
 
 @dataclass(slots=True)
 class Assignments:
-    """The assigned partitions of one loop. A halted partition stays so until it is assigned again."""
+    """The assigned partitions of one loop of `group`. A halted partition stays so until it is assigned again."""
 
     consumer: AIOKafkaConsumer
+    group: str
     cursors: dict[TopicPartition, PartitionCursor] = field(default_factory=dict)
     halted: dict[TopicPartition, str] = field(default_factory=dict)
     generation: int = 0
@@ -83,7 +76,7 @@ class Assignments:
         self.generation += 1
         self.cursors.clear()
         for tp in self.halted:
-            PARTITION_HALTED.labels(tp.topic, tp.partition).set(0)
+            PARTITION_HALTED.labels(self.group, tp.topic, tp.partition).set(0)
         self.halted.clear()
 
     def reset(self) -> None:
@@ -91,18 +84,22 @@ class Assignments:
         self.generation += 1
         self.cursors.clear()
 
-    @property
-    def limited(self) -> bool:
-        """Whether any partition's batches are limited now."""
-        return any(cursor.limited for cursor in self.cursors.values())
+    def is_suspect(self, batch: PartitionBatch) -> bool:
+        """Whether earlier processes may have died of `batch`."""
+        cursor = self._cursor_of(batch)
+        return cursor is not None and batch.first_offset < cursor.suspects_end
 
-    def split_batches(self, batches: Sequence[PartitionBatch], shares: int) -> list[list[PartitionBatch]]:
+    def any_suspect(self, batches: Batches) -> bool:
+        """Whether earlier processes may have died of one of `batches`."""
+        return any(map(self.is_suspect, batches))
+
+    def split_batches(self, batches: Batches, shares: int) -> list[list[PartitionBatch]]:
         """Divide `batches` among transactions: one for all, or `shares` of them where there are many records.
 
-        Limited partitions get a transaction each, so that a deadly record affects its own partition only.
+        Where one is suspect, each gets a transaction, so that a deadly record affects its own partition only.
         """
-        if any(cursor.limited for batch in batches if (cursor := self._cursor_of(batch))):
-            return [[batch] for batch in batches]
+        if self.any_suspect(batches):
+            return [[part] for batch in batches for part in self._singles(batch)]
         if shares == 1 or sum(len(batch.records) for batch in batches) < MIN_SPLIT_RECORDS:
             return [list(batches)]
         share_of = {tp: rank % shares for rank, tp in enumerate(sorted(self.cursors))}
@@ -111,30 +108,37 @@ class Assignments:
             divided[share_of[TopicPartition(batch.topic, batch.partition)]].append(batch)
         return [share for share in divided if share]
 
-    def needs_registration(self, batch: PartitionBatch) -> bool:
-        """Whether an attempt has to be stored before `batch` is processed."""
+    def _singles(self, batch: PartitionBatch) -> list[PartitionBatch]:
         cursor = self._cursor_of(batch)
-        return cursor is not None and (cursor.limited or not cursor.attempt_registered)
+        if cursor is None or not cursor.one_by_one or not self.is_suspect(batch):
+            return [batch]
+        return [batch._replace(records=[record]) for record in batch.records]
 
-    def mark_registered(self, batches: Sequence[PartitionBatch]) -> None:
-        """Remember that the attempts of `batches` are stored."""
+    def needs_mark(self, batch: PartitionBatch) -> bool:
+        """Whether an attempt has to be marked before `batch` is processed."""
+        cursor = self._cursor_of(batch)
+        return cursor is not None and (not cursor.marked or self.is_suspect(batch))
+
+    def mark(self, batches: Batches) -> None:
+        """Remember that the attempts of `batches` are marked."""
         for batch in batches:
             if cursor := self._cursor_of(batch):
-                cursor.attempt_registered = True
+                cursor.marked = True
+
+    def suspects_end(self, batch: PartitionBatch) -> int:
+        """Return the end of the records that are taken one by one with that of `batch`, 0 if none are."""
+        cursor = self._cursor_of(batch)
+        return cursor.suspects_end if cursor is not None and cursor.one_by_one else 0
 
     def is_poison(self, batch: PartitionBatch) -> bool:
-        """Whether the one record of `batch` has ended too many processes."""
+        """Whether too many processes died of the one record of `batch`."""
         cursor = self._cursor_of(batch)
-        if cursor is None or cursor.attempt_registered:
-            return False
-        # Deaths with more records in hand are no evidence against this one.
-        alone = min(cursor.position.stuck, cursor.position.attempts - _MIN_DEATHS_FOR_SINGLE)
-        return cursor.batch_limit == 1 and alone >= MIN_DEATHS_TO_POISON
-
-    def attempts_after(self, batch: PartitionBatch) -> int:
-        """Return the deaths to store with the position after `batch`: those of suspect records that remain."""
-        cursor = self._cursor_of(batch)
-        return cursor.position.attempts if cursor is not None and cursor.limited else 0
+        # Until the end of the suspects is stored, the deaths are those of larger batches.
+        return (
+            cursor is not None
+            and batch.first_offset == cursor.position.next_offset < cursor.position.suspects_end
+            and cursor.position.attempts >= MIN_DEATHS_TO_POISON
+        )
 
     def _cursor_of(self, batch: PartitionBatch) -> PartitionCursor | None:
         return self.cursors.get(TopicPartition(batch.topic, batch.partition))
@@ -147,8 +151,8 @@ class Assignments:
         """Stop reading `tp` and alarm."""
         self.cursors.pop(tp, None)
         self.halted[tp] = reason
-        PARTITION_HALTED.labels(tp.topic, tp.partition).set(1)
-        log.error("partition halted", topic=tp.topic, partition=tp.partition, reason=reason)
+        PARTITION_HALTED.labels(self.group, tp.topic, tp.partition).set(1)
+        log.error("partition halted", group=self.group, topic=tp.topic, partition=tp.partition, reason=reason)
         with suppress(IllegalStateError):
             # A partition without any position, paused or not, would make every call of the consumer fail.
             self.consumer.seek(tp, 0)
@@ -178,7 +182,7 @@ class Assignments:
         """
         generation = self.generation
         # Read before the ends: a position that another member moves meanwhile would lie after an end read earlier.
-        positions = {tp: await read_position(connection, tp.topic, tp.partition) for tp in partitions}
+        positions = {tp: await read_position(connection, self.group, tp.topic, tp.partition) for tp in partitions}
         starts = await self.consumer.beginning_offsets(partitions)
         ends = await self.consumer.end_offsets(partitions)
         if generation != self.generation:
@@ -189,9 +193,9 @@ class Assignments:
             elif position.next_offset > ends[tp]:
                 self.halt(tp, f"the log ends at {ends[tp]}, before the position {position.next_offset}")
             else:
-                self._seek(tp, position, starts[tp])
+                self._seek(tp, position, starts[tp], ends[tp])
 
-    def _seek(self, tp: TopicPartition, position: Position, start: int) -> None:
+    def _seek(self, tp: TopicPartition, position: Position, start: int, end: int) -> None:
         # Where retention removed all records before the position there is nothing to compare.
         previous_digest = position.digest if position.next_offset > start else None
         try:
@@ -199,11 +203,11 @@ class Assignments:
             self.consumer.pause(tp)
         except IllegalStateError:
             return
-        # The last process that died had no more records than this in hand; no process died on later ones.
-        suspect = _batch_limit(position.attempts - 1)
-        self.cursors[tp] = PartitionCursor(
-            position, position.next_offset, previous_digest, suspect_until=position.next_offset + suspect
-        )
+        suspects_end, one_by_one = position.suspects_end, True
+        if position.next_offset >= suspects_end:
+            suspects_end = min(end, position.next_offset + MAX_BATCH_RECORDS) if position.attempts else 0
+            one_by_one = position.attempts >= MIN_DEATHS_TO_SUSPECT
+        self.cursors[tp] = PartitionCursor(position, position.next_offset, previous_digest, suspects_end, one_by_one)
 
     def next_offsets(self) -> dict[TopicPartition, int]:
         """Return the offset to fetch next of each partition with a cursor."""
@@ -228,7 +232,7 @@ class Assignments:
             return None
         if not self._match_previous(tp, cursor, records):
             return None
-        records = records[: cursor.batch_limit] if cursor.limited else records
+        del records[cursor.batch_limit :]
         if records[-1].offset - cursor.next_offset != len(records) - 1:
             self.halt(tp, f"records are missing between {cursor.next_offset} and {records[-1].offset}")
             return None

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 
 from shared.logging import log
+from shared.outages import KAFKA_OUTAGES
 
 STOP_TIMEOUT_S: Final = 30.0
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -28,7 +28,7 @@ async def shut_down(consumer: AIOKafkaConsumer, stop: Coroutine[Any, Any, None])
     finally:
         task.cancel()
         await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
-        with suppress(KafkaError, OSError, TimeoutError):
+        with suppress(*KAFKA_OUTAGES):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await consumer._client.close()  # noqa: SLF001  a second time does no harm
     failure = None if not task.done() or task.cancelled() else task.exception()

@@ -8,7 +8,6 @@ middle of sending, for so long that another took over, may repeat a row after la
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
@@ -16,17 +15,16 @@ from typing import Final, NamedTuple
 import asyncpg
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from shared import topics
 from shared.database import connected
-from shared.errors import PermanentError, TransientError
+from shared.errors import PermanentError
 from shared.kafka.producer import stop_producer
 from shared.logging import log
 from shared.metrics import OUTBOX_AGE, OUTBOX_SENT
-from shared.tasks import raise_if_cancelled
+from shared.outages import DATABASE_OUTAGES, OUTAGES, Backoff
 
 NOTIFY_CHANNEL: Final = "outbox"
 RELAY_LOCK: Final = 0x6F757462
@@ -43,7 +41,6 @@ unreachable, and another relay takes over. It is longer than any pause of a rela
 MAX_AGE_S: Final = 30.0
 """From this age of the oldest row on, a relay that waits for the lock logs a warning."""
 MIN_PAUSE_S: Final = 0.1
-MAX_PAUSE_S: Final = 5.0
 GIVE_UP_S: Final = 600.0
 RECORD_OVERHEAD: Final = 512
 """Bytes reserved for the framing of a record and its batch."""
@@ -138,9 +135,8 @@ class OutboxRelay:
         self._pool = pool
         self._bootstrap_servers = bootstrap_servers
         self._service = service
-        self._give_up_s = give_up_s
+        self._backoff = Backoff("the outbox could not be relayed", min_pause_s=MIN_PAUSE_S, give_up_s=give_up_s)
         self._wake_up = asyncio.Event()
-        self._last_success = time.monotonic()
         self._warned = False
 
     def wake(self) -> None:
@@ -153,19 +149,13 @@ class OutboxRelay:
         Raises:
             TransientError: nothing succeeded for that long.
         """
-        pause = MIN_PAUSE_S
-        self._last_success = time.monotonic()
+        self._backoff.reset()
         while True:
-            before = self._last_success
             try:
                 await self._relay_under_lock()
-            except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except OUTAGES as error:
                 log.warning("outbox relay interrupted", failure=type(error).__name__)
-            raise_if_cancelled()
-            if time.monotonic() - self._last_success > self._give_up_s:
-                raise TransientError(f"the outbox could not be relayed for {self._give_up_s:g} s")
-            pause = MIN_PAUSE_S if self._last_success > before else min(pause * 2, MAX_PAUSE_S)
-            await asyncio.sleep(pause)
+                await self._backoff.pause(error)
 
     async def _relay_under_lock(self) -> None:
         """Relay for as long as this session holds the lock and both sides answer."""
@@ -175,7 +165,7 @@ class OutboxRelay:
             OUTBOX_AGE.labels(self._service).set(row["age"])
             if not row["ours"]:
                 self._warn_once(row["age"])
-                self._last_success = time.monotonic()
+                self._backoff.reset()
                 await asyncio.sleep(POLL_INTERVAL_S)
                 return
             self._warned = False
@@ -186,7 +176,7 @@ class OutboxRelay:
                         with suppress(TimeoutError):
                             async with asyncio.timeout(POLL_INTERVAL_S):
                                 await self._wake_up.wait()
-                    self._last_success = time.monotonic()
+                    self._backoff.reset()
 
     def _warn_once(self, age: float) -> None:
         """Warn that the working relay makes no progress, once until it does."""
@@ -283,7 +273,7 @@ async def _listening(connection: asyncpg.Connection, awake: asyncio.Event) -> As
         try:
             async with asyncio.timeout(5):
                 await connection.remove_listener(NOTIFY_CHANNEL, notified)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
+        except DATABASE_OUTAGES:
             # The connection was lost in the middle of a statement: the pool must not reuse it.
             connection.terminate()
 

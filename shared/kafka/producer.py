@@ -8,13 +8,14 @@ from types import CoroutineType
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import Sender
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from shared import metrics
 from shared.logging import log
+from shared.outages import KAFKA_OUTAGES, Backoff
 
 MAX_BATCH_BYTES: Final = 900 * 1024
 """Below the broker's 1 MiB, with room for the batch header and a little growth."""
@@ -22,7 +23,6 @@ REQUEST_TIMEOUT_MS: Final = 5_000
 START_TIMEOUT_SECONDS: Final = 10.0
 STOP_TIMEOUT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
-RETRY_PAUSES_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class ReplaceableProducer:
@@ -141,14 +141,13 @@ class ReplaceableProducer:
         return producer
 
     async def _reconnect(self) -> None:
-        attempt = 0
+        backoff = Backoff("no producer connects", min_pause_s=0.1, max_pause_s=2.0)
         while self._current is None and not self._closing:
             try:
                 self._current = await self._connect()
-            except (KafkaError, OSError, TimeoutError) as error:
+            except KAFKA_OUTAGES as error:
                 log.warning("producer cannot connect", error=type(error).__name__)
-                await asyncio.sleep(RETRY_PAUSES_SECONDS[min(attempt, len(RETRY_PAUSES_SECONDS) - 1)])
-                attempt += 1
+                await backoff.pause(error)
 
     def _retire(self, producer: AIOKafkaProducer) -> None:
         task = asyncio.create_task(stop_producer(producer), name="stop-producer")
@@ -163,10 +162,10 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except BaseException as error:
         _abort(producer)
-        if not isinstance(error, (KafkaError, OSError, TimeoutError)):
+        if not isinstance(error, KAFKA_OUTAGES):
             raise
         log.warning("producer did not stop by itself", error=type(error).__name__)
-        with suppress(KafkaError, OSError, TimeoutError):
+        with suppress(*KAFKA_OUTAGES):
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await producer.client.close()
 

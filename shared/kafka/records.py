@@ -77,6 +77,10 @@ class PartitionBatch(NamedTuple):
         return self.records[-1].offset + 1
 
 
+Batches = Sequence[PartitionBatch]
+"""Batches of different partitions."""
+
+
 def read_records(fetched: bytes, first_offset: int) -> list[Record]:
     """Parse the records in `fetched` from `first_offset` on; an incomplete batch at the end is ignored.
 

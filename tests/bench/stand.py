@@ -18,10 +18,10 @@ from aiokafka import AIOKafkaConsumer
 
 from deploy.demo.commands import Mille
 from deploy.local.endpoints import Endpoints, RunningProcess
+from services.petitions.consumers.counted import SIGNATURES
 from shared.clock import SystemClock, rfc3339
 from shared.errors import MilleplumesError
 from shared.events.words import Confirmation
-from shared.topics import SIGNATURES
 from tests.bench.costs import CostSample
 from tests.bench.processes import cpu_seconds, resident_mb
 from tests.bench.wrk import Wrk
@@ -35,7 +35,7 @@ QUIETLY_SECONDS: Final = 0.1
 BOARD_SECONDS: Final = 30.0
 BOARD_POLL_SECONDS: Final = 0.05
 
-_NEXT = "SELECT partition, next FROM positions WHERE topic = $1"
+_NEXT = "SELECT partition, next FROM positions WHERE consumer_group = $1 AND topic = $2"
 _STORED = "SELECT count(*) FROM signatures"
 _WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 _ROWS = """
@@ -142,7 +142,8 @@ class Stand:
 
     async def positions(self) -> dict[int, int]:
         """The next offset to be counted of each partition."""
-        return {row["partition"]: row["next"] for row in await self._petitions.fetch(_NEXT, SIGNATURES.name)}
+        rows = await self._petitions.fetch(_NEXT, SIGNATURES.group, SIGNATURES.topic.name)
+        return {row["partition"]: row["next"] for row in rows}
 
     async def stored(self) -> int:
         """All rows of signatures, of whatever campaign."""
@@ -219,7 +220,7 @@ class Stand:
 @asynccontextmanager
 async def stand(at: Endpoints, home: Path, wrk: Wrk, *, confirmation: Confirmation = "none") -> AsyncIterator[Stand]:
     """A stand with a campaign of its own, which asks for `confirmation`."""
-    consumer = AIOKafkaConsumer(SIGNATURES.name, bootstrap_servers=at["kafka"], enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(SIGNATURES.topic.name, bootstrap_servers=at["kafka"], enable_auto_commit=False)
     await consumer.start()
     consumer.pause(*consumer.assignment())
     petitions = await asyncpg.connect(at["databases"]["petitions"], timeout=10)

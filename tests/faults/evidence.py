@@ -38,6 +38,11 @@ class Source(NamedTuple):
     table: str
     tallies: str
 
+    @property
+    def group(self) -> str:
+        """The consumer group of its counters."""
+        return f"{self.service}.count-{self.table}"
+
 
 SOURCES: Final = (
     Source("signature", "petitions", "petitions.signatures.v1", "signatures", "petitions.tallies.v1"),
@@ -203,10 +208,13 @@ FROM {source.table} AS actions JOIN dimensions ON dimensions.id = actions.dimens
         return {key: Row(*rest) for key, *rest in await connection.fetch(query, campaign)}
 
 
+_POSITIONS: Final = "SELECT partition, next FROM positions WHERE consumer_group = $1 AND topic = $2"
+
+
 async def positions(stand: Stand, source: Source) -> dict[TopicPartition, int]:
     """Read the position of each partition."""
     async with database(stand.databases[source.service]) as connection:
-        found = await connection.fetch("SELECT partition, next FROM positions WHERE topic = $1", source.topic)
+        found = await connection.fetch(_POSITIONS, source.group, source.topic)
     return {TopicPartition(source.topic, number): following for number, following in found}
 
 

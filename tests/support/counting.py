@@ -35,6 +35,7 @@ from shared.topics import Topic
 Event = TypeVar("Event", bound=ActionSubmitted)
 
 DEADLINE_S: Final = 40.0
+_POSITIONS: Final = "SELECT partition, next FROM positions WHERE consumer_group = $1 AND topic = $2"
 PARTITIONS: Final = 4
 
 
@@ -180,7 +181,7 @@ class CountingHarness:
 
     async def positions(self) -> dict[int, int]:
         """The position of each partition."""
-        rows = await self.pool.fetch("SELECT partition, next FROM positions WHERE topic = $1", self.topic)
+        rows = await self.pool.fetch(_POSITIONS, self.counted.group, self.topic)
         return {row["partition"]: row["next"] for row in rows}
 
     async def end_offsets(self, topic: str | None = None) -> dict[int, int]:

@@ -92,11 +92,13 @@ async def intake(
     *,
     database: str | None = None,
     role: str = "intake",
+    sabotage: str = "",
     **environment: str,
 ) -> AsyncIterator[Intake]:
     """Run `python -m services.<service> --role <role>` on `platform`: ready on entry, stopped on exit.
 
-    A process that shares a PORT is reached by a probe port of its own.
+    A process that shares a PORT is reached by a probe port of its own. `sabotage` is what `tests.faults.sabotage`
+    changes in it.
     """
     port = int(environment.get("PORT") or _free_port())
     if "PORT" in environment:
@@ -117,9 +119,10 @@ async def intake(
         **environment,
     }
     log = folder / f"{service}-{role}-{port}.log"
+    module = ["tests.faults.sabotage", sabotage] if sabotage else []
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: ASYNC220  it returns at once
-            [sys.executable, "-m", f"services.{service}", "--role", role],
+            [sys.executable, "-m", *module, f"services.{service}", "--role", role],
             env={**os.environ, **settings},
             cwd=PROJECT,
             stdout=output,

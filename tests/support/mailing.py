@@ -381,7 +381,9 @@ class NotificationsHarness:
         ends = await _end_offsets(self.bootstrap_servers, [self.upstream.signatures, self.upstream.messages])
 
         async def all_consumed() -> bool:
-            rows = await self.pool.fetch("SELECT topic, partition, next FROM positions")
+            rows = await self.pool.fetch(
+                "SELECT topic, partition, next FROM positions WHERE consumer_group = $1", self.group
+            )
             return {(topic, partition): following for topic, partition, following in rows} == ends
 
         await wait_until(all_consumed)

@@ -14,7 +14,6 @@ from typing import Final, Protocol
 
 import asyncpg
 import msgspec
-from aiokafka.errors import KafkaError
 
 from services.marathon.actions.announce import EventEncoder
 from services.marathon.domain.disclosure import DisclosedTotals, ExactTotals, disclose, total_decrease
@@ -30,29 +29,20 @@ from shared.events.marathon import CampaignChanged, Correction, TotalsChanged
 from shared.kafka import outbox
 from shared.logging import log
 from shared.metrics import PARTITION_HALTED, TOTALS_AGE, TOTALS_PUBLISHED
-from shared.tasks import raise_if_cancelled
+from shared.outages import OUTAGES, Backoff
 
+READER: Final = "marathon.publish-totals"
+"""The name under which halted partitions are reported; it reads end offsets only and is no consumer group."""
 PUBLISH_INTERVAL_S: Final = 0.95
 """A little under a second, so that documents due every two seconds are published every second round."""
 REFRESH_INTERVAL_S: Final = 1.4
 """Unchanged totals that are not final are published again after this time, to renew their `as_of`."""
 ROUND_TIMEOUT_S: Final = 20.0
-MAX_PAUSE_S: Final = 5.0
-"""The longest pause between failing rounds."""
 GIVE_UP_AFTER_S: Final = 120.0
 """The process ends after this time without a completed round although Kafka and PostgreSQL answer."""
 
-OUTAGE_ERRORS: Final = (
-    TransientError,
-    KafkaError,
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-)
-"""Errors that end a round but not the process: the next round may succeed."""
 _INTERNAL_ERRORS: Final = (TransientError, TimeoutError, asyncpg.InterfaceError)
-"""Those of them that come neither from Kafka nor from PostgreSQL."""
+"""The outages that come neither from Kafka nor from PostgreSQL."""
 
 
 class EndOffsetSource(Protocol):
@@ -118,25 +108,22 @@ class Publisher:
             TransientError: no round completed for two minutes although both answered.
         """
         TOTALS_AGE.set_function(lambda: self._age_s + time.monotonic() - self._age_measured_at)
-        stalled_since = time.monotonic()
-        pause = PUBLISH_INTERVAL_S
+        failure = "no totals although Kafka and PostgreSQL answer"
+        backoff = Backoff(failure, min_pause_s=PUBLISH_INTERVAL_S, give_up_s=GIVE_UP_AFTER_S)
         while True:
             started_at = time.monotonic()
             try:
                 async with asyncio.timeout(ROUND_TIMEOUT_S):
                     await self.publish()
-            except OUTAGE_ERRORS as error:
-                raise_if_cancelled()
+            except OUTAGES as error:
                 self._failure = type(error).__name__
                 log.warning("totals could not be published", failure=self._failure)
-                if not (self._dependencies_answered and isinstance(error, _INTERNAL_ERRORS)):
-                    stalled_since = time.monotonic()
-                elif time.monotonic() - stalled_since > GIVE_UP_AFTER_S:
-                    raise TransientError("no totals for two minutes although Kafka and PostgreSQL answer") from error
-                pause = min(2 * pause, MAX_PAUSE_S)
+                internal = self._dependencies_answered and isinstance(error, _INTERNAL_ERRORS)
+                await backoff.pause(error, excused=not internal)
             else:
-                self._failure, pause, stalled_since = None, PUBLISH_INTERVAL_S, time.monotonic()
-            await asyncio.sleep(max(0.05, started_at + pause - time.monotonic()))
+                self._failure = None
+                backoff.reset()
+                await asyncio.sleep(max(0.05, started_at + PUBLISH_INTERVAL_S - time.monotonic()))
 
     async def publish(self) -> None:
         """Run one round: read the end offsets, then the sums, then put the documents that are due in the outbox."""
@@ -182,7 +169,7 @@ class Publisher:
         if as_of is not None:
             self._age_s, self._age_measured_at = snapshot.end_offsets.read_at - as_of, time.monotonic()
         for source in before.keys() | freshness.truncated.keys():
-            PARTITION_HALTED.labels(*source).set(source in freshness.truncated)
+            PARTITION_HALTED.labels(READER, *source).set(source in freshness.truncated)
         for source in freshness.truncated.keys() - before.keys():
             log.error("a log lost what was counted", source=str(source), reason=str(freshness.truncated[source]))
         return as_of

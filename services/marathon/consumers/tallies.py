@@ -36,10 +36,10 @@ from shared.errors import PermanentError, TransientError
 from shared.events import cloudevents
 from shared.events.tallies import ActionsCounted
 from shared.kafka.consumer_shutdown import shut_down
-from shared.kafka.loop import DATA_ERRORS
 from shared.logging import log
 from shared.metrics import LEDGER_BATCHES, LEDGER_HALTED, PARTITION_LAG
-from shared.tasks import raise_if_cancelled, retry_on_outage
+from shared.outages import DATA_ERRORS, retry_on_outage
+from shared.tasks import raise_if_cancelled
 
 TOPICS: Final = (topics.PETITIONS_TALLIES.name, topics.LETTERS_TALLIES.name)
 GROUP: Final = "marathon.apply-tallies"
@@ -103,7 +103,7 @@ class TallyReader:
             TransientError: the position did not move for 45 s although there is lag and both answer without errors.
         """
         for attempt in (self._prepare, self._read):
-            await retry_on_outage(attempt, _OUTAGE_ERRORS, partial(self._report_outage, _NO_ANSWER))
+            await retry_on_outage(attempt, partial(self._report_outage, _NO_ANSWER), outages=_OUTAGE_ERRORS)
 
     async def _prepare(self) -> None:
         async with connected(self._pool) as connection:
@@ -248,7 +248,7 @@ class TallyReader:
         degraded = {source: f"halted: {reason}" for source, reason in halted.items()}
         for topic, end in ends.items():
             lag = end - stored[topic]
-            PARTITION_LAG.labels(topic, 0).set(max(0, lag))
+            PARTITION_LAG.labels(self._group, topic, 0).set(max(0, lag))
             if lag < 0:
                 degraded[topic] = "ends before what was read: is this the same Kafka?"
             self._check_progress(topic, stored[topic], lag)

@@ -18,7 +18,7 @@ from shared.clock import Clock, parse_rfc3339
 from shared.database import connected
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged
-from shared.http.problem import UNAVAILABLE_ERRORS
+from shared.outages import OUTAGES
 
 FRESH_FOR_S: Final = 5.0
 MAX_ENTRIES: Final = 200
@@ -70,7 +70,7 @@ class HistoryCache:
         try:
             async with self._query_turn():
                 return self._fresh(key) or await self._refresh(campaign, key)
-        except UNAVAILABLE_ERRORS as error:
+        except OUTAGES as error:
             if (entry := self._entries.get(key)) is not None:
                 return entry[1]
             raise TransientError("the database does not answer") from error
@@ -99,7 +99,7 @@ class HistoryCache:
         read_at = _now()
         try:
             body = await self._query(campaign, key)
-        except UNAVAILABLE_ERRORS:
+        except OUTAGES:
             self._backoff_until = _now() + BACKOFF_S
             raise
         self._entries[key] = read_at, body

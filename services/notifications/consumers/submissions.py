@@ -32,6 +32,6 @@ class SubmissionHandler:
         MAIL_DELIVERIES.labels(outcome="made").inc(len(rows))
         MAIL_DELIVERIES.labels(outcome="repeat").inc(len(submitted) - len(rows))
 
-    async def skip_poison(self, _connection: asyncpg.Connection, batch: PartitionBatch) -> None:
-        """Skip a record on which processes died."""
+    async def skip_poison(self, _connection: asyncpg.Connection, batch: PartitionBatch, _reason: str) -> None:
+        """Skip a record of which processes died or errors came."""
         skip_record(batch, batch.records[0], "poison")

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-import asyncpg
-
-from shared.errors import TransientError
 from shared.logging import log
+from shared.outages import OUTAGES, Backoff
 
-OUTAGE_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 MAX_OUTAGE_S: Final = 600.0
-FIRST_PAUSE_S: Final = 0.2
-MAX_PAUSE_S: Final = 5.0
+MIN_PAUSE_S: Final = 0.2
 
 
 async def run_repeatedly(
@@ -28,20 +23,17 @@ async def run_repeatedly(
     Raises:
         TransientError: no step succeeded for ten minutes.
     """
-    last_success, pause = time.monotonic(), FIRST_PAUSE_S
+    backoff = Backoff(f"{name} could not go on", min_pause_s=MIN_PAUSE_S, give_up_s=MAX_OUTAGE_S)
     while True:
         if wake_event is not None:
             wake_event.clear()
         try:
             busy = await step()
-        except OUTAGE_ERRORS as error:
+        except OUTAGES as error:
             log.warning("interrupted, trying again", work=name, failure=type(error).__name__)
-            if time.monotonic() - last_success > MAX_OUTAGE_S:
-                raise TransientError(f"{name} could not go on for ten minutes") from error
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_PAUSE_S)
+            await backoff.pause(error)
             continue
-        last_success, pause = time.monotonic(), FIRST_PAUSE_S
+        backoff.reset()
         if busy:
             await asyncio.sleep(0)
         elif wake_event is None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from tests.faults.sabotage.registry import patch, sabotage
 
+_MOVE = "UPDATE positions SET next = $4, digest = NULL WHERE consumer_group = $1 AND topic = $2 AND partition = $3"
+
 
 @sabotage
 def position_before_rows() -> None:
@@ -19,9 +21,8 @@ def position_before_rows() -> None:
     from shared.kafka.positions import advance
 
     async def write(self: Any, batches: Any, prepared: Any) -> None:
-        attempts = [self._assignments.attempts_after(batch) for batch in batches]
         async with connected(self._pool) as connection, connection.transaction():
-            await advance(connection, batches, attempts)
+            await advance(connection, self._group, batches)
         await asyncio.sleep(0.3)
         async with connected(self._pool) as connection, connection.transaction():
             await self._handle(connection, prepared)
@@ -36,7 +37,7 @@ def compare_and_set() -> None:
     from shared.kafka import positions
 
     checked = positions._ADVANCE
-    unchecked = checked.replace("WHERE positions.next = moves.first", "")
+    unchecked = checked.replace(" AND positions.next = moves.first", "")
     assert unchecked != checked
     patch(positions, "_ADVANCE", unchecked)
 
@@ -52,7 +53,8 @@ def starts_at_the_end() -> None:
         ends = await self.consumer.end_offsets(partitions)
         for tp, end in ends.items():
             await connection.execute(
-                "UPDATE positions SET next = $3, digest = NULL WHERE topic = $1 AND partition = $2",
+                _MOVE,
+                self.group,
                 tp.topic,
                 tp.partition,
                 end,
@@ -73,7 +75,8 @@ def trusts_kafka_offsets() -> None:
     async def trusting(self: Any, connection: Any, partitions: Any) -> None:
         for tp in partitions:
             await connection.execute(
-                "UPDATE positions SET next = $3, digest = NULL WHERE topic = $1 AND partition = $2",
+                _MOVE,
+                self.group,
                 tp.topic,
                 tp.partition,
                 await self.consumer.committed(tp) or 0,
@@ -95,8 +98,9 @@ def trusts_any_log() -> None:
         starts = await self.consumer.beginning_offsets(partitions)
         for tp in partitions:
             await connection.execute(
-                "UPDATE positions SET digest = NULL, next = CASE WHEN next BETWEEN $3 AND $4 THEN next ELSE $3 END"
-                " WHERE topic = $1 AND partition = $2",
+                "UPDATE positions SET digest = NULL, next = CASE WHEN next BETWEEN $4 AND $5 THEN next ELSE $4 END"
+                " WHERE consumer_group = $1 AND topic = $2 AND partition = $3",
+                self.group,
                 tp.topic,
                 tp.partition,
                 starts[tp],
@@ -110,15 +114,15 @@ def trusts_any_log() -> None:
 @sabotage
 def gives_up_in_silence() -> None:
     """The counter's loop stops at the first error and nobody watches over it; its process lives on."""
-    from shared.kafka import loop
+    from shared.kafka import lag, loop
     from shared.kafka.fetcher import Fetcher
 
     async def forever(*_: object) -> None:
         await asyncio.Event().wait()
 
     patch(loop.PositionedLoop, "_reset_after_failure", forever)
-    patch(loop.PositionedLoop, "_watch", forever)
-    patch(loop, "_retry_on_outage", _once)
+    patch(lag.LagWatch, "run", forever)
+    patch(loop, "wait_out_outages", _once)
 
     async def ask(self: Any, node: int, places: Any) -> Any:
         # Nothing at all, not even that there is nothing new, comes of a request that failed.

@@ -42,16 +42,25 @@ def stands_still_on_signal() -> None:
 @sabotage
 def given_up_soon() -> None:
     """Another setting: a member that has not asked for records for 3 s leaves its group, instead of 300 s."""
-    from shared.kafka import loop
+    from shared.kafka import loop, membership
 
-    made = loop._create_consumer
+    made = membership.create_consumer
 
     def impatient(*args: Any) -> Any:
         consumer = made(*args)
         consumer._max_poll_interval_ms = 3_000
         return consumer
 
-    patch(loop, "_create_consumer", impatient)
+    patch(loop, "create_consumer", impatient)
+
+
+@sabotage
+def wrong_clock() -> None:
+    """Another machine: its clock is wrong by CLOCK_OFFSET_SECONDS."""
+    from shared.clock import SystemClock
+    from tests.support.clocks import WrongClock
+
+    patch(SystemClock, "now", WrongClock(float(os.environ["CLOCK_OFFSET_SECONDS"])).now)
 
 
 def _rewrite(change: Callable[[dict[str, Any]], None], version: bytes) -> None:

@@ -38,7 +38,7 @@ async def wrong_clock(run: ScenarioRun) -> None:
     for name, opens, closes in (("open", now - hour, now + hour), ("later", now + hour, now + 3 * hour)):
         await import_campaign(run.stand, f"{name}-{run.campaign}", opens=_zulu(opens), closes=_zulu(closes))
     for name, offset in ((INTAKE, DAY_S), (COUNTER, -DAY_S), (MARATHON, DAY_S)):
-        await run.stand.restart(name, CLOCK_OFFSET_SECONDS=str(offset))
+        await run.stand.restart(name, sabotage="wrong-clock", CLOCK_OFFSET_SECONDS=str(offset))
         await run.load.reach(100)
         await _campaigns_keep_their_hours(run)
     await run.wait(PUBLISHED_S)

@@ -20,15 +20,12 @@ NEEDLE: Final = "Vexmoorhaven"
 """Stands in the poison and must come into no log and no metric."""
 PARTITIONS: Final = 4
 GROUPS: Final = (
-    *(
-        (f"{source.service}-counter", f"{source.service}.count-{source.table}", [source.topic])
-        for source in evidence.SOURCES
-    ),
+    *((f"{source.service}-counter", source.group, [source.topic]) for source in evidence.SOURCES),
     ("notifications-all", "notifications.plan-mails", [source.topic for source in evidence.SOURCES]),
     ("marathon-all", "marathon.apply-tallies", [source.tallies for source in evidence.SOURCES]),
 )
 """Who reads, by the process's name, its group and its topics."""
-DEATHS: Final = 15
+DEATHS: Final = 8
 AT_ONCE: Final = 100
 
 

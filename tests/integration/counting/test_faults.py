@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import asyncpg
@@ -19,10 +19,13 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
 from services.petitions.consumers.counted import SIGNATURES
 from shared.counting import dimension_ids
+from shared.counting.batch_decoder import BatchDecoder
+from shared.counting.batch_plan import BatchPlan
 from shared.counting.dimension_ids import Combination, DimensionIds
 from shared.database import connected
 from shared.errors import TransientError
 from shared.kafka import assignments
+from shared.kafka.isolation import MAX_SET_ASIDE
 from shared.kafka.partitions import partition_of
 from shared.kafka.positions import PositionLostError, advance, ensure_positions, read_position
 from shared.kafka.records import PartitionBatch, Record
@@ -145,14 +148,14 @@ async def test_whoever_has_lost_a_position_writes_nothing(signatures: CountingHa
         return PartitionBatch("t", 0, 0, [Record(offset, 1, b"k", b"v", b"\0") for offset in range(first, last + 1)])
 
     async with connected(signatures.pool) as connection:
-        await ensure_positions(connection, "t", 1)
+        await ensure_positions(connection, "g", "t", 1)
         async with connection.transaction():
-            await advance(connection, [batch(0, 4)], [0])
+            await advance(connection, "g", [batch(0, 4)])
         for stale in (batch(0, 4), batch(3, 7), batch(6, 7)):
             with pytest.raises(PositionLostError):
                 async with connection.transaction():
-                    await advance(connection, [stale], [0])
-        assert (await read_position(connection, "t", 0)).next_offset == 5
+                    await advance(connection, "g", [stale])
+        assert (await read_position(connection, "g", "t", 0)).next_offset == 5
 
 
 async def test_two_members_share_the_partitions_and_one_takes_over_when_the_other_goes(
@@ -241,7 +244,7 @@ async def test_retention_up_to_the_position_is_no_reason_to_halt_and_beyond_it_i
     async with signatures.run_counter() as loop:
 
         async def halted() -> bool:
-            return f"{signatures.topic}/{partition}" in loop.missing()
+            return f"{signatures.counted.group} in {signatures.topic}/{partition}" in loop.missing()
 
         await signatures.wait_until(halted)
         assert len(loop.missing()) == 1
@@ -269,9 +272,9 @@ async def test_a_record_that_ends_every_process_is_set_aside_and_the_rest_is_cou
     await signatures.publish("submitted", victim, signature("victim"))
     await sign(signatures, range(30, 60))
     async with connected(signatures.pool) as connection:
-        await ensure_positions(connection, signatures.topic, PARTITIONS)
-        # As after five deaths of the whole batch: the records are taken ten at a time by now.
-        await connection.execute("UPDATE positions SET attempts = 5")
+        await ensure_positions(connection, signatures.counted.group, signatures.topic, PARTITIONS)
+        # As after three deaths of the whole batch: the records are taken one by one from now on.
+        await connection.execute("UPDATE positions SET attempts = 3")
     deaths = 0
     while not await _all_counted(signatures):
         with run_process(signatures, "--instance", "only", "--die-of", victim.hex()) as counter:
@@ -281,7 +284,7 @@ async def test_a_record_that_ends_every_process_is_set_aside_and_the_rest_is_cou
 
             await signatures.wait_until(ended)
             deaths += counter.poll() is not None
-    assert deaths == 4
+    assert deaths == 2
     await signatures.count_all()
     assert [(reason, record.key) for reason, record in await signatures.dead_letters()] == [
         ("ends-the-process", victim)
@@ -298,9 +301,9 @@ async def test_records_are_not_blamed_for_a_preparation_that_fails_around_them(
 ) -> None:
     await sign(signatures, range(5))
     async with connected(signatures.pool) as connection:
-        await ensure_positions(connection, signatures.topic, PARTITIONS)
+        await ensure_positions(connection, signatures.counted.group, signatures.topic, PARTITIONS)
         # One more death, and the first record of each partition is set aside.
-        await connection.execute("UPDATE positions SET attempts = 8, stuck = 2")
+        await connection.execute("UPDATE positions SET attempts = 1, suspects_end = 100")
     await change_schema(platform, signatures.database, "ALTER TABLE dimensions RENAME TO elsewhere")
     with pytest.raises(TransientError, match="UndefinedTableError"):
         await signatures.create_loop().run()
@@ -308,6 +311,78 @@ async def test_records_are_not_blamed_for_a_preparation_that_fails_around_them(
     await change_schema(platform, signatures.database, "ALTER TABLE elsewhere RENAME TO dimensions")
     await signatures.count_all()
     await assert_counted_once(signatures, 5)
+
+
+@pytest.mark.parametrize("of_ours", [False, True], ids=["the database refuses it", "a bug of ours"])
+async def test_a_record_that_raises_is_set_aside_within_the_process_and_the_rest_is_counted(
+    platform: Endpoints,
+    signatures: CountingHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    of_ours: bool,
+) -> None:
+    victim = key_of("victim")
+    if of_ours:
+        plan = BatchDecoder.plan
+
+        async def buggy(self: BatchDecoder, batches: Sequence[PartitionBatch]) -> BatchPlan:
+            if any(record.key == victim for batch in batches for record in batch.records):
+                raise AttributeError(victim.hex())
+            return await plan(self, batches)
+
+        monkeypatch.setattr(BatchDecoder, "plan", buggy)
+    else:
+        refusal = f"ALTER TABLE signatures ADD CHECK (key <> '\\x{victim.hex()}')"
+        await change_schema(platform, signatures.database, refusal)
+    await sign(signatures, range(30))
+    partition, offset = await signatures.publish("submitted", victim, signature("victim"))
+    await sign(signatures, range(30, 60))
+    await signatures.count_all()
+    assert [(reason, record.key) for reason, record in await signatures.dead_letters()] == [("raises-an-error", victim)]
+    assert set(await signatures.rows()) == {key_of(str(person)) for person in range(60)}
+    assert await signatures.pool.fetchval("SELECT max(attempts) FROM positions") == 0
+    printed = "".join(capsys.readouterr())
+    error = "AttributeError" if of_ours else "CheckViolationError"
+    (told,) = (line for line in printed.splitlines() if "record set aside" in line)
+    assert all(part in told for part in (error, signatures.topic, f"partition={partition}", f"offset={offset}"))
+    assert victim.hex() not in printed
+
+
+async def test_code_that_cannot_write_any_record_halts_its_partition_and_empties_no_topic(
+    platform: Endpoints, signatures: CountingHarness
+) -> None:
+    await sign(signatures, range(200))
+    await change_schema(platform, signatures.database, "ALTER TABLE signatures ADD CHECK (partition <> 0)")
+    ends = await signatures.end_offsets()
+    async with signatures.run_counter() as loop:
+
+        async def done() -> bool:
+            return await signatures.positions() == {**ends, 0: MAX_SET_ASIDE} and len(loop.missing()) == 1
+
+        await signatures.wait_until(done)
+        halted = f"{signatures.counted.group} in {signatures.topic}/0"
+        assert loop.missing() == {halted: f"the record at {MAX_SET_ASIDE} raises CheckViolationError"}
+    others = {key for n in range(200) if partition_of(key := key_of(str(n)), PARTITIONS)}
+    assert set(await signatures.rows()) == others
+
+
+async def test_a_process_that_is_told_to_stop_leaves_no_mark_of_a_death(signatures: CountingHarness) -> None:
+    await sign(signatures, range(20))
+    lock = await asyncpg.connect(signatures.database)
+    await lock.execute("BEGIN")
+    # The preparation of the first batch waits at this lock.
+    await lock.execute("LOCK TABLE dimensions IN ACCESS EXCLUSIVE MODE")
+
+    async def marked() -> bool:
+        return bool(await signatures.pool.fetchval("SELECT EXISTS (SELECT FROM positions WHERE attempts > 0)"))
+
+    async with signatures.run_counter(relay=False):
+        await signatures.wait_until(marked)
+    await lock.close()
+    assert not await marked()
+    await signatures.count_all()
+    await assert_counted_once(signatures, 20)
 
 
 async def test_two_counters_that_meet_the_same_new_combinations_do_not_wait_for_each_other(
@@ -371,10 +446,20 @@ async def test_a_share_that_fails_three_times_ends_the_process_although_the_othe
 ) -> None:
     monkeypatch.setattr(assignments, "MIN_SPLIT_RECORDS", 1)
     await sign(signatures, range(200))
-    await change_schema(platform, signatures.database, "ALTER TABLE signatures ADD CHECK (partition <> 0)")
-    failures = LOOP_FAILURES.labels("CheckViolationError")
+    await change_schema(
+        platform,
+        signatures.database,
+        "CREATE FUNCTION refuse() RETURNS trigger AS 'BEGIN RAISE ''no''; END' LANGUAGE plpgsql",
+    )
+    await change_schema(
+        platform,
+        signatures.database,
+        "CREATE TRIGGER refuses BEFORE INSERT ON signatures FOR EACH ROW WHEN (NEW.partition = 0)"
+        " EXECUTE FUNCTION refuse()",
+    )
+    failures = LOOP_FAILURES.labels(signatures.counted.group, "RaiseError")
     before = failures._value.get()
-    with pytest.raises(TransientError, match="CheckViolationError"):
+    with pytest.raises(TransientError, match="RaiseError"):
         await signatures.create_loop().run()
     assert failures._value.get() - before == 3
     of_the_other = {key for n in range(200) if partition_of(key := key_of(str(n)), PARTITIONS) % 2}
@@ -401,7 +486,7 @@ async def test_a_topic_whose_partition_count_changed_is_refused(signatures: Coun
     await signatures.count_all()
     async with connected(signatures.pool) as connection:
         with pytest.raises(Exception, match="partitions"):
-            await ensure_positions(connection, signatures.topic, PARTITIONS + 1)
+            await ensure_positions(connection, signatures.counted.group, signatures.topic, PARTITIONS + 1)
         await connection.execute("DELETE FROM positions WHERE partition = 1")
         with pytest.raises(Exception, match="partitions"):
-            await ensure_positions(connection, signatures.topic, PARTITIONS)
+            await ensure_positions(connection, signatures.counted.group, signatures.topic, PARTITIONS)

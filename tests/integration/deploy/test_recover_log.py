@@ -207,9 +207,12 @@ async def test_records_that_went_before_they_were_counted_are_declared_and_skipp
         await admin.delete_records({TopicPartition(harness.topic, PARTITION): RecordsToDelete(5)})
     [partition] = await operator.broken()
     assert (partition.replaced, partition.readers[0].resume_offset) == (False, 5)
-    assert await lost_logs.describe_repair(operator.at, partition, None) == "petitions skips 3 lost records"
+    assert (
+        await lost_logs.describe_repair(operator.at, partition, None)
+        == "petitions.count-signatures skips 3 lost records"
+    )
     lines = await operator.repair()
-    assert lines == [f"{harness.topic}/{PARTITION}: petitions: offsets 2 to 4 were skipped"]
+    assert lines == [f"{harness.topic}/{PARTITION}: petitions.count-signatures: offsets 2 to 4 were skipped"]
     await harness.count_all()
     assert set(await states(harness)) == {key_of(person) for person in ("ana", "bo", "cleo")}
     declared = [batch for batch in await harness.tallies() if batch.recovered]
@@ -239,7 +242,7 @@ async def test_who_mails_skips_what_is_lost_too(operator: Operator) -> None:
     await harness.count_all()
     pool = await create_pool(operator.at["databases"]["notifications"], application_name="test")
     try:
-        statement = "INSERT INTO positions (topic, partition, next) VALUES ($1, $2, $3)"
+        statement = "INSERT INTO positions (consumer_group, topic, partition, next) VALUES ('mails', $1, $2, $3)"
         await pool.execute(statement, harness.topic, PARTITION, 5)
         await lose(harness)
         await operator.repair()

@@ -188,9 +188,14 @@ async def test_a_clock_a_day_off_neither_closes_nor_opens_a_campaign(own_platfor
     now = time.time()
     seeds = [Seed(unique("now"), now), Seed(unique("early"), now, opens_in=3_600, closes_in=7_200)]
     closed = Seed(unique("over"), now, opens_in=-7_200, closes_in=-3_600)
-    async with intake(
-        own_platform.platform, "petitions", own_platform.folder, CLOCK_OFFSET_SECONDS=str(offset)
-    ) as running:
+    wrong = intake(
+        own_platform.platform,
+        "petitions",
+        own_platform.folder,
+        sabotage="wrong-clock",
+        CLOCK_OFFSET_SECONDS=str(offset),
+    )
+    async with wrong as running:
         await publish_and_wait(running, *seeds, closed)
         async with running.client() as client:
             statuses = [

@@ -18,6 +18,7 @@ from shared.events.cloudevents import Envelope
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.producer import ReplaceableProducer
 from shared.kafka.producer_batches import BatchTiming, ProducerBatches
+from tests.support.clocks import WrongClock
 from tests.support.intakes import read_records
 from tests.support.waiting import wait_until
 
@@ -171,7 +172,7 @@ async def test_closing_answers_everybody_who_waits(platform: Endpoints, make_top
 async def test_a_wrong_clock_is_put_right_by_the_brokers(platform: Endpoints, make_topic: Any) -> None:
     name = await make_topic(topics.SIGNATURES, partitions=1)
     for offset in (86_400.0, -86_400.0):
-        async with open_batches(platform, name, clock=SystemClock(offset)) as (batches, _, time):
+        async with open_batches(platform, name, clock=WrongClock(offset)) as (batches, _, time):
             before = time.has_estimate
             await batches.append_and_wait(0, b"k" * 16, b"{}", HEADERS)
             assert (before, time.has_estimate) == (False, True)

@@ -50,14 +50,18 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def run_process(
-    harness: NotificationsHarness, role: str, **environment: str
+    harness: NotificationsHarness, role: str, *, sabotage: str = "", **environment: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """Run a process of notifications and return it with its address; kill it at the end if it still runs."""
+    """Run a process of notifications and return it with its address; kill it at the end if it still runs.
+
+    `sabotage` is what `tests.faults.sabotage` changes in it.
+    """
     port = free_port()
     settings = harness.settings
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
+        *(("tests.faults.sabotage", sabotage) if sabotage else ()),
         "services.notifications",
         "--role",
         role,
@@ -140,7 +144,8 @@ async def test_a_sender_whose_clock_is_a_day_off_sends_nothing_that_another_has_
     async def all_in_hand() -> bool:
         return bool(await harness.pool.fetchval("SELECT count(*) = $1 FROM mails WHERE attempts > 0", MAILS))
 
-    async with run_process(harness, "sender"), run_process(harness, "sender", CLOCK_OFFSET_SECONDS=str(offset)):
+    wrong = run_process(harness, "sender", sabotage="wrong-clock", CLOCK_OFFSET_SECONDS=str(offset))
+    async with run_process(harness, "sender"), wrong:
         await wait_until(all_in_hand)
         harness.smtp_server.release.set()
         await wait_until(lambda: len({mail.id for mail in harness.smtp_server.mails}) == MAILS)

@@ -415,7 +415,8 @@ async def test_a_receipt_is_counted_once_the_counter_has_passed_it(
         found = running.read_receipt(receipt)
         connection = await asyncpg.connect(database)
         await connection.execute(
-            "INSERT INTO positions (topic, partition, next) VALUES ($1, $2, $3)",
+            "INSERT INTO positions (consumer_group, topic, partition, next) VALUES ($1, $2, $3, $4)",
+            "petitions.count-signatures",
             found.topic,
             found.partition,
             found.offset + 1,

@@ -34,7 +34,7 @@ class UnresponsivePool:
 
 async def test_nobody_waits_for_long_for_a_database_that_is_cut_off() -> None:
     pool: Any = UnresponsivePool()
-    receipt_status = ReceiptStatus(pool, lambda: 1_800_000_000.0, timeout_seconds=0.2)
+    receipt_status = ReceiptStatus(pool, lambda: 1_800_000_000.0, {"signatures": "count"}, timeout_seconds=0.2)
     async with asyncio.timeout(5):
         answers = await asyncio.gather(
             *(receipt_status.status("signatures", 0, offset) for offset in range(100)), return_exceptions=True
@@ -45,7 +45,7 @@ async def test_nobody_waits_for_long_for_a_database_that_is_cut_off() -> None:
 
 async def test_who_asks_once_others_have_waited_in_vain_is_answered_as_soon() -> None:
     pool: Any = UnresponsivePool()
-    receipt_status = ReceiptStatus(pool, lambda: 1_800_000_000.0, timeout_seconds=0.1)
+    receipt_status = ReceiptStatus(pool, lambda: 1_800_000_000.0, {"signatures": "count"}, timeout_seconds=0.1)
     async with asyncio.timeout(5):
         for _ in range(3):
             with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""How many records a batch may have after processes have died on the next records."""
+"""What is read of a log, and what becomes of its batches after processes have died of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.kafka.assignments import MAX_BATCH_RECORDS, MIN_SPLIT_RECORDS, Assignments, PartitionCursor
+from shared.kafka.assignments import MAX_BATCH_RECORDS, MAX_SINGLE_RECORDS, MIN_SPLIT_RECORDS, Assignments
 from shared.kafka.positions import Position
 from shared.kafka.records import PartitionBatch, Record
 
@@ -48,87 +48,120 @@ class GrowingLog:
 
 
 class DeadlyLog:
-    """A log of `end` records that one process after another counts; each dies on a batch with the deadly record."""
+    """A log of `end` records that one process after another counts; each dies of a batch with the deadly record.
 
-    def __init__(self, end: int, position: Position) -> None:
+    A fetch brings `fetched` records.
+    """
+
+    def __init__(self, end: int, position: Position, *, fetched: int) -> None:
         self.end = end
         self.position = position
+        self.fetched = fetched
         self.single: list[int] = []
         self.set_aside: list[int] = []
         self.deaths = 0
 
     def run_process(self, deadly: int | None) -> bool:
         """Run one process; whether it reached the end of the log."""
-        assignments = Assignments(cast("Any", StubConsumer()))
-        assignments._seek(PARTITION, self.position, 0)
+        assignments = Assignments(cast("Any", StubConsumer()), "g")
+        assignments._seek(PARTITION, self.position, 0, self.end)
         while (at := self.position.next_offset) < self.end:
             cursor = assignments.cursors[PARTITION]
-            count = min(cursor.batch_limit, self.end - at)
-            batch = PartitionBatch("t", 0, 0, [Record(at + n, 1, None, None, b"\0") for n in range(count)])
-            self.single += [at] if count == 1 else []
+            count = min(cursor.batch_limit, self.fetched, self.end - at)
             cursor.next_offset = at + count
-            if assignments.is_poison(batch):
-                self.set_aside.append(at)
-                self._advance(batch.next_offset, cursor.position.attempts)
-                assignments._seek(PARTITION, self.position, 0)
-                continue
-            if deadly is not None and at <= deadly < batch.next_offset:
-                self._die()
-                return False
-            assignments.mark_registered([batch])
-            self._advance(batch.next_offset, assignments.attempts_after(batch))
+            batch = PartitionBatch("t", 0, 0, [Record(at + n, 1, None, None, b"\0") for n in range(count)])
+            for [part] in assignments.split_batches([batch], 1):
+                if not self._write(assignments, part, deadly):
+                    return False
         return True
 
-    def _die(self) -> None:
-        self.deaths += 1
-        self.position = self.position._replace(attempts=self.position.attempts + 1, stuck=self.position.stuck + 1)
+    def _write(self, assignments: Assignments, batch: PartitionBatch, deadly: int | None) -> bool:
+        """Write `batch`; whether the process outlives it."""
+        if assignments.needs_mark(batch):
+            if assignments.is_poison(batch):
+                self.set_aside.append(batch.first_offset)
+                self._advance(batch.next_offset)
+                return True
+            self._store_mark(assignments.suspects_end(batch))
+            assignments.mark([batch])
+        if deadly is not None and batch.first_offset <= deadly < batch.next_offset:
+            self.deaths += 1
+            return False
+        self.single += [batch.first_offset] if len(batch.records) == 1 else []
+        self._advance(batch.next_offset)
+        return True
 
-    def _advance(self, next_offset: int, attempts: int) -> None:
-        self.position = self.position._replace(next_offset=next_offset, attempts=attempts, stuck=0)
+    def _store_mark(self, suspects_end: int) -> None:
+        begun = self.position.suspects_end < suspects_end
+        self.position = self.position._replace(
+            attempts=1 if begun else self.position.attempts + 1,
+            suspects_end=max(self.position.suspects_end, suspects_end),
+        )
+
+    def _advance(self, next_offset: int) -> None:
+        self.position = self.position._replace(next_offset=next_offset, attempts=0)
 
 
 async def test_a_partition_that_another_member_counts_meanwhile_is_placed_and_not_halted() -> None:
     log = cast("Any", GrowingLog())
-    assignments = Assignments(log)
+    assignments = Assignments(log, "g")
     await assignments.seek_to_positions(log, [PARTITION])
     assert assignments.halted == {}
     assert assignments.cursors.keys() == {PARTITION}
 
 
-@given(deadly=st.integers(0, 30_000))
-def test_a_deadly_record_is_found_with_few_deaths_and_few_records_taken_alone(deadly: int) -> None:
-    log = DeadlyLog(40_000, Position(0, None, 0, 0, 0))
+@given(deadly=st.integers(0, 999), end=st.integers(1, 1_000), fetched=st.integers(1, 400))
+def test_a_deadly_record_is_found_and_set_aside_with_few_deaths(deadly: int, end: int, fetched: int) -> None:
+    log = DeadlyLog(end, Position(0, None, 0, 0, 0), fetched=fetched)
     while not log.run_process(deadly):
         assert log.deaths < 20
-    assert log.set_aside == [deadly]
-    assert log.deaths <= 14
-    assert len(set(log.single)) <= 30
+    assert log.set_aside == ([deadly] if deadly < end else [])
+    # Three of the batch, and two more of the record by itself.
+    assert log.deaths in ({5, 6} if deadly < end else {0})
+    assert log.position == (end, None, 0, 0, log.position.suspects_end)
 
 
-@pytest.mark.parametrize("deaths", [3, 6, 9, 30])
-def test_whatever_processes_died_of_the_pace_comes_back_after_as_many_records_as_the_last_had_in_hand(
-    deaths: int,
-) -> None:
-    log = DeadlyLog(50_000, Position(0, None, 0, deaths, deaths))
+@pytest.mark.parametrize("deaths", [3, 6, 30])
+def test_whatever_processes_died_of_only_what_they_had_in_hand_is_taken_one_by_one(deaths: int) -> None:
+    log = DeadlyLog(300, Position(0, None, 0, deaths, 0), fetched=2_000)
     assert log.run_process(None)
-    assert len(log.single) <= 12
+    assert log.single == list(range(300))
+    log.end = 50_000
+    assert log.run_process(None)
+    assert len(log.single) == 300
     assert log.position.attempts == 0
 
 
-def test_a_first_and_a_second_death_change_nothing() -> None:
+def test_however_long_the_log_no_more_is_taken_one_by_one_than_a_batch_has() -> None:
+    log = DeadlyLog(50_000, Position(0, None, 0, 3, 0), fetched=2_000)
+    assert log.run_process(None)
+    assert log.single == list(range(MAX_BATCH_RECORDS))
+
+
+def test_a_process_shows_that_it_is_alive_while_it_takes_records_one_by_one() -> None:
+    assignments = Assignments(cast("Any", StubConsumer()), "g")
+    assignments._seek(PARTITION, Position(0, None, 0, 3, 0), 0, 50_000)
+    assert assignments.cursors[PARTITION].batch_limit == MAX_SINGLE_RECORDS
+
+
+def test_after_a_first_and_a_second_death_batches_are_as_large_as_before() -> None:
     for deaths in (0, 1, 2):
-        log = DeadlyLog(MAX_BATCH_RECORDS, Position(0, None, 0, deaths, deaths))
+        log = DeadlyLog(MAX_BATCH_RECORDS, Position(0, None, 0, deaths, 0), fetched=2_000)
         assert log.run_process(None)
         assert log.single == []
 
 
+def test_deaths_of_batches_are_no_evidence_against_their_first_record() -> None:
+    log = DeadlyLog(300, Position(0, None, 0, 30, 0), fetched=2_000)
+    assert log.run_process(None)
+    assert log.set_aside == []
+
+
 def create_assignments(partitions: int, *, deaths: int = 0, step: int = 1) -> Assignments:
-    assignments = Assignments(cast("Any", StubConsumer()))
+    assignments = Assignments(cast("Any", StubConsumer()), "g")
     for partition in range(0, partitions, step):
         position = Position(0, None, 0, deaths if partition == 0 else 0, 0)
-        assignments.cursors[TopicPartition("t", partition)] = PartitionCursor(
-            position, 0, None, suspect_until=MAX_BATCH_RECORDS
-        )
+        assignments._seek(TopicPartition("t", partition), position, 0, MAX_BATCH_RECORDS)
     return assignments
 
 
@@ -153,5 +186,5 @@ def test_a_member_that_has_every_second_partition_deals_them_in_shares_too() -> 
     assert divided(create_assignments(8, step=2), batches_of(8, 2 * MIN_SPLIT_RECORDS)[::2], 2) == [[0, 4], [2, 6]]
 
 
-def test_after_deaths_each_partition_is_taken_by_itself() -> None:
-    assert divided(create_assignments(3, deaths=3), batches_of(3, MIN_SPLIT_RECORDS), 2) == [[0], [1], [2]]
+def test_after_a_death_each_partition_is_taken_by_itself() -> None:
+    assert divided(create_assignments(3, deaths=1), batches_of(3, MIN_SPLIT_RECORDS), 2) == [[0], [1], [2]]

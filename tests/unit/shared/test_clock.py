@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import ManualClock, SystemClock, parse_rfc3339, rfc3339, utc
+from shared.clock import ManualClock, parse_rfc3339, rfc3339, utc
 
 
 def test_a_printed_time_is_never_ahead_of_the_true_one() -> None:
@@ -29,7 +29,3 @@ def test_a_set_clock_stands_still_until_it_is_moved() -> None:
     clock = ManualClock(datetime(2026, 12, 1, tzinfo=UTC))
     clock.advance(1.5)
     assert utc(clock.now()) == datetime(2026, 12, 1, 0, 0, 1, 500_000, tzinfo=UTC)
-
-
-def test_a_wrong_clock_is_wrong_by_its_offset() -> None:
-    assert SystemClock(86_400).now() - SystemClock().now() == pytest.approx(86_400, abs=1)

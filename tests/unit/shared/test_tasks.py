@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from shared import tasks as module
-from shared.tasks import Tasks, retry_on_outage
+from shared.tasks import Tasks
 
 
 async def _fail() -> None:
@@ -51,19 +48,3 @@ async def test_tasks_that_run_on_are_cancelled_in_peace() -> None:
         tasks.start("wait", _wait)
         await asyncio.sleep(0)
     assert failed == []
-
-
-async def test_an_outage_is_waited_out_and_told_of_and_anything_else_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIN_PAUSE_S", 0.0)
-    outcomes: list[Exception | None] = [TimeoutError(), OSError(), None]
-    reported: list[Exception] = []
-
-    async def attempt() -> None:
-        if (outcome := outcomes.pop(0)) is not None:
-            raise outcome
-
-    await retry_on_outage(attempt, (OSError,), reported.append)
-    assert (outcomes, [type(error) for error in reported]) == ([], [TimeoutError, OSError])
-    outcomes.append(KeyError())
-    with pytest.raises(KeyError):
-        await retry_on_outage(attempt, (OSError,), reported.append)

@@ -17,19 +17,22 @@ CREATE TABLE outbox (
     put_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
--- How far each partition has been turned into rows. `next` is the offset of the next record, `digest` identifies the
--- record at `next - 1`. `epoch` rises when the database was restored. `attempts` counts processes that died on the
--- records that follow, `stuck` those since `next` last moved.
+-- How far a consumer group has turned each partition into rows. `next` is the offset of the next record, `digest`
+-- identifies the record at `next - 1`. `epoch` rises when the database was restored. `attempts` counts the processes
+-- that began with the records that follow and have reported neither an end nor an error: one may be at it, the others
+-- died. Records before `suspects_end` are taken one by one, because several processes died that may have had them in
+-- hand; `attempts` then counts those that began with the one record at `next`.
 CREATE TABLE positions (
+    consumer_group text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
     next bigint NOT NULL DEFAULT 0 CHECK (next >= 0),
     digest bytea,
     epoch integer NOT NULL DEFAULT 0,
     attempts integer NOT NULL DEFAULT 0,
-    stuck integer NOT NULL DEFAULT 0,
+    suspects_end bigint NOT NULL DEFAULT 0,
     moved_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (topic, partition)
+    PRIMARY KEY (consumer_group, topic, partition)
 ) WITH (fillfactor = 40);
 
 -- The combinations of dimensions that occur; rows hold their id.
