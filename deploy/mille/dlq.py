@@ -18,8 +18,8 @@ from rich.table import Table
 from deploy.local import endpoints
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
-from services.letters.consumers.counted import counted as letters_counted
-from services.petitions.consumers.counted import counted as petitions_counted
+from services.letters.consumers import counted as letters_counted
+from services.petitions.consumers import counted as petitions_counted
 from shared.counting.counted_topic import CountedTopic
 from shared.errors import SetupError
 from shared.kafka.records import Record
