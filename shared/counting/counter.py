@@ -97,7 +97,9 @@ class TopicCounter:
             for record in self._tally_batches.build(batch, changes[batch.partition], combinations, now)
         ]
         dead_letters = [
-            dead_letter(self._counted, refused.partition, decoded_record(refused).record, reason)
+            dead_letter(
+                self._counted.topic, self._counted.group, refused.partition, decoded_record(refused).record, reason
+            )
             for refused, reason in outcome.refused
         ]
         return [*tally_batches, *dead_letters]

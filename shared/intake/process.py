@@ -29,7 +29,7 @@ from shared.privacy.receipts import Receipts
 from shared.tasks import Tasks
 from shared.topics import Topic
 
-_CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
 PRODUCER_COUNT: Final = 4
 """A producer of aiokafka has one request in flight to a broker. With several, a partition does not wait for another's
 acknowledgement, which matters most where the broker flushes each batch to disk first."""
@@ -58,7 +58,7 @@ class IntakeProcess:
         self._intake_topics = intake_topics
         self._probe_topic = probe_topic
         opener = PrivateKeyOpener(settings.wrapping_private_key_file)
-        self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=_CATALOG_TOPICS)
+        self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=CATALOG_TOPICS)
         self.terms = TermsCache(self.catalog)
         self.catalog.on_change(self.terms.on_catalog_change)
         self.broker_time = BrokerTime(SystemClock(settings.clock_offset_seconds))
@@ -90,7 +90,7 @@ class IntakeProcess:
         settings = self._settings
         await topic_check.check_topics(
             settings.kafka_bootstrap_servers,
-            (*self._intake_topics, self._probe_topic, *_CATALOG_TOPICS),
+            (*self._intake_topics, self._probe_topic, *CATALOG_TOPICS),
             flush=settings.kafka_flush == "on",
             production=settings.environment == "production",
         )

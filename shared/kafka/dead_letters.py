@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.counting.counted_topic import CountedTopic
 from shared.kafka.outbox import OutboxRecord, fits_topic
 from shared.kafka.records import Record
+from shared.topics import Topic, dead_letter_topic
 
 HEADER_PREFIX: Final = "dlq_"
 REASON_HEADER: Final = "dlq_reason"
 TOPIC_HEADER: Final = "dlq_topic"
 PARTITION_HEADER: Final = "dlq_partition"
+GROUP_HEADER: Final = "dlq_group"
+"""The consumer group that refused the record."""
 OFFSET_HEADER: Final = "dlq_offset"
 TIMESTAMP_HEADER: Final = "dlq_timestamp"
 """Milliseconds since 1970, by the broker's clock, at which the record was accepted."""
@@ -19,20 +21,23 @@ OMITTED_BYTES_HEADER: Final = "dlq_value_left_out"
 """The size in bytes of a value that was too large to be sent on; the value is still at its original offset."""
 
 
-def dead_letter(counted: CountedTopic, partition: int, record: Record, reason: str) -> OutboxRecord:
-    """Return `record` of `partition` as a record of the dead-letter topic, on the partition of the same number."""
-    topic = counted.dead_letters.name
+def dead_letter(topic: Topic, group: str, partition: int, record: Record, reason: str) -> OutboxRecord:
+    """Return `record` of `partition` of `topic`, which `group` refused, as a record of the dead-letter topic, on the
+    partition of the same number.
+    """
+    letters = dead_letter_topic(topic).name
     dead_letter_headers = [
         (REASON_HEADER, reason.encode()),
-        (TOPIC_HEADER, counted.topic.name.encode()),
+        (GROUP_HEADER, group.encode()),
+        (TOPIC_HEADER, topic.name.encode()),
         (PARTITION_HEADER, b"%d" % partition),
         (OFFSET_HEADER, b"%d" % record.offset),
         (TIMESTAMP_HEADER, b"%d" % record.timestamp_ms),
     ]
     original_headers = [header for header in record.headers if not header[0].startswith(HEADER_PREFIX)]
-    letter = OutboxRecord(topic, partition, record.key, [*original_headers, *dead_letter_headers], record.value)
+    letter = OutboxRecord(letters, partition, record.key, [*original_headers, *dead_letter_headers], record.value)
     # A letter that the outbox refuses would be written again and again, so the outbox decides what fits.
     if fits_topic(letter):
         return letter
     dead_letter_headers.append((OMITTED_BYTES_HEADER, b"%d" % len(record.value or b"")))
-    return OutboxRecord(topic, partition, record.key and record.key[:64], dead_letter_headers, None)
+    return OutboxRecord(letters, partition, record.key and record.key[:64], dead_letter_headers, None)

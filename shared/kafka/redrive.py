@@ -14,8 +14,9 @@ from shared.clock import rfc3339
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.event_decoder import ORIGIN_TIME_HEADER, Origin, decode_origin
 from shared.errors import PermanentError
-from shared.events.cloudevents import ORIGIN_HEADER
+from shared.events.cloudevents import ORIGIN_GROUP_HEADER, ORIGIN_HEADER
 from shared.kafka.dead_letters import (
+    GROUP_HEADER,
     HEADER_PREFIX,
     OFFSET_HEADER,
     OMITTED_BYTES_HEADER,
@@ -29,6 +30,7 @@ from shared.logging import log
 from shared.topics import MAX_MESSAGE_BYTES
 
 MAX_IN_FLIGHT: Final = 500
+_ORIGIN_HEADERS: Final = {ORIGIN_HEADER, ORIGIN_TIME_HEADER, ORIGIN_GROUP_HEADER}
 
 
 class DeadLetterRecord(NamedTuple):
@@ -105,10 +107,11 @@ def _original_record(topic: str, letter: DeadLetterRecord) -> OutboxRecord:
     headers = [
         (name, value)
         for name, value in letter.record.headers
-        if not name.startswith(HEADER_PREFIX) and name not in {ORIGIN_HEADER, ORIGIN_TIME_HEADER}
+        if not name.startswith(HEADER_PREFIX) and name not in _ORIGIN_HEADERS
     ]
     headers.append((ORIGIN_HEADER, f"{topic}/{letter.partition}/{letter.offset}".encode()))
     headers.append((ORIGIN_TIME_HEADER, letter.accepted_at.encode()))
+    headers += [(ORIGIN_GROUP_HEADER, group) for name, group in letter.record.headers if name == GROUP_HEADER]
     return OutboxRecord(topic, letter.partition, letter.record.key, headers, letter.record.value)
 
 
