@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.consumers.ends import EndOffsetReader
-from services.marathon.consumers.tallies import TallyReader
+from services.marathon.consumers.tallies import tally_subscription
 from services.marathon.http import campaigns, totals
 from services.marathon.http.course import HistoryCache
 from services.marathon.http.documents import TotalsDocuments
@@ -32,12 +32,15 @@ from shared.http.problem import UNAVAILABLE_ERRORS
 from shared.http.service import create_app
 from shared.kafka import topic_check
 from shared.kafka.outbox import OutboxRelay
+from shared.kafka.subscription_reader import SubscriptionReader
 from shared.logging import log
+from shared.privacy.keys import read_secret
 from shared.tasks import Tasks, retry_on_outage
 from shared.web.pages import Pages
 
 Role = Literal["all", "web", "ledger"]
 
+CATALOG_TOPICS: Final = (topics.CASES, topics.TOTALS)
 REQUIRED_TOPICS: Final = (
     *topics.COUNTED,
     topics.PETITIONS_TALLIES,
@@ -64,6 +67,7 @@ def create(settings: MarathonSettings, role: Role) -> FastAPI:
         routers=process.routers() if process.serves else (),
         readiness=process.missing,
         degraded=process.degraded,
+        subscriptions=(process.tallies,),
     )
 
 
@@ -73,12 +77,14 @@ class _Process:
         self.serves = role in ("all", "web")
         self.counts = role in ("all", "ledger")
         self._clock = SystemClock(settings.clock_offset_seconds)
-        self._catalog = Catalog(settings.kafka_bootstrap_servers, source_topics=(topics.CASES, topics.TOTALS))
+        self._catalog = Catalog(settings.kafka_bootstrap_servers, source_topics=CATALOG_TOPICS)
         self._documents = TotalsDocuments(self._catalog, self._clock)
         self._board = LiveBoard(self._documents)
         self._history = HistoryCache(self._catalog, self._clock)
         self._checked = False
-        self._tally_reader: TallyReader | None = None
+        # A process that only serves declares what marathon reads, and needs no key for it.
+        self.tallies = tally_subscription(_read_ledger_key(settings) if self.counts else b"")
+        self._tally_reader: SubscriptionReader | None = None
         self._publisher: Publisher | None = None
 
     def routers(self) -> tuple[APIRouter, ...]:
@@ -156,7 +162,7 @@ class _Process:
         settings = self._settings
         production = settings.environment == "production"
         servers = settings.kafka_bootstrap_servers
-        self._tally_reader = TallyReader(pool, servers)
+        self._tally_reader = SubscriptionReader(self.tallies, pool, servers)
         partitions = {
             topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
         }
@@ -165,3 +171,14 @@ class _Process:
         tasks.start("tally batches", self._tally_reader.run)
         tasks.start("totals", self._publisher.run)
         tasks.start("outbox", OutboxRelay(pool, servers, service="marathon", give_up_s=math.inf).run)
+
+
+def _read_ledger_key(settings: MarathonSettings) -> bytes:
+    """Return the secret that salts the rows of the ledger.
+
+    Raises:
+        SetupError: no file is named, or it holds no secret.
+    """
+    if settings.ledger_key_file is None:
+        raise SetupError("a process that counts needs a secret to salt the ledger by: set LEDGER_KEY_FILE")
+    return read_secret(settings.ledger_key_file)

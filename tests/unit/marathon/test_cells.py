@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.marathon.domain.cells import Cell, CorrectionKey, MinuteKey, TotalsUpdate
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
@@ -26,7 +28,7 @@ def tally_batch(*deltas: Delta) -> ActionsCounted:
     )
 
 
-def delta(evidence: str, change: int, **more: int) -> Delta:
+def delta(evidence: str, change: int, **more: Any) -> Delta:
     return Delta(
         campaign="c",
         case="k",
