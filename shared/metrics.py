@@ -51,10 +51,14 @@ CLOCK_DIFFERENCE: Final = Gauge("intake_clock_difference_seconds", "The broker's
 # --- Loops and outboxes: every service that turns records into rows ---------------------------------------------------
 
 PARTITION_LAG: Final = Gauge(
-    "partition_lag_records", "Records acknowledged by the broker and not yet turned into rows.", ("topic", "partition")
+    "partition_lag_records",
+    "Records acknowledged by the broker and not yet turned into rows by a consumer group.",
+    ("group", "topic", "partition"),
 )
 PARTITION_HALTED: Final = Gauge(
-    "partition_halted", "1 where log and position disagree, so that the partition stands still.", ("topic", "partition")
+    "partition_halted",
+    "1 where a consumer group stands still, because log and position disagree or a record cannot be written.",
+    ("group", "topic", "partition"),
 )
 LOOP_FAILURES: Final = Counter("loop_failures", "Transactions or reads that failed and were begun again.", ("failure",))
 POISONED: Final = Counter("poisoned_records", "Records set aside because processes died of them.", ("topic",))

@@ -140,10 +140,15 @@ DELIVERIES: Final = Topic(
 )
 
 
+def dead_letter_name(topic: str) -> str:
+    """Return the name of the dead-letter topic of `topic`."""
+    return f"{topic}.dlq"
+
+
 def dead_letter_topic(topic: Topic) -> Topic:
     """Return the dead-letter topic of `topic`: unchanged records, the reason in headers, kept for seven days."""
     return Topic(
-        name=f"{topic.name}.dlq",
+        name=dead_letter_name(topic.name),
         owner=topic.owner,
         events=topic.events,
         key="as it came",

@@ -59,7 +59,7 @@ def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
     for counted in counted_topics(topic):
         letters = asyncio.run(_read_letters(counted, _reason_filter(reason), with_records=True))
         waiting = [letter for letter, was_applied in letters if not was_applied]
-        count = asyncio.run(redrive(at["kafka"], counted, waiting))
+        count = asyncio.run(redrive(at["kafka"], counted.topic.name, waiting))
         print(f"{counted.topic.name}: {count} put back")
         if count < len(waiting):
             print(f"{counted.topic.name}: {len(waiting) - count} cannot travel, they stay where they are")
@@ -72,11 +72,11 @@ async def _read_letters(
     at = _endpoints()
     connection = await asyncpg.connect(at["databases"][counted.topic.owner], timeout=10)
     try:
-        applied_origins = await read_applied(connection, counted)
+        applied_origins = await read_applied(connection, counted.topic.name)
     finally:
         await connection.close(timeout=10)
     by_origin: dict[tuple[int, int], DeadLetterRecord] = {}
-    async with aclosing(list_dead_letters(at["kafka"], counted)) as letters:
+    async with aclosing(list_dead_letters(at["kafka"], counted.topic.name)) as letters:
         async for letter in letters:
             by_origin[letter.partition, letter.offset] = letter if with_records else letter._replace(record=NO_RECORD)
     return [(letter, origin in applied_origins) for origin, letter in by_origin.items() if matches(letter)]

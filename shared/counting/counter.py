@@ -98,7 +98,7 @@ class TopicCounter:
         ]
         dead_letters = [
             dead_letter(
-                self._counted.topic, self._counted.group, refused.partition, decoded_record(refused).record, reason
+                self._counted.group, self._counted.topic.name, refused.partition, decoded_record(refused).record, reason
             )
             for refused, reason in outcome.refused
         ]

@@ -72,6 +72,7 @@ class Assignments:
     """The assigned partitions of one loop. A halted partition stays so until it is assigned again."""
 
     consumer: AIOKafkaConsumer
+    group: str
     cursors: dict[TopicPartition, PartitionCursor] = field(default_factory=dict)
     halted: dict[TopicPartition, str] = field(default_factory=dict)
     generation: int = 0
@@ -83,7 +84,7 @@ class Assignments:
         self.generation += 1
         self.cursors.clear()
         for tp in self.halted:
-            PARTITION_HALTED.labels(tp.topic, tp.partition).set(0)
+            PARTITION_HALTED.labels(self.group, tp.topic, tp.partition).set(0)
         self.halted.clear()
 
     def reset(self) -> None:
@@ -147,7 +148,7 @@ class Assignments:
         """Stop reading `tp` and alarm."""
         self.cursors.pop(tp, None)
         self.halted[tp] = reason
-        PARTITION_HALTED.labels(tp.topic, tp.partition).set(1)
+        PARTITION_HALTED.labels(self.group, tp.topic, tp.partition).set(1)
         log.error("partition halted", topic=tp.topic, partition=tp.partition, reason=reason)
         with suppress(IllegalStateError):
             # A partition without any position, paused or not, would make every call of the consumer fail.

@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.kafka.outbox import OutboxRecord, fits_topic
 from shared.kafka.records import Record
-from shared.topics import Topic, dead_letter_topic
+from shared.topics import dead_letter_name
 
 HEADER_PREFIX: Final = "dlq_"
 REASON_HEADER: Final = "dlq_reason"
@@ -21,23 +21,23 @@ OMITTED_BYTES_HEADER: Final = "dlq_value_left_out"
 """The size in bytes of a value that was too large to be sent on; the value is still at its original offset."""
 
 
-def dead_letter(topic: Topic, group: str, partition: int, record: Record, reason: str) -> OutboxRecord:
-    """Return `record` of `partition` of `topic`, which `group` refused, as a record of the dead-letter topic, on the
-    partition of the same number.
+def dead_letter(group: str, topic: str, partition: int, record: Record, reason: str) -> OutboxRecord:
+    """Return `record` of `topic`, which `group` refused, as a record of its dead-letter topic, on the partition of the
+    same number.
     """
-    letters = dead_letter_topic(topic).name
+    dead_letters = dead_letter_name(topic)
     dead_letter_headers = [
         (REASON_HEADER, reason.encode()),
         (GROUP_HEADER, group.encode()),
-        (TOPIC_HEADER, topic.name.encode()),
+        (TOPIC_HEADER, topic.encode()),
         (PARTITION_HEADER, b"%d" % partition),
         (OFFSET_HEADER, b"%d" % record.offset),
         (TIMESTAMP_HEADER, b"%d" % record.timestamp_ms),
     ]
     original_headers = [header for header in record.headers if not header[0].startswith(HEADER_PREFIX)]
-    letter = OutboxRecord(letters, partition, record.key, [*original_headers, *dead_letter_headers], record.value)
+    letter = OutboxRecord(dead_letters, partition, record.key, [*original_headers, *dead_letter_headers], record.value)
     # A letter that the outbox refuses would be written again and again, so the outbox decides what fits.
     if fits_topic(letter):
         return letter
     dead_letter_headers.append((OMITTED_BYTES_HEADER, b"%d" % len(record.value or b"")))
-    return OutboxRecord(letters, partition, record.key and record.key[:64], dead_letter_headers, None)
+    return OutboxRecord(dead_letters, partition, record.key and record.key[:64], dead_letter_headers, None)

@@ -97,13 +97,14 @@ class PositionedLoop(Generic[P]):
         max_transactions: int = 1,
     ) -> None:
         self._topics = tuple(topics)
+        self._group = group
         self._pool = pool
         self._handle = handle
         self._prepare = prepare
         self._on_committed = on_committed
         self._handle_poison = handle_poison
         self._consumer = _create_consumer(bootstrap_servers, group, instance_id)
-        self._assignments = Assignments(self._consumer)
+        self._assignments = Assignments(self._consumer, group)
         self._fetcher = Fetcher(self._consumer)
         self._next_offsets: dict[TopicPartition, int] = {}
         self._reported: set[TopicPartition] = set()
@@ -382,9 +383,9 @@ class PositionedLoop(Generic[P]):
             self._next_offsets[tp] = max(self._next_offsets.get(tp, 0), cursor.position.next_offset)
         lag = {tp: max(0, end - self._next_offsets[tp]) for tp, end in ends.items() if tp in self._next_offsets}
         for tp in self._reported - lag.keys():
-            PARTITION_LAG.remove(tp.topic, str(tp.partition))
+            PARTITION_LAG.remove(self._group, tp.topic, str(tp.partition))
         for tp, records in lag.items():
-            PARTITION_LAG.labels(tp.topic, str(tp.partition)).set(records)
+            PARTITION_LAG.labels(self._group, tp.topic, str(tp.partition)).set(records)
         self._reported = set(lag)
         return {tp: lag[tp] for tp in lag.keys() & self._assignments.cursors.keys()}
 

@@ -11,7 +11,6 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from shared.clock import rfc3339
-from shared.counting.counted_topic import CountedTopic
 from shared.counting.event_decoder import ORIGIN_TIME_HEADER, Origin, decode_origin
 from shared.errors import PermanentError
 from shared.events.cloudevents import ORIGIN_GROUP_HEADER, ORIGIN_HEADER
@@ -27,7 +26,7 @@ from shared.kafka.outbox import OutboxRecord, fits_topic
 from shared.kafka.records import Record
 from shared.kafka.topic_scan import open_scan
 from shared.logging import log
-from shared.topics import MAX_MESSAGE_BYTES
+from shared.topics import MAX_MESSAGE_BYTES, dead_letter_name
 
 MAX_IN_FLIGHT: Final = 500
 _ORIGIN_HEADERS: Final = {ORIGIN_HEADER, ORIGIN_TIME_HEADER, ORIGIN_GROUP_HEADER}
@@ -44,14 +43,14 @@ class DeadLetterRecord(NamedTuple):
     record: Record
 
 
-async def list_dead_letters(bootstrap_servers: str, counted: CountedTopic) -> AsyncGenerator[DeadLetterRecord, None]:
-    """Yield the retained dead letters of one topic; one that was refused again appears once for each refusal."""
-    async with open_scan(bootstrap_servers, counted.dead_letters.name) as scan:
+async def list_dead_letters(bootstrap_servers: str, topic: str) -> AsyncGenerator[DeadLetterRecord, None]:
+    """Yield the retained dead letters of `topic`; one that was refused again appears once for each refusal."""
+    async with open_scan(bootstrap_servers, dead_letter_name(topic)) as scan:
         for partition in scan.ranges:
             async with aclosing(scan.batches(partition)) as batches:
                 async for batch in batches:
                     for record in batch.records:
-                        if letter := _parse_letter(counted.topic.name, partition, record):
+                        if letter := _parse_letter(topic, partition, record):
                             yield letter
                         else:
                             log.warning("no dead letter of ours", partition=partition, offset=record.offset)
@@ -77,19 +76,19 @@ def _parse_letter(topic: str, partition: int, record: Record) -> DeadLetterRecor
 _APPLIED: Final = 'SELECT partition, "offset" FROM dead_letters WHERE topic = $1 AND applied'
 
 
-async def read_applied(connection: asyncpg.Connection, counted: CountedTopic) -> set[tuple[int, int]]:
+async def read_applied(connection: asyncpg.Connection, topic: str) -> set[tuple[int, int]]:
     """Return partition and offset of the dead letters that were redriven successfully."""
-    return {(row["partition"], row["offset"]) for row in await connection.fetch(_APPLIED, counted.topic.name)}
+    return {(row["partition"], row["offset"]) for row in await connection.fetch(_APPLIED, topic)}
 
 
-async def redrive(bootstrap_servers: str, counted: CountedTopic, letters: Iterable[DeadLetterRecord]) -> int:
-    """Put `letters` back on their topic, each with its origin. Doing it twice counts nothing twice.
+async def redrive(bootstrap_servers: str, topic: str, letters: Iterable[DeadLetterRecord]) -> int:
+    """Put `letters` back on `topic`, each with its origin. Doing it twice counts nothing twice.
 
     Returns:
         How many were put back. Letters without their value, too large for the topic or entirely empty are left out.
     """
     ordered = sorted(letters, key=lambda letter: (letter.partition, letter.offset))
-    originals = [_original_record(counted.topic.name, letter) for letter in ordered if not letter.value_omitted]
+    originals = [_original_record(topic, letter) for letter in ordered if not letter.value_omitted]
     records = [record for record in originals if _is_sendable(record)]
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_request_size=MAX_MESSAGE_BYTES

@@ -151,7 +151,7 @@ class Subscription:
             except (PermanentError, *DATA_ERRORS) as error:
                 reason = error.reason if isinstance(error, PermanentError) else NOT_STORABLE
                 applied.refused.append(reason)
-                letter = dead_letter(declaration.topic, self.group, batch.partition, record, reason)
+                letter = dead_letter(self.group, batch.topic, batch.partition, record, reason)
                 await put_outbox(connection, [letter])
             except Exception:
                 if applied.handled == 0:

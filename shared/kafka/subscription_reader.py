@@ -183,7 +183,7 @@ class SubscriptionReader:
 
     def _set_halted_metric(self, tp: TopicPartition) -> None:
         halted = tp in self._halted or tp in self._log_check.faults
-        PARTITION_HALTED.labels(tp.topic, tp.partition).set(int(halted))
+        PARTITION_HALTED.labels(self._subscription.group, tp.topic, tp.partition).set(int(halted))
 
     async def _watch(self) -> None:
         """Compare the stored positions with the logs, and seek back where the consumer is ahead of them.
@@ -232,7 +232,7 @@ class SubscriptionReader:
         stopped = {**self._halted, **self._log_check.faults}
         for tp, end in ends.items():
             lag = end - stored[tp].next_offset
-            PARTITION_LAG.labels(tp.topic, tp.partition).set(max(0, lag))
+            PARTITION_LAG.labels(self._subscription.group, tp.topic, tp.partition).set(max(0, lag))
             self._set_halted_metric(tp)
             if tp not in stopped:
                 self._check_progress(tp, stored[tp].next_offset, lag)

@@ -32,6 +32,8 @@ from shared.logging import log
 from shared.metrics import PARTITION_HALTED, TOTALS_AGE, TOTALS_PUBLISHED
 from shared.tasks import raise_if_cancelled
 
+READER: Final = "marathon.publish-totals"
+"""The name under which halted partitions are reported; it reads end offsets only and is no consumer group."""
 PUBLISH_INTERVAL_S: Final = 0.95
 """A little under a second, so that documents due every two seconds are published every second round."""
 REFRESH_INTERVAL_S: Final = 1.4
@@ -182,7 +184,7 @@ class Publisher:
         if as_of is not None:
             self._age_s, self._age_measured_at = snapshot.end_offsets.read_at - as_of, time.monotonic()
         for source in before.keys() | freshness.truncated.keys():
-            PARTITION_HALTED.labels(*source).set(source in freshness.truncated)
+            PARTITION_HALTED.labels(READER, *source).set(source in freshness.truncated)
         for source in freshness.truncated.keys() - before.keys():
             log.error("a log lost what was counted", source=str(source), reason=str(freshness.truncated[source]))
         return as_of

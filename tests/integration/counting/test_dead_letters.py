@@ -41,7 +41,7 @@ def submitted_as(version: str) -> list[tuple[str, bytes]]:
 
 
 async def pending_dead_letters(harness: CountingHarness) -> list[DeadLetterRecord]:
-    async with aclosing(list_dead_letters(harness.kafka, harness.counted)) as letters:
+    async with aclosing(list_dead_letters(harness.kafka, harness.topic)) as letters:
         rows = await harness.pool.fetch('SELECT partition, "offset" FROM dead_letters WHERE applied')
         applied_origins = {(row["partition"], row["offset"]) for row in rows}
         by_origin = {(letter.partition, letter.offset): letter async for letter in letters}
@@ -49,7 +49,7 @@ async def pending_dead_letters(harness: CountingHarness) -> list[DeadLetterRecor
 
 
 async def redrive_all(harness: CountingHarness) -> int:
-    count = await redrive(harness.kafka, harness.counted, await pending_dead_letters(harness))
+    count = await redrive(harness.kafka, harness.topic, await pending_dead_letters(harness))
     await harness.count_all()
     return count
 
@@ -232,7 +232,7 @@ async def test_redriving_twice_gives_what_once_gives(signatures: CountingHarness
     everything = await pending_dead_letters(signatures)
     assert len(everything) == 2
     for _ in range(2):
-        await redrive(signatures.kafka, signatures.counted, everything)
+        await redrive(signatures.kafka, signatures.topic, everything)
     await signatures.publish("submitted", late, signature("late"))
     await signatures.count_all()
     once = (
@@ -262,13 +262,13 @@ async def test_a_redriven_submission_counts_once_in_the_minute_it_was_first_acce
         record=letter.record._replace(packed_headers=_packed(submitted_as("1.0"))),
     )
     for _ in range(2):
-        await redrive(signatures.kafka, signatures.counted, [repaired])
+        await redrive(signatures.kafka, signatures.topic, [repaired])
         await signatures.count_all()
     row = (await signatures.rows())[ANA]
     assert (row["partition"], row["opened"], row["state"]) == (partition, offset, "r")
     assert row["minute"] * 60_000 == 1_795_168_800_000 < accepted
     async with connected(signatures.pool) as connection:
-        assert await read_applied(connection, signatures.counted) == {(partition, offset)}
+        assert await read_applied(connection, signatures.topic) == {(partition, offset)}
     assert sum(delta.change for batch in await signatures.tallies() for delta in batch.deltas) == 1
 
 
