@@ -12,7 +12,7 @@ from shared.errors import HaltError
 from shared.kafka.positions import digest
 from shared.kafka.records import PartitionBatch, Record
 from shared.kafka.subscription_positions import StoredPosition
-from shared.kafka.topic_scan import TopicScan, open_scan
+from shared.kafka.topic_scan import OffsetRange, TopicScan, open_scan
 from shared.topics import Topic
 
 GAP_TIMEOUT_S: Final = 15.0
@@ -40,33 +40,37 @@ class LogCheck:
                 counts[topic.name] = len(scan.ranges)
         return counts
 
-    async def compare_last_records(self, stored: Mapping[TopicPartition, StoredPosition]) -> None:
-        """Compare the record before each position with the digest that was stored with the position."""
-        self._replaced = {}
+    async def compare_logs(self, stored: Mapping[TopicPartition, StoredPosition]) -> None:
+        """Compare every position with its log: its range, and the record before the position with its stored digest."""
+        self._replaced, self.faults = {}, {}
         for topic in self._topics:
             async with open_scan(self._bootstrap_servers, topic.name) as scan:
-                for number in scan.ranges:
+                for number, retained in scan.ranges.items():
                     tp = TopicPartition(topic.name, number)
                     if await is_replaced(scan, number, stored[tp], compacted=topic.compacted):
                         self._replaced[tp] = stored[tp]
+                    self._compare(tp, stored[tp], retained)
 
     async def compare_ranges(
         self, consumer: AIOKafkaConsumer, stored: Mapping[TopicPartition, StoredPosition]
     ) -> dict[TopicPartition, int]:
-        """Compare every position with the start and the end of its log, and return the ends."""
-        partitions = list(stored)
-        starts = await consumer.beginning_offsets(partitions)
-        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        faults = {}
+        """Compare every position with the range of its log, and return the ends."""
+        starts = await consumer.beginning_offsets(list(stored))
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(list(stored))
         for tp, position in stored.items():
-            if position.next_offset > ends[tp]:
-                faults[tp] = "ends before what was read: is this the same Kafka?"
-            elif position.next_offset < starts[tp] and tp.topic not in self._compacted:
-                faults[tp] = f"starts at {starts[tp]}, behind the position {position.next_offset}"
-            elif self._replaced.get(tp) == position:
-                faults[tp] = f"the record at {position.next_offset - 1} is not the one that was read"
-        self.faults = faults
+            self._compare(tp, position, OffsetRange(starts[tp], ends[tp]))
         return ends
+
+    def _compare(self, tp: TopicPartition, position: StoredPosition, retained: OffsetRange) -> None:
+        next_ = position.next_offset
+        if next_ > retained.end:
+            self.faults[tp] = "ends before what was read: is this the same Kafka?"
+        elif next_ < retained.start and tp.topic not in self._compacted:
+            self.faults[tp] = f"starts at {retained.start}, behind the position {next_}"
+        elif self._replaced.get(tp) == position:
+            self.faults[tp] = f"the record at {next_ - 1} is not the one that was read"
+        else:
+            self.faults.pop(tp, None)
 
     def following(self, batch: PartitionBatch, next_: int) -> list[Record]:
         """Return the records of `batch` from `next_` on, as far as none is missing between them."""

@@ -100,7 +100,7 @@ class SubscriptionReader:
         self._client = SubscriptionClient(self._subscription, self._bootstrap_servers, self._handle)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await self._log_check.compare_last_records(stored)
+                await self._log_check.compare_logs(stored)
                 await self._client.start()
             await self._watch()
         finally:

@@ -59,7 +59,7 @@ class DeadlyLog:
 
     def run_process(self, deadly: int | None) -> bool:
         """Run one process; whether it reached the end of the log."""
-        assignments = Assignments(cast("Any", StubConsumer()), "group")
+        assignments = Assignments(cast("Any", StubConsumer()), "g")
         assignments._seek(PARTITION, self.position, 0)
         while (at := self.position.next_offset) < self.end:
             cursor = assignments.cursors[PARTITION]
@@ -89,7 +89,7 @@ class DeadlyLog:
 
 async def test_a_partition_that_another_member_counts_meanwhile_is_placed_and_not_halted() -> None:
     log = cast("Any", GrowingLog())
-    assignments = Assignments(log, "group")
+    assignments = Assignments(log, "g")
     await assignments.seek_to_positions(log, [PARTITION])
     assert assignments.halted == {}
     assert assignments.cursors.keys() == {PARTITION}
@@ -123,7 +123,7 @@ def test_a_first_and_a_second_death_change_nothing() -> None:
 
 
 def create_assignments(partitions: int, *, deaths: int = 0, step: int = 1) -> Assignments:
-    assignments = Assignments(cast("Any", StubConsumer()), "group")
+    assignments = Assignments(cast("Any", StubConsumer()), "g")
     for partition in range(0, partitions, step):
         position = Position(0, None, 0, deaths if partition == 0 else 0, 0)
         assignments.cursors[TopicPartition("t", partition)] = PartitionCursor(

@@ -119,6 +119,7 @@ def test_no_metric_has_a_label_that_could_name_somebody() -> None:
     assert labels <= {
         "code",
         "failure",
+        "group",
         "method",
         "outcome",
         "partition",
