@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,63 +11,37 @@ from faststream.specification import AsyncAPI
 from pydantic import BaseModel
 
 from shared import topics
-from shared.events import letters, marathon, notifications, petitions, tallies
+from shared.events.classes import EVENTS
+from shared.kafka.subscription import Subscription
 
 VERSION: Final = "1.0"
-
-EVENTS: Final[dict[str, type[msgspec.Struct]]] = {
-    "signature-submitted": petitions.SignatureSubmitted,
-    "signature-confirmed": petitions.SignatureConfirmed,
-    "signature-withdrawn": petitions.SignatureWithdrawn,
-    "signature-invalidated": petitions.SignatureInvalidated,
-    "signature-reinstated": petitions.SignatureReinstated,
-    "signature-released": petitions.SignatureReleased,
-    "act-submitted": petitions.ActSubmitted,
-    "act-withdrawn": petitions.ActWithdrawn,
-    "act-invalidated": petitions.ActInvalidated,
-    "act-reinstated": petitions.ActReinstated,
-    "act-released": petitions.ActReleased,
-    "message-submitted": letters.MessageSubmitted,
-    "message-confirmed": letters.MessageConfirmed,
-    "message-withdrawn": letters.MessageWithdrawn,
-    "message-invalidated": letters.MessageInvalidated,
-    "message-reinstated": letters.MessageReinstated,
-    "message-released": letters.MessageReleased,
-    "actions-counted": tallies.ActionsCounted,
-    "campaign-changed": marathon.CampaignChanged,
-    "case-changed": marathon.CaseChanged,
-    "campaign-keys-created": marathon.CampaignKeysCreated,
-    "access-changed": marathon.AccessChanged,
-    "totals-changed": marathon.TotalsChanged,
-    "delivery-sent": notifications.DeliverySent,
-    "delivery-bounced": notifications.DeliveryBounced,
-    "delivery-unsubscribed": notifications.DeliveryUnsubscribed,
-    "delivery-resubscribed": notifications.DeliveryResubscribed,
-}
-"""The class of every event type that a topic may carry."""
 
 _CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
 
 CONSUMED: Final[dict[str, tuple[topics.Topic, ...]]] = {
     "petitions": (topics.SIGNATURES, topics.ACTS, *_CATALOG_TOPICS),
     "letters": (topics.MESSAGES, *_CATALOG_TOPICS),
-    "marathon": (topics.PETITIONS_TALLIES, topics.LETTERS_TALLIES, *_CATALOG_TOPICS),
-    "notifications": (topics.SIGNATURES, topics.MESSAGES, *_CATALOG_TOPICS),
+    "marathon": (topics.PETITIONS_TALLIES, topics.LETTERS_TALLIES, topics.CASES, topics.TOTALS),
+    "notifications": (topics.SIGNATURES, topics.MESSAGES, topics.CASES, topics.KEYS),
 }
-"""The topics that each service reads."""
+"""The topics that each service reads; a test compares them with what the applications read."""
 
 
-def build_document(service: str) -> dict[str, Any]:
-    """Return the AsyncAPI 3.0 document of `service` as JSON-ready values, without connecting to a broker."""
+def build_document(service: str, subscriptions: Sequence[Subscription] = ()) -> dict[str, Any]:
+    """Return the AsyncAPI 3.0 document of `service` as JSON-ready values, without connecting to a broker.
+
+    What it consumes is what its `subscriptions` declare, and of other topics every event.
+    """
     broker = KafkaBroker()
     for topic in topics.ALL:
         if topic.owner == service:
             for event in topic.events:
-                broker.publisher(topic.name, title=f"{topic.name}:{event}", schema=_payload_model(event))
-    for topic in CONSUMED.get(service, ()):
-        broker.subscriber(topic.name, title=f"{topic.name}:read", description=", ".join(topic.events))(
-            _placeholder_consumer
-        )
+                broker.publisher(topic.name, title=f"{topic.name}:{event}", schema=_payload_model([event]))
+    declared = {topic.name: topic.events for topic in CONSUMED.get(service, ())}
+    for subscription in subscriptions:
+        declared |= {name: tuple(each.decoders) for name, each in subscription.declarations.items()}
+    for name, events in declared.items():
+        broker.subscriber(name, title=f"{name}:read", description=", ".join(events))(_placeholder_consumer(events))
     specification = AsyncAPI(broker, title=f"Milleplumes {service}", version=VERSION)
     content: dict[str, Any] = _sorted_members(specification.to_specification().to_jsonable())
     return content
@@ -79,19 +54,28 @@ def _sorted_members(value: Any) -> Any:
     return value
 
 
-async def _placeholder_consumer(event: dict[str, Any]) -> None:
-    """Stand in for the consumer in the document; the services read topics with loops of their own."""
+def _placeholder_consumer(events: Sequence[str]) -> Callable[..., Awaitable[None]]:
+    """Return a function that stands in for the consumer of `events` in the document."""
+
+    async def consume(event: Any) -> None:
+        """Do nothing: the document describes the parameter."""
+
+    consume.__annotations__["event"] = _payload_model(events)
+    return consume
 
 
-def _payload_model(event: str) -> type[BaseModel]:
-    """Return a model by which FastStream describes a msgspec class: its JSON schema is that of the class."""
-    struct = EVENTS[event]
+def _payload_model(events: Sequence[str]) -> type[BaseModel]:
+    """Return a model by which FastStream describes msgspec classes: its JSON schema is that of one of them."""
+    structs = [EVENTS[event] for event in events]
 
     def model_json_schema(_model: type[BaseModel], /, **_options: Any) -> dict[str, Any]:
-        (reference,), components = msgspec.json.schema_components((struct,), ref_template="#/$defs/{name}")
+        references, components = msgspec.json.schema_components(structs, ref_template="#/$defs/{name}")
         definitions = dict(components)
-        schema = definitions.pop(reference["$ref"].rpartition("/")[2])
+        if len(references) > 1:
+            return {"oneOf": list(references), "$defs": definitions}
+        schema = definitions.pop(references[0]["$ref"].rpartition("/")[2])
         return {**schema, "$defs": definitions} if definitions else schema
 
-    body = {"model_json_schema": classmethod(model_json_schema), "__doc__": struct.__doc__, "__module__": __name__}
-    return type(struct.__name__, (BaseModel,), body)
+    doc = "\n\n".join(struct.__doc__ or "" for struct in structs)
+    body = {"model_json_schema": classmethod(model_json_schema), "__doc__": doc, "__module__": __name__}
+    return type("Or".join(struct.__name__ for struct in structs), (BaseModel,), body)

@@ -17,7 +17,7 @@ SELECT * FROM (SELECT source, partition, first,
     hash IS DISTINCT FROM sha256(convert_to(concat_ws(E'\\n', source || '/' || partition, epoch, first, next,
         (SELECT string_agg(encode(digest, 'hex'), ',' ORDER BY place)
          FROM unnest(digests) WITH ORDINALITY AS parts (digest, place)),
-        encode(previous_hash, 'hex'), ''), 'UTF8')) AS not_its_hash,
+        encode(salt, 'hex'), encode(previous_hash, 'hex'), ''), 'UTF8')) AS not_its_hash,
     digests IS DISTINCT FROM (SELECT array_agg(sha256(part) ORDER BY place)
         FROM unnest("values") WITH ORDINALITY AS parts (part, place)) AS not_its_content
 FROM ledger WINDOW chain AS (PARTITION BY source, partition ORDER BY first)) AS rows
@@ -76,12 +76,12 @@ _EXPAND = """
 CREATE TEMPORARY TABLE audited ON COMMIT DROP AS
 SELECT ledger.source, ledger.partition, ledger.next, delta.campaign, delta."case", delta.section, delta.kind,
     delta.channel, delta.country, delta.language, delta.evidence, sum(delta.change)::bigint AS change,
-    sum(delta.withdrawn)::bigint AS withdrawn
+    sum(delta.withdrawn)::bigint AS withdrawn, coalesce(sum(delta.held), 0)::bigint AS held, delta.minute / 1440 AS day
 FROM ledger CROSS JOIN unnest(ledger."values") AS part CROSS JOIN jsonb_to_recordset(
     convert_from(part, 'UTF8')::jsonb -> 'deltas'
 ) AS delta (campaign text, "case" text, section text, kind text, channel text, country text, language text,
-    evidence text, change bigint, withdrawn bigint)
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    evidence text, minute integer, change bigint, withdrawn bigint, held bigint)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, delta.minute / 1440
 """
 _ANALYZE = "ANALYZE audited"
 
@@ -120,11 +120,11 @@ async def cells_up_to(connection: asyncpg.Connection, partition: Partition, next
 _UNEQUAL = """
 WITH stored AS (
     SELECT campaign, "case", coalesce(section, '') AS section, kind, channel, country, language, evidence,
-        count, withdrawn
+        count, withdrawn, held
     FROM cells
 ), summed AS (
     SELECT campaign, "case", coalesce(section, '') AS section, kind, channel, country, language, evidence,
-        sum(change) AS count, sum(withdrawn) AS withdrawn
+        sum(change) AS count, sum(withdrawn) AS withdrawn, sum(held) AS held
     FROM audited GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 )
 SELECT concat_ws(', ', campaign, "case", section, kind, channel, country, language, evidence) AS cell,
@@ -132,31 +132,48 @@ SELECT concat_ws(', ', campaign, "case", section, kind, channel, country, langua
 FROM stored FULL JOIN summed USING (campaign, "case", section, kind, channel, country, language, evidence)
 WHERE coalesce(stored.count, 0) <> coalesce(summed.count, 0)
     OR coalesce(stored.withdrawn, 0) <> coalesce(summed.withdrawn, 0)
+    OR coalesce(stored.held, 0) <> coalesce(summed.held, 0)
 """
-# The course of a frozen campaign ends with its final tally.
-_COURSES = """
+# The history of a frozen campaign ends with its final tally.
+_HISTORY: Final = """
 WITH frozen AS (SELECT campaign, document -> 'ledger' AS heads FROM published WHERE document ->> 'state' = 'frozen'),
 ends AS (
     SELECT frozen.campaign, ledger.source, ledger.partition, ledger.next
     FROM frozen CROSS JOIN jsonb_each_text(heads) AS head (place, hash)
     JOIN ledger ON source || '/' || partition = head.place AND ledger.hash = decode(head.hash, 'hex')
-), summed AS (
-    SELECT audited.campaign, sum(change) AS count,
-        coalesce(sum(change) FILTER (WHERE frozen.campaign IS NULL OR audited.next <= ends.next), 0) AS expected
+), history AS (
+    SELECT audited.*, coalesce(frozen.campaign IS NULL OR audited.next <= ends.next, false) AS shown
     FROM audited LEFT JOIN frozen ON frozen.campaign = audited.campaign
     LEFT JOIN ends ON (ends.campaign, ends.source, ends.partition)
         = (audited.campaign, audited.source, audited.partition)
-    GROUP BY 1
 )
+"""
+_COURSES: Final = f"""{_HISTORY}
 SELECT campaign, coalesce(course.count, 0) AS course, coalesce(expected, 0) AS expected,
     coalesce(summed.count, 0) AS summed
 FROM (SELECT campaign, sum(change) AS count FROM minutes GROUP BY 1) AS course
-FULL JOIN summed USING (campaign)
-"""
+FULL JOIN (
+    SELECT campaign, sum(change) AS count, coalesce(sum(change) FILTER (WHERE shown), 0) AS expected
+    FROM history GROUP BY 1
+) AS summed USING (campaign)
+"""  # noqa: S608  it begins with SQL of ours
+_UNEQUAL_DAYS: Final = f"""{_HISTORY}
+SELECT campaign, date '1970-01-01' + day AS day, sum(stored.change) AS stored, sum(summed.change) AS summed
+FROM (
+    SELECT *, coalesce(section, '') AS section_name FROM days
+) AS stored FULL JOIN (
+    SELECT campaign, day, "case", coalesce(section, '') AS section_name, kind, channel, country, language, evidence,
+        sum(change) AS change, sum(withdrawn) AS withdrawn, sum(held) AS held
+    FROM history WHERE shown GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+) AS summed USING (campaign, day, "case", section_name, kind, channel, country, language, evidence)
+WHERE (coalesce(stored.change, 0), coalesce(stored.withdrawn, 0), coalesce(stored.held, 0))
+    <> (coalesce(summed.change, 0), coalesce(summed.withdrawn, 0), coalesce(summed.held, 0))
+GROUP BY 1, 2 ORDER BY 1, 2
+"""  # noqa: S608
 
 
 async def verify_sums(connection: asyncpg.Connection, differences: list[str]) -> dict[str, int]:
-    """Compare the stored totals and courses with the sum of the ledger; return every campaign's total."""
+    """Compare the stored totals, courses and days with the sum of the ledger; return every campaign's total."""
     for cell, stored, summed in await connection.fetch(_UNEQUAL):
         differences.append(f"totals of {cell}: {stored} are stored, the ledger adds up to {summed}")
     totals = {}
@@ -164,6 +181,8 @@ async def verify_sums(connection: asyncpg.Connection, differences: list[str]) ->
         totals[campaign] = int(summed)
         if course != expected:
             differences.append(f"course of {campaign}: {course} are stored, the ledger adds up to {expected}")
+    for campaign, day, stored, summed in await connection.fetch(_UNEQUAL_DAYS):
+        differences.append(f"days of {campaign}: {day} has cells of {stored or 0}, the ledger of {summed or 0}")
     return totals
 
 

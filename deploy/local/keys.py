@@ -20,8 +20,9 @@ WRAPPING_PUBLIC: Final = "wrapping.pub"
 RECEIPT: Final = "receipt.key"
 RECIPIENT: Final = "recipient.key"
 SIGNING: Final = "signing.key"
+LEDGER: Final = "ledger.key"
 
-NAMES: Final = (WRAPPING_PRIVATE, WRAPPING_PUBLIC, RECEIPT, RECIPIENT, SIGNING)
+NAMES: Final = (WRAPPING_PRIVATE, WRAPPING_PUBLIC, RECEIPT, RECIPIENT, SIGNING, LEDGER)
 
 
 def create(home: Home) -> None:
@@ -31,6 +32,7 @@ def create(home: Home) -> None:
         WRAPPING_PUBLIC: lambda: _public_half((home.keys / WRAPPING_PRIVATE).read_bytes()),
         RECEIPT: lambda: secrets.token_hex(SECRET_BYTES).encode(),
         RECIPIENT: lambda: secrets.token_hex(SECRET_BYTES).encode(),
+        LEDGER: lambda: secrets.token_hex(SECRET_BYTES).encode(),
         SIGNING: lambda: _private(ed25519.Ed25519PrivateKey.generate()),
     }
     for name, generate in generators.items():

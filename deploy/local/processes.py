@@ -23,6 +23,7 @@ KEY_SETTINGS: Final = {
     "WRAPPING_PRIVATE_KEY_FILE": keys.WRAPPING_PRIVATE,
     "WRAPPING_PUBLIC_KEY_FILE": keys.WRAPPING_PUBLIC,
     "SIGNING_KEY_FILE": keys.SIGNING,
+    "LEDGER_KEY_FILE": keys.LEDGER,
     "RECEIPT_KEY_FILE": keys.RECEIPT,
     "RECIPIENT_KEY_FILE": keys.RECIPIENT,
 }
@@ -53,7 +54,10 @@ class ServiceProcess:
 
 PROCESSES: Final = (
     ServiceProcess(
-        service="marathon", role="all", port="marathon_port", keys=("WRAPPING_PUBLIC_KEY_FILE", "SIGNING_KEY_FILE")
+        service="marathon",
+        role="all",
+        port="marathon_port",
+        keys=("WRAPPING_PUBLIC_KEY_FILE", "SIGNING_KEY_FILE", "LEDGER_KEY_FILE"),
     ),
     ServiceProcess(service="petitions", role="intake", port="petitions_port", keys=RECEIPT_KEYS, shares_port=True),
     ServiceProcess(service="petitions", role="counter", port="petitions_counter_port", keys=RECEIPT_KEYS),

@@ -15,6 +15,7 @@ import typer
 from deploy.local.home import PROJECT
 from shared import asyncapi, topics
 from shared.errors import SetupError
+from shared.events.classes import EVENTS
 from shared.events.examples import Example, load_examples
 
 PAGE: Final = PROJECT / "docs" / "events.md"
@@ -97,7 +98,7 @@ def _first_topic_with(event: str) -> topics.Topic:
 
 
 def _event(event: str, example: Example) -> Iterator[str]:
-    struct = asyncapi.EVENTS[event]
+    struct = EVENTS[event]
     yield f"### {event}"
     yield ""
     yield f"Version {example.version}. {_docstrings(struct)}"

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local import endpoints
+from deploy.local import endpoints, keys
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from deploy.mille.dlq import counted_topics
@@ -22,6 +22,7 @@ from deploy.recovery.lost_logs import PartitionState
 from shared.clock import parse_rfc3339
 from shared.errors import SetupError
 from shared.kafka.positions import PositionLostError
+from shared.privacy.keys import read_secret
 from shared.recoveries import read_recoveries
 
 CONNECT_S: Final = 10.0
@@ -87,7 +88,8 @@ def ledger(*, topic: Annotated[str, typer.Option(help="Only what is counted of t
     if not yes:
         _exit_unrepaired(DRY_RUN_NOTICE)
     for findings in broken:
-        _print_lines(_run(lost_tallies.repair(at, findings, reason, from_start=findings in replaced.values())))
+        from_start = findings in replaced.values()
+        _print_lines(_run(lost_tallies.repair(at, findings, reason, ledger_key=_ledger_key(), from_start=from_start)))
 
 
 @app.command()
@@ -165,7 +167,7 @@ def _repair_marathon(at: Endpoints, *, yes: bool, reason: str) -> None:
         print(f"{name}: {count} that the backup does not hold, or only in an older state")
     if not yes:
         _exit_unrepaired(DRY_RUN_NOTICE)
-    _run(restored_databases.repair_marathon(at, newer, reason))
+    _run(restored_databases.repair_marathon(at, newer, reason, _ledger_key()))
     print("they were put back, and the tally topics were read to their ends; start marathon")
 
 
@@ -207,6 +209,10 @@ def _begin(*, yes: bool, reason: str) -> Endpoints:
     if yes and not reason.strip():
         raise SetupError("say with --reason why; it is kept in the trail")
     return endpoints.read(LocalSettings().home)
+
+
+def _ledger_key() -> bytes:
+    return read_secret(LocalSettings().home.keys / keys.LEDGER)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
+from aiokafka import TopicPartition
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.outbox_drain import drain
@@ -29,12 +30,15 @@ from deploy.recovery.tally_sums import (
     sum_rows,
 )
 from services.marathon.actions.fill_gaps import fill_gaps
+from services.marathon.consumers.tallies import GROUP
 from services.marathon.domain.ledger import ChainHead, Part, SourcePartition
 from services.marathon.storage import ledger
 from shared.clock import SystemClock, rfc3339
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.tally_batches import MAX_DELTAS_PER_PART
 from shared.events.tallies import ActionsCounted, Delta
+from shared.kafka.subscription_log import is_replaced
+from shared.kafka.subscription_positions import StoredPosition, read_positions
 from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, record_recovery
 
@@ -65,27 +69,27 @@ class LedgerGaps:
 
 @dataclass(slots=True, eq=False)
 class Findings:
-    """The gaps of one counted topic. Its tally topic was read up to `read_up_to` and ends at `end`."""
+    """The gaps of one counted topic. Its tally topic was read up to `read_up_to` and ends at `end`; `topic_replaced`
+    says that it is another log than the one that was read.
+    """
 
     counted: CountedTopic
     read_up_to: int
     end: int
+    topic_replaced: bool
     gaps: list[LedgerGaps] = field(default_factory=list)
-
-    @property
-    def topic_replaced(self) -> bool:
-        """Whether the tally topic is another log: it ends before the offset up to which it was read."""
-        return self.read_up_to > self.end
 
 
 class _TopicParts(NamedTuple):
     """The parts that the tally topic holds beyond the ledger, in order and each once, and the topic's end.
 
-    `restored` are the source partitions with a newer epoch, which marathon has to read first.
+    `replaced` says that it is another log than the one that was read. `restored` are the source partitions with a newer
+    epoch, which marathon has to read first.
     """
 
     parts: dict[SourcePartition, list[Part]]
     end: int
+    replaced: bool
     restored: set[SourcePartition]
 
 
@@ -99,9 +103,10 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
     await drain(at["databases"][counted.topic.owner], at["kafka"], counted.topic.owner)
     async with snapshot(at["databases"]["marathon"]) as connection:
         heads = await ledger.heads(connection)
-        read = (await ledger.positions(connection)).get(counted.tallies.name, 0)
-        topic_parts = await _read_topic_parts(at["kafka"], counted, heads)
-        findings = Findings(counted, read, topic_parts.end)
+        stored = await read_positions(connection, GROUP)
+        position = stored.get(TopicPartition(counted.tallies.name, 0), StoredPosition(0, None))
+        topic_parts = await _read_topic_parts(at["kafka"], counted, heads, position)
+        findings = Findings(counted, position.next_offset, topic_parts.end, topic_parts.replaced)
         for source, rows in sorted(counted_rows.items()):
             head = heads.get(source, ChainHead())
             chain = _chain(head.next, rows.next, topic_parts.parts.get(source, ()))
@@ -117,7 +122,7 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
 
 
 async def _read_topic_parts(
-    kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, ChainHead]
+    kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, ChainHead], position: StoredPosition
 ) -> _TopicParts:
     found: dict[SourcePartition, dict[tuple[int, int], Part]] = {}
     restored: set[SourcePartition] = set()
@@ -131,9 +136,9 @@ async def _read_topic_parts(
                     elif part.batch.first >= head.next and part.batch.epoch == head.epoch:
                         found.setdefault(part.source, {}).setdefault((part.batch.first, part.batch.part), part)
         end = scan.ranges[0].end
-    return _TopicParts(
-        {source: [parts[key] for key in sorted(parts)] for source, parts in found.items()}, end, restored
-    )
+        replaced = position.next_offset > end or await is_replaced(scan, 0, position)
+    in_order = {source: [parts[key] for key in sorted(parts)] for source, parts in found.items()}
+    return _TopicParts(in_order, end, replaced, restored)
 
 
 def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:
@@ -159,10 +164,10 @@ def _gaps(first: int, counted: int, chain: Sequence[Part]) -> Iterator[tuple[int
         yield end, counted
 
 
-async def repair(at: Endpoints, findings: Findings, reason: str, *, from_start: bool) -> list[str]:
+async def repair(at: Endpoints, findings: Findings, reason: str, *, ledger_key: bytes, from_start: bool) -> list[str]:
     """Fill the gaps with what the rows add up to, each in the public record, and describe what was done.
 
-    `from_start` is for a tally topic that is another log: it is read from its start.
+    `ledger_key` salts the rows. `from_start` is for a tally topic that is another log: it is read from its start.
 
     Raises:
         SetupError: the ledger has moved meanwhile.
@@ -175,12 +180,12 @@ async def repair(at: Endpoints, findings: Findings, reason: str, *, from_start: 
             now = SystemClock().now()
             if from_start:
                 done = f"{topic} is read from its start"
-                await ledger.reset_position(connection, topic)
+                await ledger.reset_position(connection, GROUP, topic)
                 found = f"ends at {findings.end}, read up to {findings.read_up_to}"
                 await record_recovery(connection, Recovery("ledger", topic, found, done, reason), now)
                 lines.append(done)
             for gaps in findings.gaps:
-                await fill_gaps(connection, topic, _filled_parts(gaps, now))
+                await fill_gaps(connection, GROUP, topic, _filled_parts(gaps, now), ledger_key)
                 done = f"filled, the total moved by {gaps.change}"
                 await record_recovery(
                     connection, Recovery("ledger", str(gaps.source), describe_gaps(gaps), done, reason), now

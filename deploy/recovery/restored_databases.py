@@ -15,7 +15,7 @@ from deploy.local.endpoints import Endpoints
 from deploy.recovery.compacted_topics import MarathonState, read_database, read_topics
 from deploy.recovery.tally_sums import decode_parts, snapshot
 from services.marathon.actions.put_back import freeze_again, put_back
-from services.marathon.consumers.tallies import TOPICS, TallyReader
+from services.marathon.consumers.tallies import GROUP, TOPICS, tally_subscription
 from services.marathon.domain.ledger import Part, SourcePartition
 from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
@@ -23,6 +23,8 @@ from shared.counting.counted_topic import CountedTopic
 from shared.database import connected, create_pool
 from shared.errors import TransientError
 from shared.kafka.positions import raise_epochs
+from shared.kafka.subscription_positions import read_positions
+from shared.kafka.subscription_reader import SubscriptionReader
 from shared.kafka.topic_scan import TopicScan, open_scan
 from shared.recoveries import Recovery, record_recovery
 from shared.tasks import Tasks
@@ -82,15 +84,20 @@ async def examine_source(at: Endpoints, service: str, counted: Iterable[CountedT
 async def _highest_epochs(marathon: asyncpg.Connection, bootstrap_servers: str) -> dict[SourcePartition, int]:
     """Return the highest epoch of each source partition: marathon's, or that of a tally batch not yet read."""
     epochs = {source: head.epoch for source, head in (await ledger.heads(marathon)).items()}
-    read = await ledger.positions(marathon)
+    read = await _read_up_to(marathon)
     for topic in TOPICS:
         async with (
-            open_scan(bootstrap_servers, topic) as scan,
-            aclosing(_parts_from(scan, read.get(topic, 0))) as unread,
+            open_scan(bootstrap_servers, topic.name) as scan,
+            aclosing(_parts_from(scan, read.get(topic.name, 0))) as unread,
         ):
             async for part in unread:
                 epochs[part.source] = max(epochs.get(part.source, 0), part.batch.epoch)
     return epochs
+
+
+async def _read_up_to(marathon: asyncpg.Connection) -> dict[str, int]:
+    """Return how far each tally topic is read."""
+    return {tp.topic: position.next_offset for tp, position in (await read_positions(marathon, GROUP)).items()}
 
 
 async def _parts_from(scan: TopicScan, read: int) -> AsyncGenerator[Part, None]:
@@ -152,8 +159,10 @@ def _newer(on_topic: _Versioned, stored: _Versioned | None) -> bool:
     return stored is None or on_topic.version > stored.version
 
 
-async def repair_marathon(at: Endpoints, newer: MarathonState, reason: str) -> None:
+async def repair_marathon(at: Endpoints, newer: MarathonState, reason: str, ledger_key: bytes) -> None:
     """Put `newer` back, and read the tally topics to their ends before totals are published again.
+
+    The rows of the ledger get salts by `ledger_key`, as before.
 
     Raises:
         TransientError: the tally topics were not read within an hour.
@@ -175,7 +184,7 @@ async def repair_marathon(at: Endpoints, newer: MarathonState, reason: str) -> N
             await record_recovery(
                 connection, Recovery("database", "marathon", "restored from a backup", done, reason), now
             )
-        await _catch_up(pool, at["kafka"])
+        await _catch_up(pool, at["kafka"], ledger_key)
         async with connected(pool) as connection, connection.transaction():
             # Every frozen campaign, not only the newer ones: a repeated run has put all of them back already.
             for stored in await published.documents(connection, await published.versions(connection)):
@@ -185,17 +194,18 @@ async def repair_marathon(at: Endpoints, newer: MarathonState, reason: str) -> N
         await pool.close()
 
 
-async def _catch_up(pool: asyncpg.Pool, bootstrap_servers: str) -> None:
+async def _catch_up(pool: asyncpg.Pool, bootstrap_servers: str, ledger_key: bytes) -> None:
     ends = {}
     for topic in TOPICS:
-        async with open_scan(bootstrap_servers, topic) as scan:
-            ends[topic] = scan.ranges[0].end
+        async with open_scan(bootstrap_servers, topic.name) as scan:
+            ends[topic.name] = scan.ranges[0].end
     deadline = time.monotonic() + CATCH_UP_S
     async with Tasks() as tasks:
-        tasks.start("tally batches", TallyReader(pool, bootstrap_servers).run)
+        reader = SubscriptionReader(tally_subscription(ledger_key), pool, bootstrap_servers)
+        tasks.start("tally batches", reader.run)
         while True:
             async with connected(pool) as connection:
-                read = await ledger.positions(connection)
+                read = await _read_up_to(connection)
             if all(read.get(topic, 0) >= end for topic, end in ends.items()):
                 return
             if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, FastAPI
 from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.consumers.ends import EndOffsetReader
-from services.marathon.consumers.tallies import TallyReader
+from services.marathon.consumers.tallies import tally_subscription
 from services.marathon.http import campaigns, totals
 from services.marathon.http.course import HistoryCache
 from services.marathon.http.documents import TotalsDocuments
@@ -30,13 +30,16 @@ from shared.errors import SetupError
 from shared.http.service import create_app
 from shared.kafka import topic_check
 from shared.kafka.outbox import OutboxRelay
+from shared.kafka.subscription_reader import SubscriptionReader
 from shared.logging import log
 from shared.outages import retry_on_outage
+from shared.privacy.keys import read_secret
 from shared.tasks import Tasks
 from shared.web.pages import Pages
 
 Role = Literal["all", "web", "ledger"]
 
+CATALOG_TOPICS: Final = (topics.CASES, topics.TOTALS)
 REQUIRED_TOPICS: Final = (
     *topics.COUNTED,
     topics.PETITIONS_TALLIES,
@@ -62,6 +65,7 @@ def create(settings: MarathonSettings, role: Role) -> FastAPI:
         readiness=process.missing,
         degraded=process.degraded,
         pages=process.pages if process.serves else None,
+        subscriptions=(process.tallies,),
     )
 
 
@@ -72,12 +76,14 @@ class _Process:
         self.counts = role in ("all", "ledger")
         self.pages = Pages(service="marathon", origins=settings, folder=Path(__file__).parent)
         self._clock = SystemClock()
-        self._catalog = Catalog(settings.kafka_bootstrap_servers, source_topics=(topics.CASES, topics.TOTALS))
+        self._catalog = Catalog(settings.kafka_bootstrap_servers, source_topics=CATALOG_TOPICS)
         self._documents = TotalsDocuments(self._catalog, self._clock)
         self._board = LiveBoard(self._documents)
         self._history = HistoryCache(self._catalog, self._clock)
         self._checked = False
-        self._tally_reader: TallyReader | None = None
+        # A process that only serves declares what marathon reads, and needs no key for it.
+        self.tallies = tally_subscription(_read_ledger_key(settings) if self.counts else b"")
+        self._tally_reader: SubscriptionReader | None = None
         self._publisher: Publisher | None = None
 
     def routers(self) -> tuple[APIRouter, ...]:
@@ -150,7 +156,7 @@ class _Process:
         settings = self._settings
         production = settings.environment == "production"
         servers = settings.kafka_bootstrap_servers
-        self._tally_reader = TallyReader(pool, servers)
+        self._tally_reader = SubscriptionReader(self.tallies, pool, servers)
         partitions = {
             topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
         }
@@ -159,3 +165,14 @@ class _Process:
         tasks.start("tally batches", self._tally_reader.run)
         tasks.start("totals", self._publisher.run)
         tasks.start("outbox", OutboxRelay(pool, servers, service="marathon", give_up_s=math.inf).run)
+
+
+def _read_ledger_key(settings: MarathonSettings) -> bytes:
+    """Return the secret that salts the rows of the ledger.
+
+    Raises:
+        SetupError: no file is named, or it holds no secret.
+    """
+    if settings.ledger_key_file is None:
+        raise SetupError("a process that counts needs a secret to salt the ledger by: set LEDGER_KEY_FILE")
+    return read_secret(settings.ledger_key_file)

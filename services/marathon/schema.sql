@@ -41,7 +41,8 @@ CREATE TABLE public.cells (
     language text NOT NULL,
     evidence text NOT NULL,
     count bigint NOT NULL,
-    withdrawn bigint NOT NULL
+    withdrawn bigint NOT NULL,
+    held bigint NOT NULL
 )
 WITH (fillfactor='50');
 
@@ -54,6 +55,22 @@ CREATE TABLE public.corrections (
     change bigint NOT NULL,
     minute integer NOT NULL
 );
+
+CREATE TABLE public.days (
+    campaign text NOT NULL,
+    day integer NOT NULL,
+    "case" text NOT NULL,
+    section text,
+    kind text NOT NULL,
+    channel text NOT NULL,
+    country text NOT NULL,
+    language text NOT NULL,
+    evidence text NOT NULL,
+    change bigint NOT NULL,
+    withdrawn bigint NOT NULL,
+    held bigint NOT NULL
+)
+WITH (fillfactor='70');
 
 CREATE TABLE public.freezes (
     campaign text NOT NULL,
@@ -72,6 +89,7 @@ CREATE TABLE public.ledger (
     accepted_until text NOT NULL,
     digests bytea[] NOT NULL,
     "values" bytea[] NOT NULL,
+    salt bytea NOT NULL,
     previous_hash bytea NOT NULL,
     hash bytea NOT NULL
 );
@@ -111,6 +129,19 @@ ALTER TABLE public.outbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.positions (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    next bigint DEFAULT 0 NOT NULL,
+    digest bytea,
+    epoch integer DEFAULT 0 NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    moved_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT positions_next_check CHECK ((next >= 0))
+)
+WITH (fillfactor='40');
+
 CREATE TABLE public.published (
     campaign text NOT NULL,
     version integer NOT NULL,
@@ -119,11 +150,6 @@ CREATE TABLE public.published (
     at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50');
-
-CREATE TABLE public.readings (
-    topic text NOT NULL,
-    next bigint NOT NULL
-);
 
 CREATE TABLE public.recoveries (
     id bigint NOT NULL,
@@ -151,7 +177,7 @@ CREATE TABLE public.schema_version (
 CREATE TABLE public.sources (
     source text NOT NULL,
     partition integer NOT NULL,
-    topic text NOT NULL,
+    topic text,
     epoch integer NOT NULL,
     next bigint NOT NULL,
     hash bytea NOT NULL,
@@ -194,6 +220,9 @@ ALTER TABLE ONLY public.cells
 ALTER TABLE ONLY public.corrections
     ADD CONSTRAINT corrections_pkey PRIMARY KEY (campaign, day, reason, evidence, after_freeze);
 
+ALTER TABLE ONLY public.days
+    ADD CONSTRAINT days_campaign_day_case_section_kind_channel_country_languag_key UNIQUE NULLS NOT DISTINCT (campaign, day, "case", section, kind, channel, country, language, evidence);
+
 ALTER TABLE ONLY public.freezes
     ADD CONSTRAINT freezes_pkey PRIMARY KEY (campaign);
 
@@ -209,11 +238,11 @@ ALTER TABLE ONLY public.minutes
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.positions
+    ADD CONSTRAINT positions_pkey PRIMARY KEY (consumer_group, topic, partition);
+
 ALTER TABLE ONLY public.published
     ADD CONSTRAINT published_pkey PRIMARY KEY (campaign);
-
-ALTER TABLE ONLY public.readings
-    ADD CONSTRAINT readings_pkey PRIMARY KEY (topic);
 
 ALTER TABLE ONLY public.recoveries
     ADD CONSTRAINT recoveries_pkey PRIMARY KEY (id);
@@ -244,9 +273,6 @@ ALTER TABLE ONLY public.freezes
 ALTER TABLE ONLY public.published
     ADD CONSTRAINT published_campaign_fkey FOREIGN KEY (campaign) REFERENCES public.campaigns(slug);
 
-ALTER TABLE ONLY public.sources
-    ADD CONSTRAINT sources_topic_fkey FOREIGN KEY (topic) REFERENCES public.readings(topic);
-
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.access TO marathon;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.campaign_keys TO marathon;
@@ -259,6 +285,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cells TO marathon;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.corrections TO marathon;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.days TO marathon;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.freezes TO marathon;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.ledger TO marathon;
@@ -269,9 +297,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.minutes TO marathon;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outbox TO marathon;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.published TO marathon;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.positions TO marathon;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.readings TO marathon;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.published TO marathon;
 
 GRANT SELECT,INSERT ON TABLE public.recoveries TO marathon;
 

@@ -43,7 +43,8 @@ Role = Literal["consumer", "sender", "web", "all"]
 SERVICE = "notifications"
 GROUP = "notifications.plan-mails"
 CONSUMED_TOPICS = (topics.SIGNATURES, topics.MESSAGES)
-CHECKED_TOPICS = (*CONSUMED_TOPICS, topics.CASES, topics.KEYS, topics.DELIVERIES)
+CATALOG_TOPICS = (topics.CASES, topics.KEYS)
+CHECKED_TOPICS = (*CONSUMED_TOPICS, *CATALOG_TOPICS, topics.DELIVERIES)
 """The topics whose settings notifications relies on."""
 CATALOG_TIMEOUT_S = 300.0
 CLOCK_INTERVAL_S = 60.0
@@ -135,7 +136,7 @@ class Notifications:
     def _start(self, tasks: Tasks, pool: asyncpg.Pool) -> None:
         settings = self._settings
         opener = PrivateKeyOpener(settings.wrapping_private_key_file)
-        catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=(topics.CASES, topics.KEYS))
+        catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=CATALOG_TOPICS)
         self._catalog = catalog
         tasks.start("catalog", catalog.run)
         tasks.start(

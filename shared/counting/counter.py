@@ -151,7 +151,13 @@ class TopicCounter:
             for record in self._tally_batches.build(batch, changes[batch.partition], combinations, now)
         ]
         dead_letters = [
-            dead_letter(topic, refused.partition, decoded[refused.partition, refused.offset].record, reason)
+            dead_letter(
+                self._counted.group,
+                topic,
+                refused.partition,
+                decoded[refused.partition, refused.offset].record,
+                reason,
+            )
             for refused, reason in outcome.refused
         ]
         return [*tally_batches, *dead_letters]

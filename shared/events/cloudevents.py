@@ -21,6 +21,8 @@ DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError
 
 ORIGIN_HEADER: Final = "ce_origin"
 """The first position of a redriven record, `topic/partition/offset`. An extension attribute."""
+ORIGIN_GROUP_HEADER: Final = "ce_origingroup"
+"""The consumer group for which a record was redriven, because it had refused it. An extension attribute."""
 
 
 class EventType(NamedTuple):

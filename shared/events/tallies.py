@@ -12,9 +12,9 @@ class Delta(Dimensions, frozen=True, kw_only=True):
     """A change of one cell. `minute` is the minute of acceptance, in whole minutes since 1970, by the broker's clock.
 
     `change` is the number to add; `withdrawn` is the part of the decrease that people withdrew themselves;
-    `invalidated` and `reinstated` count the changes that an integrity decision made, with its word for the public
-    record in `reason`, where it has one. `held` is how many more actions wait here for a decision; they are not in
-    `change`.
+    `invalidated` and `reinstated` count the changes that an integrity decision made. `held` is how many more actions
+    wait for a decision, uncounted; `reason` is the word for an invalidation or reinstatement on the public record,
+    where it has one of its own. Both exist from 1.1 on.
     """
 
     evidence: Evidence

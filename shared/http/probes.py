@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -12,10 +12,19 @@ from starlette.responses import JSONResponse, Response
 
 from shared.settings import ServiceSettings
 
+if TYPE_CHECKING:
+    from shared.kafka.subscription import Subscription
+
 Readiness = Callable[[], Mapping[str, str]]
 
 
-def probe_router(service: str, settings: ServiceSettings, readiness: Readiness, degraded: Readiness) -> APIRouter:
+def probe_router(
+    service: str,
+    settings: ServiceSettings,
+    readiness: Readiness,
+    degraded: Readiness,
+    subscriptions: Sequence[Subscription] = (),
+) -> APIRouter:
     """Return the routes that the gateway never exposes.
 
     `readiness` reports the missing parts; the process is ready when there are none. `degraded` reports the parts that
@@ -47,7 +56,7 @@ def probe_router(service: str, settings: ServiceSettings, readiness: Readiness, 
         # Imported on the first request: FastStream takes 20 MB that a busy intake does not need.
         from shared import asyncapi
 
-        return asyncapi.build_document(service)
+        return asyncapi.build_document(service, subscriptions)
 
     @router.get("/asyncapi.json")
     def asyncapi_document() -> JSONResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
@@ -21,6 +22,9 @@ from shared.logging import log
 from shared.settings import ServiceSettings
 from shared.watchdog import watch_event_loop
 
+if TYPE_CHECKING:
+    from shared.kafka.subscription import Subscription
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -34,13 +38,15 @@ def create_app(
     readiness: Readiness,
     degraded: Readiness = dict,
     pages: ProblemPages | None = None,
+    subscriptions: Sequence[Subscription] = (),
 ) -> FastAPI:
     """Create an application with probes, metrics, problem details, cross-origin rules, limits and security headers.
 
     `readiness` reports the missing parts; empty means ready. `degraded` reports the parts that the process works
-    without. With `pages`, their static files are served and a browser gets every error as a page. Routers contain whole
-    paths (no prefixes), because metrics and logs name a request by its route's path. `app.state.closing` is set when
-    the server begins to shut down, so that endless answers can end; `add_fast_route` gives an intake its fast route.
+    without. With `pages`, their static files are served and a browser gets every error as a page; `subscriptions` are
+    described in the AsyncAPI document. Routers contain whole paths (no prefixes), because metrics and logs name a
+    request by its route's path. `app.state.closing` is set when the server begins to shut down, so that endless answers
+    can end; `add_fast_route` gives an intake its fast route.
     """
     app = FastAPI(
         title=title, lifespan=_log_setup_errors(lifespan), docs_url=None, redoc_url=None, openapi_url="/openapi.json"
@@ -53,7 +59,7 @@ def create_app(
     app.state.connection_limits = ConnectionLimits()
     add_problem_handlers(app, pages)
     app.add_middleware(AppMiddleware)
-    for router in (probe_router(service, settings, readiness, degraded), docs_router(), *routers):
+    for router in (probe_router(service, settings, readiness, degraded, subscriptions), docs_router(), *routers):
         app.include_router(router)
     if pages is not None:
         app.router.routes.extend(pages.routes)

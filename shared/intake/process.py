@@ -40,7 +40,7 @@ from shared.tasks import Tasks
 from shared.topics import Topic
 from shared.web.pages import Pages
 
-_CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
 PRODUCER_COUNT: Final = 4
 """A producer of aiokafka has one request in flight to a broker. With several, a partition does not wait for another's
 acknowledgement, which matters most where the broker flushes each batch to disk first."""
@@ -75,7 +75,7 @@ class IntakeProcess:
         self._intake_topics = intake_topics
         self._probe_topic = probe_topic
         opener = PrivateKeyOpener(settings.wrapping_private_key_file)
-        self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=_CATALOG_TOPICS)
+        self.catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=CATALOG_TOPICS)
         self.terms = TermsCache(self.catalog)
         self.catalog.on_change(self.terms.on_catalog_change)
         self.broker_time = BrokerTime(SystemClock())
@@ -143,7 +143,7 @@ class IntakeProcess:
         settings = self._settings
         await topic_check.check_topics(
             settings.kafka_bootstrap_servers,
-            (*self._intake_topics, self._probe_topic, *_CATALOG_TOPICS),
+            (*self._intake_topics, self._probe_topic, *CATALOG_TOPICS),
             flush=settings.kafka_flush == "on",
             production=settings.environment == "production",
         )

@@ -12,6 +12,8 @@ HEADER_PREFIX: Final = "dlq_"
 REASON_HEADER: Final = "dlq_reason"
 TOPIC_HEADER: Final = "dlq_topic"
 PARTITION_HEADER: Final = "dlq_partition"
+GROUP_HEADER: Final = "dlq_group"
+"""The consumer group that refused the record."""
 OFFSET_HEADER: Final = "dlq_offset"
 TIMESTAMP_HEADER: Final = "dlq_timestamp"
 """Milliseconds since 1970, by the broker's clock, at which the record was accepted."""
@@ -23,11 +25,14 @@ SET_ASIDE_REASONS: Final = frozenset({ENDS_THE_PROCESS, RAISES_AN_ERROR})
 """Why a loop sets a record aside that may look like any other."""
 
 
-def dead_letter(topic: str, partition: int, record: Record, reason: str) -> OutboxRecord:
-    """Return `record` of `topic` as a record of its dead-letter topic, on the partition of the same number."""
+def dead_letter(group: str, topic: str, partition: int, record: Record, reason: str) -> OutboxRecord:
+    """Return `record` of `topic`, which `group` refused, as a record of its dead-letter topic, on the partition of the
+    same number.
+    """
     dead_letters = dead_letter_name(topic)
     dead_letter_headers = [
         (REASON_HEADER, reason.encode()),
+        (GROUP_HEADER, group.encode()),
         (TOPIC_HEADER, topic.encode()),
         (PARTITION_HEADER, b"%d" % partition),
         (OFFSET_HEADER, b"%d" % record.offset),

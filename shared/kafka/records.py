@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
-from aiokafka.record.util import calc_crc32c
+from aiokafka.record.util import calc_crc32c, encode_varint
 
 from shared.errors import HaltError, TransientError
 
@@ -158,6 +158,21 @@ def _parse_records(
         records.append(new(Record, (base_offset + offset_delta, timestamp, key, value, content[pos:end])))
         pos = end
     return records
+
+
+def pack_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
+    """Encode `headers` as they are encoded in the log."""
+    packed = bytearray()
+
+    def append(content: bytes | None) -> None:
+        encode_varint(-1 if content is None else len(content), packed.append)
+        packed.extend(content or b"")
+
+    encode_varint(len(headers), packed.append)
+    for name, value in headers:
+        append(name.encode())
+        append(value)
+    return bytes(packed)
 
 
 def _read_varint(content: bytes, pos: int) -> tuple[int, int]:

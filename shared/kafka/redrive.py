@@ -12,8 +12,9 @@ from aiokafka import AIOKafkaProducer
 
 from shared.clock import rfc3339
 from shared.errors import PermanentError
-from shared.events.cloudevents import ORIGIN_HEADER
+from shared.events.cloudevents import ORIGIN_GROUP_HEADER, ORIGIN_HEADER
 from shared.kafka.dead_letters import (
+    GROUP_HEADER,
     HEADER_PREFIX,
     OFFSET_HEADER,
     OMITTED_BYTES_HEADER,
@@ -28,6 +29,7 @@ from shared.logging import log
 from shared.topics import MAX_MESSAGE_BYTES, dead_letter_name
 
 MAX_IN_FLIGHT: Final = 500
+_ORIGIN_HEADERS: Final = {ORIGIN_HEADER, ORIGIN_TIME_HEADER, ORIGIN_GROUP_HEADER}
 
 
 class DeadLetterRecord(NamedTuple):
@@ -104,10 +106,11 @@ def _original_record(topic: str, letter: DeadLetterRecord) -> OutboxRecord:
     headers = [
         (name, value)
         for name, value in letter.record.headers
-        if not name.startswith(HEADER_PREFIX) and name not in {ORIGIN_HEADER, ORIGIN_TIME_HEADER}
+        if not name.startswith(HEADER_PREFIX) and name not in _ORIGIN_HEADERS
     ]
     headers.append((ORIGIN_HEADER, f"{topic}/{letter.partition}/{letter.offset}".encode()))
     headers.append((ORIGIN_TIME_HEADER, letter.accepted_at.encode()))
+    headers += [(ORIGIN_GROUP_HEADER, group) for name, group in letter.record.headers if name == GROUP_HEADER]
     return OutboxRecord(topic, letter.partition, letter.record.key, headers, letter.record.value)
 
 

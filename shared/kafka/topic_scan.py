@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.errors import SetupError, TransientError
 from shared.kafka.fetcher import Fetcher
-from shared.kafka.records import PartitionBatch, read_records
+from shared.kafka.records import PartitionBatch, Record, read_records
 
 MAX_EMPTY_FETCHES: Final = 60
 """After so many empty fetches in a row, of up to a second each, the scan gives up."""
@@ -24,11 +24,11 @@ class OffsetRange(NamedTuple):
 
 
 class TopicScan:
-    """A scan of one topic. `ranges` are the offset ranges of its partitions when the scan was opened."""
+    """A scan of `topic`. `ranges` are the offset ranges of its partitions when the scan was opened."""
 
     def __init__(self, consumer: AIOKafkaConsumer, topic: str, ranges: Mapping[int, OffsetRange]) -> None:
         self._consumer = consumer
-        self._topic = topic
+        self.topic = topic
         self.ranges = ranges
 
     async def batches(
@@ -39,7 +39,7 @@ class TopicScan:
         Raises:
             TransientError: the broker brings nothing any more.
         """
-        tp = TopicPartition(self._topic, partition)
+        tp = TopicPartition(self.topic, partition)
         retained = self.ranges[partition]
         offset = retained.start if start is None else max(retained.start, start)
         end = retained.end if end is None else min(retained.end, end)
@@ -50,13 +50,20 @@ class TopicScan:
                 records = [record for record in read_records(fetched, offset) if record.offset < end]
                 empty_fetches = 0 if records else empty_fetches + 1
                 if empty_fetches > MAX_EMPTY_FETCHES:
-                    raise TransientError(f"{self._topic} brings nothing any more")
+                    raise TransientError(f"{self.topic} brings nothing any more")
                 if records:
                     offset = records[-1].offset + 1
                     fetcher.start({tp: offset})
-                    yield PartitionBatch(self._topic, partition, 0, records)
+                    yield PartitionBatch(self.topic, partition, 0, records)
         finally:
             await fetcher.close()
+
+    async def first_record(self, partition: int, start: int) -> Record | None:
+        """Return the first record of `partition` from offset `start` on, None where there is none."""
+        async with aclosing(self.batches(partition, start=start)) as batches:
+            async for batch in batches:
+                return batch.records[0]
+        return None
 
 
 @asynccontextmanager

@@ -6,20 +6,31 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from services.marathon.consumers.tallies import TallyReader
+from services.marathon.consumers.tallies import GROUP, tally_subscription
+from shared import topics
 from shared.clock import rfc3339
 from shared.database import create_pool
 from shared.events.cloudevents import Envelope
 from shared.events.tallies import ActionsCounted, Delta
+from shared.kafka.subscription_reader import SubscriptionReader
 
 SOURCE = "petitions.signatures.v1"
+LEDGER_KEY = bytes(range(32))
+
+
+def tally_reader(pool: asyncpg.Pool, bootstrap_servers: str, topic: str, group: str = GROUP) -> SubscriptionReader:
+    """Return a reader of the tally batches on `topic`."""
+    tallies = replace(topics.PETITIONS_TALLIES, name=topic)
+    return SubscriptionReader(
+        tally_subscription(LEDGER_KEY, tally_topics=[tallies], group=group), pool, bootstrap_servers
+    )
 
 
 def delta(campaign: str = "c", change: int = 1, **overrides: Any) -> Delta:
@@ -109,7 +120,7 @@ async def pool_on(url: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 @asynccontextmanager
-async def running(reader: TallyReader) -> AsyncIterator[asyncio.Task[None]]:
+async def running(reader: SubscriptionReader) -> AsyncIterator[asyncio.Task[None]]:
     """Run the reader in the background."""
     task = asyncio.create_task(reader.run())
     try:

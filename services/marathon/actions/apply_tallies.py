@@ -1,4 +1,4 @@
-"""Apply tally batches: append each to the ledger and add it to the totals, in one transaction."""
+"""Apply tally batches: append each to the ledger and add it to the totals."""
 
 from __future__ import annotations
 
@@ -20,62 +20,50 @@ _NOT_A_ROW_END: Final = "a restore to the middle of a counted range"
 
 @dataclass(frozen=True, slots=True)
 class TallyRecords:
-    """Consecutive records of a tally topic, from offset `first` to before `next`.
+    """Consecutive records of a tally topic.
 
     `parts` are the records that could be decoded, `unreadable` the offsets of the others.
     """
 
     topic: str
-    first: int
-    next: int
-    parts: Sequence[Part]
-    unreadable: Sequence[int] = ()
+    parts: list[Part] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ApplyResult:
-    """The result of `apply_tallies`. `next` is the offset to read next, which is lower than the end of the records if
-    earlier records were skipped.
-    """
+    """The result of `apply_tallies`."""
 
-    next: int
     rows: int = 0
     repeats: int = 0
     halt_reasons: dict[SourcePartition, str] = field(default_factory=dict)
 
 
-async def apply_tallies(connection: asyncpg.Connection, records: TallyRecords) -> ApplyResult:
-    """Add `records` to the ledger and the totals. Repeats change nothing; a batch that contradicts the ledger halts its
-    source partition.
+async def apply_tallies(connection: asyncpg.Connection, records: TallyRecords, ledger_key: bytes) -> ApplyResult:
+    """Add `records` to the ledger and the totals, in the caller's transaction. Repeats change nothing; a batch that
+    contradicts the ledger halts its source partition.
 
     An unreadable record halts a source partition of its own, partition -1 of the tally topic: this raises an alarm, and
     if the record was a tally batch, the gap that it leaves halts its source.
     """
-    async with connection.transaction():
-        position = await ledger.lock_position(connection, records.topic)
-        if records.first > position:
-            return ApplyResult(position)
-        result = ApplyResult(records.next)
-        parts = records.parts
-        while parts:
-            outcome = await _apply_until_restore(connection, records.topic, parts, result)
-            if outcome.restore is not None:
-                part = parts[outcome.processed]
-                result.halt_reasons |= await _restore(connection, records.topic, outcome.restore, part)
-            parts = parts[outcome.processed :]
-        if records.unreadable:
-            source = SourcePartition(records.topic, -1)
-            halt_offsets = {source: records.unreadable[0]}
-            await ledger.put_heads(
-                connection, records.topic, {source: ChainHead(halt_reason=_UNREADABLE)}, halt_offsets
-            )
-            result.halt_reasons[source] = _UNREADABLE
-        await ledger.advance_position(connection, records.topic, records.next)
+    result = ApplyResult()
+    parts: Sequence[Part] = records.parts
+    while parts:
+        outcome = await _apply_until_restore(connection, records.topic, parts, result, ledger_key)
+        if outcome.restore is not None:
+            part = parts[outcome.processed]
+            result.halt_reasons |= await _restore(connection, records.topic, outcome.restore, part)
+        parts = parts[outcome.processed :]
+    if records.unreadable:
+        source = SourcePartition(records.topic, -1)
+        halt_offsets = {source: records.unreadable[0]}
+        await ledger.put_heads(connection, records.topic, {source: ChainHead(halt_reason=_UNREADABLE)}, halt_offsets)
+        result.halt_reasons[source] = _UNREADABLE
     return result
 
 
 async def _apply_until_restore(
-    connection: asyncpg.Connection, topic: str, parts: Sequence[Part], result: ApplyResult
+    connection: asyncpg.Connection, topic: str, parts: Sequence[Part], result: ApplyResult, ledger_key: bytes
 ) -> Outcome:
     heads = await ledger.heads(connection)
     row_keys = {
@@ -84,7 +72,7 @@ async def _apply_until_restore(
         if invalid_reason(part.batch) is None
         and (part.batch.next <= (head := heads.get(part.source, ChainHead())).next or part.batch.epoch < head.epoch)
     }
-    outcome = fold(heads, await ledger.stored_rows(connection, row_keys), parts)
+    outcome = fold(heads, await ledger.stored_rows(connection, row_keys), parts, ledger_key)
     await ledger.put_rows(connection, outcome.rows)
     await add_batches(connection, outcome.batches)
     changed = {source: head for source, head in outcome.heads.items() if heads.get(source) != head}

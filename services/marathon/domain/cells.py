@@ -1,19 +1,24 @@
-"""Sums of tally batches: cells, the history by minute, and the public record of corrections."""
+"""Sums of tally batches: cells, the history by day and by minute, and the public record of corrections."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, get_args
 
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
+from shared.events.words import RecoveryReason
 
 MINUTE_S: Final = 60
 MINUTES_PER_DAY: Final = 1440
 POLICY_CHANGED: Final = "policy-changed"
 """The reason of corrections made by an import, not by a tally batch."""
+OWN_REASONS: Final = frozenset(
+    {POLICY_CHANGED, "source-restored", "withdrawn-after-close", "counted-after-close", *get_args(RecoveryReason)}
+)
+"""The reasons that marathon gives itself: a delta cannot claim one of them."""
 
 
 class Cell(NamedTuple):
@@ -27,6 +32,13 @@ class Cell(NamedTuple):
     country: str
     language: str
     evidence: str
+
+
+class DayKey(NamedTuple):
+    """One day of acceptance, in whole days since 1970 (UTC), and one combination of all dimensions."""
+
+    day: int
+    cell: Cell
 
 
 class MinuteKey(NamedTuple):
@@ -50,10 +62,19 @@ class CorrectionKey(NamedTuple):
 
 @dataclass(slots=True)
 class CellChange:
-    """The change of a cell. `withdrawn` is the number of people who withdrew their action."""
+    """The change of a cell. `withdrawn` is the number of people who withdrew their action, `held` that of actions that
+    wait for a decision.
+    """
 
     count: int = 0
     withdrawn: int = 0
+    held: int = 0
+
+    def add(self, delta: Delta, sign: int) -> None:
+        """Add the changes of `delta`, or take them off where `sign` is -1."""
+        self.count += sign * delta.change
+        self.withdrawn += sign * delta.withdrawn
+        self.held += sign * delta.held
 
 
 @dataclass(slots=True)
@@ -69,6 +90,7 @@ class TotalsUpdate:
     """The changes to add to the stored sums."""
 
     cells: defaultdict[Cell, CellChange] = field(default_factory=lambda: defaultdict(CellChange))
+    days: defaultdict[DayKey, CellChange] = field(default_factory=lambda: defaultdict(CellChange))
     minutes: defaultdict[MinuteKey, int] = field(default_factory=lambda: defaultdict(int))
     corrections: defaultdict[CorrectionKey, CorrectionChange] = field(
         default_factory=lambda: defaultdict(CorrectionChange)
@@ -114,29 +136,19 @@ class TotalsUpdate:
         return update
 
     def _add_delta_corrections(self, delta: Delta, minute: int, *, after_freeze: bool) -> None:
-        corrections = {"invalidated": -delta.invalidated, "reinstated": delta.reinstated}
+        word = "" if delta.reason in OWN_REASONS else delta.reason
+        corrections = [(word or "invalidated", -delta.invalidated), (word or "reinstated", delta.reinstated)]
         if after_freeze:
-            corrections["withdrawn-after-close"] = -delta.withdrawn
-            corrections["counted-after-close"] = delta.change + delta.withdrawn + delta.invalidated - delta.reinstated
-        for reason, change in corrections.items():
+            counted = delta.change + delta.withdrawn + delta.invalidated - delta.reinstated
+            corrections += [("withdrawn-after-close", -delta.withdrawn), ("counted-after-close", counted)]
+        for reason, change in corrections:
             self.add_correction(delta.campaign, minute, delta.evidence, reason, change, after_freeze=after_freeze)
 
     def _add_delta(self, delta: Delta, sign: int, *, after_freeze: bool) -> None:
-        cell = self.cells[
-            Cell(
-                delta.campaign,
-                delta.case,
-                delta.section,
-                delta.kind,
-                delta.channel,
-                delta.country,
-                delta.language,
-                delta.evidence,
-            )
-        ]
-        cell.count += sign * delta.change
-        cell.withdrawn += sign * delta.withdrawn
+        cell = Cell(*(getattr(delta, name) for name in Cell._fields))
+        self.cells[cell].add(delta, sign)
         if not after_freeze:
+            self.days[DayKey(delta.minute // MINUTES_PER_DAY, cell)].add(delta, sign)
             self.minutes[MinuteKey(delta.campaign, delta.minute, delta.case, delta.evidence)] += sign * delta.change
 
     def add_correction(

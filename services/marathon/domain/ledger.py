@@ -16,6 +16,7 @@ row can be changed, left out or put in without changing every later hash.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -72,6 +73,7 @@ class Row:
     values: tuple[bytes, ...]
     accepted_until: str
     change: int
+    salt: bytes
     previous_hash: bytes
     hash: bytes
 
@@ -123,6 +125,7 @@ class Outcome:
     """
 
     heads: dict[SourcePartition, ChainHead]
+    ledger_key: bytes = field(repr=False)
     rows: list[Row] = field(default_factory=list)
     batches: list[ActionsCounted] = field(default_factory=list)
     halt_offsets: dict[SourcePartition, int] = field(default_factory=dict)
@@ -131,27 +134,48 @@ class Outcome:
     restore: Restore | None = None
 
 
-def row_hash(
-    source: SourcePartition, *, epoch: int, first: int, next_: int, digests: Iterable[bytes], previous: bytes
-) -> bytes:
-    """Return the SHA-256 of a row: its source and range, the digests of its parts, and the hash of the row before it.
+def row_salt(key: bytes, source: SourcePartition, *, epoch: int, first: int) -> bytes:
+    """Return the salt of a row: the HMAC-SHA-256, by the secret ledger `key`, of what names the row.
 
-    The text hashed is `source/partition`, `epoch`, `first`, `next`, the digests in hex joined by commas and the
-    previous hash in hex, each on a line of its own, so that anyone can recompute it.
+    Few counts are possible for a row, so a hash without a salt would give its content away. A restored ledger gets the
+    same salts. Source: "Privacy" in the design of breadth.
     """
-    lines = (str(source), epoch, first, next_, ",".join(digest.hex() for digest in digests), previous.hex())
+    return hmac.digest(key, f"{source.source}|{source.partition}|{epoch}|{first}".encode(), "sha256")
+
+
+def row_hash(
+    source: SourcePartition,
+    *,
+    epoch: int,
+    first: int,
+    next_: int,
+    digests: Iterable[bytes],
+    salt: bytes,
+    previous: bytes,
+) -> bytes:
+    """Return the SHA-256 of a row: its source and range, the digests of its parts, its salt, and the hash of the row
+    before it.
+
+    The text hashed is `source/partition`, `epoch`, `first`, `next`, the digests in hex joined by commas, the salt and
+    the previous hash in hex, each on a line of its own, so that whoever has the salt can recompute it.
+    """
+    joined = ",".join(digest.hex() for digest in digests)
+    lines = (str(source), epoch, first, next_, joined, salt.hex(), previous.hex())
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).digest()
 
 
 def fold(
-    heads: Mapping[SourcePartition, ChainHead], stored_rows: Mapping[RowKey, StoredRow], parts: Iterable[Part]
+    heads: Mapping[SourcePartition, ChainHead],
+    stored_rows: Mapping[RowKey, StoredRow],
+    parts: Iterable[Part],
+    ledger_key: bytes,
 ) -> Outcome:
     """Fold `parts`, in the order of their topic, into `heads`.
 
     `heads` has the head of every source partition among them that has one; `stored_rows` are the rows that a part may
-    repeat. Stops before a part that requires a restore.
+    repeat. New rows are salted by `ledger_key`. Stops before a part that requires a restore.
     """
-    outcome = Outcome(dict(heads))
+    outcome = Outcome(dict(heads), ledger_key)
     rows = dict(stored_rows)
     for part in parts:
         head = outcome.heads.get(part.source, ChainHead())
@@ -196,15 +220,16 @@ def _append_part(outcome: Outcome, stored_rows: dict[RowKey, StoredRow], head: C
     if len(parts) < batch.parts:
         outcome.heads[part.source] = replace(head, pending=parts, tally_offset=part.offset)
         return
-    row = _row(head, parts)
+    row = _row(head, parts, outcome.ledger_key)
     outcome.rows.append(row)
     outcome.batches.extend(each.batch for each in parts)
     stored_rows[part.source, row.epoch, row.first] = StoredRow(row.next, row.digests)
     outcome.heads[part.source] = ChainHead(row.epoch, row.next, row.hash, row.accepted_until, tally_offset=part.offset)
 
 
-def _row(head: ChainHead, parts: tuple[Part, ...]) -> Row:
+def _row(head: ChainHead, parts: tuple[Part, ...], ledger_key: bytes) -> Row:
     batch = parts[-1].batch
+    salt = row_salt(ledger_key, parts[-1].source, epoch=batch.epoch, first=batch.first)
     digests = tuple(part.digest for part in parts)
     return Row(
         source=parts[-1].source,
@@ -215,6 +240,7 @@ def _row(head: ChainHead, parts: tuple[Part, ...]) -> Row:
         values=tuple(part.value for part in parts),
         accepted_until=batch.accepted_until,
         change=sum(delta.change for part in parts for delta in part.batch.deltas),
+        salt=salt,
         previous_hash=head.hash,
         hash=row_hash(
             parts[-1].source,
@@ -222,6 +248,7 @@ def _row(head: ChainHead, parts: tuple[Part, ...]) -> Row:
             first=batch.first,
             next_=batch.next,
             digests=digests,
+            salt=salt,
             previous=head.hash,
         ),
     )
@@ -258,8 +285,8 @@ def _is_valid_time(text: str) -> bool:
 
 
 def _is_valid_delta(delta: Delta) -> bool:
-    numbers = (delta.change, delta.withdrawn, delta.invalidated, delta.reinstated)
-    texts = (delta.campaign, delta.case, delta.section or "", delta.country, delta.language)
+    numbers = (delta.change, delta.withdrawn, delta.invalidated, delta.reinstated, delta.held)
+    texts = (delta.campaign, delta.case, delta.section or "", delta.country, delta.language, delta.reason)
     return (
         0 <= delta.minute <= MAX_INTEGER
         and all(abs(number) <= MAX_INTEGER for number in numbers)

@@ -1,4 +1,4 @@
-"""The totals as exact sums: cells, minutes and corrections."""
+"""The totals as exact sums: cells, days, minutes and corrections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
 
-from services.marathon.domain.cells import TotalsUpdate
+from services.marathon.domain.cells import Cell, CellChange, TotalsUpdate
 from services.marathon.domain.disclosure import NO_SECTION, ExactTotals
 from services.marathon.domain.document import MinuteChange, RecordedCorrection
 from services.marathon.domain.history import StepChange
@@ -23,11 +23,20 @@ async def frozen_campaigns(connection: asyncpg.Connection, campaigns: Collection
 
 
 _ADD_CELLS = """
-INSERT INTO cells (campaign, "case", section, kind, channel, country, language, evidence, count, withdrawn)
+INSERT INTO cells (campaign, "case", section, kind, channel, country, language, evidence, count, withdrawn, held)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-    $9::bigint[], $10::bigint[])
+    $9::bigint[], $10::bigint[], $11::bigint[])
 ON CONFLICT (campaign, "case", section, kind, channel, country, language, evidence) DO UPDATE
-SET count = cells.count + excluded.count, withdrawn = cells.withdrawn + excluded.withdrawn
+SET count = cells.count + excluded.count, withdrawn = cells.withdrawn + excluded.withdrawn,
+    held = cells.held + excluded.held
+"""
+_ADD_DAYS = """
+INSERT INTO days (campaign, "case", section, kind, channel, country, language, evidence, change, withdrawn, held, day)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::bigint[], $10::bigint[], $11::bigint[], $12::integer[])
+ON CONFLICT (campaign, day, "case", section, kind, channel, country, language, evidence) DO UPDATE
+SET change = days.change + excluded.change, withdrawn = days.withdrawn + excluded.withdrawn,
+    held = days.held + excluded.held
 """
 _ADD_MINUTES = """
 INSERT INTO minutes (campaign, minute, "case", evidence, change)
@@ -48,19 +57,33 @@ ON CONFLICT (campaign) DO UPDATE SET mark = marks.mark + 1
 
 async def add(connection: asyncpg.Connection, update: TotalsUpdate) -> None:
     """Add `update` to the stored sums, row by row in a fixed order, so that two writers cannot deadlock."""
-    cells = sorted(update.cells.items(), key=lambda item: item[0]._replace(section=item[0].section or ""))
+    cells = sorted(update.cells.items(), key=lambda item: _order(item[0]))
+    days = sorted(update.days.items(), key=lambda item: (item[0].day, _order(item[0].cell)))
     minutes = sorted(update.minutes.items())
+    await connection.execute(_ADD_CELLS, *_cell_columns([cell for cell, _ in cells], [change for _, change in cells]))
     await connection.execute(
-        _ADD_CELLS,
-        *(_columns([cell for cell, _ in cells], 8)),
-        [change.count for _, change in cells],
-        [change.withdrawn for _, change in cells],
+        _ADD_DAYS,
+        *_cell_columns([key.cell for key, _ in days], [change for _, change in days]),
+        [key.day for key, _ in days],
     )
     await connection.execute(
         _ADD_MINUTES, *_columns([minute for minute, _ in minutes], 4), [change for _, change in minutes]
     )
     await add_corrections(connection, update)
     await connection.execute(_RAISE_REVISION, sorted(update.campaigns))
+
+
+def _order(cell: Cell) -> Cell:
+    return cell._replace(section=cell.section or "")
+
+
+def _cell_columns(cells: Sequence[Cell], changes: Sequence[CellChange]) -> list[list[object]]:
+    return [
+        *_columns(cells, 8),
+        [change.count for change in changes],
+        [change.withdrawn for change in changes],
+        [change.held for change in changes],
+    ]
 
 
 async def add_corrections(connection: asyncpg.Connection, update: TotalsUpdate) -> None:
@@ -75,22 +98,34 @@ async def add_corrections(connection: asyncpg.Connection, update: TotalsUpdate) 
         )
 
 
+# One statement for both tables: the ledger is unpacked once.
 _TRUNCATE_HISTORY = """
 WITH final AS (
     SELECT source_partition, next FROM unnest($2::text[], $3::text[]) AS published (source_partition, head)
     LEFT JOIN ledger ON source || '/' || partition = source_partition AND hash = decode(head, 'hex')
-), later AS (
-    SELECT delta.minute, delta."case", delta.evidence, sum(delta.change) AS change
-    FROM ledger LEFT JOIN final ON source || '/' || partition = source_partition
+), later AS MATERIALIZED (
+    SELECT delta.* FROM ledger LEFT JOIN final ON source || '/' || partition = source_partition
     CROSS JOIN unnest(ledger."values") AS part
     CROSS JOIN jsonb_to_recordset(convert_from(part, 'UTF8')::jsonb -> 'deltas')
-        AS delta (campaign text, minute integer, "case" text, evidence text, change bigint)
+        AS delta (campaign text, minute integer, "case" text, section text, kind text, channel text, country text,
+            language text, evidence text, change bigint, withdrawn bigint, held bigint)
     WHERE delta.campaign = $1 AND (source_partition IS NULL OR ledger.next > final.next)
-    GROUP BY 1, 2, 3
+), by_minute AS (
+    SELECT minute, "case", evidence, sum(change) AS change FROM later GROUP BY 1, 2, 3
+), by_day AS (
+    SELECT minute / 1440 AS day, "case", section, kind, channel, country, language, evidence, sum(change) AS change,
+        coalesce(sum(withdrawn), 0) AS withdrawn, coalesce(sum(held), 0) AS held
+    FROM later GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+), truncated_days AS (
+    UPDATE days SET change = days.change - by_day.change, withdrawn = days.withdrawn - by_day.withdrawn,
+        held = days.held - by_day.held
+    FROM by_day WHERE campaign = $1 AND days.section IS NOT DISTINCT FROM by_day.section
+        AND (days.day, days."case", days.kind, days.channel, days.country, days.language, days.evidence)
+        = (by_day.day, by_day."case", by_day.kind, by_day.channel, by_day.country, by_day.language, by_day.evidence)
 )
-UPDATE minutes SET change = minutes.change - later.change
-FROM later WHERE campaign = $1 AND (minutes.minute, minutes."case", minutes.evidence)
-    = (later.minute, later."case", later.evidence)
+UPDATE minutes SET change = minutes.change - by_minute.change
+FROM by_minute WHERE campaign = $1 AND (minutes.minute, minutes."case", minutes.evidence)
+    = (by_minute.minute, by_minute."case", by_minute.evidence)
 """
 
 

@@ -1,4 +1,4 @@
-"""The ledger: rows, the heads of the chains, and how far the tally topics have been read."""
+"""The ledger: rows, the heads of the chains, and where reading goes on after a halt."""
 
 from __future__ import annotations
 
@@ -13,76 +13,48 @@ from shared.events.tallies import ActionsCounted
 
 _decode_batch = msgspec.json.Decoder(ActionsCounted).decode
 
-_ENSURE_POSITION = "INSERT INTO readings (topic, next) VALUES ($1, 0) ON CONFLICT DO NOTHING"
-
-
-async def ensure_position(connection: asyncpg.Connection, topic: str) -> None:
-    """Create the position of `topic` if it does not exist."""
-    await connection.execute(_ENSURE_POSITION, topic)
-
-
-_LOCK_POSITION = "SELECT next FROM readings WHERE topic = $1 FOR UPDATE"
-
-
-async def lock_position(connection: asyncpg.Connection, topic: str) -> int:
-    """Return the offset of the next record of `topic`, and lock it until the transaction ends."""
-    return int(await connection.fetchval(_LOCK_POSITION, topic))
-
-
-_POSITIONS = "SELECT topic, next FROM readings"
-
-
-async def positions(connection: asyncpg.Connection) -> dict[str, int]:
-    """Return the offset of the next record of each tally topic."""
-    return {row["topic"]: row["next"] for row in await connection.fetch(_POSITIONS)}
-
-
-_ADVANCE_POSITION = "UPDATE readings SET next = greatest(next, $2) WHERE topic = $1"
-
-
-async def advance_position(connection: asyncpg.Connection, topic: str, next_: int) -> None:
-    """Store that everything below `next_` was read."""
-    await connection.execute(_ADVANCE_POSITION, topic, next_)
-
-
 _RESUME_HALTED = """
 WITH resumed AS (
     UPDATE sources SET halted = NULL, halted_at = NULL FROM (SELECT * FROM sources WHERE halted IS NOT NULL) AS before
     WHERE (sources.source, sources.partition) = (before.source, before.partition)
     RETURNING before.topic, before.halted_at
 )
-UPDATE readings SET next = least(next, again.first)
+UPDATE positions SET next = again.first, digest = NULL
 FROM (SELECT topic, min(halted_at) AS first FROM resumed GROUP BY topic) AS again
-WHERE readings.topic = again.topic
+WHERE consumer_group = $1 AND positions.topic = again.topic AND again.first < positions.next
 """
 
 
-async def resume_halted(connection: asyncpg.Connection) -> None:
+async def resume_halted(connection: asyncpg.Connection, consumer_group: str) -> None:
     """Resume halted source partitions at the part that halted them; they halt there again if nothing was mended."""
-    await connection.execute(_RESUME_HALTED)
+    await connection.execute(_RESUME_HALTED, consumer_group)
 
 
 _REWIND_TO_HALTS = """
-UPDATE readings SET next = least(next, coalesce(
-    (SELECT min(halted_at) FROM sources WHERE topic = $1 AND (source, partition) IN
-        (SELECT * FROM unnest($2::text[], $3::integer[]))), next))
-WHERE topic = $1
+UPDATE positions SET next = halts.first, digest = NULL
+FROM (SELECT min(halted_at) AS first FROM sources WHERE topic = $2 AND (source, partition) IN
+    (SELECT * FROM unnest($3::text[], $4::integer[]))) AS halts
+WHERE consumer_group = $1 AND topic = $2 AND halts.first < next
 """
 
 
-async def rewind_to_halts(connection: asyncpg.Connection, topic: str, sources: Sequence[SourcePartition]) -> None:
+async def rewind_to_halts(
+    connection: asyncpg.Connection, consumer_group: str, topic: str, sources: Sequence[SourcePartition]
+) -> None:
     """Rewind `topic` to the first part that halted one of `sources`; batches that were added become repeats."""
     names, partitions = [name for name, _ in sources], [partition for _, partition in sources]
-    await connection.execute(_REWIND_TO_HALTS, topic, names, partitions)
+    await connection.execute(_REWIND_TO_HALTS, consumer_group, topic, names, partitions)
 
 
-_RESET_POSITION = "UPDATE readings SET next = 0 WHERE topic = $1"
+_RESET_POSITION = """
+UPDATE positions SET next = 0, digest = NULL, moved_at = now() WHERE consumer_group = $1 AND topic = $2
+"""
 _RESET_SOURCES = "UPDATE sources SET read = -1, halted_at = 0 WHERE topic = $1"
 
 
-async def reset_position(connection: asyncpg.Connection, topic: str) -> None:
+async def reset_position(connection: asyncpg.Connection, consumer_group: str, topic: str) -> None:
     """Reset the position of `topic` to its start, because the log is a new one."""
-    await connection.execute(_RESET_POSITION, topic)
+    await connection.execute(_RESET_POSITION, consumer_group, topic)
     await connection.execute(_RESET_SOURCES, topic)
 
 
@@ -128,12 +100,12 @@ _PUT_PENDING = "INSERT INTO waiting_parts (source, partition, part, read, value)
 
 async def put_heads(
     connection: asyncpg.Connection,
-    topic: str,
+    topic: str | None,
     changed: Mapping[SourcePartition, ChainHead],
     halt_offsets: Mapping[SourcePartition, int],
 ) -> None:
-    """Store `changed` heads of sources whose tally topic is `topic`; `halt_offsets` are the offsets, on that topic, of
-    the parts that halted some of them now.
+    """Store `changed` heads of sources whose tally topic is `topic`, if they have one; `halt_offsets` are the offsets,
+    on that topic, of the parts that halted some of them now.
     """
     sources = sorted(changed)
     heads = [changed[source] for source in sources]
@@ -193,6 +165,7 @@ _COLUMNS = (
     "accepted_until",
     "digests",
     "values",
+    "salt",
     "previous_hash",
     "hash",
 )
@@ -214,6 +187,7 @@ def _records(rows: Sequence[Row]) -> Iterable[tuple[object, ...]]:
             row.accepted_until,
             row.digests,
             row.values,
+            row.salt,
             row.previous_hash,
             row.hash,
         )

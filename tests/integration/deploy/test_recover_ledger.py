@@ -10,12 +10,12 @@ import pytest
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import lost_tallies
-from services.marathon.consumers.tallies import TallyReader
 from services.petitions.consumers.counted import SIGNATURES
 from shared.errors import SetupError
 from shared.events.actions import ActionReference
+from shared.kafka.subscription_reader import SubscriptionReader
 from tests.support.counting import CountingHarness, counting_harness, key_of, signature
-from tests.support.tallies import eventually, pool_on, running
+from tests.support.tallies import LEDGER_KEY, eventually, pool_on, running, tally_reader
 
 REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
 PARTITION = 1
@@ -32,9 +32,8 @@ class Stage:
     marathon: asyncpg.Pool
     at: Endpoints
 
-    def reader(self) -> TallyReader:
-        topic = self.harness.counted.tallies.name
-        return TallyReader(self.marathon, self.harness.kafka, tally_topics=[topic], group=f"group-{topic}")
+    def reader(self) -> SubscriptionReader:
+        return tally_reader(self.marathon, self.harness.kafka, self.harness.counted.tallies.name)
 
     async def total(self) -> int:
         return int(await self.marathon.fetchval(SUM))
@@ -51,7 +50,9 @@ class Stage:
 
     async def repair(self) -> list[str]:
         findings = await lost_tallies.examine(self.at, self.harness.counted)
-        return await lost_tallies.repair(self.at, findings, "a disk died", from_start=findings.topic_replaced)
+        return await lost_tallies.repair(
+            self.at, findings, "a disk died", ledger_key=LEDGER_KEY, from_start=findings.topic_replaced
+        )
 
     async def count(self, *events: tuple[str, str], lost: bool = False) -> None:
         """Publish and count the events, each a type and a person, as one tally batch, which is sent unless `lost`."""
@@ -133,11 +134,11 @@ async def test_a_tally_topic_that_began_anew_is_read_from_its_start(stage: Stage
     async with running(stage.reader()):
         await eventually(stage.total, 1)
     # As after the broker restarted with an empty disk: the offset read up to lies beyond the end.
-    await stage.marathon.execute("UPDATE readings SET next = 1000")
+    await stage.marathon.execute("UPDATE positions SET next = 1000")
     findings = await lost_tallies.examine(stage.at, stage.harness.counted)
     assert findings.topic_replaced
     await stage.repair()
-    assert await stage.marathon.fetchval("SELECT next FROM readings") == 0
+    assert await stage.marathon.fetchval("SELECT next FROM positions") == 0
     async with running(stage.reader()):
         await stage.count(("submitted", "bo"))
         await eventually(stage.total, 2)
@@ -148,7 +149,7 @@ async def test_a_ledger_that_went_on_meanwhile_is_left_alone(stage: Stage) -> No
     findings = await lost_tallies.examine(stage.at, stage.harness.counted)
     await stage.repair()
     with pytest.raises(SetupError, match="look again"):
-        await lost_tallies.repair(stage.at, findings, "twice", from_start=False)
+        await lost_tallies.repair(stage.at, findings, "twice", ledger_key=LEDGER_KEY, from_start=False)
     assert await stage.total() == 1
 
 

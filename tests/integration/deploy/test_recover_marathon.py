@@ -18,6 +18,7 @@ from services.marathon.domain.document import first_document
 from services.marathon.storage import cells
 from shared.clock import parse_rfc3339
 from tests.support.campaign_files import Wrapper, campaign_file
+from tests.support.tallies import LEDGER_KEY
 
 CLOSED = parse_rfc3339("2027-01-08T00:00:00Z")
 FROZEN = "SELECT count(*)::int FROM freezes WHERE frozen_at IS NOT NULL"
@@ -38,7 +39,7 @@ async def test_a_final_tally_is_kept_where_the_recovery_was_cut_off_and_repeated
         # The state of an interrupted command: the document is stored, so nothing is newer.
         await put_back(connection, campaigns_=(), cases=(), keys=(), accesses=(), totals=[final], now=CLOSED)
         assert await connection.fetchval(FROZEN) == 0
-        await restored_databases.repair_marathon(at, MarathonState(), "the rest of it")
+        await restored_databases.repair_marathon(at, MarathonState(), "the rest of it", LEDGER_KEY)
         assert await connection.fetchval(FROZEN) == 1
         later = TotalsUpdate()
         later.add_correction("c", int(CLOSED) // 60, "recorded", "withdrawn-after-close", -1, after_freeze=True)

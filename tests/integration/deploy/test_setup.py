@@ -52,7 +52,7 @@ def test_each_service_gets_its_own_keys_and_its_own_password(tmp_path: Path) -> 
     secrets_folder = tmp_path / "handed"
     assert mille("secrets", str(secrets_folder), MILLE_HOME=str(tmp_path / "home")).returncode == 0
     assert {folder.name: {file.name for file in folder.iterdir()} for folder in secrets_folder.iterdir()} == {
-        "marathon": {"wrapping.pub", "signing.key", "pgpass"},
+        "marathon": {"wrapping.pub", "signing.key", "ledger.key", "pgpass"},
         "petitions": {"wrapping.key", "receipt.key", "pgpass"},
         "letters": {"wrapping.key", "receipt.key", "pgpass"},
         "notifications": {"wrapping.key", "recipient.key", "pgpass"},

@@ -18,11 +18,10 @@ from services.marathon.actions.keys import create_key, revoke_key
 from services.marathon.domain.campaign_changes import ImportPlan
 from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.ledger import Part
-from services.marathon.storage import ledger
 from shared.errors import SetupError
 from shared.events.cloudevents import parse_event_type
 from tests.support.campaign_files import Wrapper, campaign_file
-from tests.support.tallies import Chain, delta
+from tests.support.tallies import LEDGER_KEY, Chain, delta
 
 MakeDatabase = Callable[[str], Awaitable[str]]
 NOW = 1_795_000_000.0
@@ -58,10 +57,10 @@ class Marathon:
         ]
 
     async def sign(self, case: str, campaign: str = "c", evidence: str = "recorded", change: int = 1) -> None:
-        await ledger.ensure_position(self.connection, case)
         batch = Chain(source=case).batch(delta(campaign, change, case=case, evidence=evidence))
         part = Part.of(0, batch, msgspec.json.encode(batch))
-        await apply_tallies(self.connection, TallyRecords(case, 0, 1, [part]))
+        async with self.connection.transaction():
+            await apply_tallies(self.connection, TallyRecords(case, [part]), LEDGER_KEY)
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition, conn
 
 from deploy.local.endpoints import Endpoints
-from services.marathon.consumers import tallies
-from services.marathon.consumers.tallies import TallyReader
 from shared import topics
 from shared.errors import TransientError
 from shared.events.tallies import Delta
+from shared.kafka import subscription_reader
+from shared.kafka.subscription_reader import SubscriptionReader
 from tests.faults.proxy import NetworkConditions, Proxy
 from tests.support.serving import wait_until
-from tests.support.tallies import Chain, Sender, delta, eventually, pool_on, running, sender
+from tests.support.tallies import Chain, Sender, delta, eventually, pool_on, running, sender, tally_reader
 
 MakeDatabase = Callable[[str], Awaitable[str]]
 MakeTopic = Callable[..., Awaitable[str]]
@@ -44,8 +44,8 @@ class Marathon:
     def topic(self) -> str:
         return self.send.topic
 
-    def reader(self) -> TallyReader:
-        return TallyReader(self.pool, self._servers, tally_topics=[self.topic], group=f"group-{self.topic}")
+    def reader(self) -> SubscriptionReader:
+        return tally_reader(self.pool, self._servers, self.topic, f"group-{self.topic}")
 
     async def total(self) -> int:
         return int(await self.pool.fetchval(SUM))
@@ -55,7 +55,7 @@ class Marathon:
         return [f"{row['source']}/{row['partition']}" for row in rows]
 
     async def position(self) -> int:
-        return int(await self.pool.fetchval("SELECT next FROM readings WHERE topic = $1", self.topic) or 0)
+        return int(await self.pool.fetchval("SELECT next FROM positions WHERE topic = $1", self.topic) or 0)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_a_restart_and_everything_delivered_again_change_nothing(marathon:
         await eventually(marathon.total, 55)
     # The relay may resend batches whose acknowledgement it missed, and the position may be reset.
     await marathon.send.send(*batches[3:])
-    await marathon.pool.execute("UPDATE readings SET next = 0")
+    await marathon.pool.execute("UPDATE positions SET next = 0")
     async with running(marathon.reader()):
         await eventually(marathon.position, 17)
     assert await marathon.total() == 55
@@ -197,7 +197,7 @@ async def test_a_record_that_cannot_be_read_does_not_keep_a_new_process_from_bei
     await marathon.send.send_raw(b"not json", [])
     for reader in (marathon.reader(), marathon.reader()):
 
-        async def seen(reader: TallyReader = reader) -> tuple[dict[str, str], set[str]]:
+        async def seen(reader: SubscriptionReader = reader) -> tuple[dict[str, str], set[str]]:
             return dict(reader.missing()), set(reader.degraded())
 
         async with running(reader):
@@ -305,10 +305,12 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
         ("START_TIMEOUT_S", 1.0),
         ("MAX_UNANSWERED_CHECKS", 4),
     ):
-        monkeypatch.setattr(tallies, name, value)
+        monkeypatch.setattr(subscription_reader, name, value)
 
 
-async def check_survives(reader: TallyReader, marathon: Marathon, proxy: Proxy, weather: NetworkConditions) -> None:
+async def check_survives(
+    reader: SubscriptionReader, marathon: Marathon, proxy: Proxy, weather: NetworkConditions
+) -> None:
     """Check that `reader` resumes by itself after bad `weather`, during which a tally batch arrives."""
     chain = Chain()
 
@@ -325,7 +327,7 @@ async def check_survives(reader: TallyReader, marathon: Marathon, proxy: Proxy, 
         proxy.set(weather)
         await marathon.send.send(chain.batch(delta(change=4)))
         await eventually(is_degraded, True)
-        await asyncio.wait({task}, timeout=2 * tallies.STUCK_AFTER_S)
+        await asyncio.wait({task}, timeout=2 * subscription_reader.STUCK_AFTER_S)
         assert not task.done(), task
         proxy.clear()
         await eventually(is_well, (7, {}), timeout_s=60)
@@ -364,7 +366,7 @@ async def test_a_reader_goes_on_after_postgresql_was_away_for_long(
         pool_on(url.replace(f":{port}/", f":{proxy.port}/")) as through,
         sender(platform["kafka"], topic) as send,
     ):
-        reader = TallyReader(through, platform["kafka"], tally_topics=[topic], group=f"group-{topic}")
+        reader = tally_reader(through, platform["kafka"], topic, f"group-{topic}")
         await check_survives(reader, Marathon(pool, platform["kafka"], send), proxy, weather)
 
 

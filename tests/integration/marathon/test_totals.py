@@ -25,7 +25,7 @@ from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.freshness import EndOffsets
 from services.marathon.domain.history import points
 from services.marathon.domain.ledger import Part
-from services.marathon.storage import cells, ledger
+from services.marathon.storage import cells
 from shared import topics
 from shared.clock import ManualClock, parse_rfc3339, rfc3339
 from shared.database import connected
@@ -33,7 +33,7 @@ from shared.errors import TransientError
 from shared.events.marathon import Correction, Policies, TotalsChanged
 from shared.events.tallies import ActionsCounted, Delta
 from tests.support.campaign_files import Wrapper, campaign_file
-from tests.support.tallies import Chain, delta, pool_on
+from tests.support.tallies import LEDGER_KEY, Chain, delta, pool_on
 from tests.support.waiting import wait_until
 
 MakeDatabase = Callable[[str], Awaitable[str]]
@@ -98,9 +98,8 @@ class Marathon:
 
     async def apply(self, batch: ActionsCounted) -> None:
         part = Part.of(self._applied, batch, msgspec.json.encode(batch))
-        async with connected(self.pool) as connection:
-            await ledger.ensure_position(connection, "tallies")
-            await apply_tallies(connection, TallyRecords("tallies", self._applied, self._applied + 1, [part]))
+        async with connected(self.pool) as connection, connection.transaction():
+            await apply_tallies(connection, TallyRecords("tallies", [part]), LEDGER_KEY)
         self._applied += 1
 
     async def history_total(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from services.marathon.domain.ledger import (
 from shared.events.tallies import ActionsCounted, Delta
 
 SOURCE = SourcePartition("petitions.signatures.v1", 0)
+KEY = bytes(range(32))
 
 
 def delta(change: int = 1, country: str = "FR") -> Delta:
@@ -81,7 +83,7 @@ class Ledger:
         self.total = 0
 
     def apply(self, parts: Sequence[Part]) -> Outcome:
-        outcome = fold(self.heads, self.stored_rows, parts)
+        outcome = fold(self.heads, self.stored_rows, parts, KEY)
         self.heads = outcome.heads
         self.rows += outcome.rows
         self.total += sum(item.change for tally_batch in outcome.batches for item in tally_batch.deltas)
@@ -110,8 +112,19 @@ def test_each_row_holds_the_hash_of_the_row_before_it() -> None:
             first=row.first,
             next_=row.next,
             digests=row.digests,
+            salt=row.salt,
             previous=row.previous_hash,
         )
+
+
+def test_a_row_has_a_salt_that_only_the_key_makes_again() -> None:
+    first, second = Ledger().apply(topic(batch(0, 3), batch(3, 4))).rows
+    assert first.salt == hmac.digest(KEY, b"petitions.signatures.v1|0|0|0", "sha256")
+    assert first.salt != second.salt
+    restored = Ledger().apply(topic(batch(0, 3), batch(3, 4))).rows
+    assert [(row.salt, row.hash) for row in restored] == [(row.salt, row.hash) for row in (first, second)]
+    other_key = fold({}, {}, topic(batch(0, 3)), bytes(32)).rows
+    assert other_key[0].hash != first.hash
 
 
 def test_a_repeat_changes_nothing() -> None:

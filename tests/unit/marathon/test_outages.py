@@ -14,10 +14,12 @@ from services.marathon.actions import publish_totals
 from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.consumers.ends import EndOffsetReader
-from services.marathon.consumers.tallies import TallyReader
+from services.marathon.consumers.tallies import tally_subscription
 from shared.database import create_pool
+from shared.kafka.subscription_reader import SubscriptionReader
 from shared.metrics import TOTALS_AGE
 from tests.support.serving import wait_until
+from tests.support.tallies import LEDGER_KEY
 
 UNREACHABLE = "127.0.0.1:1"
 """Nothing listens there."""
@@ -80,7 +82,7 @@ async def test_the_age_of_the_totals_grows_while_nothing_is_published(publisher:
 
 
 async def test_a_reader_of_tallies_waits_out_any_outage_and_says_so(pool: asyncpg.Pool) -> None:
-    reader = TallyReader(pool, UNREACHABLE)
+    reader = SubscriptionReader(tally_subscription(LEDGER_KEY), pool, UNREACHABLE)
     async with running_task(reader.run) as running:
         await wait_until(lambda: running.done() or reader.degraded())
         assert not running.done(), running

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -10,17 +12,24 @@ from services.marathon.settings import MarathonSettings
 
 UNREACHABLE = "127.0.0.1:1"
 """Nothing listens there."""
-SETTINGS = MarathonSettings(
-    database_url=f"postgresql://nobody@{UNREACHABLE}/none",
-    kafka_bootstrap_servers=UNREACHABLE,
-    port=1,
-    kafka_flush="on",
-)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> MarathonSettings:
+    key = tmp_path / "ledger.key"
+    key.write_text("ab" * 32)
+    return MarathonSettings(
+        database_url=f"postgresql://nobody@{UNREACHABLE}/none",
+        kafka_bootstrap_servers=UNREACHABLE,
+        port=1,
+        kafka_flush="on",
+        ledger_key_file=key,
+    )
 
 
 @pytest.mark.parametrize("role", ["all", "web"])
-async def test_people_are_asked_for_patience_while_nothing_is_known_yet(role: Role) -> None:
-    app = create(SETTINGS, role)
+async def test_people_are_asked_for_patience_while_nothing_is_known_yet(settings: MarathonSettings, role: Role) -> None:
+    app = create(settings, role)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://marathon") as client,

@@ -1,4 +1,4 @@
-"""Campaigns, keys, access, the ledger of tally batches, the totals, and the outbox."""
+"""Campaigns, keys, access, the ledger of tally batches, the totals, positions, and the outbox."""
 
 from shared.migrations import execute
 
@@ -16,6 +16,21 @@ CREATE TABLE outbox (
     value bytea,
     put_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- How far each consumer group has turned each partition into rows. `next` is the offset of the next record, `digest`
+-- names the record at `next - 1`. `epoch` rises when the database was restored. `attempts` counts the processes that
+-- died since `next` last moved.
+CREATE TABLE positions (
+    consumer_group text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    next bigint NOT NULL DEFAULT 0 CHECK (next >= 0),
+    digest bytea,
+    epoch integer NOT NULL DEFAULT 0,
+    attempts integer NOT NULL DEFAULT 0,
+    moved_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (consumer_group, topic, partition)
+) WITH (fillfactor = 40);
 
 CREATE TABLE campaigns (
     slug text PRIMARY KEY,
@@ -53,17 +68,12 @@ CREATE TABLE access (
     created_at timestamptz NOT NULL
 );
 
--- How far each tally topic has been read.
-CREATE TABLE readings (
-    topic text PRIMARY KEY,
-    next bigint NOT NULL
-);
-
--- The head of each source partition's chain. `halted_at` is the offset on `topic` of the part that halted it.
+-- The head of each source partition's chain. `topic` is where its tally batches arrive; the offline tallies of
+-- marathon itself have none. `halted_at` is the offset on `topic` of the part that halted it.
 CREATE TABLE sources (
     source text NOT NULL,
     partition integer NOT NULL,
-    topic text NOT NULL REFERENCES readings (topic),
+    topic text,
     epoch integer NOT NULL,
     next bigint NOT NULL,
     hash bytea NOT NULL,
@@ -75,6 +85,7 @@ CREATE TABLE sources (
 ) WITH (fillfactor = 50);
 
 -- One row for each tally batch; `digests` are the SHA-256 of its `values`, the very bytes received, part by part.
+-- `salt` is a secret of the row: without it nobody can guess what its hash stands for.
 CREATE TABLE ledger (
     source text NOT NULL,
     partition integer NOT NULL,
@@ -85,6 +96,7 @@ CREATE TABLE ledger (
     accepted_until text NOT NULL,
     digests bytea[] NOT NULL,
     "values" bytea[] NOT NULL,
+    salt bytea NOT NULL,
     previous_hash bytea NOT NULL,
     hash bytea NOT NULL,
     PRIMARY KEY (source, partition, first)
@@ -100,6 +112,7 @@ CREATE TABLE waiting_parts (
     PRIMARY KEY (source, partition, part)
 );
 
+-- `held` counts actions that wait for a decision and are not counted yet.
 CREATE TABLE cells (
     campaign text NOT NULL,
     "case" text NOT NULL,
@@ -111,8 +124,26 @@ CREATE TABLE cells (
     evidence text NOT NULL,
     count bigint NOT NULL,
     withdrawn bigint NOT NULL,
+    held bigint NOT NULL,
     UNIQUE NULLS NOT DISTINCT (campaign, "case", section, kind, channel, country, language, evidence)
 ) WITH (fillfactor = 50);
+
+-- What each day changed, by all dimensions; `day` counts whole days of acceptance since 1970 (UTC).
+CREATE TABLE days (
+    campaign text NOT NULL,
+    day integer NOT NULL,
+    "case" text NOT NULL,
+    section text,
+    kind text NOT NULL,
+    channel text NOT NULL,
+    country text NOT NULL,
+    language text NOT NULL,
+    evidence text NOT NULL,
+    change bigint NOT NULL,
+    withdrawn bigint NOT NULL,
+    held bigint NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (campaign, day, "case", section, kind, channel, country, language, evidence)
+) WITH (fillfactor = 70);
 
 -- `minute` counts whole minutes of acceptance since 1970.
 CREATE TABLE minutes (
