@@ -73,7 +73,10 @@ class CoveredDelivery(NamedTuple):
 
 
 class LeasedMail(NamedTuple):
-    """A mail that one sender leases until `lease_until`. `attempts` includes the coming one."""
+    """A mail that one sender leases until `lease_until`.
+
+    `attempts` counts tries, the coming one included; a lease that expires untried adds none.
+    """
 
     id: bytes
     recipient: bytes
@@ -89,8 +92,8 @@ _LEASE = """
 WITH due AS (
     SELECT id FROM mails WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
 ), leased AS (
-    UPDATE mails SET due_at = $2, attempts = attempts + 1 FROM due WHERE mails.id = due.id
-    RETURNING mails.id, recipient, address, planned_at, attempts
+    UPDATE mails SET due_at = $2 FROM due WHERE mails.id = due.id
+    RETURNING mails.id, recipient, address, planned_at, attempts + 1 AS attempts
 )
 SELECT leased.id, leased.recipient, planned_at, attempts,
     EXISTS (SELECT FROM suppressions WHERE suppressions.recipient = leased.recipient)
@@ -131,16 +134,18 @@ def _covered_delivery(columns: tuple[object, ...]) -> CoveredDelivery:
 
 
 class FinalOutcome(NamedTuple):
-    """The final state of a mail; `answer` is the SMTP code, 0 if there was none."""
+    """The final state of a mail; `answer` is the SMTP code, 0 if there was none. `tried` counts it as an attempt."""
 
     id: bytes
     state: FinalState
     answer: int
+    tried: bool
 
 
 _END = """
-UPDATE mails SET state = ended.state, answer = ended.answer, due_at = NULL, ended_at = $4
-FROM unnest($1::bytea[], $2::text[], $3::integer[]) AS ended (id, state, answer)
+UPDATE mails SET state = ended.state, answer = ended.answer, attempts = attempts + ended.tried::integer, due_at = NULL,
+    ended_at = $5
+FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::boolean[]) AS ended (id, state, answer, tried)
 WHERE mails.id = ended.id AND mails.state = 'open'
 RETURNING mails.id
 """
@@ -182,21 +187,19 @@ async def end(connection: asyncpg.Connection, outcomes: Sequence[FinalOutcome], 
 
 
 _RETRY = """
-UPDATE mails SET due_at = retry.due_at, attempts = attempts - retry.deferred::integer, answer = retry.answer
-FROM unnest($1::bytea[], $2::timestamptz[], $3::boolean[], $4::integer[]) AS retry (id, due_at, deferred, answer)
+UPDATE mails SET due_at = retry.due_at, attempts = attempts + retry.tried::integer, answer = retry.answer
+FROM unnest($1::bytea[], $2::timestamptz[], $3::integer[], $4::boolean[]) AS retry (id, due_at, answer, tried)
 WHERE mails.id = retry.id AND mails.state = 'open'
 """
 
 
 class Retry(NamedTuple):
-    """A mail to try again at `due_at`; `deferred` if it was returned without an attempt. `answer` is the SMTP code, 0
-    if there was none.
-    """
+    """A mail to try again at `due_at`; `answer` and `tried` as in `FinalOutcome`."""
 
     id: bytes
     due_at: datetime
-    deferred: bool
     answer: int
+    tried: bool
 
 
 async def schedule_retries(connection: asyncpg.Connection, retries: Sequence[Retry]) -> None:
