@@ -14,8 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.endpoints import Endpoints
 from services.notifications.domain.refusals import GIVE_UP_AFTER
-from services.notifications.sender.housekeeping import Housekeeping
-from services.notifications.sender.sending import LEASE
+from services.notifications.sender.deliver.sending import LEASE
 from services.notifications.storage import mails
 from services.notifications.storage.recipients import MAX_DELIVERIES_PER_PLAN
 from shared import topics
@@ -347,7 +346,7 @@ async def test_a_token_that_is_not_ours_does_nothing(harness: NotificationsHarne
 
 async def test_what_people_typed_goes_after_eight_days_and_the_rest_after_forty(harness: NotificationsHarness) -> None:
     campaign = await harness.upstream.campaign("w4r")
-    keeping = Housekeeping(harness.pool, harness.clock)
+    keeping = harness.housekeeping()
     async with harness.running():
         await harness.upstream.sign(campaign, person("ana@example.org"))
         await harness.wait_until_settled()
@@ -356,10 +355,10 @@ async def test_what_people_typed_goes_after_eight_days_and_the_rest_after_forty(
     await keeping.run_once()
     assert await harness.pool.fetchval("SELECT count(sealed) FROM deliveries") == 1
     harness.clock.advance(2 * DAY)
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert await harness.pool.fetchval("SELECT count(*) FROM deliveries WHERE sealed IS NULL") == 1
     harness.clock.advance(40 * DAY)
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     for table in ("deliveries", "mails", "mail_deliveries", "recipients", "mailed_campaigns"):
         assert await harness.pool.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608  names above
 
@@ -390,11 +389,11 @@ async def test_who_never_got_a_mail_is_not_kept(harness: NotificationsHarness) -
         signed = await harness.upstream.sign(campaign, person("ana@example.org"))
         await harness.upstream.withdraw(campaign, signed)
         await harness.wait_until_consumed()
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert await harness.pool.fetchval("SELECT count(*) FROM recipients") == 1
     async with harness.running(*harness.sender_parts()):
         await harness.wait_until_planned()
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert await harness.pool.fetchval("SELECT count(*) FROM recipients") == 0
     assert not harness.smtp_server.mails
 
@@ -405,7 +404,7 @@ async def test_what_waits_is_measured(harness: NotificationsHarness) -> None:
         await harness.upstream.sign(campaign, person("ana@example.org"))
         await harness.wait_until_consumed()
     harness.clock.advance(100)
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert DELIVERIES_PENDING._value.get() == 1
     assert DELIVERIES_OLDEST._value.get() == pytest.approx(100, abs=20)
     assert MAILS_PENDING._value.get() == 0

@@ -17,7 +17,7 @@ import pytest
 
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
-from services.notifications.sender.sending import LEASE
+from services.notifications.sender.deliver.sending import LEASE
 from shared.privacy.sealing import Person
 from tests.support.databases import change_schema
 from tests.support.mailing import NotificationsHarness, notifications_harness, wait_until
