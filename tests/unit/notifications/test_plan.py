@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
@@ -219,3 +219,12 @@ def test_no_act_is_lost_and_no_address_gets_more_than_three_mails_a_day(
     firsts = {campaign: min(minute for minute, name, _ in drawn if name == campaign) for _, campaign, _ in drawn}
     if len(firsts) == 1 and times:
         assert times[0] - at(min(firsts.values())) < timedelta(minutes=every)
+
+
+def test_where_nothing_waits_for_a_confirmation_no_mail_repeats_another() -> None:
+    once = replace(GATHERING, until_confirmed=False)
+    mailed = unconfirmed(0)._replace(mailed=True)
+    for gathering, offsets in ((GATHERING, [1, 0]), (once, [1])):
+        history = History([at(0), at(10)], {"w4r": at(10)})
+        plan = plan_mail(gathering, [mailed, unconfirmed(1, 11)], history, at(21))
+        assert [delivery.record.offset for delivery in plan.covered] == offsets
