@@ -25,7 +25,7 @@ from deploy.local import endpoints, jars, kafka, keys, ports, postgres, processe
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PRIVATE_FILE_MODE, PROJECT
 from deploy.local.settings import DEFAULT_PORTS, LocalSettings
-from services.notifications.sender.signing import Signer
+from services.notifications.sender.compose.signing import Signer
 from services.notifications.settings import EXAMPLE_SENDER
 from shared import migrations
 from shared.errors import MilleplumesError, SetupError

@@ -16,13 +16,14 @@ from services.notifications.consumers.submissions import SubmissionHandler
 from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.http.mailbox import mailbox_router
 from services.notifications.http.preferences import Preferences
-from services.notifications.sender.attempts import AttemptRunner
-from services.notifications.sender.composing import Composer
+from services.notifications.mailings.confirmation.definition import CONFIRMATION
+from services.notifications.sender.compose.composing import Composer
+from services.notifications.sender.deliver.attempts import AttemptRunner
+from services.notifications.sender.deliver.sending import Sender
+from services.notifications.sender.deliver.smtp_connection import SmtpConnection
 from services.notifications.sender.housekeeping import MEASURE_INTERVAL_S, Housekeeping
 from services.notifications.sender.outages import run_repeatedly
 from services.notifications.sender.planning import Planner
-from services.notifications.sender.sending import Sender
-from services.notifications.sender.smtp_connection import SmtpConnection
 from services.notifications.settings import Settings
 from services.notifications.storage.clock import DatabaseClock
 from shared import migrations, topics
@@ -41,6 +42,7 @@ from shared.web.pages import Pages
 Role = Literal["consumer", "sender", "web", "all"]
 
 SERVICE = "notifications"
+MAILINGS = (CONFIRMATION,)
 GROUP = "notifications.plan-mails"
 CONSUMED_TOPICS = (topics.SIGNATURES, topics.MESSAGES)
 CATALOG_TOPICS = (topics.CASES, topics.KEYS)
@@ -87,7 +89,7 @@ class Notifications:
         if not self.serves:
             return []
         settings = self._settings
-        routers = [Preferences(self._connected, self._recipient_keys, self.pages, self._clock).router()]
+        routers = [Preferences(self._connected, MAILINGS, self._recipient_keys, self.pages, self._clock).router()]
         if settings.environment == "development" and settings.mailbox_folder is not None:
             routers.append(mailbox_router(settings.mailbox_folder, self.pages))
         return routers
@@ -145,13 +147,13 @@ class Notifications:
         if self._role in ("sender", "all"):
             self._start_sender(tasks, pool, catalog)
         if self._role in ("consumer", "all"):
-            handler = SubmissionHandler(self._clock)
+            handler = SubmissionHandler(MAILINGS, self._clock)
             self._loop = PositionedLoop(
                 topics=[topic.name for topic in CONSUMED_TOPICS],
                 group=GROUP,
                 pool=pool,
                 bootstrap_servers=settings.kafka_bootstrap_servers,
-                prepare=SubmissionDecoder(catalog, self._recipient_keys, CONSUMED_TOPICS).decode,
+                prepare=SubmissionDecoder(MAILINGS, catalog, self._recipient_keys, CONSUMED_TOPICS).decode,
                 handle=handler.handle,
                 handle_poison=handler.skip_poison,
             )
@@ -165,11 +167,11 @@ class Notifications:
     def _start_sender(self, tasks: Tasks, pool: asyncpg.Pool, catalog: Catalog) -> None:
         settings, clock = self._settings, self._clock
         relay = OutboxRelay(pool, settings.kafka_bootstrap_servers, service=SERVICE)
-        runner = AttemptRunner(Composer(catalog, self._recipient_keys, settings), clock)
+        runner = AttemptRunner(Composer(MAILINGS, catalog, self._recipient_keys, settings), clock)
         connections = [SmtpConnection(settings) for _ in range(settings.smtp_connections)]
         sender = Sender(pool, runner, connections, clock, relay.wake)
-        planner = Planner(pool, catalog, self._recipient_keys, clock, sender.wake)
-        housekeeping = Housekeeping(pool, clock)
+        planner = Planner(pool, MAILINGS, catalog, self._recipient_keys, clock, on_planned=sender.wake)
+        housekeeping = Housekeeping(pool, catalog, clock)
         tasks.start("outbox", relay.run)
         tasks.start("sending", _when_ready(catalog, sender.run))
         tasks.start("planning", _when_ready(catalog, planner.run))

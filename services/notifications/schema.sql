@@ -1,5 +1,5 @@
 CREATE TABLE public.deliveries (
-    template text NOT NULL,
+    mailing text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE public.deliveries (
     mails smallint DEFAULT 0 NOT NULL,
     withdrawn_offset bigint,
     left_at timestamp with time zone,
-    CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'mailed'::text, 'confirmed'::text, 'withdrawn'::text, 'expired'::text, 'suppressed'::text, 'bounced'::text, 'failed'::text])))
+    CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'mailed'::text, 'sent'::text, 'confirmed'::text, 'withdrawn'::text, 'expired'::text, 'suppressed'::text, 'bounced'::text, 'failed'::text])))
 );
 
 CREATE TABLE public.gone_addresses (
@@ -39,13 +39,14 @@ CREATE TABLE public.mail_deliveries (
 
 CREATE TABLE public.mailed_campaigns (
     recipient bytea NOT NULL,
+    mailing text NOT NULL,
     campaign text NOT NULL,
     mailed_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.mails (
     id bytea NOT NULL,
-    template text NOT NULL,
+    mailing text NOT NULL,
     recipient bytea NOT NULL,
     address bytea NOT NULL,
     planned_at timestamp with time zone NOT NULL,
@@ -94,6 +95,7 @@ WITH (fillfactor='40');
 
 CREATE TABLE public.recipients (
     recipient bytea NOT NULL,
+    daily_limit text NOT NULL,
     due_at timestamp with time zone,
     mailed_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL
 );
@@ -121,6 +123,27 @@ CREATE TABLE public.schema_version (
     version_num character varying(32) NOT NULL
 );
 
+CREATE TABLE public.subscriptions (
+    key bytea NOT NULL,
+    digest bytea NOT NULL,
+    address bytea NOT NULL,
+    recipient bytea NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    campaign text NOT NULL,
+    "case" text NOT NULL,
+    subject text NOT NULL,
+    kind text NOT NULL,
+    accepted_at timestamp with time zone NOT NULL,
+    locale text NOT NULL,
+    sealed bytea,
+    seal_key integer NOT NULL,
+    since timestamp with time zone,
+    ended_at timestamp with time zone,
+    CONSTRAINT subscriptions_check CHECK (((sealed IS NULL) = (ended_at IS NOT NULL)))
+);
+
 CREATE TABLE public.suppressions (
     recipient bytea NOT NULL,
     reason text NOT NULL,
@@ -129,7 +152,7 @@ CREATE TABLE public.suppressions (
 );
 
 ALTER TABLE ONLY public.deliveries
-    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (template, topic, partition, "offset");
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (mailing, topic, partition, "offset");
 
 ALTER TABLE ONLY public.gone_addresses
     ADD CONSTRAINT gone_addresses_pkey PRIMARY KEY (address);
@@ -138,7 +161,7 @@ ALTER TABLE ONLY public.mail_deliveries
     ADD CONSTRAINT mail_deliveries_pkey PRIMARY KEY (mail, topic, partition, "offset");
 
 ALTER TABLE ONLY public.mailed_campaigns
-    ADD CONSTRAINT mailed_campaigns_pkey PRIMARY KEY (recipient, campaign);
+    ADD CONSTRAINT mailed_campaigns_pkey PRIMARY KEY (recipient, mailing, campaign);
 
 ALTER TABLE ONLY public.mails
     ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
@@ -150,13 +173,16 @@ ALTER TABLE ONLY public.positions
     ADD CONSTRAINT positions_pkey PRIMARY KEY (consumer_group, topic, partition);
 
 ALTER TABLE ONLY public.recipients
-    ADD CONSTRAINT recipients_pkey PRIMARY KEY (recipient);
+    ADD CONSTRAINT recipients_pkey PRIMARY KEY (recipient, daily_limit);
 
 ALTER TABLE ONLY public.recoveries
     ADD CONSTRAINT recoveries_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.schema_version
     ADD CONSTRAINT schema_version_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY public.subscriptions
+    ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (key, digest, address);
 
 ALTER TABLE ONLY public.suppressions
     ADD CONSTRAINT suppressions_pkey PRIMARY KEY (recipient);
@@ -176,6 +202,12 @@ CREATE INDEX mails_due ON public.mails USING btree (due_at) WHERE (due_at IS NOT
 CREATE INDEX mails_ended ON public.mails USING btree (ended_at) WHERE (ended_at IS NOT NULL);
 
 CREATE INDEX recipients_due ON public.recipients USING btree (due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX subscriptions_campaign ON public.subscriptions USING btree (campaign) WHERE (ended_at IS NULL);
+
+CREATE INDEX subscriptions_ended ON public.subscriptions USING btree (ended_at) WHERE (ended_at IS NOT NULL);
+
+CREATE INDEX subscriptions_recipient ON public.subscriptions USING btree (recipient) WHERE (ended_at IS NULL);
 
 ALTER TABLE ONLY public.mail_deliveries
     ADD CONSTRAINT mail_deliveries_mail_fkey FOREIGN KEY (mail) REFERENCES public.mails(id) ON DELETE CASCADE;
@@ -199,5 +231,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.recipients TO notifications;
 GRANT SELECT,INSERT ON TABLE public.recoveries TO notifications;
 
 GRANT SELECT ON TABLE public.schema_version TO notifications;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.subscriptions TO notifications;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.suppressions TO notifications;

@@ -6,7 +6,7 @@ import msgspec
 
 
 class DeliverySent(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail was handed over. The record's key is the recipient key (keyed hash); `template` names its template."""
+    """A mail was handed over. The record's key is the recipient key (keyed hash); `template` names its mailing."""
 
     campaign: str
     template: str

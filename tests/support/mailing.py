@@ -23,11 +23,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from services.notifications.consumers.submission_decoder import DecodedBatch, SubmissionDecoder
 from services.notifications.consumers.submissions import SubmissionHandler
 from services.notifications.domain.recipient_keys import RecipientKeys
-from services.notifications.sender.attempts import AttemptRunner
-from services.notifications.sender.composing import Composer
+from services.notifications.mailing import Mailing
+from services.notifications.mailings.confirmation.definition import CONFIRMATION
+from services.notifications.sender.compose.composing import Composer
+from services.notifications.sender.deliver.attempts import AttemptRunner
+from services.notifications.sender.deliver.sending import LEASE, Sender
+from services.notifications.sender.deliver.smtp_connection import SmtpConnection
+from services.notifications.sender.housekeeping import Housekeeping
 from services.notifications.sender.planning import Planner
-from services.notifications.sender.sending import LEASE, Sender
-from services.notifications.sender.smtp_connection import SmtpConnection
 from services.notifications.settings import Settings
 from shared import topics
 from shared.catalog import Catalog
@@ -203,12 +206,13 @@ class Upstream:
         locale: str = "en",
         evidence: Evidence = "recorded",
         network: str = "home",
+        updates: bool = False,
     ) -> PublishedSubmission:
         """Publish a signature as petitions does; `petition` is another than the campaign's own."""
         keys = self.catalog.keys[campaign]
         subject = petition or f"free-{campaign}"
         key = dedupe.signature_key(keys.dedupe, subject, canonical_address(person.email, "2026-11"))
-        digest = _digest(keys, person)
+        digest = _digest(keys, person, updates=updates)
         event = SignatureSubmitted(
             campaign=campaign,
             case=f"{campaign}-case",
@@ -224,20 +228,27 @@ class Upstream:
             locale=locale,
             evidence=evidence,
             network=network,
+            updates=updates,
             confirmed_at=rfc3339(time.time()) if evidence == "confirmed" else None,
             petition_version=1,
         )
         return await self._publish_submission(self.signatures, "signature-submitted", key, digest, event)
 
     async def write(
-        self, campaign: str, person: Person, *, kind: MessageKind = "letter", network: str = "home"
+        self,
+        campaign: str,
+        person: Person,
+        *,
+        kind: MessageKind = "letter",
+        network: str = "home",
+        updates: bool = False,
     ) -> PublishedSubmission:
         """Publish a message as letters does; its text is the person's."""
         keys = self.catalog.keys[campaign]
         subject = f"{campaign}-case"
         address = canonical_address(person.email, "2026-11")
         key = dedupe.message_key(keys.dedupe, subject, kind, address, person.text)
-        digest = _digest(keys, person)
+        digest = _digest(keys, person, updates=updates)
         event = MessageSubmitted(
             campaign=campaign,
             case=subject,
@@ -252,6 +263,7 @@ class Upstream:
             seal_key=1,
             locale="en",
             network=network,
+            updates=updates,
             person=_base64url(dedupe.person_key(keys.dedupe, subject, address)),
             daily_limit=5,
         )
@@ -335,6 +347,7 @@ class NotificationsHarness:
     recipient_keys: RecipientKeys
     settings: Settings
     bootstrap_servers: str
+    mailings: Sequence[Mailing] = (CONFIRMATION,)
     group: str = field(default_factory=lambda: f"test.{secrets.token_hex(4)}")
 
     def create_loop(self) -> PositionedLoop[DecodedBatch]:
@@ -344,18 +357,31 @@ class NotificationsHarness:
             group=self.group,
             pool=self.pool,
             bootstrap_servers=self.bootstrap_servers,
-            prepare=SubmissionDecoder(self.upstream.catalog, self.recipient_keys, self.upstream.topics).decode,
-            handle=SubmissionHandler(self.clock).handle,
+            prepare=SubmissionDecoder(
+                self.mailings, self.upstream.catalog, self.recipient_keys, self.upstream.topics
+            ).decode,
+            handle=SubmissionHandler(self.mailings, self.clock).handle,
         )
 
     def sender_parts(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """Return the functions that plan, send and publish."""
         relay = OutboxRelay(self.pool, self.bootstrap_servers, service="notifications")
-        composer = Composer(self.upstream.catalog, self.recipient_keys, self.settings)
+        composer = Composer(self.mailings, self.upstream.catalog, self.recipient_keys, self.settings)
         connections = [SmtpConnection(self.settings) for _ in range(4)]
         sender = Sender(self.pool, AttemptRunner(composer, self.clock), connections, self.clock, relay.wake)
-        planner = Planner(self.pool, self.upstream.catalog, self.recipient_keys, self.clock, sender.wake)
+        planner = Planner(
+            self.pool,
+            self.mailings,
+            self.upstream.catalog,
+            self.recipient_keys,
+            self.clock,
+            on_planned=sender.wake,
+        )
         return (relay.run, sender.run, planner.run)
+
+    def housekeeping(self) -> Housekeeping:
+        """Create a housekeeping, whose first run purges."""
+        return Housekeeping(self.pool, self.upstream.catalog, self.clock)
 
     @asynccontextmanager
     async def running(self, *parts: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
@@ -418,8 +444,8 @@ async def _end_offsets(bootstrap_servers: str, names: Sequence[str]) -> dict[tup
     return {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
 
 
-def _digest(keys: CampaignKeys, person: Person) -> bytes:
-    return dedupe.digest(keys.dedupe, hashlib.sha256(msgspec.json.encode(person)).digest())
+def _digest(keys: CampaignKeys, person: Person, *, updates: bool) -> bytes:
+    return dedupe.digest(keys.dedupe, hashlib.sha256(msgspec.json.encode((person, updates))).digest())
 
 
 def _base64url(raw: bytes) -> str:

@@ -19,7 +19,7 @@ from tests.support.mailing import NotificationsHarness
 async def preferences_client(harness: NotificationsHarness) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of the pages of notifications, served by the real application."""
     pages = Pages(service="notifications", origins=harness.settings, folder=Path("services/notifications"))
-    router = Preferences(lambda: harness.pool, harness.recipient_keys, pages, harness.clock).router()
+    router = Preferences(lambda: harness.pool, harness.mailings, harness.recipient_keys, pages, harness.clock).router()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -1,20 +1,28 @@
-"""Decodes records of submissions into deliveries. This happens before the transaction, so that it delays nothing."""
+"""Decodes records about acts into consents and deliveries, before the transaction, so that it delays nothing."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
+from services.notifications.domain.consents import GivenConsent, takes_effect
+from services.notifications.domain.deliveries import ActEvent, NewDelivery
 from services.notifications.domain.recipient_keys import RecipientKeys, smtp_address
-from services.notifications.domain.submissions import Submitted, Withdrawn
-from services.notifications.storage.deliveries import NewDelivery
+from services.notifications.mailing import Event, Mailing
 from shared.catalog import Catalog
 from shared.clock import utc
-from shared.counting.event_decoder import EventDecoder, SubmissionRecord, check_shape, decode_keyed_hash
+from shared.counting.event_decoder import (
+    EventDecoder,
+    SubmissionRecord,
+    check_shape,
+    decode_keyed_hash,
+    event_types,
+)
 from shared.errors import PermanentError, TransientError
 from shared.events.cloudevents import DECODE_ERRORS
+from shared.events.marathon import CampaignChanged
 from shared.kafka.records import PartitionBatch, Record
 from shared.logging import log
 from shared.metrics import MAIL_SKIPPED
@@ -30,34 +38,33 @@ MAX_UNKNOWN: Final = 1_000
 
 @dataclass(slots=True)
 class DecodedBatch:
-    """One decoded batch: `events` decide which of `candidates` (by key and offset) become deliveries."""
+    """One decoded batch.
 
-    events: list[Submitted | Withdrawn] = field(default_factory=list)
-    candidates: dict[tuple[bytes, int], NewDelivery] = field(default_factory=dict)
-    confirmed: list[tuple[bytes, bytes, int]] = field(default_factory=list)
-    withdrawn: list[tuple[bytes, int]] = field(default_factory=list)
+    `candidates` are deliveries, by mailing, unless they repeat one that exists; `triggers` are events that make
+    deliveries, by mailing, where a consent has the address.
+    """
 
-
-class SubmissionRef(NamedTuple):
-    """The position and time at which a submission was first accepted; a redriven record keeps its original ones."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes
-    accepted_ms: int
+    consents: list[GivenConsent] = field(default_factory=list)
+    confirmed: list[ActEvent] = field(default_factory=list)
+    withdrawn: list[ActEvent] = field(default_factory=list)
+    candidates: dict[str, list[NewDelivery]] = field(default_factory=dict)
+    triggers: dict[str, list[ActEvent]] = field(default_factory=dict)
 
 
 class SubmissionDecoder:
-    """Decodes batches of `topics`, those of signatures and of messages; opens only what needs a mail.
+    """Decodes batches of `topics`, those of signatures and of messages; opens what needs a mail or gives a consent.
 
     It shares its decoder with the counter of each topic, which dead-letters every record that cannot be read here.
     """
 
-    def __init__(self, catalog: Catalog, recipient_keys: RecipientKeys, topics: Sequence[Topic]) -> None:
+    def __init__(
+        self, mailings: Sequence[Mailing], catalog: Catalog, recipient_keys: RecipientKeys, topics: Sequence[Topic]
+    ) -> None:
+        self._mailings = mailings
         self._catalog = catalog
         self._recipient_keys = recipient_keys
         self._decoders = {topic.name: EventDecoder(topic) for topic in topics}
+        self._names = {topic.name: {word: name for name, word in event_types(topic).items()} for topic in topics}
         self._unknown_keys: set[tuple[str, int]] = set()
 
     async def decode(self, batches: Sequence[PartitionBatch]) -> DecodedBatch:
@@ -81,73 +88,86 @@ class SubmissionDecoder:
     async def _decode_record(
         self, decoded: DecodedBatch, decoder: EventDecoder, batch: PartitionBatch, record: Record
     ) -> None:
-        event, origin = decoder.decode_headers(record, batch.partition)
-        if event not in ("submitted", "confirmed", "withdrawn"):
+        word, origin = decoder.decode_headers(record, batch.partition)
+        if word not in ("submitted", "confirmed", "withdrawn"):
             return
         check_shape(record.key, record.value)
         key, value = record.key or b"", record.value or b""
         offset, accepted_ms = origin or (record.offset, record.timestamp_ms)
-        if event == "submitted":
-            submission = decoder.decode_submission(value)
-            if submission.state == "r":
-                ref = SubmissionRef(batch.topic, batch.partition, offset, key, accepted_ms)
-                await self._add_submission(decoded, ref, submission)
-        elif event == "confirmed":
-            decoded.confirmed.append((key, decode_keyed_hash(decoder.decode_reference(value).digest), offset))
+        event = ActEvent(batch.topic, batch.partition, offset, key, utc(accepted_ms / 1000))
+        if word == "submitted":
+            await self._decode_submission(decoded, event, decoder.decode_submission(value))
+        elif word == "confirmed":
+            event = event._replace(digest=decode_keyed_hash(decoder.decode_reference(value).digest))
+            decoded.confirmed.append(event)
+            for mailing in self._triggered(Event(self._names[batch.topic][word])):
+                decoded.triggers.setdefault(mailing.name, []).append(event)
         else:
-            decoded.events.append(Withdrawn(key, offset))
-            decoded.withdrawn.append((key, offset))
+            decoded.withdrawn.append(event)
 
-    async def _add_submission(self, decoded: DecodedBatch, ref: SubmissionRef, submission: SubmissionRecord) -> None:
-        keys = await self._keys_for_confirmation(submission)
-        if keys is None:
+    def _triggered(self, event: Event) -> list[Mailing]:
+        return [mailing for mailing in self._mailings if event.type in mailing.events and mailing.trigger(event)]
+
+    async def _decode_submission(self, decoded: DecodedBatch, event: ActEvent, submission: SubmissionRecord) -> None:
+        campaign = await self._find_campaign(submission)
+        mailings = self._triggered(Event(self._names[event.topic]["submitted"], submission, campaign))
+        effect = takes_effect(submission.evidence, campaign) if submission.updates else "never"
+        if not mailings and effect == "never":
             return
-        accepted_at = utc(ref.accepted_ms / 1000)
-        digest = decode_keyed_hash(submission.digest)
-        recipient, address = self._address_keys(keys, ref, submission)
-        decoded.candidates[ref.key, ref.offset] = NewDelivery(
-            topic=ref.topic,
-            partition=ref.partition,
-            offset=ref.offset,
+        delivery = self._open(event, submission)
+        if effect != "never":
+            decoded.consents.append(GivenConsent(delivery, event.at if effect == "at-once" else None))
+        for mailing in mailings:
+            if mailing.consent is None:
+                decoded.candidates.setdefault(mailing.name, []).append(delivery)
+            else:
+                decoded.triggers.setdefault(mailing.name, []).append(event._replace(digest=delivery.digest))
+
+    def _open(self, event: ActEvent, submission: SubmissionRecord) -> NewDelivery:
+        """Return the delivery that a submission may get."""
+        keys = self._find_keys(submission)
+        recipient, address = self._address_keys(keys, event, submission)
+        return NewDelivery(
+            topic=event.topic,
+            partition=event.partition,
+            offset=event.offset,
             recipient=recipient,
             address=address,
             campaign=submission.campaign,
             case=submission.case,
             subject=submission.subject,
             kind=submission.kind,
-            key=ref.key,
-            digest=digest,
+            key=event.key,
+            digest=decode_keyed_hash(submission.digest),
             other_data=False,
-            accepted_at=accepted_at,
+            accepted_at=event.at,
             locale=submission.locale,
             sealed=submission.sealed,
             seal_key=submission.seal_key,
             network=submission.network,
         )
-        decoded.events.append(Submitted(ref.key, digest, address, ref.offset, accepted_at))
 
-    def _address_keys(
-        self, keys: CampaignKeys, ref: SubmissionRef, submission: SubmissionRecord
-    ) -> tuple[bytes, bytes]:
+    def _address_keys(self, keys: CampaignKeys, event: ActEvent, submission: SubmissionRecord) -> tuple[bytes, bytes]:
         """Return the keys of the mailbox and of the address as it was typed."""
         sealer = keys.seal[submission.seal_key]
         try:
-            person = sealer.open(submission.sealed, topic=ref.topic, subject=submission.subject, key=ref.key)
+            person = sealer.open(submission.sealed, topic=event.topic, subject=submission.subject, key=event.key)
             return self._recipient_keys.recipient_key(person.email), self._recipient_keys.address_key(
                 smtp_address(person.email)
             )
         except (ValueError, *DECODE_ERRORS):
             raise PermanentError("cannot-be-opened") from None
 
-    async def _keys_for_confirmation(self, submission: SubmissionRecord) -> CampaignKeys | None:
-        """Return the keys of the campaign, None where it asks for no confirmation."""
+    async def _find_campaign(self, submission: SubmissionRecord) -> CampaignChanged:
+        """Return the campaign, after waiting for it and its keys where they are not known yet."""
         if not self._has_keys(submission) and (submission.campaign, submission.seal_key) not in self._unknown_keys:
             await self._wait_for_keys(submission)
         campaign = self._catalog.campaigns.get(submission.campaign)
         if campaign is None:
             raise PermanentError("unknown-campaign")
-        if campaign.policies.confirmation == "none":
-            return None
+        return campaign
+
+    def _find_keys(self, submission: SubmissionRecord) -> CampaignKeys:
         keys = self._catalog.keys.get(submission.campaign)
         if keys is None:
             raise TransientError(f"the keys of campaign {submission.campaign} cannot be opened here")

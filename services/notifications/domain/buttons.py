@@ -9,26 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.events.words import Kind
-from shared.kafka.record_ref import RecordRef
-from shared.privacy.sealing import Person
+from services.notifications.domain.acts import Act
 from shared.privacy.tokens import MAX_ACTS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
-    """One act that a mail asks to confirm. `at` is the broker's time in seconds since 1970."""
-
-    submission: RecordRef
-    campaign: str
-    case: str
-    subject: str
-    kind: Kind
-    key: bytes
-    digest: bytes
-    other_data: bool
-    at: float
-    person: Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +34,7 @@ def group_acts(acts: Iterable[Act]) -> list[Button]:
     """Group the acts of a mail into buttons: by campaign, signatures before messages, other data last."""
     by_campaign: dict[tuple[str, bool], list[Act]] = {}
     separate: list[Act] = []
-    for act in sorted(acts, key=lambda act: (act.at, act.submission)):
+    for act in sorted(acts, key=lambda act: (act.at, act.record)):
         if act.other_data:
             separate.append(act)
         else:

@@ -49,9 +49,9 @@ class RecipientKeys:
         """
         return hmac.digest(self._address_key, smtp_address.encode(), "sha256")[:KEY_BYTES]
 
-    def mail_id(self, template: str, first_submission: RecordRef) -> bytes:
-        """Return the id (16 bytes) of the mail whose first delivery is for `first_submission`."""
-        material = f"{template}|{first_submission.topic}|{first_submission.partition}|{first_submission.offset}"
+    def mail_id(self, mailing: str, first: RecordRef) -> bytes:
+        """Return the id (16 bytes) of the mail of `mailing` whose first delivery was made by the record `first`."""
+        material = f"{mailing}|{first.topic}|{first.partition}|{first.offset}"
         return hmac.digest(self._mail_key, material.encode(), "sha256")[:KEY_BYTES]
 
     def token(self, recipient: bytes) -> str:

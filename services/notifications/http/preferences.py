@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Literal
 
 import asyncpg
 from fastapi import APIRouter, Form, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from services.notifications.actions.announce import DeliveryEvents
+from services.notifications.actions.delivery_events import DeliveryEvents
 from services.notifications.domain.recipient_keys import RecipientKeys
+from services.notifications.mailing import Mailing
 from services.notifications.storage import recipients
 from shared.clock import Clock, utc
 from shared.database import connected
@@ -25,8 +26,14 @@ class Preferences:
     """Preferences, and one-click unsubscription (RFC 8058). `pool` returns the pool once the process has started."""
 
     def __init__(
-        self, pool: Callable[[], asyncpg.Pool], recipient_keys: RecipientKeys, pages: Pages, clock: Clock
+        self,
+        pool: Callable[[], asyncpg.Pool],
+        mailings: Sequence[Mailing],
+        recipient_keys: RecipientKeys,
+        pages: Pages,
+        clock: Clock,
     ) -> None:
+        self._until_confirmed = [mailing.name for mailing in mailings if mailing.gathering.until_confirmed]
         self._pool = pool
         self._recipient_keys = recipient_keys
         self._pages = pages
@@ -49,7 +56,7 @@ class Preferences:
         if recipient is None:
             return self._not_found(request)
         async with connected(self._pool()) as connection:
-            summary = await recipients.load_summary(connection, recipient)
+            summary = await recipients.load_summary(connection, recipient, self._until_confirmed)
         action = request.url.path
         return self._pages.show(
             request, "preferences.html", lambda _language: summary, store=False, action=action, address=action

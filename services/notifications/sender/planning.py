@@ -1,30 +1,30 @@
-"""Plans mails: the due deliveries of each recipient become row mail, in a transaction that locks the recipient."""
+"""Plans mails: the due deliveries of each recipient become one mail, in a transaction that locks the recipient."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from services.notifications.domain.plan import History, UnconfirmedDelivery, plan_mail
+from services.notifications.domain.plan import NEVER, History, Plan, WaitingDelivery, plan_mail
 from services.notifications.domain.recipient_keys import RecipientKeys
+from services.notifications.mailing import Mailing
 from services.notifications.sender.outages import run_repeatedly
 from services.notifications.storage import deliveries, mails, recipients
-from services.notifications.storage.recipients import MAX_DELIVERIES_PER_PLAN, UnconfirmedRow
+from services.notifications.storage.recipients import MAX_DELIVERIES_PER_PLAN, DueRecipient
 from shared.catalog import Catalog
-from shared.clock import Clock, parse_rfc3339, utc
+from shared.clock import Clock, utc
 from shared.database import connected
 from shared.kafka.record_ref import RecordRef
 from shared.metrics import MAILS
 
 MAX_RECIPIENTS: Final = 500
-"""Recipients planned in row transaction."""
+"""Recipients planned in one transaction."""
 IDLE_S: Final = 0.2
 """How often to look for due recipients, and so the longest time that \"at once\" takes."""
-NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Planner:
@@ -35,12 +35,16 @@ class Planner:
     def __init__(
         self,
         pool: asyncpg.Pool,
+        mailings: Sequence[Mailing],
         catalog: Catalog,
         recipient_keys: RecipientKeys,
         clock: Clock,
+        *,
         on_planned: Callable[[], None],
     ) -> None:
         self._pool = pool
+        self._mailings = mailings
+        self._limits = {limit.name: limit.mails for limit in (mailing.gathering.daily_limit for mailing in mailings)}
         self._catalog = catalog
         self._recipient_keys = recipient_keys
         self._clock = clock
@@ -57,78 +61,86 @@ class Planner:
     async def plan_due(self) -> bool:
         """Plan for a batch of due recipients; return whether there may be more."""
         now = utc(self._clock.now())
-        planned = 0
         async with connected(self._pool) as connection, connection.transaction():
-            due = await recipients.lock_due(connection, now, MAX_RECIPIENTS)
+            due = await recipients.lock_due(connection, now, MAX_RECIPIENTS, list(self._limits))
             if due:
-                planned = await self._plan(connection, due, now)
-        if planned:
+                await self._plan(connection, due, now)
+        if planned := sum(recipient.mails for recipient in due):
             MAILS.labels(outcome="planned").inc(planned)
             self._on_planned()
         return len(due) == MAX_RECIPIENTS
 
-    async def _plan(self, connection: asyncpg.Connection, due: dict[bytes, list[datetime]], now: datetime) -> int:
-        due_recipients = list(due)
-        unconfirmed: defaultdict[bytes, list[UnconfirmedRow]] = defaultdict(list)
-        for row in await recipients.load_unconfirmed(connection, due_recipients):
-            unconfirmed[row.recipient].append(row)
-        suppressed = await recipients.find_suppressed(connection, due_recipients)
-        campaigns = await recipients.load_mailed_campaigns(connection, due_recipients)
-        unwanted = [
-            row.submission
-            for recipient in due_recipients
-            for row in unconfirmed[recipient]
-            if row.address_gone or recipient in suppressed
-        ]
-        expired: list[RecordRef] = []
-        new_mails: list[mails.NewMail] = []
-        plans: list[tuple[bytes, datetime | None, bool]] = [
-            (recipient, now if len(unconfirmed[recipient]) == MAX_DELIVERIES_PER_PLAN else None, False)
-            for recipient in suppressed
-        ]
-        mailed_campaigns: set[tuple[bytes, str]] = set()
-        for recipient in due.keys() - suppressed:
-            plan = plan_mail(
-                self._unconfirmed(unconfirmed[recipient]), History(due[recipient], campaigns[recipient]), now
-            )
-            expired += [delivery.submission for delivery in plan.expired]
-            plans.append(
-                (recipient, plan.replan_at or _replan_for_rest(unconfirmed[recipient], now), bool(plan.covered))
-            )
-            if plan.covered:
-                submissions = [delivery.submission for delivery in plan.covered]
-                mail_id = self._recipient_keys.mail_id(deliveries.CONFIRMATION, submissions[0])
-                new_mails.append(mails.NewMail(mail_id, recipient, plan.covered[0].address, submissions))
-                mailed_campaigns |= {(recipient, delivery.campaign) for delivery in plan.covered}
-        await deliveries.end_unmailed(connection, unwanted, "suppressed", now)
-        await deliveries.end_unmailed(connection, expired, "expired", now)
-        await mails.insert(connection, new_mails, now)
-        await recipients.record_mailed_campaigns(connection, mailed_campaigns, now)
-        await recipients.record_plans(connection, plans, now)
-        return len(new_mails)
+    async def _plan(self, connection: asyncpg.Connection, due: Sequence[DueRecipient], now: datetime) -> None:
+        suppressed = await recipients.find_suppressed(connection, [recipient.recipient for recipient in due])
+        by_limit: defaultdict[str, list[DueRecipient]] = defaultdict(list)
+        for recipient in due:
+            by_limit[recipient.daily_limit].append(recipient)
+        for mailing in self._mailings:
+            limited = by_limit[mailing.gathering.daily_limit.name]
+            if limited:
+                await self._plan_mailing(connection, mailing, limited, suppressed, now)
+        planned = [(recipient, self._limits[recipient.daily_limit]) for recipient in due]
+        await recipients.record_plans(connection, planned, now)
 
-    def _unconfirmed(self, rows: Iterable[UnconfirmedRow]) -> list[UnconfirmedDelivery]:
-        return [
-            UnconfirmedDelivery(
-                row.submission,
-                row.campaign,
-                row.accepted_at,
-                self._closes_at(row.campaign),
-                other_data=row.other_data,
-                mailed=row.mailed,
-                address=row.address,
-                network_rank=row.network_rank,
-            )
-            for row in rows
-            if not row.address_gone
-        ]
+    async def _plan_mailing(
+        self,
+        connection: asyncpg.Connection,
+        mailing: Mailing,
+        due: Sequence[DueRecipient],
+        suppressed: set[bytes],
+        now: datetime,
+    ) -> None:
+        keys = [recipient.recipient for recipient in due]
+        waiting: defaultdict[bytes, list[WaitingDelivery]] = defaultdict(list)
+        for delivery in await recipients.load_waiting(connection, mailing.name, keys):
+            waiting[delivery.recipient].append(delivery)
+        campaigns = await recipients.load_mailed_campaigns(connection, mailing.name, keys)
+        unwanted: list[RecordRef] = []
+        plans: dict[bytes, Plan] = {}
+        for recipient in due:
+            rows = waiting[recipient.recipient]
+            if recipient.recipient in suppressed:
+                unwanted += [row.record for row in rows]
+                recipient.plan_again(now if len(rows) == MAX_DELIVERIES_PER_PLAN else None)
+            else:
+                unwanted += [row.record for row in rows if row.address_gone]
+                plan = self._plan_recipient(mailing, recipient, rows, campaigns[recipient.recipient], now)
+                plans[recipient.recipient] = plan
+        expired = [delivery.record for plan in plans.values() for delivery in plan.expired]
+        covered = {recipient: plan.covered for recipient, plan in plans.items() if plan.covered}
+        await deliveries.end_unmailed(connection, mailing.name, unwanted, "suppressed", now)
+        await deliveries.end_unmailed(connection, mailing.name, expired, "expired", now)
+        await mails.insert(connection, [self._new_mail(mailing, *mail) for mail in covered.items()], now)
+        await recipients.record_mailed_campaigns(
+            connection, mailing.name, {(key, row.campaign) for key, rows in covered.items() for row in rows}, now
+        )
 
-    def _closes_at(self, slug: str) -> datetime:
-        campaign = self._catalog.campaigns.get(slug)
-        return utc(parse_rfc3339(campaign.confirmations_close)) if campaign is not None else NEVER
+    def _plan_recipient(
+        self,
+        mailing: Mailing,
+        recipient: DueRecipient,
+        rows: Sequence[WaitingDelivery],
+        campaigns: dict[str, datetime],
+        now: datetime,
+    ) -> Plan:
+        waiting = [row._replace(expires_at=self._expires_at(mailing, row)) for row in rows if not row.address_gone]
+        mail_times = [*recipient.mailed_at, *[now] * recipient.mails]
+        plan = plan_mail(mailing.gathering, waiting, History(mail_times, campaigns), now)
+        recipient.plan_again(plan.replan_at or _replan_for_rest(rows, now))
+        recipient.mails += bool(plan.covered)
+        return plan
+
+    def _new_mail(self, mailing: Mailing, recipient: bytes, covered: Sequence[WaitingDelivery]) -> mails.NewMail:
+        records = [delivery.record for delivery in covered]
+        mail_id = self._recipient_keys.mail_id(mailing.name, records[0])
+        return mails.NewMail(mail_id, mailing.name, recipient, covered[0].address, records)
+
+    def _expires_at(self, mailing: Mailing, delivery: WaitingDelivery) -> datetime:
+        campaign = self._catalog.campaigns.get(delivery.campaign)
+        return mailing.expires_at(campaign, delivery.accepted_at) if campaign is not None else NEVER
 
 
-def _replan_for_rest(rows: Sequence[UnconfirmedRow], now: datetime) -> datetime | None:
+def _replan_for_rest(rows: Sequence[WaitingDelivery], now: datetime) -> datetime | None:
     """Return when to plan the deliveries beyond `rows`, none of which waits any more: at once, if some of them may be
     unmailed. Mailed deliveries come last and need no plan.
     """

@@ -4,6 +4,7 @@ transaction waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -12,7 +13,7 @@ import asyncpg
 SEALED_RETENTION: Final = timedelta(days=8)
 """How long the sealed fields are kept after their mail: as long as the topic keeps them, and a day for later mails."""
 ROW_RETENTION: Final = timedelta(days=40)
-"""How long a delivery without its sealed fields is kept: well beyond the topic, so that a replay makes no new one."""
+"""How long rows are kept without sealed fields: well beyond the topic, so that a replay makes none of them again."""
 MAX_ROWS: Final = 5_000
 
 _CLEAR_SEALED = (
@@ -24,11 +25,17 @@ _CLEAR_SEALED = (
     """,
     SEALED_RETENTION,
 )
+_END_CONSENTS = """
+UPDATE subscriptions SET ended_at = $1::timestamptz, sealed = NULL WHERE ctid = ANY (ARRAY (
+    SELECT ctid FROM subscriptions WHERE campaign = ANY ($3) AND ended_at IS NULL LIMIT $2
+))
+"""
 _DELETE = tuple(
     f"DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {table} WHERE {old} LIMIT $2))"  # noqa: S608
     for table, old in (
         ("deliveries", "accepted_at < $1::timestamptz AND state <> 'pending'"),
         ("mails", "ended_at < $1::timestamptz"),
+        ("subscriptions", "ended_at < $1::timestamptz"),
         ("mailed_campaigns", "mailed_at < $1::timestamptz"),
         # A recipient who never got a mail has no history; the next purge deletes the row.
         ("recipients", "due_at IS NULL AND coalesce(mailed_at[cardinality(mailed_at)] < $1::timestamptz, true)"),
@@ -36,10 +43,14 @@ _DELETE = tuple(
 )
 
 
-async def purge(connection: asyncpg.Connection, now: datetime) -> bool:
-    """Clear and delete one chunk of what is too old at `now`. Return whether there may be more."""
+async def purge(connection: asyncpg.Connection, campaigns_over: Sequence[str], now: datetime) -> bool:
+    """Clear and delete one chunk of what is too old at `now`, and end consents to updates of `campaigns_over`.
+
+    Return whether there may be more.
+    """
     statement, age = _CLEAR_SEALED
     statuses = [await connection.execute(statement, now - age, MAX_ROWS)]
+    statuses.append(await connection.execute(_END_CONSENTS, now, MAX_ROWS, campaigns_over))
     statuses += [await connection.execute(statement, now - ROW_RETENTION, MAX_ROWS) for statement in _DELETE]
     return any(int(status.rpartition(" ")[2]) == MAX_ROWS for status in statuses)
 

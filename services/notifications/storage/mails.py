@@ -6,32 +6,31 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import asyncpg
 
-from services.notifications.storage.deliveries import CONFIRMATION
 from shared.events.words import Kind
 from shared.kafka.record_ref import RecordRef
 
 FinalState = Literal["sent", "bounced", "failed", "dropped"]
-_DELIVERY_STATES: Final[dict[FinalState, str]] = {"bounced": "bounced", "failed": "failed", "dropped": "suppressed"}
-"""The state of a delivery whose only mail ended in this state."""
+DeliveryState = Literal["sent", "bounced", "failed", "suppressed"]
 
 
 class NewMail(NamedTuple):
-    """A mail to `recipient`, at the spelling `address`, that covers the deliveries for `submissions`."""
+    """A mail to `recipient`, at the spelling `address`, that covers the deliveries of `mailing` that `records` made."""
 
     id: bytes
+    mailing: str
     recipient: bytes
-    address: bytes | None
-    submissions: Sequence[RecordRef]
+    address: bytes
+    records: Sequence[RecordRef]
 
 
 _INSERT = """
-INSERT INTO mails (id, template, recipient, address, planned_at, due_at)
-SELECT id, $4, recipient, address, $5, $5
-FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS mail (id, recipient, address)
+INSERT INTO mails (id, mailing, recipient, address, planned_at, due_at)
+SELECT mail.*, $5, $5
+FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::bytea[]) AS mail (id, mailing, recipient, address)
 """
 _COVER = """
 INSERT INTO mail_deliveries (mail, topic, partition, "offset")
@@ -40,7 +39,7 @@ SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::bigint[])
 # One row at a time, by its key: a join would read all waiting rows where the server has no statistics of the table yet.
 _MARK_MAILED = """
 UPDATE deliveries SET state = 'mailed', mails = mails + 1
-WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state IN ('pending', 'mailed')
+WHERE mailing = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state IN ('pending', 'mailed')
 """
 
 
@@ -48,17 +47,17 @@ async def insert(connection: asyncpg.Connection, mails: Sequence[NewMail], now: 
     """Insert `mails`, due at once, and mark what they cover as mailed."""
     if not mails:
         return
-    rows = [mail[:3] for mail in mails]
-    await connection.execute(_INSERT, *map(list, zip(*rows, strict=True)), CONFIRMATION, now)
-    covered = [(mail.id, *submission) for mail in mails for submission in mail.submissions]
+    rows = [mail[:4] for mail in mails]
+    await connection.execute(_INSERT, *map(list, zip(*rows, strict=True)), now)
+    covered = [(mail.id, *record) for mail in mails for record in mail.records]
     await connection.execute(_COVER, *map(list, zip(*covered, strict=True)))
-    await connection.executemany(_MARK_MAILED, [(CONFIRMATION, *submission) for _, *submission in covered])
+    await connection.executemany(_MARK_MAILED, [(mail.mailing, *record) for mail in mails for record in mail.records])
 
 
 class CoveredDelivery(NamedTuple):
-    """A delivery that a mail covers and that still waits for its confirmation."""
+    """A delivery that a mail covers, unless it was confirmed or withdrawn meanwhile. `record` made it."""
 
-    submission: RecordRef
+    record: RecordRef
     campaign: str
     case: str
     subject: str
@@ -73,9 +72,13 @@ class CoveredDelivery(NamedTuple):
 
 
 class LeasedMail(NamedTuple):
-    """A mail that one sender leases until `lease_until`. `attempts` includes the coming one."""
+    """A mail that one sender leases until `lease_until`.
+
+    `attempts` counts tries, the coming one included; a lease that expires untried adds none.
+    """
 
     id: bytes
+    mailing: str
     recipient: bytes
     planned_at: datetime
     attempts: int
@@ -89,39 +92,39 @@ _LEASE = """
 WITH due AS (
     SELECT id FROM mails WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
 ), leased AS (
-    UPDATE mails SET due_at = $2, attempts = attempts + 1 FROM due WHERE mails.id = due.id
-    RETURNING mails.id, recipient, address, planned_at, attempts
+    UPDATE mails SET due_at = $2 FROM due WHERE mails.id = due.id
+    RETURNING mails.id, mailing, recipient, address, planned_at, attempts + 1 AS attempts
 )
-SELECT leased.id, leased.recipient, planned_at, attempts,
+SELECT leased.id, leased.mailing, leased.recipient, planned_at, attempts,
     EXISTS (SELECT FROM suppressions WHERE suppressions.recipient = leased.recipient)
         OR EXISTS (SELECT FROM gone_addresses WHERE gone_addresses.address = leased.address) AS suppressed,
-    unconfirmed.*
+    waiting.*
 FROM leased
 LEFT JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = leased.id LIMIT 1000) AS covered ON true
 LEFT JOIN LATERAL (
     SELECT topic, partition, "offset", campaign, "case", subject, kind, key, digest, other_data, accepted_at, locale,
         sealed, seal_key
     FROM deliveries
-    WHERE template = $4 AND topic = covered.topic AND partition = covered.partition AND "offset" = covered."offset"
-        AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
+    WHERE mailing = leased.mailing AND topic = covered.topic AND partition = covered.partition
+        AND "offset" = covered."offset" AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
     LIMIT 1
-) AS unconfirmed ON true
+) AS waiting ON true
 ORDER BY planned_at, leased.id
 """
-_MAIL_COLUMNS = 5
+_MAIL_COLUMNS = 6
 
 
 async def lease(connection: asyncpg.Connection, now: datetime, until: datetime, limit: int) -> list[LeasedMail]:
     """Lease up to `limit` due mails until `until`, without the deliveries that have been confirmed or withdrawn."""
-    rows = await connection.fetch(_LEASE, now, until, limit, CONFIRMATION)
+    rows = await connection.fetch(_LEASE, now, until, limit)
     mails = []
     for _, group in groupby(rows, key=itemgetter(0)):
         mail_rows = [tuple(row) for row in group]
-        mail_id, recipient, planned_at, attempts, suppressed = mail_rows[0][:_MAIL_COLUMNS]
+        mail_id, mailing, recipient, planned_at, attempts, suppressed = mail_rows[0][:_MAIL_COLUMNS]
         deliveries = tuple(
             _covered_delivery(row[_MAIL_COLUMNS:]) for row in mail_rows if row[_MAIL_COLUMNS] is not None
         )
-        mails.append(LeasedMail(mail_id, recipient, planned_at, attempts, suppressed, until, deliveries))
+        mails.append(LeasedMail(mail_id, mailing, recipient, planned_at, attempts, suppressed, until, deliveries))
     return mails
 
 
@@ -131,24 +134,30 @@ def _covered_delivery(columns: tuple[object, ...]) -> CoveredDelivery:
 
 
 class FinalOutcome(NamedTuple):
-    """The final state of a mail; `answer` is the SMTP code, 0 if there was none."""
+    """The final state of a mail; `answer` is the SMTP code, 0 if there was none. `tried` counts it as an attempt.
+
+    Its deliveries that no other mail covers end in `deliveries`, or go on waiting where that is None.
+    """
 
     id: bytes
     state: FinalState
     answer: int
+    tried: bool
+    deliveries: DeliveryState | None
 
 
 _END = """
-UPDATE mails SET state = ended.state, answer = ended.answer, due_at = NULL, ended_at = $4
-FROM unnest($1::bytea[], $2::text[], $3::integer[]) AS ended (id, state, answer)
+UPDATE mails SET state = ended.state, answer = ended.answer, attempts = attempts + ended.tried::integer, due_at = NULL,
+    ended_at = $5
+FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::boolean[]) AS ended (id, state, answer, tried)
 WHERE mails.id = ended.id AND mails.state = 'open'
-RETURNING mails.id
+RETURNING mails.id, mailing
 """
 _COVERED_BY = """
-SELECT topic, partition, "offset", count(*) AS mails, max(state) AS state
-FROM unnest($1::bytea[], $2::text[]) AS ended (id, state)
+SELECT mailing, topic, partition, "offset", count(*) AS mails, max(state) AS state
+FROM unnest($1::bytea[], $2::text[], $3::text[]) AS ended (id, mailing, state)
 CROSS JOIN LATERAL (SELECT * FROM mail_deliveries WHERE mail = ended.id LIMIT 1000) AS covered
-GROUP BY topic, partition, "offset"
+GROUP BY mailing, topic, partition, "offset"
 """
 # A delivery that another mail also covers still waits for its confirmation.
 _END_DELIVERIES = """
@@ -157,8 +166,8 @@ UPDATE deliveries SET
     state = CASE WHEN mails > $5 THEN state ELSE $6 END,
     sealed = CASE WHEN mails > $5 THEN sealed END,
     network = CASE WHEN mails > $5 THEN network END,
-    left_at = CASE WHEN mails > $5 THEN left_at ELSE $7 END
-WHERE template = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state = 'mailed'
+    left_at = CASE WHEN mails > $5 OR $6 = 'sent' THEN left_at ELSE $7 END
+WHERE mailing = $1 AND topic = $2 AND partition = $3 AND "offset" = $4 AND state = 'mailed'
 """
 
 
@@ -169,34 +178,33 @@ async def end(connection: asyncpg.Connection, outcomes: Sequence[FinalOutcome], 
     """
     if not outcomes:
         return set()
-    ended = {row[0] for row in await connection.fetch(_END, *map(list, zip(*outcomes, strict=True)), now)}
-    unsent = [
-        (outcome.id, _DELIVERY_STATES[outcome.state])
+    columns = list(map(list, zip(*outcomes, strict=True)))
+    mailings = {row[0]: row[1] for row in await connection.fetch(_END, *columns[:4], now)}
+    ending = [
+        (outcome.id, mailings[outcome.id], outcome.deliveries)
         for outcome in outcomes
-        if outcome.id in ended and outcome.state != "sent"
+        if outcome.id in mailings and outcome.deliveries is not None
     ]
-    if unsent:
-        covered = await connection.fetch(_COVERED_BY, *map(list, zip(*unsent, strict=True)))
-        await connection.executemany(_END_DELIVERIES, [(CONFIRMATION, *row, now) for row in covered])
-    return ended
+    if ending:
+        covered = await connection.fetch(_COVERED_BY, *map(list, zip(*ending, strict=True)))
+        await connection.executemany(_END_DELIVERIES, [(*row, now) for row in covered])
+    return set(mailings)
 
 
 _RETRY = """
-UPDATE mails SET due_at = retry.due_at, attempts = attempts - retry.deferred::integer, answer = retry.answer
-FROM unnest($1::bytea[], $2::timestamptz[], $3::boolean[], $4::integer[]) AS retry (id, due_at, deferred, answer)
+UPDATE mails SET due_at = retry.due_at, attempts = attempts + retry.tried::integer, answer = retry.answer
+FROM unnest($1::bytea[], $2::timestamptz[], $3::integer[], $4::boolean[]) AS retry (id, due_at, answer, tried)
 WHERE mails.id = retry.id AND mails.state = 'open'
 """
 
 
 class Retry(NamedTuple):
-    """A mail to try again at `due_at`; `deferred` if it was returned without an attempt. `answer` is the SMTP code, 0
-    if there was none.
-    """
+    """A mail to try again at `due_at`; `answer` and `tried` as in `FinalOutcome`."""
 
     id: bytes
     due_at: datetime
-    deferred: bool
     answer: int
+    tried: bool
 
 
 async def schedule_retries(connection: asyncpg.Connection, retries: Sequence[Retry]) -> None:

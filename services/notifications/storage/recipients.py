@@ -1,13 +1,16 @@
-"""Recipients by their keyed hash: their unconfirmed deliveries, their mails, and who wants none or can get none."""
+"""Recipients by their keyed hash: their waiting deliveries, their mails, and who wants none or can get none."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 import asyncpg
 
+from services.notifications.domain.plan import WaitingDelivery
+from services.notifications.storage import subscriptions
 from shared.kafka.record_ref import RecordRef
 
 MAX_DELIVERIES_PER_PLAN: Final = 200
@@ -15,67 +18,76 @@ MAX_DELIVERIES_PER_PLAN: Final = 200
 
 SuppressionReason = Literal["unsubscribed"]
 
-_DUE = """
-SELECT recipient, mailed_at FROM recipients WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
-"""
 
+@dataclass(slots=True)
+class DueRecipient:
+    """A recipient whose plan is due, of the mailings under one daily limit.
 
-async def lock_due(connection: asyncpg.Connection, now: datetime, limit: int) -> dict[bytes, list[datetime]]:
-    """Lock up to `limit` recipients whose plan is due, and return the times of their last three mails."""
-    return {row[0]: row[1] for row in await connection.fetch(_DUE, now, limit)}
-
-
-class UnconfirmedRow(NamedTuple):
-    """A delivery that waits for its confirmation.
-
-    `network_rank` numbers the deliveries of a recipient that came from one network, the mailed ones first, then the
-    older. `address_gone` says that nothing can be delivered to `address`.
+    `mailed_at` are the times of the last mails, as many as the limit needs. Planning sets `mails`, the number of mails
+    planned now, and `replan_at`, when to plan again, None if nothing waits.
     """
 
     recipient: bytes
-    submission: RecordRef
-    address: bytes | None
-    campaign: str
-    accepted_at: datetime
-    other_data: bool
-    mailed: bool
-    network_rank: int
-    address_gone: bool
+    daily_limit: str
+    mailed_at: list[datetime]
+    mails: int = 0
+    replan_at: datetime | None = None
+
+    def plan_again(self, at: datetime | None) -> None:
+        """Set `replan_at`, unless it is earlier."""
+        if at is not None:
+            self.replan_at = min(at, self.replan_at or at)
 
 
-_UNCONFIRMED = """
-SELECT unconfirmed.* FROM unnest($1::bytea[]) AS due (recipient) CROSS JOIN LATERAL (
+_DUE = """
+SELECT recipient, daily_limit, mailed_at FROM recipients WHERE due_at <= $1 AND daily_limit = ANY($3)
+ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+
+
+async def lock_due(
+    connection: asyncpg.Connection, now: datetime, limit: int, daily_limits: Sequence[str]
+) -> list[DueRecipient]:
+    """Lock up to `limit` recipients whose plan under one of `daily_limits` is due."""
+    return [DueRecipient(*row) for row in await connection.fetch(_DUE, now, limit, daily_limits)]
+
+
+_WAITING = """
+SELECT waiting.* FROM unnest($1::bytea[]) AS due (recipient) CROSS JOIN LATERAL (
     SELECT recipient, topic, partition, "offset", address, campaign, accepted_at, other_data,
         state = 'mailed' AS mailed,
         row_number() OVER (PARTITION BY network ORDER BY state <> 'mailed', other_data, accepted_at) AS network_rank,
         EXISTS (SELECT FROM gone_addresses WHERE gone_addresses.address = deliveries.address)
-    FROM deliveries WHERE recipient = due.recipient AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
+    FROM deliveries
+    WHERE recipient = due.recipient AND mailing = $3 AND state IN ('pending', 'mailed') AND sealed IS NOT NULL
     ORDER BY mailed, other_data, network_rank, accepted_at LIMIT $2
-) AS unconfirmed
+) AS waiting
 """
 
 
-async def load_unconfirmed(connection: asyncpg.Connection, recipients: Sequence[bytes]) -> list[UnconfirmedRow]:
-    """Load the unconfirmed deliveries of each of `recipients`: new ones first, one of each network in turn, older
-    before newer.
+async def load_waiting(
+    connection: asyncpg.Connection, mailing: str, recipients: Sequence[bytes]
+) -> list[WaitingDelivery]:
+    """Load the deliveries of `mailing` that wait for each of `recipients`: new ones first, one of each network in turn,
+    older before newer.
     """
     return [
-        UnconfirmedRow(recipient, RecordRef(topic, partition, offset), *rest)
+        WaitingDelivery(recipient, RecordRef(topic, partition, offset), *rest)
         for recipient, topic, partition, offset, *rest in await connection.fetch(
-            _UNCONFIRMED, recipients, MAX_DELIVERIES_PER_PLAN
+            _WAITING, recipients, MAX_DELIVERIES_PER_PLAN, mailing
         )
     ]
 
 
-_CAMPAIGNS = "SELECT recipient, campaign, mailed_at FROM mailed_campaigns WHERE recipient = ANY($1)"
+_CAMPAIGNS = "SELECT recipient, campaign, mailed_at FROM mailed_campaigns WHERE recipient = ANY($1) AND mailing = $2"
 
 
 async def load_mailed_campaigns(
-    connection: asyncpg.Connection, recipients: Sequence[bytes]
+    connection: asyncpg.Connection, mailing: str, recipients: Sequence[bytes]
 ) -> dict[bytes, dict[str, datetime]]:
-    """Load when the last mail was planned, by recipient and campaign."""
+    """Load when the last mail of `mailing` was planned, by recipient and campaign."""
     by_recipient: dict[bytes, dict[str, datetime]] = {recipient: {} for recipient in recipients}
-    for recipient, campaign, mailed_at in await connection.fetch(_CAMPAIGNS, recipients):
+    for recipient, campaign, mailed_at in await connection.fetch(_CAMPAIGNS, recipients, mailing):
         by_recipient[recipient][campaign] = mailed_at
     return by_recipient
 
@@ -97,9 +109,10 @@ RETURNING recipient
 async def suppress(
     connection: asyncpg.Connection, recipients: Sequence[bytes], reason: SuppressionReason, now: datetime
 ) -> list[bytes]:
-    """Send no further mail to `recipients`; return those who could get mail until now."""
+    """Send no further mail to `recipients`, and end their consents; return those who could get mail until now."""
     if not recipients:
         return []
+    await subscriptions.end_of_recipients(connection, recipients, now)
     return [row[0] for row in await connection.fetch(_SUPPRESS, sorted(recipients), reason, now)]
 
 
@@ -110,8 +123,9 @@ SELECT address, recipient, $3 FROM unnest($1::bytea[], $2::bytea[]) AS gone (add
 
 
 async def mark_gone(connection: asyncpg.Connection, addresses: Mapping[bytes, bytes], now: datetime) -> None:
-    """Send no further mail to `addresses`, given with the recipient of each."""
+    """Send no further mail to `addresses`, given with the recipient of each, and end what was agreed to with them."""
     if addresses:
+        await subscriptions.end_of_addresses(connection, addresses, now)
         await connection.execute(_MARK_GONE, *map(list, zip(*sorted(addresses.items()), strict=True)), now)
 
 
@@ -147,48 +161,56 @@ class RecipientSummary(NamedTuple):
 
 _SUMMARY = """
 SELECT
-    (SELECT count(*) FROM deliveries WHERE recipient = $1 AND state IN ('pending', 'mailed')),
-    (SELECT mailed_at[cardinality(mailed_at)] FROM recipients WHERE recipient = $1),
+    (SELECT count(*) FROM deliveries WHERE recipient = $1 AND mailing = ANY($2) AND state IN ('pending', 'mailed')),
+    (SELECT max(mailed_at[cardinality(mailed_at)]) FROM recipients WHERE recipient = $1),
     EXISTS (SELECT FROM suppressions WHERE recipient = $1)
 """
 
 
-async def load_summary(connection: asyncpg.Connection, recipient: bytes) -> RecipientSummary:
-    """Load what is stored about `recipient`."""
-    row = await connection.fetchrow(_SUMMARY, recipient)
+async def load_summary(
+    connection: asyncpg.Connection, recipient: bytes, until_confirmed: Sequence[str]
+) -> RecipientSummary:
+    """Load what is stored about `recipient`; deliveries of the mailings `until_confirmed` wait for a confirmation."""
+    row = await connection.fetchrow(_SUMMARY, recipient, until_confirmed)
     assert row is not None  # noqa: S101  the statement has no FROM
     return RecipientSummary(*row)
 
 
-# The daily limit needs no more than three times.
 _RECORD_PLANS = """
 UPDATE recipients SET
     due_at = planned.due_at,
-    mailed_at = CASE WHEN planned.mailed
-        THEN (array_append(mailed_at, $4))[greatest(1, cardinality(mailed_at) - 1):] ELSE mailed_at END
-FROM unnest($1::bytea[], $2::timestamptz[], $3::boolean[]) AS planned (recipient, due_at, mailed)
-WHERE recipients.recipient = planned.recipient
+    mailed_at = CASE WHEN planned.mails > 0
+        THEN (mailed_at || array_fill($6::timestamptz, ARRAY[planned.mails]))[
+            greatest(1, cardinality(mailed_at) + planned.mails + 1 - planned.limited_to):]
+        ELSE mailed_at END
+FROM unnest($1::bytea[], $2::text[], $3::timestamptz[], $4::integer[], $5::integer[])
+    AS planned (recipient, daily_limit, due_at, mails, limited_to)
+WHERE recipients.recipient = planned.recipient AND recipients.daily_limit = planned.daily_limit
 """
 
 
 async def record_plans(
-    connection: asyncpg.Connection, plans: Sequence[tuple[bytes, datetime | None, bool]], now: datetime
+    connection: asyncpg.Connection, planned: Sequence[tuple[DueRecipient, int]], now: datetime
 ) -> None:
-    """Store for each recipient when to plan again, and whether a mail was planned at `now`."""
-    if plans:
-        await connection.execute(_RECORD_PLANS, *map(list, zip(*plans, strict=True)), now)
+    """Store for each recipient when to plan again and how many mails were planned at `now`; each comes with the number
+    of last mails that its daily limit needs.
+    """
+    rows = [(due.recipient, due.daily_limit, due.replan_at, due.mails, limit) for due, limit in planned]
+    if rows:
+        await connection.execute(_RECORD_PLANS, *map(list, zip(*rows, strict=True)), now)
 
 
 _RECORD_MAILED_CAMPAIGNS = """
-INSERT INTO mailed_campaigns (recipient, campaign, mailed_at)
-SELECT recipient, campaign, $3 FROM unnest($1::bytea[], $2::text[]) AS mailed (recipient, campaign)
-ON CONFLICT (recipient, campaign) DO UPDATE SET mailed_at = excluded.mailed_at
+INSERT INTO mailed_campaigns (recipient, mailing, campaign, mailed_at)
+SELECT recipient, $3, campaign, $4 FROM unnest($1::bytea[], $2::text[]) AS mailed (recipient, campaign)
+ON CONFLICT (recipient, mailing, campaign) DO UPDATE SET mailed_at = excluded.mailed_at
 """
 
 
 async def record_mailed_campaigns(
-    connection: asyncpg.Connection, campaigns: set[tuple[bytes, str]], now: datetime
+    connection: asyncpg.Connection, mailing: str, campaigns: set[tuple[bytes, str]], now: datetime
 ) -> None:
-    """Store that a mail about each (recipient, campaign) was planned at `now`."""
+    """Store that a mail of `mailing` about each (recipient, campaign) was planned at `now`."""
     if campaigns:
-        await connection.execute(_RECORD_MAILED_CAMPAIGNS, *map(list, zip(*sorted(campaigns), strict=True)), now)
+        columns = map(list, zip(*sorted(campaigns), strict=True))
+        await connection.execute(_RECORD_MAILED_CAMPAIGNS, *columns, mailing, now)

@@ -11,7 +11,7 @@ from tests.faults.sabotage.registry import patch, sabotage
 @sabotage
 def new_message_ids() -> None:
     """Each attempt to send a mail makes a new message of it."""
-    from services.notifications.sender.composing import Composer
+    from services.notifications.sender.compose.composing import Composer
 
     headers = Composer._headers
 
@@ -27,7 +27,7 @@ def new_message_ids() -> None:
 @sabotage
 def asks_slow_domains_again() -> None:
     """The sender tries each mail to a domain that says "not now"."""
-    from services.notifications.domain.slow_domains import SlowDomains
+    from services.notifications.sender.deliver.slow_domains import SlowDomains
 
     def never(*_: object) -> None: ...
 

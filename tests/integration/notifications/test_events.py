@@ -11,7 +11,7 @@ import pytest
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import suppressed_recipients
-from services.notifications.sender.signing import Signer
+from services.notifications.sender.compose.signing import Signer
 from shared import topics
 from shared.counting.event_decoder import decode_keyed_hash
 from shared.privacy.sealing import Person

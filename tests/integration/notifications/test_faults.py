@@ -8,14 +8,18 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.endpoints import Endpoints
 from services.notifications.domain.refusals import GIVE_UP_AFTER
-from services.notifications.sender.housekeeping import Housekeeping
+from services.notifications.sender.deliver.sending import LEASE
+from services.notifications.storage import mails
 from services.notifications.storage.recipients import MAX_DELIVERIES_PER_PLAN
 from shared import topics
+from shared.clock import utc
+from shared.database import connected
 from shared.metrics import DELIVERIES_OLDEST, DELIVERIES_PENDING, MAILS, MAILS_PENDING
 from shared.privacy.sealing import Person
 from tests.support.mailing import NotificationsHarness, notifications_harness, wait_until
@@ -50,6 +54,10 @@ async def wait_for_state(harness: NotificationsHarness, state: str, count: int =
         return int(await harness.pool.fetchval("SELECT count(*) FROM mails WHERE state = $1", state)) >= count
 
     await wait_until(reached)
+
+
+async def has_row(harness: NotificationsHarness, condition: str) -> bool:
+    return bool(await harness.pool.fetch(f"SELECT FROM mails WHERE {condition}"))
 
 
 async def test_a_lost_answer_repeats_the_confirmation_under_the_same_message_id(harness: NotificationsHarness) -> None:
@@ -188,6 +196,30 @@ async def test_a_relay_that_is_away_costs_no_mail(harness: NotificationsHarness)
         await wait_for_state(harness, "sent")
 
 
+async def test_leases_that_expired_untried_cost_a_mail_none_of_its_attempts(harness: NotificationsHarness) -> None:
+    campaign = await harness.upstream.campaign("w4r")
+    relay, sender, planner = harness.sender_parts()
+    async with harness.running(harness.create_loop().run, planner):
+        await harness.upstream.sign(campaign, person("ana@example.org"))
+        await harness.wait_until_consumed()
+        await wait_until(lambda: has_row(harness, "state = 'open'"))
+    for _ in range(5):
+        # As senders that were killed before they tried.
+        async with connected(harness.pool) as connection, connection.transaction():
+            now = utc(harness.clock.now())
+            assert await mails.lease(connection, now, now + LEASE, 10)
+        harness.clock.advance(LEASE.total_seconds() + 1)
+    known = harness.upstream.catalog.campaigns[campaign]
+    harness.upstream.catalog.campaigns[campaign] = msgspec.structs.replace(known, languages=None)
+    async with harness.running(relay, sender):
+        await wait_until(lambda: has_row(harness, "answer IS NOT NULL"))
+        assert await harness.pool.fetchval("SELECT attempts FROM mails WHERE state = 'open'") == 1
+        harness.upstream.catalog.campaigns[campaign] = known
+        harness.clock.advance(MINUTE)
+        await wait_for_state(harness, "sent")
+    assert await harness.pool.fetchval("SELECT attempts FROM mails") == 2
+
+
 async def test_a_sent_mail_is_told_once_to_others_without_personal_data(
     harness: NotificationsHarness, platform: Endpoints
 ) -> None:
@@ -314,7 +346,7 @@ async def test_a_token_that_is_not_ours_does_nothing(harness: NotificationsHarne
 
 async def test_what_people_typed_goes_after_eight_days_and_the_rest_after_forty(harness: NotificationsHarness) -> None:
     campaign = await harness.upstream.campaign("w4r")
-    keeping = Housekeeping(harness.pool, harness.clock)
+    keeping = harness.housekeeping()
     async with harness.running():
         await harness.upstream.sign(campaign, person("ana@example.org"))
         await harness.wait_until_settled()
@@ -323,10 +355,10 @@ async def test_what_people_typed_goes_after_eight_days_and_the_rest_after_forty(
     await keeping.run_once()
     assert await harness.pool.fetchval("SELECT count(sealed) FROM deliveries") == 1
     harness.clock.advance(2 * DAY)
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert await harness.pool.fetchval("SELECT count(*) FROM deliveries WHERE sealed IS NULL") == 1
     harness.clock.advance(40 * DAY)
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     for table in ("deliveries", "mails", "mail_deliveries", "recipients", "mailed_campaigns"):
         assert await harness.pool.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608  names above
 
@@ -357,11 +389,11 @@ async def test_who_never_got_a_mail_is_not_kept(harness: NotificationsHarness) -
         signed = await harness.upstream.sign(campaign, person("ana@example.org"))
         await harness.upstream.withdraw(campaign, signed)
         await harness.wait_until_consumed()
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert await harness.pool.fetchval("SELECT count(*) FROM recipients") == 1
     async with harness.running(*harness.sender_parts()):
         await harness.wait_until_planned()
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert await harness.pool.fetchval("SELECT count(*) FROM recipients") == 0
     assert not harness.smtp_server.mails
 
@@ -372,7 +404,7 @@ async def test_what_waits_is_measured(harness: NotificationsHarness) -> None:
         await harness.upstream.sign(campaign, person("ana@example.org"))
         await harness.wait_until_consumed()
     harness.clock.advance(100)
-    await Housekeeping(harness.pool, harness.clock).run_once()
+    await harness.housekeeping().run_once()
     assert DELIVERIES_PENDING._value.get() == 1
     assert DELIVERIES_OLDEST._value.get() == pytest.approx(100, abs=20)
     assert MAILS_PENDING._value.get() == 0

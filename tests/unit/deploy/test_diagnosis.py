@@ -9,7 +9,7 @@ import pytest
 from deploy.local import diagnosis
 from deploy.local.diagnosis import Finding
 from deploy.local.settings import LocalSettings
-from services.notifications.sender.signing import Signer
+from services.notifications.sender.compose.signing import Signer
 from tests.support.dkim_keys import write_key
 
 

@@ -19,9 +19,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.notifications.domain.recipient_keys import RecipientKeys
-from services.notifications.sender.composing import Composer
-from services.notifications.sender.mime import build_message, clean, encode_header, format_address
-from services.notifications.sender.wording import TRANSLATIONS, choose_language, display_name, localize, mail_languages
+from services.notifications.mailings.confirmation.definition import CONFIRMATION
+from services.notifications.sender.compose.composing import Composer
+from services.notifications.sender.compose.mime import build_message, clean, encode_header, format_address
+from services.notifications.sender.compose.wording import (
+    TRANSLATIONS,
+    choose_language,
+    display_name,
+    localize,
+    mail_languages,
+)
 from services.notifications.settings import EXAMPLE_SENDER, Settings
 from services.notifications.storage.mails import CoveredDelivery, LeasedMail
 from shared.catalog import Catalog
@@ -165,7 +172,7 @@ def composer(catalog: Catalog, tmp_path: Path) -> Composer:
         wrapping_private_key_file=tmp_path / "none",
         recipient_key_file=tmp_path / "none",
     )
-    return Composer(catalog, RECIPIENT_KEYS, settings)
+    return Composer([CONFIRMATION], catalog, RECIPIENT_KEYS, settings)
 
 
 def covered_delivery(
@@ -182,7 +189,7 @@ def covered_delivery(
     key = key or offset.to_bytes(16, "big")
     person = Person(given_name=name[0], family_name=name[1], email=email)
     return CoveredDelivery(
-        submission=RecordRef("topic", 0, offset),
+        record=RecordRef("topic", 0, offset),
         campaign=campaign,
         case=case,
         subject=f"free-{case}",
@@ -198,7 +205,9 @@ def covered_delivery(
 
 
 def leased_mail(*deliveries: CoveredDelivery) -> LeasedMail:
-    return LeasedMail(bytes(16), RECIPIENT_KEYS.recipient_key("ana@example.org"), AT, 1, False, AT, deliveries)
+    return LeasedMail(
+        bytes(16), CONFIRMATION.name, RECIPIENT_KEYS.recipient_key("ana@example.org"), AT, 1, False, AT, deliveries
+    )
 
 
 def compose(composer: Composer, *deliveries: CoveredDelivery) -> EmailMessage:

@@ -8,20 +8,15 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.notifications.domain.plan import (
-    MAX_ACTS_PER_MAIL,
-    MAX_MAILS_PER_DAY,
-    MAX_OTHER_DATA_PER_MAIL,
-    History,
-    Plan,
-    UnconfirmedDelivery,
-    plan_mail,
-)
+from services.notifications.domain.plan import History, Plan, WaitingDelivery, plan_mail
+from services.notifications.mailings.confirmation.definition import CONFIRMATION
 from shared.kafka.record_ref import RecordRef
 
 START = datetime(2026, 12, 1, 12, tzinfo=UTC)
 CLOSES = datetime(2027, 1, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
+GATHERING = CONFIRMATION.gathering
+MAX_MAILS_PER_DAY = GATHERING.daily_limit.mails
 
 
 def at(minutes: float) -> datetime:
@@ -30,19 +25,20 @@ def at(minutes: float) -> datetime:
 
 def unconfirmed(
     offset: int, minutes: float = 0, *, campaign: str = "w4r", other_data: bool = False, closes: datetime = CLOSES
-) -> UnconfirmedDelivery:
-    return UnconfirmedDelivery(RecordRef("topic", 0, offset), campaign, at(minutes), closes, other_data)
+) -> WaitingDelivery:
+    record = RecordRef("topic", 0, offset)
+    return WaitingDelivery(b"ana", record, b"plain", campaign, at(minutes), other_data, expires_at=closes)
 
 
 @dataclass
 class Address:
     """An address, its unconfirmed deliveries and its mails, as the planner stores them."""
 
-    unconfirmed: dict[RecordRef, UnconfirmedDelivery] = field(default_factory=dict)
-    mails: list[tuple[datetime, list[UnconfirmedDelivery]]] = field(default_factory=list)
+    unconfirmed: dict[RecordRef, WaitingDelivery] = field(default_factory=dict)
+    mails: list[tuple[datetime, list[WaitingDelivery]]] = field(default_factory=list)
 
-    def add(self, delivery: UnconfirmedDelivery) -> None:
-        self.unconfirmed[delivery.submission] = delivery
+    def add(self, delivery: WaitingDelivery) -> None:
+        self.unconfirmed[delivery.record] = delivery
 
     def confirm(self, *submissions: RecordRef) -> None:
         for submission in submissions:
@@ -50,17 +46,19 @@ class Address:
 
     def plan(self, now: datetime) -> Plan:
         campaigns = {delivery.campaign: time for time, covered in self.mails for delivery in covered}
-        plan = plan_mail(list(self.unconfirmed.values()), History([time for time, _ in self.mails], campaigns), now)
+        plan = plan_mail(
+            GATHERING, list(self.unconfirmed.values()), History([time for time, _ in self.mails], campaigns), now
+        )
         for delivery in plan.expired:
-            del self.unconfirmed[delivery.submission]
+            del self.unconfirmed[delivery.record]
         if plan.covered:
             self.mails.append((now, list(plan.covered)))
             for delivery in plan.covered:
-                self.unconfirmed[delivery.submission] = replace(delivery, mailed=True)
+                self.unconfirmed[delivery.record] = delivery._replace(mailed=True)
         return plan
 
     def covered_offsets(self) -> list[list[int]]:
-        return [[delivery.submission.offset for delivery in covered] for _, covered in self.mails]
+        return [[delivery.record.offset for delivery in covered] for _, covered in self.mails]
 
 
 def test_the_first_confirmation_goes_at_once() -> None:
@@ -127,27 +125,27 @@ def test_a_fourth_mail_waits_until_the_first_is_a_day_old() -> None:
         address.plan(at(minutes))
     assert len(address.mails) == MAX_MAILS_PER_DAY
     assert address.plan(at(100)).replan_at == START + DAY
-    assert RecordRef("topic", 0, 3) in {delivery.submission for delivery in address.plan(START + DAY).covered}
+    assert RecordRef("topic", 0, 3) in {delivery.record for delivery in address.plan(START + DAY).covered}
 
 
 def test_what_can_no_longer_be_confirmed_is_not_mailed() -> None:
     late = unconfirmed(0, closes=at(5))
-    assert plan_mail([late], History(), at(5)) == Plan((), (late,), None)
+    assert plan_mail(GATHERING, [late], History(), at(5)) == Plan((), (late,), None)
 
 
 def test_a_flood_of_other_data_does_not_push_out_the_acts_of_the_person() -> None:
     flood = [unconfirmed(offset, other_data=True) for offset in range(500)]
     own = unconfirmed(1000, 1)
-    result = plan_mail([*flood, own], History(), at(1))
+    result = plan_mail(GATHERING, [*flood, own], History(), at(1))
     assert result.covered[0] == own
-    assert len(result.covered) == 1 + MAX_OTHER_DATA_PER_MAIL
+    assert len(result.covered) == 1 + GATHERING.max_other_data
     assert result.replan_at is not None
 
 
 def test_a_mail_covers_only_what_came_with_one_spelling_and_the_others_get_theirs_next() -> None:
     address = Address()
     for offset, spelling in enumerate((b"alike", b"plain", b"alike", b"plain")):
-        address.add(replace(unconfirmed(offset, offset), address=spelling))
+        address.add(unconfirmed(offset, offset)._replace(address=spelling))
     for minutes in (5, 15):
         address.plan(at(minutes))
     assert address.covered_offsets() == [[0, 2], [1, 3]]
@@ -156,32 +154,32 @@ def test_a_mail_covers_only_what_came_with_one_spelling_and_the_others_get_their
 def test_the_last_mail_of_a_day_repeats_nothing_that_came_with_another_spelling() -> None:
     address = Address()
     for offset, spelling in enumerate((b"alike", b"plain", b"plain")):
-        address.add(replace(unconfirmed(offset, 30 * offset), address=spelling))
+        address.add(unconfirmed(offset, 30 * offset)._replace(address=spelling))
         address.plan(at(30 * offset))
     address.plan(at(90))
     assert address.covered_offsets() == [[0], [1], [2, 1]]
 
 
 def test_a_flood_from_one_network_does_not_push_out_what_came_from_another() -> None:
-    flood = [replace(unconfirmed(offset, offset / 100), network_rank=offset + 1) for offset in range(500)]
+    flood = [unconfirmed(offset, offset / 100)._replace(network_rank=offset + 1) for offset in range(500)]
     own = unconfirmed(1000, 10)
-    result = plan_mail([*flood, own], History(), at(10))
-    assert [delivery.submission.offset for delivery in result.covered[:3]] == [0, 1000, 1]
+    result = plan_mail(GATHERING, [*flood, own], History(), at(10))
+    assert [delivery.record.offset for delivery in result.covered[:3]] == [0, 1000, 1]
 
 
 def test_a_flood_of_spellings_leaves_the_persons_own_the_next_mail() -> None:
     address = Address()
     for offset in range(100):
-        address.add(replace(unconfirmed(offset, offset / 100), network_rank=offset + 1, address=b"alike %d" % offset))
-    address.add(replace(unconfirmed(1000, 2), address=b"plain"))
+        address.add(unconfirmed(offset, offset / 100)._replace(network_rank=offset + 1, address=b"alike %d" % offset))
+    address.add(unconfirmed(1000, 2)._replace(address=b"plain"))
     for minutes in (2, 12):
         address.plan(at(minutes))
     assert address.covered_offsets() == [[0], [1000]]
 
 
 def test_a_mail_covers_no_more_than_one_link_can_carry() -> None:
-    result = plan_mail([unconfirmed(offset) for offset in range(500)], History(), at(0))
-    assert len(result.covered) == MAX_ACTS_PER_MAIL
+    result = plan_mail(GATHERING, [unconfirmed(offset) for offset in range(500)], History(), at(0))
+    assert len(result.covered) == GATHERING.max_acts
 
 
 acts = st.lists(
@@ -205,12 +203,12 @@ def test_no_act_is_lost_and_no_address_gets_more_than_three_mails_a_day(
         while todo and todo[0].accepted_at <= at(minute):
             address.add(todo.pop(0))
         result = address.plan(at(minute))
-        new = {delivery.submission.offset for delivery in result.covered if not delivery.mailed}
+        new = {delivery.record.offset for delivery in result.covered if not delivery.mailed}
         assert not new & covered
         covered |= new
         for delivery in result.covered:
-            if delivery.submission.offset in confirmed:
-                address.confirm(delivery.submission)
+            if delivery.record.offset in confirmed:
+                address.confirm(delivery.record)
         assert not result.expired
         minute += every
         assert minute < 60 * 24 * 20, "an act waits for ever"
@@ -221,3 +219,12 @@ def test_no_act_is_lost_and_no_address_gets_more_than_three_mails_a_day(
     firsts = {campaign: min(minute for minute, name, _ in drawn if name == campaign) for _, campaign, _ in drawn}
     if len(firsts) == 1 and times:
         assert times[0] - at(min(firsts.values())) < timedelta(minutes=every)
+
+
+def test_where_nothing_waits_for_a_confirmation_no_mail_repeats_another() -> None:
+    once = replace(GATHERING, until_confirmed=False)
+    mailed = unconfirmed(0)._replace(mailed=True)
+    for gathering, offsets in ((GATHERING, [1, 0]), (once, [1])):
+        history = History([at(0), at(10)], {"w4r": at(10)})
+        plan = plan_mail(gathering, [mailed, unconfirmed(1, 11)], history, at(21))
+        assert [delivery.record.offset for delivery in plan.covered] == offsets

@@ -17,7 +17,7 @@ from services.notifications.domain.refusals import (
     parse_status,
     retry_delay,
 )
-from services.notifications.domain.slow_domains import MAX_BACKOFF, SlowDomains
+from services.notifications.sender.deliver.slow_domains import MAX_BACKOFF, SlowDomains
 from shared.kafka.record_ref import RecordRef
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.notifications.sender.mime import build_message, encode_header, format_address
-from services.notifications.sender.signing import Signer
+from services.notifications.sender.compose.mime import build_message, encode_header, format_address
+from services.notifications.sender.compose.signing import Signer
 from services.notifications.settings import Settings
 from shared.errors import SetupError
 from tests.support.dkim_keys import is_verified, write_key

@@ -1,4 +1,4 @@
-"""Deliveries, the mails that cover them, who gets none, positions, and the outbox."""
+"""Deliveries, the mails that cover them, who wants more and who gets none, positions, and the outbox."""
 
 from shared.migrations import execute
 
@@ -35,11 +35,12 @@ CREATE TABLE positions (
     PRIMARY KEY (consumer_group, topic, partition)
 ) WITH (fillfactor = 40);
 
--- One for each submission that asks for a mail. What the person typed stays sealed, and only while a mail may need it.
--- `mails` is how many mails cover it that were sent or may still be. `address` is the keyed hash of the address as it
--- was typed, `network` that of the network it came from. `left_at` is when it was left without a mail.
+-- One for each event that makes a mail of a mailing, by its record; deleted 40 days later. What the person typed stays
+-- sealed, and only while a mail may need it, eight days at most once one was planned. `mails` is how many mails cover
+-- it that may still bring what it waits for. `address` is the keyed hash of the address as it was typed, `network` that
+-- of the network it came from. `left_at` is when it was left without a mail.
 CREATE TABLE deliveries (
-    template text NOT NULL,
+    mailing text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
@@ -58,37 +59,73 @@ CREATE TABLE deliveries (
     sealed bytea,
     seal_key integer NOT NULL,
     state text NOT NULL DEFAULT 'pending'
-        CHECK (state IN ('pending', 'mailed', 'confirmed', 'withdrawn', 'expired', 'suppressed', 'bounced', 'failed')),
+        CHECK (state IN (
+            'pending', 'mailed', 'sent', 'confirmed', 'withdrawn', 'expired', 'suppressed', 'bounced', 'failed'
+        )),
     mails smallint NOT NULL DEFAULT 0,
     withdrawn_offset bigint,
     left_at timestamptz,
-    PRIMARY KEY (template, topic, partition, "offset")
+    PRIMARY KEY (mailing, topic, partition, "offset")
 );
 CREATE INDEX deliveries_act ON deliveries (key, digest);
 CREATE INDEX deliveries_waiting ON deliveries (recipient) WHERE state IN ('pending', 'mailed');
 CREATE INDEX deliveries_pending ON deliveries (accepted_at) WHERE state = 'pending';
 CREATE INDEX deliveries_kept ON deliveries USING brin (accepted_at);
 
--- One for each address, by its keyed hash. due_at is when to plan its next mail; mailed_at holds the last mails' times.
+-- The consents to a campaign's updates: one for each version of an act whose submission asked for them. A recipient
+-- gets a campaign's updates as long as one of theirs stands, from `since` on, when the link about that submission was
+-- pressed. It ends with the act, with unsubscribing, with a mailbox that is gone, or with the campaign; the sealed
+-- address is erased then, and the row, without which a replay would give it again, 40 days later.
+CREATE TABLE subscriptions (
+    key bytea NOT NULL,
+    digest bytea NOT NULL,
+    address bytea NOT NULL,
+    recipient bytea NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    campaign text NOT NULL,
+    "case" text NOT NULL,
+    subject text NOT NULL,
+    kind text NOT NULL,
+    accepted_at timestamptz NOT NULL,
+    locale text NOT NULL,
+    sealed bytea,
+    seal_key integer NOT NULL,
+    since timestamptz,
+    ended_at timestamptz,
+    PRIMARY KEY (key, digest, address),
+    CHECK ((sealed IS NULL) = (ended_at IS NOT NULL))
+);
+CREATE INDEX subscriptions_recipient ON subscriptions (recipient) WHERE ended_at IS NULL;
+CREATE INDEX subscriptions_campaign ON subscriptions (campaign) WHERE ended_at IS NULL;
+CREATE INDEX subscriptions_ended ON subscriptions (ended_at) WHERE ended_at IS NOT NULL;
+
+-- One for each address, by its keyed hash, and each daily limit. due_at is when to plan the next mail of the mailings
+-- under that limit; mailed_at holds the times of the last ones. Deleted 40 days after the last.
 CREATE TABLE recipients (
-    recipient bytea PRIMARY KEY,
+    recipient bytea NOT NULL,
+    daily_limit text NOT NULL,
     due_at timestamptz,
-    mailed_at timestamptz[] NOT NULL DEFAULT '{}'
+    mailed_at timestamptz[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (recipient, daily_limit)
 );
 CREATE INDEX recipients_due ON recipients (due_at) WHERE due_at IS NOT NULL;
 
+-- When a mail about a campaign last went to an address. Deleted 40 days later.
 CREATE TABLE mailed_campaigns (
     recipient bytea NOT NULL,
+    mailing text NOT NULL,
     campaign text NOT NULL,
     mailed_at timestamptz NOT NULL,
-    PRIMARY KEY (recipient, campaign)
+    PRIMARY KEY (recipient, mailing, campaign)
 );
 
 -- id names the mail for ever: the Message-ID is made of it. due_at is when to try next, and the end of a sender's
--- lease.
+-- lease; attempts counts tries. Deleted 40 days after its end, with what it covers.
 CREATE TABLE mails (
     id bytea PRIMARY KEY,
-    template text NOT NULL,
+    mailing text NOT NULL,
     recipient bytea NOT NULL,
     address bytea NOT NULL,
     planned_at timestamptz NOT NULL,
@@ -110,13 +147,15 @@ CREATE TABLE mail_deliveries (
     PRIMARY KEY (mail, topic, partition, "offset")
 );
 
+-- Who wants no mail. Kept until they take mail again.
 CREATE TABLE suppressions (
     recipient bytea PRIMARY KEY,
     reason text NOT NULL CHECK (reason IN ('unsubscribed', 'mailbox-gone')),
     at timestamptz NOT NULL
 );
 
--- Addresses as they are written to that have no mailbox, with the mailbox that they are taken for.
+-- Addresses as they are written to that have no mailbox, with the mailbox that they are taken for. Kept until the
+-- person takes mail again, because it would bounce again.
 CREATE TABLE gone_addresses (
     address bytea PRIMARY KEY,
     recipient bytea NOT NULL,

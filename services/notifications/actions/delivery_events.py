@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from services.notifications.storage.deliveries import CONFIRMATION
 from shared import base64url, topics
 from shared.clock import rfc3339
 from shared.events.cloudevents import Envelope
@@ -31,18 +30,25 @@ class DeliveryEvents:
         self._unsubscribed = Envelope("delivery-unsubscribed", source=_SOURCE)
         self._resubscribed = Envelope("delivery-resubscribed", source=_SOURCE)
 
-    def sent(self, recipient: bytes, campaigns: Iterable[str], now: float) -> list[OutboxRecord]:
+    def sent(self, mailing: str, recipient: bytes, campaigns: Iterable[str], now: float) -> list[OutboxRecord]:
         """Make a `delivery-sent` for each campaign; `campaigns` has one entry for every act that the mail was about."""
         at = rfc3339(now)
         return [
             _outbox_record(
-                recipient, self._sent, DeliverySent(campaign=campaign, template=CONFIRMATION, sent_at=at, acts=acts), at
+                recipient, self._sent, DeliverySent(campaign=campaign, template=mailing, sent_at=at, acts=acts), at
             )
             for campaign, acts in _count_by_campaign(campaigns).items()
         ]
 
     def bounced(
-        self, recipient: bytes, campaigns: Iterable[str], now: float, *, answer: int, gone_address: bytes | None
+        self,
+        mailing: str,
+        recipient: bytes,
+        campaigns: Iterable[str],
+        now: float,
+        *,
+        answer: int,
+        gone_address: bytes | None,
     ) -> list[OutboxRecord]:
         """Make a `delivery-bounced` likewise; `answer` is the SMTP code, `gone_address` the key of an address without a
         mailbox.
@@ -54,7 +60,7 @@ class DeliveryEvents:
                 self._bounced,
                 DeliveryBounced(
                     campaign=campaign,
-                    template=CONFIRMATION,
+                    template=mailing,
                     bounced_at=at,
                     acts=acts,
                     answer=answer,

@@ -1,4 +1,4 @@
-"""Which submissions get a delivery."""
+"""Which events get a delivery."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.notifications.domain.submissions import Decision, ExistingDelivery, Submitted, Withdrawn, decide
+from services.notifications.domain.deliveries import ActEvent, ExistingDelivery, NewDelivery, decide
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
 ACT, OTHER_ACT = b"act", b"other act"
@@ -19,16 +19,38 @@ PLAIN, ALIKE = b"ana@example.org", b"a look-alike"
 
 def submitted(
     offset: int, hours: float = 0, *, key: bytes = ACT, digest: bytes = ANA, address: bytes = PLAIN
-) -> Submitted:
-    return Submitted(key, digest, address, offset, START + timedelta(hours=hours))
+) -> NewDelivery:
+    return NewDelivery(
+        topic="topic",
+        partition=0,
+        offset=offset,
+        recipient=b"recipient",
+        address=address,
+        campaign="w4r",
+        case="case",
+        subject="subject",
+        kind="signature",
+        key=key,
+        digest=digest,
+        other_data=False,
+        accepted_at=START + timedelta(hours=hours),
+        locale="en",
+        sealed=b"sealed",
+        seal_key=1,
+        network="home",
+    )
 
 
-def offsets(decisions: list[Decision]) -> list[int]:
-    return [decision.submission.offset for decision in decisions]
+def withdrawn(offset: int, key: bytes = ACT) -> ActEvent:
+    return ActEvent("topic", 0, offset, key, START)
+
+
+def offsets(decided: list[NewDelivery]) -> list[int]:
+    return [delivery.offset for delivery in decided]
 
 
 def test_a_submission_makes_a_delivery() -> None:
-    assert decide([], [submitted(0)]) == [Decision(submitted(0), other_data=False)]
+    assert decide([], [submitted(0)]) == [submitted(0)]
 
 
 def test_a_repeat_within_a_day_makes_none() -> None:
@@ -44,34 +66,28 @@ def test_a_repeat_is_measured_from_the_last_delivery() -> None:
 
 
 def test_a_repeat_after_a_withdrawal_makes_another() -> None:
-    assert offsets(decide([], [submitted(0), Withdrawn(ACT, 1), submitted(2, 1)])) == [0, 2]
+    assert offsets(decide([], [submitted(0), withdrawn(1), submitted(2, 1)])) == [0, 2]
 
 
 def test_the_withdrawal_of_another_act_changes_nothing() -> None:
-    assert offsets(decide([], [submitted(0), Withdrawn(OTHER_ACT, 1), submitted(2, 1)])) == [0]
+    assert offsets(decide([], [submitted(0), withdrawn(1, OTHER_ACT), submitted(2, 1)])) == [0]
 
 
 def test_other_data_for_the_same_act_makes_a_delivery_that_says_so() -> None:
-    decisions = decide([], [submitted(0), submitted(1, digest=BOB)])
-    assert [decision.other_data for decision in decisions] == [False, True]
+    decided = decide([], [submitted(0), submitted(1, digest=BOB)])
+    assert [delivery.other_data for delivery in decided] == [False, True]
 
 
 def test_a_look_alike_of_the_address_takes_nobodys_delivery_away() -> None:
-    decisions = decide([], [submitted(0, address=ALIKE), submitted(1), submitted(2, address=ALIKE), submitted(3)])
-    assert offsets(decisions) == [0, 1]
-    assert [decision.other_data for decision in decisions] == [False, True]
-
-
-def test_a_delivery_from_before_addresses_were_kept_is_of_any() -> None:
-    assert decide([ExistingDelivery(ACT, ANA, None, 0, START)], [submitted(1)]) == []
+    decided = decide([], [submitted(0, address=ALIKE), submitted(1), submitted(2, address=ALIKE), submitted(3)])
+    assert offsets(decided) == [0, 1]
+    assert [delivery.other_data for delivery in decided] == [False, True]
 
 
 def test_what_was_left_without_a_mail_stands_in_the_way_of_nothing_later() -> None:
     for ended_digest, digest in itertools.product((ANA, BOB), (ANA, BOB)):
         existing = ExistingDelivery(ACT, ended_digest, PLAIN, 0, START, left_at=START + timedelta(hours=1))
-        assert decide([existing], [submitted(1, 2, digest=digest)]) == [
-            Decision(submitted(1, 2, digest=digest), other_data=False)
-        ]
+        assert decide([existing], [submitted(1, 2, digest=digest)]) == [submitted(1, 2, digest=digest)]
 
 
 def test_what_was_left_later_still_stood_when_a_replay_comes_to_the_repeat() -> None:
@@ -80,8 +96,8 @@ def test_what_was_left_later_still_stood_when_a_replay_comes_to_the_repeat() -> 
 
 
 def test_after_a_withdrawal_other_data_is_the_first_data() -> None:
-    decisions = decide([], [submitted(0), Withdrawn(ACT, 1), submitted(2, digest=BOB)])
-    assert [decision.other_data for decision in decisions] == [False, False]
+    decided = decide([], [submitted(0), withdrawn(1), submitted(2, digest=BOB)])
+    assert [delivery.other_data for delivery in decided] == [False, False]
 
 
 def test_a_replay_knows_what_stood_before_the_submission_not_what_came_after() -> None:
@@ -89,7 +105,7 @@ def test_a_replay_knows_what_stood_before_the_submission_not_what_came_after() -
         ExistingDelivery(ACT, ANA, PLAIN, 10, START, withdrawn_offset=12),
         ExistingDelivery(ACT, ANA, PLAIN, 13, START + timedelta(hours=1)),
     ]
-    replayed: list[Submitted | Withdrawn] = [submitted(10), submitted(11), Withdrawn(ACT, 12), submitted(13, 1)]
+    replayed: list[NewDelivery | ActEvent] = [submitted(10), submitted(11), withdrawn(12), submitted(13, 1)]
     assert offsets(decide(existing, replayed)) == [10, 13]
 
 
@@ -106,13 +122,13 @@ events: st.SearchStrategy[list[Drawn]] = st.lists(
 )
 
 
-def as_events(drawn: list[Drawn]) -> list[Submitted | Withdrawn]:
+def as_events(drawn: list[Drawn]) -> list[NewDelivery | ActEvent]:
     hours = 0
-    result: list[Submitted | Withdrawn] = []
+    result: list[NewDelivery | ActEvent] = []
     for offset, (event_type, key, digest, address, later) in enumerate(drawn):
         hours += later
         if event_type == "withdrawn":
-            result.append(Withdrawn(key, offset))
+            result.append(withdrawn(offset, key))
         else:
             result.append(submitted(offset, hours, key=key, digest=digest, address=address))
     return result
@@ -124,16 +140,13 @@ class DeliveryTable:
     def __init__(self) -> None:
         self.rows: dict[int, ExistingDelivery] = {}
 
-    def apply(self, batch: list[Submitted | Withdrawn]) -> None:
-        for submission, _ in decide(map(replace, self.rows.values()), batch):
+    def apply(self, batch: list[NewDelivery | ActEvent]) -> None:
+        for made in decide(map(replace, self.rows.values()), batch):
             self.rows.setdefault(
-                submission.offset,
-                ExistingDelivery(
-                    submission.key, submission.digest, submission.address, submission.offset, submission.accepted_at
-                ),
+                made.offset, ExistingDelivery(made.key, made.digest, made.address, made.offset, made.accepted_at)
             )
         for event in batch:
-            if isinstance(event, Withdrawn):
+            if isinstance(event, ActEvent):
                 for row in self.rows.values():
                     if row.key == event.key and row.active_at(event.offset):
                         row.withdrawn_offset = event.offset
@@ -164,7 +177,7 @@ def test_every_submission_has_a_standing_delivery_of_its_content_in_the_day_befo
     table = DeliveryTable()
     table.apply(stream)
     for event in stream:
-        if isinstance(event, Submitted):
+        if isinstance(event, NewDelivery):
             covering = [
                 row
                 for row in table.rows.values()

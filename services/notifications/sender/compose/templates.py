@@ -1,4 +1,4 @@
-"""The templates of mails, one pair for each language."""
+"""The templates of a mailing: a pair for each language."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import escape
 
-from services.notifications.sender.wording import load_wording
+from services.notifications.sender.compose.wording import TRANSLATIONS
+from shared.web.languages import load_translations
 
-FOLDER: Final = Path(__file__).parents[1] / "templates"
 TEXT_WIDTH: Final = 72
 
 _SENTENCE: Final = re.compile(r'\{\{ _\("([^"\\]*)"\) \}\}')
@@ -31,8 +31,8 @@ class Templates(NamedTuple):
 class _Loader(FileSystemLoader):
     """Translates sentences once, when a template is read, rather than in every mail; wraps those of text parts."""
 
-    def __init__(self, gettext: Callable[[str], str]) -> None:
-        super().__init__(FOLDER)
+    def __init__(self, folder: Path, gettext: Callable[[str], str]) -> None:
+        super().__init__(folder)
         self._gettext = gettext
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
@@ -46,14 +46,14 @@ def _wrap(text: str) -> str:
 
 
 @cache
-def load_templates(code: str) -> Templates:
-    """Load the templates in the language `code`."""
+def load_templates(folder: Path, name: str, code: str) -> Templates:
+    """Load `<name>.txt` and `<name>.html` of `folder` in the language `code`."""
     environment = Environment(
-        loader=_Loader(load_wording(code).translations.gettext),
+        loader=_Loader(folder, load_translations(code, TRANSLATIONS).gettext),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
-    return Templates(environment.get_template("confirmation.txt"), environment.get_template("confirmation.html"))
+    return Templates(environment.get_template(f"{name}.txt"), environment.get_template(f"{name}.html"))

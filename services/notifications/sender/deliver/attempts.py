@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.notifications.domain.refusals import GIVE_UP_AFTER, Failure, Stage, classify_failure, retry_delay
-from services.notifications.domain.slow_domains import SlowDomains
-from services.notifications.sender.composing import Composer
-from services.notifications.sender.smtp_connection import (
+from services.notifications.sender.compose.composing import Composer, OutgoingMail
+from services.notifications.sender.deliver.slow_domains import SlowDomains
+from services.notifications.sender.deliver.smtp_connection import (
+    ACCEPTED,
     CLOSING,
     SEND_TIMEOUT_S,
-    OutgoingMail,
     RefusedError,
     SmtpConnection,
 )
@@ -48,7 +48,7 @@ class AttemptResult:
             return self.outcome.state
         if self.refused:
             return "refused"
-        return "deferred" if self.outcome.deferred else "retried"
+        return "retried" if self.outcome.tried else "deferred"
 
 
 class AttemptRunner:
@@ -65,9 +65,9 @@ class AttemptRunner:
         if mail.lease_until - now < MIN_LEASE:
             return None
         if mail.suppressed or not mail.deliveries:
-            return AttemptResult(mail, FinalOutcome(mail.id, "dropped", 0))
+            return AttemptResult(mail, FinalOutcome(mail.id, "dropped", 0, tried=False, deliveries="suppressed"))
         if now - mail.planned_at > GIVE_UP_AFTER:
-            return AttemptResult(mail, FinalOutcome(mail.id, "failed", 0))
+            return AttemptResult(mail, FinalOutcome(mail.id, "failed", 0, tried=False, deliveries="failed"))
         outgoing = self._compose(mail, now)
         return outgoing if isinstance(outgoing, AttemptResult) else await self._send(connection, mail, outgoing, now)
 
@@ -83,9 +83,9 @@ class AttemptRunner:
             return self._retry(mail, now, 0) if mail.attempts < MAX_COMPOSE_ATTEMPTS else self._fail(mail, "broken")
 
     def _fail(self, mail: LeasedMail, reason: str) -> AttemptResult:
-        topic, partition, offset = mail.deliveries[0].submission
+        topic, partition, offset = mail.deliveries[0].record
         log.error("mail cannot be written", reason=reason, topic=topic, partition=partition, offset=offset)
-        return AttemptResult(mail, FinalOutcome(mail.id, "failed", 0))
+        return AttemptResult(mail, FinalOutcome(mail.id, "failed", 0, tried=True, deliveries="failed"))
 
     async def _send(
         self, connection: SmtpConnection, mail: LeasedMail, outgoing: OutgoingMail, now: datetime
@@ -93,13 +93,16 @@ class AttemptRunner:
         domain = outgoing.recipient.rpartition("@")[2]
         deferred_until = self._slow_domains.deferred_until(domain, now)
         if deferred_until is not None:
-            return AttemptResult(mail, Retry(mail.id, deferred_until, deferred=True, answer=0))
+            return AttemptResult(mail, Retry(mail.id, deferred_until, 0, tried=False))
         try:
             await connection.send(outgoing)
         except RefusedError as error:
             return self._handle_refusal(mail, outgoing, error)
         self._slow_domains.record_success(domain)
-        return AttemptResult(mail, FinalOutcome(mail.id, "sent", 250))
+        waiting = self._composer.mailings[mail.mailing].gathering.until_confirmed
+        return AttemptResult(
+            mail, FinalOutcome(mail.id, "sent", ACCEPTED, tried=True, deliveries=None if waiting else "sent")
+        )
 
     def _handle_refusal(self, mail: LeasedMail, outgoing: OutgoingMail, error: RefusedError) -> AttemptResult:
         now = utc(self._clock.now())
@@ -112,8 +115,9 @@ class AttemptRunner:
             retry = self._retry(mail, now, error.code, unreachable=error.stage is Stage.SESSION)
             return replace(retry, refused=failure is Failure.REFUSED)
         gone_address = outgoing.address if failure is Failure.MAILBOX_GONE else None
-        return AttemptResult(mail, FinalOutcome(mail.id, "bounced", error.code), gone_address=gone_address)
+        outcome = FinalOutcome(mail.id, "bounced", error.code, tried=True, deliveries="bounced")
+        return AttemptResult(mail, outcome, gone_address=gone_address)
 
     def _retry(self, mail: LeasedMail, now: datetime, answer: int, *, unreachable: bool = False) -> AttemptResult:
-        retry = Retry(mail.id, now + retry_delay(mail.attempts), deferred=False, answer=answer)
+        retry = Retry(mail.id, now + retry_delay(mail.attempts), answer, tried=True)
         return AttemptResult(mail, retry, unreachable=unreachable)

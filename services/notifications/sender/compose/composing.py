@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import Final
 
-from services.notifications.domain.buttons import Act
+from services.notifications.domain.acts import Act
 from services.notifications.domain.recipient_keys import RecipientKeys, smtp_address
-from services.notifications.sender.mime import build_message, encode_header, format_address
-from services.notifications.sender.signing import Signer
-from services.notifications.sender.smtp_connection import OutgoingMail
-from services.notifications.sender.templates import load_templates
-from services.notifications.sender.view import MailView, ViewBuilder
-from services.notifications.sender.wording import display_name, mail_languages
+from services.notifications.mailing import Mailing, View
+from services.notifications.sender.compose.mime import build_message, encode_header, format_address
+from services.notifications.sender.compose.signing import Signer
+from services.notifications.sender.compose.templates import load_templates
+from services.notifications.sender.compose.wording import display_name, mail_languages
 from services.notifications.settings import Settings
 from services.notifications.storage.mails import CoveredDelivery, LeasedMail
 from shared.catalog import Catalog
@@ -23,21 +24,40 @@ from shared.web.languages import direction
 _FORBIDDEN_IN_COMMAND: Final = re.compile(r'[\s<>"\\,;]')
 
 
+@dataclass(frozen=True, slots=True)
+class OutgoingMail:
+    """A mail ready for the relay. `address` is the key of `recipient`; `utf8` marks a mailbox name that is not ASCII
+    (RFC 6531).
+    """
+
+    recipient: str
+    address: bytes
+    content: bytes
+    utf8: bool
+
+
 class Composer:
-    """Composes messages from leased mails. Opened personal data stays in memory only during one call.
+    """Composes the messages of `mailings`. Opened personal data stays in memory only during one call.
 
     Raises:
         SetupError: the key for signing cannot be used.
     """
 
-    def __init__(self, catalog: Catalog, recipient_keys: RecipientKeys, settings: Settings) -> None:
+    def __init__(
+        self, mailings: Sequence[Mailing], catalog: Catalog, recipient_keys: RecipientKeys, settings: Settings
+    ) -> None:
+        self.mailings = {mailing.name: mailing for mailing in mailings}
         self._catalog = catalog
         self._recipient_keys = recipient_keys
         self._settings = settings
-        self._view_builder = ViewBuilder(catalog, settings)
+        self._view_builders = {mailing.name: mailing.view_builder(catalog, settings) for mailing in mailings}
         self._signer = _load_signer(settings)
         # A template that cannot be read stops the process at its start, not at the first mail.
-        self._templates = {code: load_templates(code) for code in mail_languages()}
+        self._templates = {
+            (mailing.name, code): load_templates(mailing.templates, mailing.name, code)
+            for mailing in mailings
+            for code in mail_languages()
+        }
 
     def compose(self, mail: LeasedMail) -> OutgoingMail:
         """Compose the message of `mail`, the same at every attempt as long as the same acts are unconfirmed.
@@ -47,10 +67,10 @@ class Composer:
             PermanentError: sealed fields cannot be opened, or the address is not valid for SMTP.
         """
         acts = [self._act(delivery) for delivery in mail.deliveries]
-        latest = max(mail.deliveries, key=lambda delivery: (delivery.accepted_at, delivery.submission))
+        latest = max(mail.deliveries, key=lambda delivery: (delivery.accepted_at, delivery.record))
         address, utf8 = _deliverable_address(acts[0].person.email)
-        view = self._view_builder.build(acts, latest.locale, mail.planned_at)
-        text, html = self._render(view, mail.recipient)
+        view = self._view_builders[mail.mailing].build(acts, latest.locale, mail.planned_at)
+        text, html = self._render(mail, view)
         person = acts[0].person
         name = display_name(f"{person.given_name} {person.family_name}") if view.greets_by_name else ""
         headers = self._headers(mail, view, format_address("To", name, address))
@@ -65,12 +85,12 @@ class Composer:
             raise TransientError("a campaign's keys are not known yet")
         try:
             person = keys.seal[delivery.seal_key].open(
-                delivery.sealed, topic=delivery.submission.topic, subject=delivery.subject, key=delivery.key
+                delivery.sealed, topic=delivery.record.topic, subject=delivery.subject, key=delivery.key
             )
         except ValueError:
             raise PermanentError("cannot-be-opened") from None
         return Act(
-            submission=delivery.submission,
+            record=delivery.record,
             campaign=delivery.campaign,
             case=delivery.case,
             subject=delivery.subject,
@@ -82,19 +102,19 @@ class Composer:
             person=person,
         )
 
-    def _render(self, view: MailView, recipient: bytes) -> tuple[str, str]:
-        token = self._recipient_keys.token(recipient)
+    def _render(self, mail: LeasedMail, view: View) -> tuple[str, str]:
+        token = self._recipient_keys.token(mail.recipient)
         values = {
             "view": view,
             "language": view.language,
             "direction": direction(view.language),
             "preferences": f"{self._settings.notifications_url}/preferences/{token}?lang={view.language}",
-            "unsubscribe": f"{self._unsubscribe_url(recipient)}?lang={view.language}",
+            "unsubscribe": f"{self._unsubscribe_url(mail.recipient)}?lang={view.language}",
         }
-        text, html = self._templates[view.language]
+        text, html = self._templates[mail.mailing, view.language]
         return text.render(values), html.render(values)
 
-    def _headers(self, mail: LeasedMail, view: MailView, to: str) -> list[tuple[str, str]]:
+    def _headers(self, mail: LeasedMail, view: View, to: str) -> list[tuple[str, str]]:
         settings = self._settings
         return [
             ("From", format_address("From", view.organisation, settings.mail_from)),

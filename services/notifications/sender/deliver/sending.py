@@ -12,10 +12,10 @@ from typing import Final
 
 import asyncpg
 
-from services.notifications.actions.announce import DeliveryEvents
-from services.notifications.sender.attempts import AttemptResult, AttemptRunner
+from services.notifications.actions.delivery_events import DeliveryEvents
+from services.notifications.sender.deliver.attempts import AttemptResult, AttemptRunner
+from services.notifications.sender.deliver.smtp_connection import SmtpConnection
 from services.notifications.sender.outages import run_repeatedly
-from services.notifications.sender.smtp_connection import SmtpConnection
 from services.notifications.storage import mails, recipients
 from services.notifications.storage.mails import FinalOutcome, Retry
 from shared.clock import Clock, utc
@@ -151,13 +151,18 @@ class Sender:
 
     def _sent_records(self, sent: Sequence[mails.LeasedMail], now: float) -> Iterator[OutboxRecord]:
         for mail in sent:
-            yield from self._events.sent(mail.recipient, _campaigns(mail), now)
+            yield from self._events.sent(mail.mailing, mail.recipient, _campaigns(mail), now)
 
     def _bounce_records(self, bounced: Sequence[AttemptResult], now: float) -> Iterator[OutboxRecord]:
         for result in bounced:
             mail, outcome = result.mail, result.outcome
             yield from self._events.bounced(
-                mail.recipient, _campaigns(mail), now, answer=outcome.answer, gone_address=result.gone_address
+                mail.mailing,
+                mail.recipient,
+                _campaigns(mail),
+                now,
+                answer=outcome.answer,
+                gone_address=result.gone_address,
             )
 
 

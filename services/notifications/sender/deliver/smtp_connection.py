@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from aiosmtplib import SMTP
 from aiosmtplib.errors import SMTPException, SMTPResponseException
 
 from services.notifications.domain.refusals import NON_ASCII_NOT_PERMITTED, Stage, Status, parse_status
+from services.notifications.sender.compose.composing import OutgoingMail
 from services.notifications.settings import Settings
 
 COMMAND_TIMEOUT_S: Final = 25.0
@@ -22,18 +22,6 @@ FORWARDED: Final = 251
 CLOSING: Final = 421
 NOT_SUPPORTED: Final = 553
 """The answer of a relay that does not support such a mailbox name; RFC 6531, 3.5."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMail:
-    """A mail ready for the relay. `address` is the key of `recipient`; `utf8` marks a mailbox name that is not ASCII
-    (RFC 6531).
-    """
-
-    recipient: str
-    address: bytes
-    content: bytes
-    utf8: bool
 
 
 class RefusedError(Exception):

@@ -1,68 +1,20 @@
-"""The wording of mails in one language: sentences from gettext, dates in the language's format."""
+"""The wording of a confirmation in one language: sentences from gettext, dates in the language's format."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Final, NamedTuple
 
 from markupsafe import Markup
 
-from services.notifications.sender.mime import clean
-from shared.events.marathon import Texts
+from services.notifications.sender.compose.wording import TRANSLATIONS, format_day
 from shared.events.words import Kind
-from shared.web.formats import formats_for
-from shared.web.languages import SOURCE_LANGUAGE, is_complete, load_messages, load_translations
-
-TRANSLATIONS: Final = Path(__file__).parents[1] / "translations"
-DAY_S: Final = 86_400
-MAX_NAME_CHARACTERS: Final = 60
-
-_SUSPICIOUS_NAME: Final = re.compile(r"[\d/:@<>\\]|www\.|\.\w{2}", re.IGNORECASE)
-"""Text that mail programs turn into a link, or that may be an advertisement."""
-
+from shared.web.languages import load_translations
 
 _CODE_HTML: Final = (
     """<span style="font-family:Consolas,'DejaVu Sans Mono',monospace; font-size:17px; white-space:nowrap;">%s</span>"""
 )
 """The markup of a code in HTML; styles in a mail are inline."""
-
-
-@cache
-def mail_languages() -> tuple[str, ...]:
-    """Return the languages in which mails exist: the source, and every one whose catalogue is complete."""
-    codes = sorted(path.parents[1].name for path in TRANSLATIONS.glob("*/LC_MESSAGES/messages.po"))
-    return (
-        SOURCE_LANGUAGE,
-        *(code for code in codes if code != SOURCE_LANGUAGE and is_complete(load_messages(code, TRANSLATIONS))),
-    )
-
-
-def choose_language(locale: str, offered: Sequence[str]) -> str:
-    """Choose the language of a mail to a person who acted in `locale`, where the campaign offers `offered`."""
-    preferred = locale.replace("_", "-").partition("-")[0].lower()
-    return next((code for code in (preferred, *offered) if code in mail_languages()), SOURCE_LANGUAGE)
-
-
-def localize(texts: Texts, code: str) -> str:
-    """Return the text in the language `code`, else in the source language, else in any."""
-    return texts.get(code) or texts.get(SOURCE_LANGUAGE) or next(iter(texts.values()), "")
-
-
-def display_name(name: str) -> str:
-    """Return a typed name as a mail may show it, empty where it could pass for a link or is no name.
-
-    Anyone can type any text with any address, and a mail must not carry a stranger's message.
-    """
-    name = clean(name)
-    return "" if len(name) > MAX_NAME_CHARACTERS or _SUSPICIOUS_NAME.search(name) else name
-
-
-@lru_cache(maxsize=2_000)
-def _day(days: int, code: str) -> str:
-    return formats_for(code).date(float(days * DAY_S))
 
 
 class Sentence(NamedTuple):
@@ -80,10 +32,6 @@ class Wording:
         self.translations = load_translations(code, TRANSLATIONS)
         self._ = self.translations.gettext
         self.ngettext = self.translations.ngettext
-
-    def day(self, at: float) -> str:
-        """Return the day of a time in seconds since 1970, in UTC: `1 December 2026`."""
-        return _day(int(at // DAY_S), self.code)
 
     def subject_for_one(self, kind: Kind, name: str) -> str:
         """Return the subject of a mail about one act for the case `name`."""
@@ -128,7 +76,7 @@ class Wording:
         if receipt:
             text = " ".join((text, _("Receipt %(receipt)s.")))
         quoted = _('"%(title)s"') % {"title": title} if kind == "signature" else title
-        values = {"date": self.day(at), "name": name, "receipt": receipt}
+        values = {"date": format_day(at, self.code), "name": name, "receipt": receipt}
         html = Markup(text) % {"title": Markup("<i>%s</i>") % title, **values}  # noqa: S704  our own sentences
         return Sentence(text % {"title": quoted, **values}, html)
 

@@ -1,4 +1,4 @@
-"""The content of a mail before it is rendered: acts, buttons, links."""
+"""The content of a confirmation before it is rendered: acts, buttons, links."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.notifications.domain.buttons import Act, Button, group_acts
-from services.notifications.sender.wording import (
-    Sentence,
-    Wording,
-    choose_language,
-    display_name,
-    load_wording,
-    localize,
-)
+from services.notifications.domain.acts import Act
+from services.notifications.domain.buttons import Button, group_acts
+from services.notifications.mailings.confirmation.wording import Sentence, Wording, load_wording
+from services.notifications.sender.compose.wording import choose_language, display_name, localize
 from services.notifications.settings import Settings
 from shared.catalog import Catalog
 from shared.errors import TransientError
@@ -40,7 +35,7 @@ class ButtonView:
 
 
 @dataclass(frozen=True, slots=True)
-class MailView:
+class ConfirmationView:
     """A whole mail. `language` is a code."""
 
     language: str
@@ -58,14 +53,14 @@ class MailView:
         return len(self.buttons) == 1 and len(self.buttons[0].sentences) == 1
 
 
-class ViewBuilder:
+class ConfirmationViewBuilder:
     """Builds views from acts and the catalog."""
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
 
-    def build(self, acts: Sequence[Act], locale: str, planned_at: datetime) -> MailView:
+    def build(self, acts: Sequence[Act], locale: str, planned_at: datetime) -> ConfirmationView:
         """Build the view of a mail that covers `acts`, planned at `planned_at`, for a person who acted in `locale`.
 
         Raises:
@@ -82,7 +77,7 @@ class ViewBuilder:
         imprints = {", ".join(campaign.contact.address) if campaign.contact else "" for campaign in campaigns}
         safe = any(campaign.policies.safety_mode for campaign in campaigns)
         name = _greeting_name(acts)
-        return MailView(
+        return ConfirmationView(
             language=wording.code,
             subject=_subject(wording, acts, "" if safe or case is None else case.name),
             greeting=wording.greeting(name),
@@ -122,13 +117,13 @@ class ViewBuilder:
     def _link(self, button: Button, purpose: TokenPurpose, language: str, planned_at: datetime) -> str:
         acts = tuple(
             TokenAct(
-                topic=act.submission.topic,
+                topic=act.record.topic,
                 case=act.case,
                 subject=act.subject,
                 key=act.key,
                 digest=act.digest,
-                partition=act.submission.partition,
-                offset=act.submission.offset,
+                partition=act.record.partition,
+                offset=act.record.offset,
             )
             for act in button.acts
         )
@@ -139,7 +134,7 @@ class ViewBuilder:
         return f"{base_url}/{purpose}/{token}?lang={language}"
 
     def _receipt(self, act: Act) -> str:
-        return short_receipt(self._token_key(act.campaign), *act.submission)
+        return short_receipt(self._token_key(act.campaign), *act.record)
 
     def _token_key(self, campaign: str) -> bytes:
         keys = self._catalog.keys.get(campaign)

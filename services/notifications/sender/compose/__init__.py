@@ -1,0 +1,1 @@
+"""Composes mails: views, wording, templates, MIME and signatures. Knows nothing of SMTP."""

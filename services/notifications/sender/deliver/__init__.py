@@ -1,0 +1,1 @@
+"""Hands mails to an SMTP relay: leases, connections, attempts and their results."""
