@@ -42,7 +42,7 @@ class TallyBatchBuilder:
 
     def __init__(self, counted: CountedTopic) -> None:
         self._counted = counted
-        self._envelope = Envelope("actions-counted", source=f"/{counted.topic.owner}/counter")
+        self._envelope = Envelope("actions-counted", source=f"/{counted.topic.owner}/counter", version="1.1")
 
     def build(
         self, batch: PartitionBatch, changes: Iterable[Change], combinations: Mapping[int, Combination], now: float

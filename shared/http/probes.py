@@ -51,15 +51,16 @@ def probe_router(
     async def metrics() -> Response:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
-    @lru_cache(maxsize=1)
-    def document() -> dict[str, Any]:
-        # Imported on the first request: FastStream takes 20 MB that a busy intake does not need.
-        from shared import asyncapi
-
-        return asyncapi.build_document(service, subscriptions)
-
     @router.get("/asyncapi.json")
     def asyncapi_document() -> JSONResponse:
-        return JSONResponse(document())
+        return JSONResponse(_build_document(service, tuple(subscriptions)))
 
     return router
+
+
+@lru_cache(maxsize=1)
+def _build_document(service: str, subscriptions: tuple[Subscription, ...]) -> dict[str, Any]:
+    # Imported on the first request: FastStream takes 20 MB that a busy intake does not need.
+    from shared import asyncapi
+
+    return asyncapi.build_document(service, subscriptions)

@@ -152,7 +152,7 @@ def test_a_role_without_pages_serves_none(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("00" * 32)
     key.chmod(0o600)
-    marathon = MarathonSettings(database_url=SETTINGS.database_url, port=1)
+    marathon = MarathonSettings(database_url=SETTINGS.database_url, port=1, ledger_key_file=key)
     notifications = NotificationsSettings(
         database_url=SETTINGS.database_url,
         recipient_key_file=key,
