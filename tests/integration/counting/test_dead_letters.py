@@ -292,12 +292,13 @@ async def test_a_deploy_that_refuses_everything_halts_the_partition_and_loses_no
     for number in range(60):
         await signatures.publish("submitted", key_of(str(number)), signature(str(number)), partition=0, headers=newer)
     await signatures.publish("submitted", ANA, signature("ana"), partition=1)
+    partition = f"{signatures.counted.group} in {signatures.topic}/0"
     async with signatures.run_counter() as loop:
 
         async def halted() -> bool:
-            return f"{signatures.topic}/0" in loop.missing() and ANA in await signatures.rows()
+            return partition in loop.missing() and ANA in await signatures.rows()
 
         await signatures.wait_until(halted)
-        assert "over 50 records in a row" in loop.missing()[f"{signatures.topic}/0"]
+        assert "over 50 records in a row" in loop.missing()[partition]
     assert await signatures.positions() == {0: 0, 1: 1, 2: 0, 3: 0}
     assert await signatures.dead_letters() == []
