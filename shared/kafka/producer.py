@@ -171,7 +171,11 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
 
 
 def _abort(producer: AIOKafkaProducer) -> None:
-    """Cancel the tasks and connections of `producer`: aiokafka offers no stop without a flush."""
+    """Cancel the tasks and connections of `producer`: aiokafka offers no stop without a flush.
+
+    Without it, a request that waits for a connection is sent once the broker answers again, long after those who
+    waited for it were told that nothing is known to be stored.
+    """
     sender = producer._sender  # noqa: SLF001
     # A cancelled sender waits for its requests, which would wait for the broker to return and then send.
     for request in asyncio.all_tasks():
