@@ -119,7 +119,6 @@ class PetitionsIntake:
             receipts=process.receipts,
             receipt_status=process.receipt_status,
             pool=process.pool,
-            pages=self.pages,
             form_pages=self._form_pages,
         )
 

@@ -15,7 +15,6 @@ from shared.intake.receipt_status import ReceiptStatus
 from shared.intake.submit import SubmitEndpoint
 from shared.kafka.broker_time import BrokerTime
 from shared.privacy.receipts import Receipts
-from shared.web.pages import Pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,5 +31,4 @@ class IntakeContext:
     receipts: Receipts
     receipt_status: ReceiptStatus
     pool: asyncpg.Pool
-    pages: Pages
     form_pages: IntakePages

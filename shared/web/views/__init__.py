@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.web.views.acts import ThanksView, TokenView, thanks_view, token_view
 from shared.web.views.board import BoardView, board_view
 from shared.web.views.campaigns import CampaignView, HomeView, campaign_view, home_view
-from shared.web.views.cases import CaseView, case_view, write_view
+from shared.web.views.cases import CaseView, case_view
 from shared.web.views.catalog_view import CatalogView, ReadyCatalog, campaign_languages
 from shared.web.views.contacts import ContactView, contact_view
 from shared.web.views.forms import FormState
@@ -35,5 +35,4 @@ __all__ = [
     "sheet_view",
     "thanks_view",
     "token_view",
-    "write_view",
 ]
