@@ -9,7 +9,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -20,6 +19,8 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
+from deploy.local.databases import SERVICES
+from deploy.local.home import PROJECT
 from services.marathon.http.pages import pages_router
 from shared.clock import ManualClock, rfc3339, utc
 from shared.events.marathon import TotalsChanged
@@ -87,13 +88,13 @@ class Preview:
         origins = SimpleNamespace(
             marathon_url=origin, petitions_url=origin, letters_url=origin, notifications_url=origin
         )
-        self.pages = AnyLanguagePages(service="marathon", origins=origins, folder=Path("services/marathon"))
-        self.mail_pages = AnyLanguagePages(
-            service="notifications", origins=origins, folder=Path("services/notifications")
-        )
+        self.pages = {
+            service: AnyLanguagePages(service=service, origins=origins, folder=PROJECT / "services" / service)
+            for service in SERVICES
+        }
         self.app = FastAPI(openapi_url=None)
         self.app.state.client_resolver = ClientResolver((), None)
-        add_problem_handlers(self.app, self.pages)
+        add_problem_handlers(self.app, self.pages["marathon"])
         for path, endpoint, method in (
             ("/v1/campaigns/{slug}/totals", self._totals, "GET"),
             ("/v1/campaigns/{slug}/totals/live", self._live, "GET"),
@@ -109,8 +110,8 @@ class Preview:
             ("/pages/{name}", self._page, "GET"),
         ):
             self.app.add_route(path, endpoint, methods=[method])
-        self.app.router.routes.extend([*self.pages.routes, *self.mail_pages.routes])
-        self.app.include_router(pages_router(self.pages, state.samples, state.clock, self._minutes))
+        self.app.router.routes.extend(route for pages in self.pages.values() for route in pages.routes)
+        self.app.include_router(pages_router(self.pages["marathon"], state.samples, state.clock, self._minutes))
 
     async def _minutes(self, slug: str) -> list[tuple[float, int]]:
         del slug
@@ -170,7 +171,7 @@ class Preview:
     def _show(
         self, request: Request, template: str, view: Callable[[str], object] | None = None, **options: Any
     ) -> Response:
-        return self.pages.show(request, template, view, languages=("en", "fr"), **options)
+        return self.pages["marathon"].show(request, template, view, languages=("en", "fr"), **options)
 
     def _form_with_errors(
         self, request: Request, template: str, form: dict[str, str], errors: tuple[tuple[str, str], ...]
@@ -246,7 +247,7 @@ class Preview:
             preferences = SimpleNamespace(
                 suppressed="suppressed" in request.query_params, unconfirmed=2, mailed_at=utc(NOW)
             )
-            return self.mail_pages.show(
+            return self.pages["notifications"].show(
                 request,
                 "preferences.html",
                 lambda _language: preferences,

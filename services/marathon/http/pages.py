@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 import msgspec
@@ -24,6 +24,7 @@ from shared.web.pages import Pages
 from shared.web.views import (
     CatalogView,
     FormState,
+    ReadyCatalog,
     board_view,
     campaign_languages,
     campaign_view,
@@ -40,13 +41,6 @@ THEMES: Final = ("light", "dark")
 BOARD_CACHE_SECONDS: Final = 0.5
 MAX_CACHED_BOARDS: Final = 100
 _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
-
-
-class ReadyCatalog(CatalogView, Protocol):
-    """A catalog that knows whether it has read its topics to the end."""
-
-    @property
-    def ready(self) -> bool: ...
 
 
 def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> APIRouter:

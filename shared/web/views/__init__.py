@@ -5,8 +5,8 @@ from __future__ import annotations
 from shared.web.views.acts import ThanksView, TokenView, thanks_view, token_view
 from shared.web.views.board import BoardView, board_view
 from shared.web.views.campaigns import CampaignView, HomeView, campaign_view, home_view
-from shared.web.views.cases import CaseView, case_view, write_view
-from shared.web.views.catalog_view import CatalogView, campaign_languages
+from shared.web.views.cases import CaseView, case_view
+from shared.web.views.catalog_view import CatalogView, ReadyCatalog, campaign_languages
 from shared.web.views.contacts import ContactView, contact_view
 from shared.web.views.forms import FormState
 from shared.web.views.problems import ProblemView, problem_view
@@ -21,6 +21,7 @@ __all__ = [
     "FormState",
     "HomeView",
     "ProblemView",
+    "ReadyCatalog",
     "SheetView",
     "ThanksView",
     "TokenView",
@@ -34,5 +35,4 @@ __all__ = [
     "sheet_view",
     "thanks_view",
     "token_view",
-    "write_view",
 ]

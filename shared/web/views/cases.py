@@ -102,10 +102,6 @@ def case_view(
     )
 
 
-write_view = case_view
-"""The page to write a letter or a message shows the same case with another form."""
-
-
 def _petition(petition: Petition | None, language: str) -> PetitionView | None:
     if petition is None:
         return None

@@ -26,6 +26,13 @@ class CatalogView(Protocol):
     def totals(self) -> Mapping[str, TotalsChanged]: ...
 
 
+class ReadyCatalog(CatalogView, Protocol):
+    """A catalog that knows whether it has read its topics to the end."""
+
+    @property
+    def ready(self) -> bool: ...
+
+
 def campaign_languages(catalog: CatalogView, case: str | None) -> tuple[str, ...]:
     """Return the languages of a case's campaign; none if either is unknown."""
     entry = catalog.cases.get(case) if case is not None else None

@@ -29,7 +29,6 @@ from shared.web.views import (
     sheet_view,
     thanks_view,
     token_view,
-    write_view,
 )
 from tests.support.page_samples import (
     CASE,
@@ -87,7 +86,7 @@ def render_every_page(language: Language) -> dict[str, str]:
         "case.html", language, view=case_view(catalog, CASE, now=NOW, language=code, form=form)
     )
     pages["write failed"] = render(
-        "write.html", language, view=write_view(catalog, CASE, now=NOW, language=code, form=form)
+        "write.html", language, view=case_view(catalog, CASE, now=NOW, language=code, form=form)
     )
     pages["posted failed"] = render(
         "posted.html",
@@ -258,7 +257,7 @@ def test_the_form_to_sign_says_what_the_contract_names() -> None:
 
 def test_the_form_to_write_says_what_the_contract_names() -> None:
     page = ParsedPage(
-        render("write.html", Language("en"), view=write_view(sample_catalog(), CASE, now=NOW, language="en"))
+        render("write.html", Language("en"), view=case_view(sample_catalog(), CASE, now=NOW, language="en"))
     )
     [form] = page.all("form")
     assert form["action"] == "https://write.example/v1/messages"
@@ -273,12 +272,12 @@ def test_the_form_to_write_says_what_the_contract_names() -> None:
 def test_the_form_to_write_can_be_printed_instead_where_there_is_an_address() -> None:
     catalog = sample_catalog()
     page = ParsedPage(
-        render("write.html", Language("fr", chosen=True), view=write_view(catalog, CASE, now=NOW, language="fr"))
+        render("write.html", Language("fr", chosen=True), view=case_view(catalog, CASE, now=NOW, language="fr"))
     )
     [button] = [button for button in page.all("button") if "formaction" in button]
     assert button["formaction"] == f"https://write.example/letters/print/{CASE}?lang=fr"
     catalog.cases[CASE] = case(address=None)
-    text = render("write.html", Language("fr"), view=write_view(catalog, CASE, now=NOW, language="fr"))
+    text = render("write.html", Language("fr"), view=case_view(catalog, CASE, now=NOW, language="fr"))
     assert "/letters/print/" not in text
 
 
@@ -439,7 +438,7 @@ async def test_a_first_view_of_an_action_page_is_under_50_kb() -> None:
     catalog = sample_catalog()
     for template, view in (
         ("case.html", case_view(catalog, CASE, now=NOW, language="fr")),
-        ("write.html", write_view(catalog, CASE, now=NOW, language="fr")),
+        ("write.html", case_view(catalog, CASE, now=NOW, language="fr")),
     ):
         text = render(template, Language("fr"), view=view)
         page = ParsedPage(text)
