@@ -242,7 +242,8 @@ class Publisher:
     ) -> None:
         """Freeze a closed campaign once the ledger contains all that the logs held a minute after its end.
 
-        Does nothing unless the `logs_complete`: a truncated log does not show what was there.
+        Does nothing unless the `logs_complete`: a truncated log does not show what was there. The end is that of
+        confirmations: `tallies_close` moves no freeze as long as there are no offline tallies.
         """
         if not logs_complete:
             return
