@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MAPS: Final = ("by_case", "by_country", "by_kind", "by_channel", "by_language")
-MAX_REASONS: Final = 8
-"""More reasons than a decrease can have: withdrawn, invalidated, policy-changed, source-restored and the recoveries."""
+MAX_REASONS: Final = 32
+"""More reasons than a decrease can have: those of the ledger itself, and the few words that decisions give."""
 MAX_PRINTED_CHARS: Final = 200
 
 

@@ -50,7 +50,8 @@ class CampaignChanged(msgspec.Struct, frozen=True, kw_only=True):
     """The current state of a campaign.
 
     Times are RFC 3339; `opens` is inclusive, `closes` exclusive. `version` rises by one with each change. `contact`
-    exists from 1.1 on.
+    exists from 1.1 on; `tallies_close`, until when paper comes in, and `sealed_until`, the date on which sealed data
+    goes, from 1.2 on.
     """
 
     slug: str
@@ -66,6 +67,8 @@ class CampaignChanged(msgspec.Struct, frozen=True, kw_only=True):
     sections: tuple[Section, ...] = ()
     organisation: str = ""
     contact: Contact | None = None
+    tallies_close: str | None = None
+    sealed_until: str | None = None
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ class EventEncoder:
     """Encodes marathon's events as outbox records; one per process, because it numbers the event ids."""
 
     def __init__(self) -> None:
-        self._campaign = Envelope("campaign-changed", source=_SOURCE, version="1.1")
+        self._campaign = Envelope("campaign-changed", source=_SOURCE, version="1.2")
         self._case = Envelope("case-changed", source=_SOURCE, version="1.1")
         self._keys = Envelope("campaign-keys-created", source=_SOURCE)
         self._access = Envelope("access-changed", source=_SOURCE)

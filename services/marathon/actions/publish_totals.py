@@ -17,7 +17,7 @@ import msgspec
 
 from services.marathon.actions.announce import EventEncoder
 from services.marathon.domain.disclosure import DisclosedTotals, ExactTotals, disclose, total_decrease
-from services.marathon.domain.document import Sums, compose, has_same_figures, public_record
+from services.marathon.domain.document import Sums, has_same_figures, next_document, public_record, with_corrections
 from services.marathon.domain.freshness import FREEZE_AFTER_S, EndOffsets, Freshness, has_reached
 from services.marathon.domain.ledger import ChainHead, SourcePartition
 from services.marathon.storage import campaigns, cells, ledger, published
@@ -185,11 +185,11 @@ class Publisher:
                 continue
             totals = await self._campaign_totals(connection, campaign, snapshot.revisions.get(campaign.slug, 0))
             if before.document.state == "frozen":
-                after = _with_corrections(before, totals.corrections)
+                after = Published(with_corrections(before.document, totals.corrections), before.memory)
             else:
                 disclosed = _disclose(totals.exact, totals.corrections, campaign, before)
                 sums = Sums(disclosed, totals.corrections, recent.get(campaign.slug, ()), snapshot.heads)
-                after = Published(_next_document(before.document, campaign, sums, as_of, now), disclosed.memory)
+                after = Published(next_document(before.document, campaign, sums, as_of, now), disclosed.memory)
             if self._is_due(before.document, after.document):
                 due.append(after)
         return due
@@ -227,7 +227,8 @@ class Publisher:
     ) -> None:
         """Freeze a closed campaign once the ledger contains all that the logs held a minute after its end.
 
-        Does nothing unless the `logs_complete`: a truncated log does not show what was there.
+        Does nothing unless the `logs_complete`: a truncated log does not show what was there. The end is that of
+        confirmations: `tallies_close` moves no freeze as long as there are no offline tallies.
         """
         if not logs_complete:
             return
@@ -257,7 +258,7 @@ class Publisher:
             disclosed = _disclose(exact, corrections, campaign, before)
             sums = Sums(disclosed, corrections, (), await ledger.heads(connection))
             document = msgspec.structs.replace(
-                _next_document(before.document, campaign, sums, None, now), state="frozen", lag_seconds=0.0
+                next_document(before.document, campaign, sums, None, now), state="frozen", lag_seconds=0.0
             )
             final = Published(document, disclosed.memory)
             if not await published.put(connection, final, now):
@@ -279,22 +280,3 @@ def _disclose(
         corrected=total_decrease(corrections),
         sections=bool(campaign.sections),
     )
-
-
-def _next_document(
-    before: TotalsChanged, campaign: CampaignChanged, sums: Sums, as_of: float | None, now: float
-) -> TotalsChanged:
-    """Return the document that follows `before`; its `as_of` never goes back."""
-    last = parse_rfc3339(before.as_of)
-    latest = last if as_of is None else max(last, as_of)
-    return compose(campaign, sums, version=before.version + 1, as_of=latest, now=now)
-
-
-def _with_corrections(before: Published, corrections: list[Correction]) -> Published:
-    """Return a frozen document with its public record brought up to date and nothing else changed."""
-    document = msgspec.structs.replace(
-        before.document,
-        version=before.document.version + 1,
-        corrections=corrections,
-    )
-    return Published(document, before.memory)

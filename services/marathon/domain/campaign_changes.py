@@ -8,39 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from services.marathon.domain.campaign_file import (
-    AddressPart,
-    CampaignFile,
-    CampaignPart,
-    CasePart,
-    ContactPart,
-    PetitionPart,
-    PoliciesPart,
-    WritingPart,
+from services.marathon.domain.campaign_events import (
+    campaign_event,
+    case_event,
+    confirmations_close,
+    petition_differs,
+    policies_of,
+    stored_time,
 )
+from services.marathon.domain.campaign_file import CampaignFile, CampaignPart, CasePart, PetitionPart
 from services.marathon.domain.yaml_lines import Path
-from shared.clock import parse_rfc3339, rfc3339
-from shared.events.marathon import (
-    Address,
-    CampaignChanged,
-    CaseChanged,
-    Contact,
-    Petition,
-    Policies,
-    Section,
-    Target,
-    Writing,
-)
-from shared.events.words import Evidence
-
-CONFIRMATION_PERIOD_S: Final = 7 * 24 * 60 * 60
-"""How long after its end a campaign accepts confirmations, unless its file sets a time."""
-PUBLIC_EVIDENCE: Final[tuple[Evidence, ...]] = ("confirmed", "recorded", "offline")
-PUBLIC_EVIDENCE_IF_REQUIRED: Final[tuple[Evidence, ...]] = ("confirmed", "offline")
+from shared.events.marathon import CampaignChanged, CaseChanged, Petition
 
 Versioned = TypeVar("Versioned", CampaignChanged, CaseChanged)
 
@@ -82,10 +64,10 @@ def plan(file: CampaignFile, stored: StoredCampaign) -> ImportPlan:
     changed_cases = []
     for part in file.cases:
         before = stored.cases.get(part.slug)
-        case = _next_version(_case(part, file.campaign.slug, before), before)
+        case = _next_version(case_event(part, file.campaign.slug, before), before)
         if case is not before:
             changed_cases.append(case)
-    campaign = _campaign(file, stored.campaign)
+    campaign = campaign_event(file, stored.campaign)
     if stored.campaign is not None and not changed_cases and _equal_except_version(campaign, stored.campaign):
         return ImportPlan(stored.campaign, changed=False, cases=())
     version = 1 if stored.campaign is None else stored.campaign.version + 1
@@ -119,14 +101,14 @@ def _campaign_conflicts(
 def _closed_conflicts(part: CampaignPart, before: CampaignChanged) -> Iterator[tuple[Path, str]]:
     """Yield changes to what the final tally rests on: what it counts, and how it is shown."""
     dates = {
-        "opens": (_time(part.opens), before.opens),
-        "closes": (_time(part.closes), before.closes),
-        "confirmations_close": (_confirmations_close(part), before.confirmations_close),
+        "opens": (stored_time(part.opens), before.opens),
+        "closes": (stored_time(part.closes), before.closes),
+        "confirmations_close": (confirmations_close(part), before.confirmations_close),
     }
     for name, (after, stored_value) in dates.items():
         if after != stored_value:
             yield ("campaign", name), _put_back_advice(stored_value)
-    policies = _policies(part.policies, before)
+    policies = policies_of(part.policies, before)
     for name in ("public_evidence", "public_threshold", "safety_mode"):
         stored_value = getattr(before.policies, name)
         if getattr(policies, name) != stored_value:
@@ -167,121 +149,11 @@ def _petition_conflicts(
     if part.version is not None and part.version < before.version:
         yield (*at, "version"), f"is lower than the stored one: it is {before.version} now"
         return
-    if _differs(part, before) and (part.version == before.version or (part.version is None and signable)):
+    if petition_differs(part, before) and (part.version == before.version or (part.version is None and signable)):
         yield (
             (*at, "text"),
             f"has changed, and a version has one text for ever: put it back, or set `version: {before.version + 1}`",
         )
-
-
-def _campaign(file: CampaignFile, before: CampaignChanged | None) -> CampaignChanged:
-    part = file.campaign
-    return CampaignChanged(
-        slug=part.slug,
-        version=0,
-        title=part.title,
-        opens=_time(part.opens),
-        closes=_time(part.closes),
-        confirmations_close=_confirmations_close(part),
-        goal=part.goal,
-        languages=tuple(part.languages),
-        policies=_policies(part.policies, before),
-        cases=tuple(case.slug for case in file.cases),
-        sections=tuple(
-            Section(slug=section.slug, name=section.name, countries=tuple(section.countries))
-            for section in part.sections
-        ),
-        organisation=part.organisation,
-        contact=None if part.contact is None else _contact(part.contact),
-    )
-
-
-def _contact(part: ContactPart) -> Contact:
-    return Contact(
-        email=part.email or "",
-        address=tuple(part.address),
-        imprint=part.imprint or {},
-        privacy=part.privacy or {},
-    )
-
-
-def _policies(part: PoliciesPart, before: CampaignChanged | None) -> Policies:
-    default = PUBLIC_EVIDENCE_IF_REQUIRED if part.confirmation == "required" else PUBLIC_EVIDENCE
-    policies = Policies(
-        one_per=part.one_per,
-        confirmation=part.confirmation,
-        public_evidence=default if part.public_evidence is None else tuple(part.public_evidence),
-        public_threshold=part.public_threshold,
-        letters_per_person=part.letters_per_person,
-        safety_mode=part.safety_mode,
-    )
-    # Dedupe keys depend on the mailbox rules, so a campaign keeps those that it began with.
-    return (
-        policies if before is None else msgspec.structs.replace(policies, address_rules=before.policies.address_rules)
-    )
-
-
-def _case(part: CasePart, campaign: str, before: CaseChanged | None) -> CaseChanged:
-    petition = before.petition if before is not None else None
-    return CaseChanged(
-        slug=part.slug,
-        version=0,
-        campaign=campaign,
-        name=part.name,
-        country=part.country,
-        status=part.status,
-        story=part.story,
-        summary=part.summary or {},
-        goal=part.goal,
-        facts=tuple(part.facts.items()),
-        petition=None if part.petition is None else _petition(part.petition, petition),
-        accepts_messages=part.accepts_messages,
-        address=None if part.address is None else _address(part.address, part.country, before),
-        writing=None if part.writing is None else _writing(part.writing),
-    )
-
-
-def _address(part: AddressPart, country: str, before: CaseChanged | None) -> Address:
-    """Return the stored address, or a new one with the case's next version."""
-    address = Address(
-        version=1 if before is None else before.version + 1,
-        lines=tuple(part.lines),
-        language=part.language,
-        country=part.country or country,
-    )
-    stored = before.address if before is not None else None
-    same = stored is not None and msgspec.structs.replace(stored, version=address.version) == address
-    return stored if same and stored is not None else address
-
-
-def _writing(part: WritingPart) -> Writing:
-    return Writing(languages=tuple(part.languages), rules={code: tuple(lines) for code, lines in part.rules.items()})
-
-
-def _petition(part: PetitionPart, before: Petition | None) -> Petition:
-    """Return the petition; a text that differs from `before` is a new version, whether anyone has signed it or not.
-
-    It is not known here which text an intake shows at the moment: a signature names the version that was signed.
-    """
-    if before is None or before.slug != part.slug:
-        return _petition_with_version(part, part.version or 1)
-    if part.version is not None:
-        return _petition_with_version(part, part.version)
-    return _petition_with_version(part, before.version + 1) if _differs(part, before) else before
-
-
-def _differs(part: PetitionPart, before: Petition) -> bool:
-    return _petition_with_version(part, before.version) != before
-
-
-def _petition_with_version(part: PetitionPart, version: int) -> Petition:
-    return Petition(
-        slug=part.slug,
-        version=version,
-        title=part.title,
-        text=part.text,
-        targets=tuple(Target(name=target.name, role=target.role) for target in part.targets),
-    )
 
 
 def _next_version(after: CaseChanged, before: CaseChanged | None) -> CaseChanged:
@@ -294,13 +166,3 @@ def _next_version(after: CaseChanged, before: CaseChanged | None) -> CaseChanged
 
 def _equal_except_version(new: Versioned, other: Versioned) -> bool:
     return msgspec.structs.replace(new, version=other.version) == other
-
-
-def _time(text: str) -> str:
-    return rfc3339(parse_rfc3339(text))
-
-
-def _confirmations_close(part: CampaignPart) -> str:
-    if part.confirmations_close is not None:
-        return _time(part.confirmations_close)
-    return rfc3339(parse_rfc3339(part.closes) + CONFIRMATION_PERIOD_S)

@@ -9,29 +9,30 @@ import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
-from babel import Locale
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from services.marathon.domain import campaign_rules
+from services.marathon.domain.campaign_values import (
+    AddressLine,
+    Country,
+    Date,
+    Email,
+    Goal,
+    Language,
+    Line,
+    LocalizedLine,
+    LocalizedLink,
+    LocalizedText,
+    Slug,
+    Time,
+)
 from services.marathon.domain.yaml_lines import Fault, ParsedYaml, Path, parse
-from shared.clock import parse_rfc3339
 from shared.errors import MilleplumesError
 from shared.events.words import MAX_PETITION_VERSION, Confirmation, Evidence, OnePer
-from shared.intake import fields
 
-SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
-LINK: Final = re.compile(r"https?://[^\s/]+(?:/\S*)?")
-MAX_SLUG_LENGTH: Final = 80
-RESERVED_SLUGS: Final = frozenset({"other"})
-MAX_FILE_BYTES: Final = 1024 * 1024
-
-_NO_COUNTRIES: Final = frozenset({"EU", "EZ", "UN", "QO", "XA", "XB", "ZZ", "AC", "CP", "CQ", "DG", "EA", "IC", "TA"})
-COUNTRIES: Final = (
-    frozenset(code for code in map(str, Locale("en").territories) if re.fullmatch(r"[A-Z]{2}", code)) - _NO_COUNTRIES
-)
-"""ISO 3166-1 alpha-2 and `XK`: CLDR's territories without its pseudo-codes, regions and reserved codes."""
+MAX_FILE_BYTES: Final = 32 * 1024 * 1024
+MAX_CASES: Final = 10_000
 
 
 class CampaignFileError(MilleplumesError):
@@ -40,76 +41,6 @@ class CampaignFileError(MilleplumesError):
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = sorted(set(faults), key=lambda fault: fault[0])
         super().__init__(f"{len(self.faults)} thing(s) to mend")
-
-
-def _slug(value: str) -> str:
-    if not SLUG.fullmatch(value) or len(value) > MAX_SLUG_LENGTH:
-        raise ValueError(f"must be a slug: lower-case letters, digits and hyphens, at most {MAX_SLUG_LENGTH}")
-    if value in RESERVED_SLUGS:
-        raise ValueError("is a word of its own in the totals: choose another")
-    return value
-
-
-def _country(value: str) -> str:
-    if value not in COUNTRIES:
-        raise ValueError("must be a country: two capital letters of ISO 3166-1, or XK")
-    return value
-
-
-def _language(value: str) -> str:
-    if not LANGUAGE.fullmatch(value):
-        raise ValueError("must be a language code such as en or pt-BR")
-    return value
-
-
-def _time(value: str) -> str:
-    try:
-        parse_rfc3339(value)
-    except ValueError:
-        raise ValueError("must be a time with an offset, such as 2026-11-20T00:00:00Z") from None
-    return value
-
-
-def _email(value: str) -> str:
-    if fields.email(value) is not None:
-        raise ValueError("must be an e-mail address")
-    return value
-
-
-def _link(value: str) -> str:
-    if not LINK.fullmatch(value):
-        raise ValueError("must be an address that begins with https://")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if "\n" in value or "\t" in value:
-        raise ValueError("must be one line: put each line of an address in a text of its own")
-    return _text(value)
-
-
-def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
-    if any(ord(character) < ord(" ") and character not in "\n\t" for character in value):
-        raise ValueError("must not hold control characters")
-    return value.strip()
-
-
-Slug = Annotated[str, AfterValidator(_slug)]
-Country = Annotated[str, AfterValidator(_country)]
-Language = Annotated[str, AfterValidator(_language)]
-Time = Annotated[str, AfterValidator(_time)]
-Line = Annotated[str, Field(max_length=300), AfterValidator(_text)]
-AddressLine = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
-Text = Annotated[str, Field(max_length=20_000), AfterValidator(_text)]
-LocalizedLine = Annotated[dict[Language, Line], Field(min_length=1)]
-LocalizedText = Annotated[dict[Language, Text], Field(min_length=1)]
-Email = Annotated[str, AfterValidator(_email)]
-LocalizedLink = Annotated[
-    dict[Language, Annotated[str, Field(max_length=500), AfterValidator(_link)]], Field(min_length=1)
-]
-Goal = Annotated[int, Field(ge=1, le=10_000_000_000)]
 
 
 class _Part(BaseModel):
@@ -147,13 +78,15 @@ class ContactPart(_Part):
 
 
 class CampaignPart(_Part):
-    """The campaign itself."""
+    """The campaign itself. `tallies_close` is until when paper may come in, `sealed_until` when sealed data goes."""
 
     slug: Slug
     title: LocalizedLine
     opens: Time
     closes: Time
     confirmations_close: Time | None = None
+    tallies_close: Time | None = None
+    sealed_until: Date | None = None
     goal: Goal | None = None
     languages: Annotated[list[Language], Field(min_length=1, max_length=100)]
     organisation: Line = ""
@@ -217,7 +150,7 @@ class CampaignFile(_Part):
     """A campaign and its cases, every field checked."""
 
     campaign: CampaignPart
-    cases: Annotated[list[CasePart], Field(min_length=1, max_length=1_000)]
+    cases: Annotated[list[CasePart], Field(min_length=1, max_length=MAX_CASES)]
 
 
 def parse_campaign_file(text: str) -> tuple[CampaignFile, ParsedYaml]:

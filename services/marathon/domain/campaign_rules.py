@@ -10,9 +10,12 @@ from typing import Final
 
 from services.marathon.domain.disclosure import NO_SECTION
 from services.marathon.domain.yaml_lines import Path, Value
-from shared.clock import parse_rfc3339
+from shared.clock import parse_rfc3339, rfc3339
 
 RuleFault = tuple[Path, str]
+CONFIRMATION_PERIOD_S: Final = 7 * 24 * 60 * 60
+"""How long after its end a campaign accepts confirmations, unless its file sets a time."""
+DATE_CHARACTERS: Final = len("2028-12-31")
 MIN_SAFETY_MODE_THRESHOLD: Final = 10
 """The lowest threshold in safety mode, in which totals move in steps of it."""
 
@@ -30,11 +33,24 @@ def rule_faults(file: Value) -> Iterator[RuleFault]:
 
 
 def _times(campaign: dict[str, Value]) -> Iterator[RuleFault]:
-    opens, closes, confirmations = (_time(campaign.get(name)) for name in ("opens", "closes", "confirmations_close"))
+    names = ("opens", "closes", "confirmations_close", "tallies_close")
+    opens, closes, confirmations, tallies = (_time(campaign.get(name)) for name in names)
     if opens is not None and closes is not None and closes <= opens:
         yield ("campaign", "closes"), "must be later than opens"
-    if closes is not None and confirmations is not None and confirmations < closes:
+    if closes is None:
+        return
+    if confirmations is None:
+        confirmations = closes + CONFIRMATION_PERIOD_S
+    elif confirmations < closes:
         yield ("campaign", "confirmations_close"), "must not be earlier than closes"
+    if tallies is not None and tallies < confirmations:
+        yield (
+            ("campaign", "tallies_close"),
+            f"must not be earlier than confirmations_close, which is {rfc3339(confirmations)}",
+        )
+    sealed_until = campaign.get("sealed_until")
+    if isinstance(sealed_until, str) and sealed_until < rfc3339(closes)[:DATE_CHARACTERS]:
+        yield ("campaign", "sealed_until"), "must not be earlier than closes: what people sent is needed until then"
 
 
 def _policies(policies: dict[str, Value]) -> Iterator[RuleFault]:

@@ -13,7 +13,7 @@ from services.marathon.domain.cells import MINUTE_S, MINUTES_PER_DAY, POLICY_CHA
 from services.marathon.domain.disclosure import DisclosedTotals, truncate_to_step
 from services.marathon.domain.freshness import state_at
 from services.marathon.domain.ledger import ChainHead, SourcePartition
-from shared.clock import rfc3339
+from shared.clock import parse_rfc3339, rfc3339
 from shared.events.marathon import CampaignChanged, Correction, Policies, TotalsChanged
 
 
@@ -77,6 +77,20 @@ def compose(campaign: CampaignChanged, sums: Sums, *, version: int, as_of: float
         rate_per_minute=rate_per_minute(sums.recent_minutes, campaign.policies, now),
         by_section=shown.by_section,
     )
+
+
+def next_document(
+    before: TotalsChanged, campaign: CampaignChanged, sums: Sums, as_of: float | None, now: float
+) -> TotalsChanged:
+    """Return the document that follows `before`; its `as_of` never goes back."""
+    last = parse_rfc3339(before.as_of)
+    latest = last if as_of is None else max(last, as_of)
+    return compose(campaign, sums, version=before.version + 1, as_of=latest, now=now)
+
+
+def with_corrections(before: TotalsChanged, corrections: list[Correction]) -> TotalsChanged:
+    """Return a frozen document with its public record brought up to date and nothing else changed."""
+    return msgspec.structs.replace(before, version=before.version + 1, corrections=corrections)
 
 
 def has_same_figures(document: TotalsChanged, other: TotalsChanged) -> bool:

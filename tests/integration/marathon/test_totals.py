@@ -16,16 +16,17 @@ from deploy.audit import ledger as audited
 from deploy.local.endpoints import Endpoints
 from services.marathon.actions import publish_totals
 from services.marathon.actions.announce import EventEncoder
-from services.marathon.actions.apply_tallies import TallyRecords, apply_tallies
+from services.marathon.actions.apply_tallies import TallyRecords, add_batches, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.ends import EndOffsetReader
+from services.marathon.consumers.tallies import GROUP
 from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.freshness import EndOffsets
 from services.marathon.domain.history import points
-from services.marathon.domain.ledger import Part
-from services.marathon.storage import cells
+from services.marathon.domain.ledger import Part, fold
+from services.marathon.storage import cells, ledger
 from shared import topics
 from shared.clock import ManualClock, parse_rfc3339, rfc3339
 from shared.database import connected
@@ -107,6 +108,14 @@ class Marathon:
         async with connected(self.pool) as connection:
             changes = await cells.step_changes(connection, "c", 1, Policies().public_evidence, case=None, since=0)
         return points(changes, Policies(), 0)[-1].total
+
+    async def audited(self) -> tuple[dict[str, int], list[str]]:
+        """What the audit sums the ledger up to, and what it finds wrong with it."""
+        async with connected(self.pool) as connection, connection.transaction():
+            differences: list[str] = []
+            await audited.verify_chains(connection, differences)
+            assert await audited.expand_deltas(connection)
+            return await audited.verify_sums(connection, differences), differences
 
     async def outbox_documents(self) -> list[TotalsChanged]:
         """Remove the totals documents from the outbox and return them, oldest first."""
@@ -331,11 +340,7 @@ async def test_after_the_freeze_only_corrections_move(marathon: Marathon) -> Non
     assert lines == {(-1, "withdrawn-after-close"), (5, "counted-after-close")}
     assert (await marathon.published(publisher)).version == after.version
     assert await marathon.history_total() == final.public_total
-    async with connected(marathon.pool) as connection, connection.transaction():
-        differences: list[str] = []
-        assert await audited.expand_deltas(connection)
-        assert await audited.verify_sums(connection, differences) == {"c": 5}
-        assert differences == []
+    assert await marathon.audited() == ({"c": 5}, [])
 
 
 async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(marathon: Marathon) -> None:
@@ -373,6 +378,66 @@ async def test_a_final_tally_made_after_the_backup_stays_as_it_was_published(mar
         (-1, "withdrawn-after-close"),
         (2, "counted-after-close"),
     }
+    assert await marathon.audited() == ({"c": 7}, [])
+
+
+async def test_the_days_add_up_to_the_cells_in_every_dimension_and_the_audit_sees_if_not(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    minute = int(NOON) // 60
+    await marathon.count(
+        delta(change=4, minute=minute),
+        delta(change=3, minute=minute + 1440, held=2),
+        delta(change=2, minute=minute, section="fr", country="BE", kind="letter", channel="api", language="en"),
+    )
+    await marathon.count(delta(change=-1, withdrawn=1, minute=minute), delta(change=1, held=-1, minute=minute + 1440))
+    days = await marathon.pool.fetch("SELECT day, change, withdrawn, held FROM days ORDER BY day, change")
+    first = minute // 1440
+    assert [tuple(row) for row in days] == [(first, 2, 0, 0), (first, 3, 1, 0), (first + 1, 4, 0, 1)]
+    dimensions = 'campaign, "case", section, kind, channel, country, language, evidence'
+    unequal = await marathon.pool.fetch(
+        f"""
+        SELECT {dimensions}, count, withdrawn, held FROM cells
+        EXCEPT SELECT {dimensions}, sum(change), sum(withdrawn), sum(held) FROM days GROUP BY {dimensions}
+        """  # noqa: S608  columns of ours
+    )
+    assert unequal == []
+    assert await marathon.audited() == ({"c": 9}, [])
+    await marathon.pool.execute("UPDATE days SET held = held + 1 WHERE day = $1 AND change = 2", first)
+    assert await marathon.audited() == ({"c": 9}, ["days of c: 2026-12-01 has cells of 2, the ledger of 2"])
+
+
+async def test_a_source_without_a_topic_stands_in_the_ledger_like_any_other(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    await marathon.accept(1)
+    await marathon.count(delta(change=1))
+    chain = Chain(source="marathon.offline")
+    parts = [
+        Part.of(-1, batch, msgspec.json.encode(batch))
+        for batch in (
+            chain.batch(delta(change=6, evidence="offline", kind="letter"), records=1),
+            chain.batch(records=1),
+        )
+    ]
+    async with connected(marathon.pool) as connection, connection.transaction():
+        outcome = fold({}, {}, parts, LEDGER_KEY)
+        await ledger.put_rows(connection, outcome.rows)
+        await add_batches(connection, outcome.batches)
+        await ledger.put_heads(connection, None, outcome.heads, {})
+        # A start of the reader leaves it alone: there is nothing to read again.
+        await ledger.resume_halted(connection, GROUP)
+    totals = await marathon.published(marathon.publisher())
+    assert (totals.state, totals.total, totals.by_evidence["offline"]) == ("live", 7, 6)
+    assert totals.ledger["marathon.offline/0"] == outcome.rows[-1].hash.hex()
+    assert await marathon.pool.fetchval("SELECT topic FROM sources WHERE source = 'marathon.offline'") is None
+    assert await marathon.audited() == ({"c": 7}, [])
+
+
+async def test_a_word_that_a_decision_gives_is_published_as_it_is(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file(policies=EXACT))
+    await marathon.count(delta(change=9))
+    await marathon.count(delta(change=-4, invalidated=4, reason="a-word-of-tomorrow"))
+    totals = await marathon.published(marathon.publisher())
+    assert [(line.change, line.reason) for line in totals.corrections] == [(-4, "a-word-of-tomorrow")]
 
 
 async def test_what_another_choice_of_evidence_did_after_the_backup_stays_on_public_record(marathon: Marathon) -> None:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 import yaml
 
-from services.marathon.domain.campaign_file import COUNTRIES, CampaignFileError, parse_campaign_file
+from services.marathon.domain.campaign_file import CampaignFileError, parse_campaign_file
+from services.marathon.domain.campaign_values import COUNTRIES
 from services.marathon.domain.yaml_lines import parse
 from shared.counting.event_decoder import EventDecoder
 from shared.errors import PermanentError
@@ -146,6 +147,17 @@ def test_policies_that_contradict_one_another_or_themselves_are_refused(policies
     [
         ("closes: 2027-01-01T00:00:00Z", "closes: 2026-11-20T00:00:00Z", "campaign.closes"),
         ("goal: 6500000", "confirmations_close: 2026-12-31T00:00:00Z", "campaign.confirmations_close"),
+        ("goal: 6500000", "tallies_close: 2027-01-07T23:59:59Z", "campaign.tallies_close"),
+        (
+            "goal: 6500000",
+            "confirmations_close: 2027-05-01T00:00:00Z\n  tallies_close: 2027-04-01T00:00:00Z",
+            "campaign.tallies_close",
+        ),
+        ("goal: 6500000", "tallies_close: 2027-02-30T00:00:00Z", "campaign.tallies_close"),
+        ("goal: 6500000", "sealed_until: 2026-12-31", "campaign.sealed_until"),
+        ("goal: 6500000", "sealed_until: 2028-12-31T00:00:00Z", "campaign.sealed_until"),
+        ("goal: 6500000", "sealed_until: 20281231", "campaign.sealed_until"),
+        ("goal: 6500000", "sealed_until: 2028-02-30", "campaign.sealed_until"),
         ("[en, fr]", "[ar]", "campaign.title"),
         ("[en, fr]", "[en, fr, en]", "campaign.languages.2"),
         ("[NO, SJ]", "[NO, NO]", "campaign.sections.0.countries.1"),

@@ -60,6 +60,18 @@ def test_a_first_import_gives_everything_version_one() -> None:
     assert FIRST.petitions == ("free-ana",)
 
 
+def test_paper_comes_in_for_sixty_days_unless_the_file_says_otherwise_and_longer_than_confirmations() -> None:
+    def closing(fields: str) -> tuple[str | None, str | None]:
+        campaign = plan(file_of(TEXT.replace("languages:", f"{fields}\n  languages:")), StoredCampaign()).campaign
+        return campaign.tallies_close, campaign.sealed_until
+
+    assert closing("") == ("2027-03-02T00:00:00.000Z", None)
+    assert closing("confirmations_close: 2027-04-01T00:00:00Z")[0] == "2027-04-01T00:00:00.000Z"
+    given = "tallies_close: 2027-02-01T00:00:00+01:00\n  sealed_until: 2028-12-31"
+    assert closing(given) == ("2027-01-31T23:00:00.000Z", "2028-12-31")
+    assert closing("sealed_until: 2027-01-01")[1] == "2027-01-01"
+
+
 def test_importing_the_same_again_changes_nothing() -> None:
     again = plan(file_of(TEXT), STORED)
     assert not again.changed

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.marathon.domain.cells import Cell, CorrectionKey, MinuteKey, TotalsUpdate
+from services.marathon.domain.cells import (
+    POLICY_CHANGED,
+    Cell,
+    CellChange,
+    CorrectionKey,
+    DayKey,
+    MinuteKey,
+    TotalsUpdate,
+)
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
 
@@ -38,9 +46,8 @@ def delta(evidence: str, change: int, **more: Any) -> Delta:
         country="FR",
         language="fr",
         evidence=evidence,  # type: ignore[arg-type]
-        minute=MINUTE,
         change=change,
-        **more,
+        **{"minute": MINUTE, **more},
     )
 
 
@@ -70,6 +77,37 @@ def test_invalidated_and_reinstated_actions_go_on_public_record() -> None:
     assert CorrectionKey("c", DAY, "invalidated", "confirmed", after_freeze=False) in update.corrections
 
 
+def test_the_public_record_uses_the_word_that_a_decision_gives_whatever_it_is() -> None:
+    update = TotalsUpdate.of(
+        [
+            tally_batch(
+                delta("confirmed", -5, invalidated=5, reason="robot"),
+                delta("recorded", -2, invalidated=3, reinstated=1, reason="a word of tomorrow"),
+                delta("recorded", -4, invalidated=4),
+            )
+        ],
+        set(),
+    )
+    assert corrections(update) == {"robot": -5, "a word of tomorrow": -2, "invalidated": -4}
+
+
+def test_no_decision_can_claim_a_reason_that_the_ledger_gives_itself() -> None:
+    update = TotalsUpdate.of([tally_batch(delta("confirmed", -5, invalidated=5, reason=POLICY_CHANGED))], set())
+    assert corrections(update) == {"invalidated": -5}
+
+
+def test_what_is_held_is_not_counted_and_adds_up_by_cell_and_day() -> None:
+    later = delta("recorded", 2, held=-2, minute=MINUTE + 1440)
+    update = TotalsUpdate.of([tally_batch(delta("recorded", 1, held=3), later)], set())
+    cell = Cell("c", "k", None, "signature", "web", "FR", "fr", "recorded")
+    assert update.cells[cell] == CellChange(count=3, held=1)
+    day = MINUTE // 1440
+    assert update.days == {
+        DayKey(day, cell): CellChange(count=1, held=3),
+        DayKey(day + 1, cell): CellChange(count=2, held=-2),
+    }
+
+
 def test_after_the_freeze_everything_goes_on_public_record() -> None:
     update = TotalsUpdate.of([tally_batch(delta("confirmed", 5 - 2 - 1, withdrawn=2, invalidated=1))], {"c"})
     assert corrections(update) == {"invalidated": -1, "withdrawn-after-close": -2, "counted-after-close": 5}
@@ -79,14 +117,17 @@ def test_after_the_freeze_everything_goes_on_public_record() -> None:
 
 def test_after_the_freeze_the_course_stays_as_it_is() -> None:
     batches = [tally_batch(delta("confirmed", -2, withdrawn=2))]
-    assert not TotalsUpdate.of(batches, {"c"}).minutes
-    assert not TotalsUpdate.reverting(batches, {"c"}, MINUTE).minutes
-    assert TotalsUpdate.of(batches, {"another"}).minutes
+    for closed in (TotalsUpdate.of(batches, {"c"}), TotalsUpdate.reverting(batches, {"c"}, MINUTE)):
+        assert (dict(closed.minutes), dict(closed.days)) == ({}, {})
+    other = TotalsUpdate.of(batches, {"another"})
+    assert other.minutes
+    assert other.days
 
 
 def test_undoing_takes_back_exactly_what_was_added() -> None:
-    batches = [tally_batch(delta("recorded", 3), delta("confirmed", -1, withdrawn=1))]
+    batches = [tally_batch(delta("recorded", 3, held=2), delta("confirmed", -1, withdrawn=1))]
     added, undone = TotalsUpdate.of(batches, set()), TotalsUpdate.reverting(batches, set(), MINUTE)
     for cell, change in added.cells.items():
         assert (undone.cells[cell].count, undone.cells[cell].withdrawn) == (-change.count, -change.withdrawn)
+        assert undone.cells[cell].held == -change.held
     assert sum(entry.change for entry in undone.corrections.values()) == -2
