@@ -9,11 +9,11 @@ import pytest
 
 from deploy.local.databases import SERVICES
 from deploy.local.home import PROJECT
-from services.letters import consumers as letters
+from services.letters.consumers import counted as letters
 from services.marathon import app as marathon
 from services.marathon.consumers.tallies import tally_subscription
 from services.notifications import app as notifications
-from services.petitions import consumers as petitions
+from services.petitions.consumers import counted as petitions
 from shared import asyncapi
 from shared.intake import process as intake
 from shared.topics import Topic
