@@ -18,7 +18,8 @@ def faults(
 ) -> list[str]:
     """Return the faults of `document`, given the campaign and the exact `sums` by evidence, case and country.
 
-    `reasons` is how many words decisions give for changes of the campaign. Figures that a threshold keeps from moving are checked by their sum only.
+    `reasons` is how many words decisions give for changes of the campaign. Figures that a threshold keeps from moving
+    are checked by their sum only.
     """
     policies = campaign["policies"]
     public = set(policies["public_evidence"])
