@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -25,13 +26,14 @@ from services.marathon.domain.campaign_file import MAX_FILE_BYTES, CampaignFileE
 from services.marathon.storage import campaigns
 from shared.clock import SystemClock
 from shared.errors import SetupError, TransientError
-from shared.events.marathon import CampaignChanged, CaseChanged
+from shared.events.marathon import CampaignChanged, CaseChanged, Petition
 from shared.privacy.keys import PublicKeyWrapper
 
 ARRIVAL_TIMEOUT_S: Final = 60.0
 MIN_TABLE_WIDTH: Final = 110
 """In a narrower table, times would be cut off."""
 CONNECT_S: Final = 10.0
+MAX_LISTED: Final = 50
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -50,7 +52,7 @@ def import_(file: Annotated[Path, typer.Argument(help="A campaign file, YAML or 
         raise typer.Exit(1) from None
     campaign = changes.campaign
     if changes.changed:
-        listed = ", ".join(f"{case.slug} (version {case.version})" for case in changes.cases) or "no case changed"
+        listed = _listed([f"{case.slug} (version {case.version})" for case in changes.cases]) or "no case changed"
         print(f"{campaign.slug} is now at version {campaign.version}: {listed}")
     else:
         print(f"{campaign.slug} is as it was, at version {campaign.version}")
@@ -62,8 +64,13 @@ def list_() -> None:
     found = asyncio.run(_list(endpoints.read(LocalSettings().home)))
     table = Table("campaign", "version", "opens", "closes", "cases", box=box.SIMPLE)
     for campaign in found:
-        table.add_row(campaign.slug, str(campaign.version), campaign.opens, campaign.closes, ", ".join(campaign.cases))
+        table.add_row(campaign.slug, str(campaign.version), campaign.opens, campaign.closes, _listed(campaign.cases))
     Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+
+
+def _listed(words: Sequence[str]) -> str:
+    rest = len(words) - MAX_LISTED
+    return ", ".join(words[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _read(file: Path) -> str:
@@ -89,10 +96,11 @@ async def _import(at: Endpoints, wrapping_key: Path, text: str) -> ImportPlan:
             encoder=EventEncoder(),
             now=SystemClock().now(),
         )
-        cases = await campaigns.cases_of(connection, changes.campaign.slug)
+        cases = {case.slug: case for case in await campaigns.cases_of(connection, changes.campaign.slug)}
     finally:
         await connection.close(timeout=CONNECT_S)
-    await _wait(at, changes, cases)
+    in_order = changes.cases or tuple(cases[slug] for slug in changes.campaign.cases)
+    await _wait(at, changes, in_order)
     return changes
 
 
@@ -105,8 +113,10 @@ async def connect(at: Endpoints) -> asyncpg.Connection:
     return await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
 
 
-async def _wait(at: Endpoints, changes: ImportPlan, cases: list[CaseChanged]) -> None:
-    """Wait until marathon and petitions show what was imported.
+async def _wait(at: Endpoints, changes: ImportPlan, cases: Sequence[CaseChanged]) -> None:
+    """Wait until marathon and petitions show what was imported; `cases` are in the order of their events.
+
+    Services read those in order: one that shows the last petition has read all before it.
 
     Raises:
         TransientError: they did not within a minute; the import is stored and will arrive.
@@ -119,24 +129,22 @@ async def _wait(at: Endpoints, changes: ImportPlan, cases: list[CaseChanged]) ->
         ARRIVAL_TIMEOUT_S,
     ):
         raise TransientError(f"imported, but {address} does not answer with it: look at marathon's log")
-    for case in cases:
-        if case.petition is None:
-            continue
-        address = f"{at['petitions']}/v1/petitions/{case.petition.slug}"
-        shows_case = partial(_shows_petition, case=case, version=campaign.version)
-        if not await poll_until(partial(request, "GET", address), shows_case, ARRIVAL_TIMEOUT_S):
-            raise TransientError(f"imported, but {address} does not answer with it: look at petitions' log")
+    last = next((case.petition for case in reversed(cases) if case.petition is not None), None)
+    if last is None:
+        return
+    address = f"{at['petitions']}/v1/petitions/{last.slug}"
+    shows_petition = partial(_shows_petition, petition=last, version=campaign.version)
+    if not await poll_until(partial(request, "GET", address), shows_petition, ARRIVAL_TIMEOUT_S):
+        raise TransientError(f"imported, but {address} does not answer with it: look at petitions' log")
 
 
 def _shows_campaign(response: Response, version: int) -> bool:
     return response.status == HTTPStatus.OK and int(response.body["version"]) >= version
 
 
-def _shows_petition(response: Response, case: CaseChanged, version: int) -> bool:
-    petition = case.petition
+def _shows_petition(response: Response, petition: Petition, version: int) -> bool:
     return (
-        petition is not None
-        and response.status == HTTPStatus.OK
+        response.status == HTTPStatus.OK
         and response.body["campaign"]["version"] >= version
         and (response.body["version"], response.body["text"]) == (petition.version, petition.text)
     )

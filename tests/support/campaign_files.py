@@ -9,7 +9,7 @@ import yaml
 
 def campaign_file(slug: str = "c", *, cases: tuple[str, ...] = ("ana", "bo"), **campaign: Any) -> str:
     """A campaign file in YAML; `campaign` sets further fields of the campaign. Petitions are called `free-<case>`."""
-    return yaml.safe_dump(
+    return yaml.dump(
         {
             "campaign": {
                 "slug": slug,
@@ -34,7 +34,8 @@ def campaign_file(slug: str = "c", *, cases: tuple[str, ...] = ("ana", "bo"), **
                 }
                 for case in cases
             ],
-        }
+        },
+        Dumper=yaml.CSafeDumper,
     )
 
 

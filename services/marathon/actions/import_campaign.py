@@ -8,18 +8,21 @@ import asyncpg
 
 from services.marathon.actions.announce import EventEncoder
 from services.marathon.domain.campaign_changes import ImportPlan, conflicts, plan
-from services.marathon.domain.campaign_file import CampaignFileError, parse_campaign_file
+from services.marathon.domain.campaign_file import CampaignFile, CampaignFileError, parse_campaign_file
 from services.marathon.domain.cells import POLICY_CHANGED, TotalsUpdate
 from services.marathon.domain.disclosure import disclosed_total
 from services.marathon.domain.document import first_document
-from services.marathon.domain.yaml_lines import Fault
+from services.marathon.domain.yaml_lines import Fault, ParsedYaml, Path
 from services.marathon.storage import campaigns, cells, published
 from services.marathon.storage.campaigns import WrappedKey
+from shared import topics
 from shared.events.marathon import CampaignChanged
 from shared.events.words import Purpose
 from shared.kafka import outbox
+from shared.kafka.outbox import OutboxRecord
 from shared.privacy.keys import KeyWrapper
 
+RECORDS_PER_STATEMENT: Final = 500
 PURPOSES: Final[tuple[Purpose, ...]] = ("dedupe", "seal", "token")
 
 
@@ -45,8 +48,7 @@ async def import_campaign(
         if not changes.changed:
             return changes
         await campaigns.put(connection, changes)
-        records = [encoder.campaign(changes.campaign, now)]
-        records += [encoder.case(case, now) for case in changes.cases]
+        records = _encode(changes, file, parsed, encoder, now)
         if not await campaigns.has_keys(connection, slug):
             keys = [WrappedKey(purpose, 1, wrapper.create()) for purpose in PURPOSES]
             await campaigns.put_keys(connection, slug, keys, now)
@@ -58,8 +60,33 @@ async def import_campaign(
             records.append(encoder.totals(document, now))
         elif not stored.closed:
             await _record_policy_change(connection, stored.campaign, changes.campaign, now)
-        await outbox.put_outbox(connection, records)
+        for start in range(0, len(records), RECORDS_PER_STATEMENT):
+            await outbox.put_outbox(connection, records[start : start + RECORDS_PER_STATEMENT])
     return changes
+
+
+def _encode(
+    changes: ImportPlan, file: CampaignFile, parsed: ParsedYaml, encoder: EventEncoder, now: float
+) -> list[OutboxRecord]:
+    """Return the events of `changes`: the campaign, then its cases.
+
+    Raises:
+        CampaignFileError: one is larger than its topic takes.
+    """
+    indexes = {part.slug: index for index, part in enumerate(file.cases)}
+    located: list[tuple[Path, OutboxRecord]] = [
+        (("campaign",), encoder.campaign(changes.campaign, now)),
+        *((("cases", indexes[case.slug]), encoder.case(case, now)) for case in changes.cases),
+    ]
+    limit = f"more than the {topics.MAX_MESSAGE_BYTES // 1024} KiB that a topic takes: shorten its texts"
+    faults = [
+        Fault(parsed.line(path), path, f"takes {len(record.value or b'') // 1024} KiB as an event, {limit}")
+        for path, record in located
+        if not outbox.fits_topic(record)
+    ]
+    if faults:
+        raise CampaignFileError(faults)
+    return [record for _, record in located]
 
 
 async def _record_policy_change(

@@ -28,8 +28,7 @@ async def put_back(
     """Store all of these over the existing rows, in the caller's transaction; `now` is in seconds since 1970."""
     for campaign in campaigns_:
         await campaigns.put_campaign(connection, campaign)
-    for case in cases:
-        await campaigns.put_case(connection, case)
+    await campaigns.put_cases(connection, list(cases))
     for key in keys:
         await campaigns.put_stored_key(connection, key)
     for each in accesses:

@@ -192,6 +192,7 @@ def _advice(error: ErrorDetails, path: Path) -> str:
             advice = _ADVICE[error_type]
         case _:
             advice = re.sub(r"^(Input|String|List|Dictionary) should", "must", error["msg"])
+            advice = advice.replace(" after validation", "")
     return advice
 
 

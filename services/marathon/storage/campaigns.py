@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
@@ -12,6 +12,9 @@ from services.marathon.domain.campaign_changes import ImportPlan, StoredCampaign
 from shared.clock import parse_rfc3339, rfc3339, utc
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.events.words import Purpose
+
+CASES_PER_STATEMENT: Final = 500
+"""A case with its texts takes some kilobytes."""
 
 _decode_campaign = msgspec.json.Decoder(CampaignChanged).decode
 _decode_case = msgspec.json.Decoder(CaseChanged).decode
@@ -78,8 +81,9 @@ _PUT_CAMPAIGN = """
 INSERT INTO campaigns (slug, version, document) VALUES ($1, $2, $3)
 ON CONFLICT (slug) DO UPDATE SET version = excluded.version, document = excluded.document
 """
-_PUT_CASE = """
-INSERT INTO cases (slug, campaign, petition, version, document) VALUES ($1, $2, $3, $4, $5)
+_PUT_CASES = """
+INSERT INTO cases (slug, campaign, petition, version, document)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::jsonb[])
 ON CONFLICT (slug) DO UPDATE
 SET petition = excluded.petition, version = excluded.version, document = excluded.document
 """
@@ -88,8 +92,7 @@ SET petition = excluded.petition, version = excluded.version, document = exclude
 async def put(connection: asyncpg.Connection, changes: ImportPlan) -> None:
     """Store the changes of an import."""
     await put_campaign(connection, changes.campaign)
-    for case in changes.cases:
-        await put_case(connection, case)
+    await put_cases(connection, changes.cases)
 
 
 async def put_campaign(connection: asyncpg.Connection, campaign: CampaignChanged) -> None:
@@ -97,10 +100,18 @@ async def put_campaign(connection: asyncpg.Connection, campaign: CampaignChanged
     await connection.execute(_PUT_CAMPAIGN, campaign.slug, campaign.version, _json(campaign))
 
 
-async def put_case(connection: asyncpg.Connection, case: CaseChanged) -> None:
-    """Store the current state of a case."""
-    petition = case.petition.slug if case.petition else None
-    await connection.execute(_PUT_CASE, case.slug, case.campaign, petition, case.version, _json(case))
+async def put_cases(connection: asyncpg.Connection, cases: Sequence[CaseChanged]) -> None:
+    """Store the current state of `cases`."""
+    for start in range(0, len(cases), CASES_PER_STATEMENT):
+        portion = cases[start : start + CASES_PER_STATEMENT]
+        await connection.execute(
+            _PUT_CASES,
+            [case.slug for case in portion],
+            [case.campaign for case in portion],
+            [case.petition.slug if case.petition else None for case in portion],
+            [case.version for case in portion],
+            [_json(case) for case in portion],
+        )
 
 
 _HAS_KEYS = "SELECT EXISTS (SELECT FROM campaign_keys WHERE campaign = $1)"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import asyncpg
 import msgspec
 import pytest
 
+from deploy.local.endpoints import Endpoints
 from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.apply_tallies import TallyRecords, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
@@ -18,10 +21,16 @@ from services.marathon.actions.keys import create_key, revoke_key
 from services.marathon.domain.campaign_changes import ImportPlan
 from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.ledger import Part
+from shared import topics
+from shared.catalog import Catalog
+from shared.database import connected
 from shared.errors import SetupError
 from shared.events.cloudevents import parse_event_type
+from shared.kafka.outbox import OutboxRelay
+from shared.tasks import Tasks
+from shared.web.views.campaigns import campaign_view
 from tests.support.campaign_files import Wrapper, campaign_file
-from tests.support.tallies import LEDGER_KEY, Chain, delta
+from tests.support.tallies import LEDGER_KEY, Chain, delta, eventually, pool_on
 
 MakeDatabase = Callable[[str], Awaitable[str]]
 NOW = 1_795_000_000.0
@@ -111,6 +120,40 @@ async def test_importing_a_changed_file_raises_the_version_and_keeps_the_keys(ma
     events = await marathon.outbox_events()
     assert [(key, event["version"]) for _, key, _, event in events] == [("campaign/c", 2)]
     assert marathon.wrapper.created == 3
+
+
+async def test_a_campaign_of_1500_cases_is_imported_told_and_read_and_again_changes_nothing(
+    make_database: MakeDatabase, make_topic: Callable[..., Awaitable[str]], platform: Endpoints
+) -> None:
+    slugs = tuple(f"the-case-of-number-{number:05}" for number in range(1_500))
+    text = campaign_file(cases=slugs)
+    topic = replace(topics.CASES, name=await make_topic(topics.CASES))
+    catalog = Catalog(platform["kafka"], source_topics=(topic,))
+    async with pool_on(await make_database("marathon")) as pool, Tasks() as tasks:
+        async with connected(pool) as connection:
+            marathon = Marathon(connection)
+            assert len((await marathon.import_(text)).cases) == len(slugs)
+            # This test has a topic of its own.
+            await connection.execute("DELETE FROM outbox WHERE topic <> $1", topics.CASES.name)
+            await connection.execute("UPDATE outbox SET topic = $1", topic.name)
+        tasks.start("relay", OutboxRelay(pool, platform["kafka"], service="test").run)
+        tasks.start("catalog", catalog.run)
+        await eventually(partial(_case_count, catalog), len(slugs))
+        assert catalog.campaigns["c"].cases == slugs
+        assert len(campaign_view(catalog, "c", now=NOW, language="en").cases) == len(slugs)
+        async with connected(pool) as connection:
+            assert not (await Marathon(connection).import_(text)).changed
+            assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def _case_count(catalog: Catalog) -> int:
+    return len(catalog.cases)
+
+
+async def test_what_no_event_can_hold_is_refused_with_its_place(marathon: Marathon) -> None:
+    long_text = dict.fromkeys(("en", *(f"aa-{number:02}" for number in range(60))), "x" * 20000)
+    assert await marathon.refusals(campaign_file(contact={"imprint": long_text})) == ["campaign"]
+    assert await marathon.connection.fetchval("SELECT count(*) FROM campaigns") == 0
 
 
 async def test_a_signed_text_changes_only_with_a_new_version(marathon: Marathon) -> None:

@@ -174,6 +174,15 @@ def test_each_other_fault_is_told_where_it_stands(before: str, after: str, path:
     assert path in [fault[1] for fault in faults(changed(before, after))]
 
 
+def test_a_campaign_has_up_to_ten_thousand_cases() -> None:
+    good = parse(GOOD).value
+    assert isinstance(good, dict)
+    case = {"name": "A", "country": "DZ", "status": "detained", "story": {"en": "A journalist."}}
+    cases = [{**case, "slug": f"case-{number}"} for number in range(10_001)]
+    [fault] = faults(json.dumps({**good, "cases": cases}))
+    assert fault[1:] == ("cases", "must have at most 10000 items, not 10001")
+
+
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
