@@ -94,10 +94,11 @@ async def check(connection: asyncpg.Connection, service: str) -> None:
         raise SetupError(f"database of {service} has schema {current}, the code needs {expected}: run its migrations")
 
 
-def execute(script: str) -> None:
-    """Run a revision's raw SQL, which may hold several statements, in the migration's transaction."""
+def execute_beside(revision: str) -> None:
+    """Run the SQL file beside the file of a revision (`__file__`), several statements, in the migration's transaction."""
     from alembic import op
 
+    script = Path(revision).with_suffix(".sql").read_text()
     connection = op.get_bind().connection.dbapi_connection
     assert connection is not None  # noqa: S101  alembic holds it open while a revision runs
     connection.run_async(lambda driver: driver.execute(script))

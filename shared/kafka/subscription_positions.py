@@ -19,30 +19,6 @@ class StoredPosition(NamedTuple):
     digest: bytes | None
 
 
-_COUNT = """
-SELECT count(*), coalesce(max(partition), -1) FROM positions WHERE consumer_group = $1 AND topic = $2
-"""
-_CREATE = """
-INSERT INTO positions (consumer_group, topic, partition) SELECT $1, $2, generate_series(0, $3::integer - 1)
-ON CONFLICT DO NOTHING
-"""
-
-
-async def create_positions(connection: asyncpg.Connection, consumer_group: str, topic: str, partitions: int) -> None:
-    """Create the positions of `topic`, all at 0, unless it has some.
-
-    Raises:
-        SetupError: it has positions for another number of partitions, which never changes.
-    """
-    row = await connection.fetchrow(_COUNT, consumer_group, topic)
-    assert row is not None  # noqa: S101  an aggregate always has one row
-    count, highest = row
-    if count == 0:
-        await connection.execute(_CREATE, consumer_group, topic, partitions)
-    elif count != partitions or highest != partitions - 1:
-        raise SetupError(f"{topic} has {partitions} partitions, its positions are for {max(count, highest + 1)}")
-
-
 _READ = "SELECT topic, partition, next, digest FROM positions WHERE consumer_group = $1"
 
 

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 from shared.database import connected
 from shared.errors import HaltError, PermanentError, TransientError
 from shared.kafka import subscription_positions as positions
+from shared.kafka.positions import ensure_positions
 from shared.kafka.records import PartitionBatch
 from shared.kafka.subscription import Applied, Subscription
 from shared.kafka.subscription_client import SubscriptionClient
@@ -89,7 +90,7 @@ class SubscriptionReader:
             partition_counts = await self._log_check.partition_counts()
         async with connected(self._pool) as connection, connection.transaction():
             for topic, count in partition_counts.items():
-                await positions.create_positions(connection, self._subscription.group, topic, count)
+                await ensure_positions(connection, self._subscription.group, topic, count)
             if self._subscription.prepare is not None:
                 await self._subscription.prepare(connection)
 

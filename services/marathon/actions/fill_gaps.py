@@ -11,7 +11,8 @@ from services.marathon.actions.apply_tallies import add_batches
 from services.marathon.domain.ledger import ChainHead, Part, fold
 from services.marathon.storage import ledger
 from shared.errors import SetupError
-from shared.kafka.subscription_positions import create_positions, lock_position
+from shared.kafka.positions import ensure_positions
+from shared.kafka.subscription_positions import lock_position
 
 
 async def fill_gaps(
@@ -25,7 +26,7 @@ async def fill_gaps(
     Raises:
         SetupError: the ledger does not end where `parts` begin, or `parts` contradict each other.
     """
-    await create_positions(connection, consumer_group, topic, 1)
+    await ensure_positions(connection, consumer_group, topic, 1)
     await lock_position(connection, consumer_group, topic, 0)
     source = parts[0].source
     head = (await ledger.heads(connection)).get(source, ChainHead())

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.marathon.domain.campaign_file import MAX_FILE_BYTES
 from tests.support.campaign_files import campaign_file
 from tests.support.commands import CommandResult, mille
 from tests.support.running import MilleRun
@@ -74,7 +75,7 @@ def test_faults_are_told_with_file_line_and_advice(system: MilleRun, tmp_path: P
     assert any("cases.0.country must be a country" in line for line in lines)
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"x" * 2_000_000])
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b"x" * (MAX_FILE_BYTES + 1)])
 def test_what_is_no_text_file_is_refused_in_a_sentence(system: MilleRun, tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "campaign.yaml"
     if content is not None:

@@ -135,7 +135,7 @@ def test_a_migration_uses_nothing_that_may_change_after_it(path: Path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert imported <= {"__future__.annotations", "shared.migrations.execute"}
+    assert imported <= {"__future__.annotations", "shared.migrations.execute_beside"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
