@@ -95,7 +95,7 @@ async def check(connection: asyncpg.Connection, service: str) -> None:
 
 
 def execute_beside(revision: str) -> None:
-    """Run the SQL file beside the file of a revision (`__file__`), several statements, in the migration's transaction."""
+    """Run the SQL file beside that of a revision (`__file__`) in the migration's transaction."""
     from alembic import op
 
     script = Path(revision).with_suffix(".sql").read_text()
