@@ -48,6 +48,7 @@ def standing(given: Iterable[GivenConsent], withdrawn: Iterable[ActEvent]) -> li
         submission = consent.submission
         if submission.offset > withdrawn_offsets.get(submission.key, -1):
             version = submission.key, submission.digest, submission.address
-            if by_version.setdefault(version, consent).since is None:
-                by_version[version] = consent if consent.since is not None else by_version[version]
+            known = by_version.get(version)
+            if known is None or (known.since is None and consent.since is not None):
+                by_version[version] = consent
     return list(by_version.values())
