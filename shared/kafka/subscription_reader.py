@@ -165,7 +165,7 @@ class SubscriptionReader:
                 # It is an outage, not a stuck reader.
                 self._progress.clear()
             raise
-        for reason in applied.refused:
+        for reason in applied.refused.values():
             DEAD_LETTERS.labels(batch.topic, reason).inc()
         if applied.after_commit is not None:
             applied.after_commit()
