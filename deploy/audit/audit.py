@@ -104,7 +104,8 @@ async def _verify_documents(
         faults: list[str] = []
         ends = await ledger.offsets_of_heads(marathon, document["ledger"], faults)
         sums = await ledger.sums_up_to(marathon, slug, ends)
-        faults += documents.faults(document, json.loads(campaigns[slug]), sums)
+        reasons = await ledger.count_reasons(marathon, slug)
+        faults += documents.faults(document, json.loads(campaigns[slug]), sums, reasons=reasons)
         report.differences += [f"{origin} totals of {slug}, version {document['version']}: {fault}" for fault in faults]
 
 

@@ -7,20 +7,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MAPS: Final = ("by_case", "by_country", "by_kind", "by_channel", "by_language")
-MAX_REASONS: Final = 32
-"""More reasons than a decrease can have: those of the ledger itself, and the few words that decisions give."""
+MAX_REASONS: Final = 8
+"""More reasons than a decrease can have, apart from the words of decisions: withdrawn, invalidated, policy-changed,
+source-restored and the recoveries."""
 MAX_PRINTED_CHARS: Final = 200
 
 
-def faults(document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Iterable[Mapping[str, Any]]) -> list[str]:
+def faults(
+    document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Iterable[Mapping[str, Any]], *, reasons: int = 0
+) -> list[str]:
     """Return the faults of `document`, given the campaign and the exact `sums` by evidence, case and country.
 
-    Figures that a threshold keeps from moving are checked by their sum only.
+    `reasons` is how many words decisions give for changes of the campaign. Figures that a threshold keeps from moving
+    are checked by their sum only.
     """
     policies = campaign["policies"]
     public = set(policies["public_evidence"])
     if policies["safety_mode"]:
-        return [*_safe_faults(document, campaign, sums), *_unequal_sums(document)]
+        return [*_safe_faults(document, campaign, sums, reasons), *_unequal_sums(document)]
     exact: dict[str, Counter[str]] = {name: Counter() for name in ("evidence", "case", "country")}
     for row in sums:
         exact["evidence"][row["evidence"]] += row["change"]
@@ -44,7 +48,7 @@ def faults(document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Itera
 
 
 def _safe_faults(
-    document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Iterable[Mapping[str, Any]]
+    document: Mapping[str, Any], campaign: Mapping[str, Any], sums: Iterable[Mapping[str, Any]], reasons: int
 ) -> list[str]:
     """Check a document of safety mode.
 
@@ -68,7 +72,7 @@ def _safe_faults(
             for key, count in lower_bounds.items()
             if document[name].get(key, 0) < count
         ]
-    upper_bound = exact.total() + step * (len(exact.keys() | _cells(campaign)) + MAX_REASONS)
+    upper_bound = exact.total() + step * (len(exact.keys() | _cells(campaign)) + MAX_REASONS + reasons)
     if document["total"] > upper_bound:
         different.append(f"total is {document['total']}, the ledger gives {upper_bound} at most")
     if not document["total"] == document["public_total"] == sum(document["by_evidence"].values()):

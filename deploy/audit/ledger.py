@@ -76,12 +76,13 @@ _EXPAND = """
 CREATE TEMPORARY TABLE audited ON COMMIT DROP AS
 SELECT ledger.source, ledger.partition, ledger.next, delta.campaign, delta."case", delta.section, delta.kind,
     delta.channel, delta.country, delta.language, delta.evidence, sum(delta.change)::bigint AS change,
-    sum(delta.withdrawn)::bigint AS withdrawn, coalesce(sum(delta.held), 0)::bigint AS held, delta.minute / 1440 AS day
+    sum(delta.withdrawn)::bigint AS withdrawn, coalesce(sum(delta.held), 0)::bigint AS held, delta.minute / 1440 AS day,
+    coalesce(delta.reason, '') AS reason
 FROM ledger CROSS JOIN unnest(ledger."values") AS part CROSS JOIN jsonb_to_recordset(
     convert_from(part, 'UTF8')::jsonb -> 'deltas'
 ) AS delta (campaign text, "case" text, section text, kind text, channel text, country text, language text,
-    evidence text, minute integer, change bigint, withdrawn bigint, held bigint)
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, delta.minute / 1440
+    evidence text, minute integer, change bigint, withdrawn bigint, held bigint, reason text)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, delta.minute / 1440, coalesce(delta.reason, '')
 """
 _ANALYZE = "ANALYZE audited"
 
@@ -95,6 +96,14 @@ async def expand_deltas(connection: asyncpg.Connection) -> bool:
         return False
     await connection.execute(_ANALYZE)
     return True
+
+
+_COUNT_REASONS = "SELECT count(DISTINCT reason) FROM audited WHERE campaign = $1 AND reason <> ''"
+
+
+async def count_reasons(connection: asyncpg.Connection, campaign: str) -> int:
+    """Return how many words decisions give for the changes of `campaign`."""
+    return int(await connection.fetchval(_COUNT_REASONS, campaign))
 
 
 _ENDS = "SELECT max(next) FROM ledger WHERE source = $1 AND partition = $2"
