@@ -15,11 +15,11 @@ from services.marathon import app as marathon
 from services.marathon.consumers.tallies import tally_subscription
 from services.notifications import app as notifications
 from services.petitions import consumers as petitions
-from shared import asyncapi, topics
+from shared import asyncapi
 from shared.events.notifications import DeliveryUnsubscribed
 from shared.intake import process as intake
 from shared.kafka.subscription import Event, Subscription
-from shared.topics import Topic
+from shared.topics import DELIVERIES, Topic
 
 READ: dict[str, tuple[Topic, ...]] = {
     "petitions": (*(counted.topic for counted in petitions.COUNTED), *intake.CATALOG_TOPICS),
@@ -62,12 +62,12 @@ def test_no_service_reads_by_a_reader_that_these_tests_do_not_know() -> None:
 def test_the_document_describes_what_a_subscription_declares() -> None:
     subscription = Subscription(group="letters.follow-deliveries", name="deliveries")
 
-    @subscription.handler(DeliveryUnsubscribed, topics.DELIVERIES)
+    @subscription.handler(DeliveryUnsubscribed, DELIVERIES)
     async def handle(connection: asyncpg.Connection, event: Event[DeliveryUnsubscribed]) -> None:
         """Do nothing."""
 
     document = asyncapi.build_document("letters", [subscription])
-    channel = f"{topics.DELIVERIES.name}:read"
+    channel = f"{DELIVERIES.name}:read"
     assert document["channels"][channel]["description"] == "delivery-unsubscribed"
     assert document["operations"][channel]["action"] == "receive"
     payload = document["components"]["messages"][f"{channel}:SubscribeMessage"]["payload"]
