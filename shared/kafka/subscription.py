@@ -75,10 +75,12 @@ class Declaration(NamedTuple):
 
 @dataclass(slots=True)
 class Applied:
-    """The result of handling records of one partition. `refused` are the reasons of the dead letters among them."""
+    """The result of handling the first `handled` records of a batch. `refused` has the reason of each dead letter among
+    them, by its offset.
+    """
 
     handled: int
-    refused: list[str] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
     after_commit: AfterCommit | None = None
 
 
@@ -152,7 +154,7 @@ class Subscription:
                     await self._handle(connection, declaration, batch, record)
             except _REFUSALS as error:
                 reason = error.reason if isinstance(error, PermanentError) else NOT_STORABLE
-                applied.refused.append(reason)
+                applied.refused[record.offset] = reason
                 letter = dead_letter(self.group, batch.topic, batch.partition, record, reason)
                 await put_outbox(connection, [letter])
             except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,8 +23,8 @@ class LogCheck:
 
     def __init__(self, bootstrap_servers: str, topics: Sequence[Topic]) -> None:
         self._bootstrap_servers = bootstrap_servers
-        self._topics = tuple(topics)
-        self._compacted = {topic.name for topic in topics if topic.compacted}
+        self._topics = {topic.name: topic for topic in topics}
+        self._suspects: set[TopicPartition] = set()
         self._replaced: dict[TopicPartition, StoredPosition] = {}
         self.faults: dict[TopicPartition, str] = {}
 
@@ -36,36 +36,52 @@ class LogCheck:
         """
         counts = {}
         for topic in self._topics:
-            async with open_scan(self._bootstrap_servers, topic.name) as scan:
-                counts[topic.name] = len(scan.ranges)
+            async with open_scan(self._bootstrap_servers, topic) as scan:
+                counts[topic] = len(scan.ranges)
         return counts
 
     async def compare_logs(self, stored: Mapping[TopicPartition, StoredPosition]) -> None:
         """Compare every position with its log: its range, and the record before the position with its stored digest."""
-        self._replaced, self.faults = {}, {}
         for topic in self._topics:
-            async with open_scan(self._bootstrap_servers, topic.name) as scan:
+            async with open_scan(self._bootstrap_servers, topic) as scan:
                 for number, retained in scan.ranges.items():
-                    tp = TopicPartition(topic.name, number)
-                    if await is_replaced(scan, number, stored[tp], compacted=topic.compacted):
-                        self._replaced[tp] = stored[tp]
+                    tp = TopicPartition(topic, number)
+                    await self._compare_record(scan, tp, stored[tp])
                     self._compare(tp, stored[tp], retained)
 
     async def compare_ranges(
         self, consumer: AIOKafkaConsumer, stored: Mapping[TopicPartition, StoredPosition]
     ) -> dict[TopicPartition, int]:
-        """Compare every position with the range of its log, and return the ends."""
+        """Compare every position with the range of its log, and return the ends.
+
+        A log that was too short, or out of reach, may be another by now: its last record is compared again as well.
+        """
         starts = await consumer.beginning_offsets(list(stored))
         ends: dict[TopicPartition, int] = await consumer.end_offsets(list(stored))
+        self._suspects |= {tp for tp, position in stored.items() if position.next_offset > ends[tp]}
+        for tp in [tp for tp in self._suspects if stored[tp].next_offset <= ends[tp]]:
+            async with open_scan(self._bootstrap_servers, tp.topic) as scan:
+                await self._compare_record(scan, tp, stored[tp])
         for tp, position in stored.items():
             self._compare(tp, position, OffsetRange(starts[tp], ends[tp]))
         return ends
+
+    def suspect(self, partitions: Iterable[TopicPartition]) -> None:
+        """Compare the last records of `partitions` again: Kafka was away."""
+        self._suspects.update(partitions)
+
+    async def _compare_record(self, scan: TopicScan, tp: TopicPartition, position: StoredPosition) -> None:
+        if await is_replaced(scan, tp.partition, position, compacted=self._topics[tp.topic].compacted):
+            self._replaced[tp] = position
+        else:
+            self._replaced.pop(tp, None)
+        self._suspects.discard(tp)
 
     def _compare(self, tp: TopicPartition, position: StoredPosition, retained: OffsetRange) -> None:
         next_ = position.next_offset
         if next_ > retained.end:
             self.faults[tp] = "ends before what was read: is this the same Kafka?"
-        elif next_ < retained.start and tp.topic not in self._compacted:
+        elif next_ < retained.start and not self._topics[tp.topic].compacted:
             self.faults[tp] = f"starts at {retained.start}, behind the position {next_}"
         elif self._replaced.get(tp) == position:
             self.faults[tp] = f"the record at {next_ - 1} is not the one that was read"
@@ -76,7 +92,7 @@ class LogCheck:
         """Return the records of `batch` from `next_` on, as far as none is missing between them."""
         following = []
         for record in batch.records:
-            if record.offset > next_ and batch.topic not in self._compacted:
+            if record.offset > next_ and not self._topics[batch.topic].compacted:
                 break
             if record.offset >= next_:
                 following.append(record)

@@ -45,7 +45,13 @@ may get no answers while others do.
 STUCK_AFTER_S: Final = 45.0
 START_TIMEOUT_S: Final = 60.0
 
-_DATABASE_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_DATABASE_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 _OUTAGE_ERRORS: Final = (KafkaError, *_DATABASE_ERRORS)
 _HALTING_ERRORS: Final[tuple[type[Exception], ...]] = (HaltError, PermanentError, *DATA_ERRORS)
 _NO_ANSWER: Final = "not read: Kafka or PostgreSQL does not answer"
@@ -160,7 +166,7 @@ class SubscriptionReader:
                 # It is an outage, not a stuck reader.
                 self._progress.clear()
             raise
-        for reason in applied.refused:
+        for reason in applied.refused.values():
             DEAD_LETTERS.labels(batch.topic, reason).inc()
         if applied.after_commit is not None:
             applied.after_commit()
@@ -210,6 +216,7 @@ class SubscriptionReader:
                     await self._seek_back_to_stored()
             except _OUTAGE_ERRORS as error:
                 unanswered_checks += 1
+                self._log_check.suspect(stored)
                 self._report_outage("not read: Kafka does not answer", error)
                 if unanswered_checks >= MAX_UNANSWERED_CHECKS:
                     raise

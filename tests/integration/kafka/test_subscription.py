@@ -369,6 +369,25 @@ async def test_a_log_that_is_not_the_one_that_was_read_is_not_read_on(stage: Sta
         await eventually(degraded_parts(reader), set())
 
 
+async def test_another_log_that_grows_beyond_the_position_is_not_read_on(stage: Stage) -> None:
+    await stage.send("a", "b", "c")
+    reader = stage.reader()
+    async with running(reader):
+        await eventually(stage.handled, ["a", "b", "c"])
+        # As after the topic was replaced by a shorter one.
+        await stage.pool.execute("UPDATE positions SET next = 4, digest = $1 WHERE next = 3", bytes(16))
+        await eventually(degraded_parts(reader), {f"{stage.topic.name}/0"})
+        await stage.send("d", "e", "f")
+        await stage.send("g", partition=1)
+        await eventually(stage.handled, ["a", "b", "c", "g"])
+
+        async def reason() -> str:
+            return reader.degraded().get(f"{stage.topic.name}/0", "")
+
+        await eventually(reason, "the record at 3 is not the one that was read")
+    assert await stage.positions() == [4, 1, 0]
+
+
 async def test_a_log_that_ends_before_the_position_or_lost_what_follows_it_is_not_read_on(stage: Stage) -> None:
     await stage.send("a", "b", "c")
     async with running(stage.reader()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 
 from deploy.local.databases import SERVICES
@@ -15,8 +16,10 @@ from services.marathon.consumers.tallies import tally_subscription
 from services.notifications import app as notifications
 from services.petitions.consumers import counted as petitions
 from shared import asyncapi
+from shared.events.notifications import DeliveryUnsubscribed
 from shared.intake import process as intake
-from shared.topics import Topic
+from shared.kafka.subscription import Event, Subscription
+from shared.topics import DELIVERIES, Topic
 
 READ: dict[str, tuple[Topic, ...]] = {
     "petitions": (*(counted.topic for counted in petitions.COUNTED), *intake.CATALOG_TOPICS),
@@ -57,11 +60,16 @@ def test_no_service_reads_by_a_reader_that_these_tests_do_not_know() -> None:
 
 
 def test_the_document_describes_what_a_subscription_declares() -> None:
-    subscription = tally_subscription(b"")
-    document = asyncapi.build_document("marathon", [subscription])
-    for topic in subscription.topics:
-        channel = f"{topic.name}:read"
-        assert document["channels"][channel]["address"] == topic.name
-        assert document["operations"][channel]["action"] == "receive"
-        payload = document["components"]["messages"][f"{channel}:SubscribeMessage"]["payload"]
-        assert payload == {"$ref": "#/components/schemas/ActionsCounted"}
+    subscription = Subscription(group="letters.follow-deliveries", name="deliveries")
+
+    @subscription.handler(DeliveryUnsubscribed, DELIVERIES)
+    async def handle(connection: asyncpg.Connection, event: Event[DeliveryUnsubscribed]) -> None:
+        """Do nothing."""
+
+    document = asyncapi.build_document("letters", [subscription])
+    channel = f"{DELIVERIES.name}:read"
+    assert document["channels"][channel]["description"] == "delivery-unsubscribed"
+    assert document["operations"][channel]["action"] == "receive"
+    payload = document["components"]["messages"][f"{channel}:SubscribeMessage"]["payload"]
+    assert payload == {"$ref": "#/components/schemas/DeliveryUnsubscribed"}
+    assert channel not in asyncapi.build_document("letters")["channels"]
