@@ -16,6 +16,22 @@ STOP_TIMEOUT_S: Final = 30.0
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
+async def start_whole(consumer: AIOKafkaConsumer) -> None:
+    """Start `consumer`; a caller that is cancelled meanwhile ends once it has started or failed, for a bounded time.
+
+    aiokafka leaves the connection open by which it looks for the brokers, if it is cancelled at that moment.
+    """
+    task = asyncio.create_task(consumer.start(), name="start-consumer")
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+        task.cancel()
+        if task.done() and not task.cancelled():
+            task.exception()
+        raise
+
+
 async def shut_down(consumer: AIOKafkaConsumer, stop: Coroutine[Any, Any, None]) -> None:
     """Await `stop`, which stops `consumer`, and close the consumer's connections whatever its outcome.
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.errors import SetupError, TransientError
+from shared.kafka.consumer_shutdown import shut_down, start_whole
 from shared.kafka.fetcher import Fetcher
 from shared.kafka.records import PartitionBatch, Record, read_records
 
@@ -75,7 +76,7 @@ async def open_scan(bootstrap_servers: str, topic: str) -> AsyncIterator[TopicSc
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="none", enable_auto_commit=False)
     try:
-        await consumer.start()
+        await start_whole(consumer)
         await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  a consumer without a topic has no metadata
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         if not tps:
@@ -83,4 +84,4 @@ async def open_scan(bootstrap_servers: str, topic: str) -> AsyncIterator[TopicSc
         starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         yield TopicScan(consumer, topic, {tp.partition: OffsetRange(starts[tp], ends[tp]) for tp in tps})
     finally:
-        await consumer.stop()
+        await shut_down(consumer, consumer.stop())
