@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -81,6 +81,8 @@ class BatchPlan:
     """The submissions of those fast keys that a projection may ask for."""
     slow_records: list[DecodedRecord] = field(default_factory=list)
     slow_keys: set[bytes] = field(default_factory=set)
+    refused: Mapping[int, Collection[int]] = field(default_factory=dict)
+    """The offsets that are refused for the first time, by partition; set when the plan is written."""
     new_count: int = 0
     """How many of the fast keys had no row yet; set when the plan is written."""
     outcome: Outcome = field(default_factory=Outcome)

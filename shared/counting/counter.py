@@ -53,8 +53,9 @@ class TopicCounter:
         Raises:
             HaltError: too many of a partition's records cannot be decoded.
         """
+        plan.refused = _refused_offsets(plan)
         for batch in plan.batches:
-            self._refusal_limit.check(batch, _refused_offsets(plan, batch.partition))
+            self._refusal_limit.check(batch, plan.refused[batch.partition])
         rows = await find_rows(connection, self._counted.table, _keys(plan))
         new_keys = plan.fast_keys.keys() - rows.keys()
         new_rows = [plan.new_rows[plan.fast_keys[key]] for key in sorted(new_keys)]
@@ -114,23 +115,25 @@ class TopicCounter:
     ) -> None:
         """Hand each projection the changes that it asks for."""
         topic = self._counted.topic.name
-        slow_changes = [
-            ActionChange(
-                kind,
-                record.key,
-                RecordRef(topic, record.partition, opened),
-                decoded[record.partition, record.offset].digest,
-            )
-            for kind, record, opened in outcome.action_changes
-        ]
         for projection in self._counted.projections:
-            fast_changes = (
+            kinds = projection.kinds
+            changes = [
                 ActionChange(kind, key, RecordRef(topic, tracked.partition, tracked.offset), tracked.digest)
                 for key, tracked in plan.tracked.items()
                 if key in new_keys and projection.selects(tracked.submission)
                 for kind in tracked.kinds
-            )
-            changes = [change for change in (*fast_changes, *slow_changes) if change.kind in projection.kinds]
+                if kind in kinds
+            ]
+            changes += [
+                ActionChange(
+                    kind,
+                    record.key,
+                    RecordRef(topic, record.partition, opened),
+                    decoded[record.partition, record.offset].digest,
+                )
+                for kind, record, opened in outcome.action_changes
+                if kind in kinds
+            ]
             if changes:
                 await projection.apply(connection, changes)
 
@@ -166,7 +169,7 @@ class TopicCounter:
         """Record the metrics of a committed plan."""
         topic = self._counted.topic.name
         for batch in plan.batches:
-            self._refusal_limit.note(batch, _refused_offsets(plan, batch.partition))
+            self._refusal_limit.note(batch, plan.refused[batch.partition])
         ACTIONS_COUNTED.labels(topic).inc(plan.new_count + len(plan.outcome.first_submissions))
         ACTIONS_REPEATED.labels(topic).inc(plan.outcome.repeats)
         for _, reason in plan.outcome.refused:
@@ -177,13 +180,13 @@ class TopicCounter:
                 ACCEPT_TO_COUNT.observe(topic, max(0.0, now_ms - accepted_ms) / 1000, count)
 
 
-def _refused_offsets(plan: BatchPlan, partition: int) -> set[int]:
-    """The offsets of `partition` that cannot be decoded or were set aside, without redriven records."""
-    return {
-        decoded.record.offset
-        for decoded in plan.slow_records
-        if decoded.partition == partition and decoded.refusal and decoded.origin is None
-    }
+def _refused_offsets(plan: BatchPlan) -> defaultdict[int, set[int]]:
+    """The offsets by partition that cannot be decoded or were set aside, without redriven records."""
+    refused: defaultdict[int, set[int]] = defaultdict(set)
+    for decoded in plan.slow_records:
+        if decoded.refusal and decoded.origin is None:
+            refused[decoded.partition].add(decoded.record.offset)
+    return refused
 
 
 def _keys(plan: BatchPlan) -> list[bytes]:

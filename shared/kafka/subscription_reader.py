@@ -20,9 +20,11 @@ from aiokafka.errors import KafkaError
 
 from shared.database import connected
 from shared.errors import HaltError, PermanentError, TransientError
+from shared.events.cloudevents import ORIGIN_HEADER
 from shared.kafka import subscription_positions as positions
 from shared.kafka.positions import ensure_positions
 from shared.kafka.records import PartitionBatch
+from shared.kafka.refusal_limit import RefusalLimit
 from shared.kafka.subscription import Applied, Subscription
 from shared.kafka.subscription_client import SubscriptionClient
 from shared.kafka.subscription_log import LogCheck
@@ -58,16 +60,27 @@ _NO_ANSWER: Final = "not read: Kafka or PostgreSQL does not answer"
 
 
 class SubscriptionReader:
-    """Reads the topics of one subscription; `run` runs until cancelled."""
+    """Reads the topics of one subscription; `run` runs until cancelled.
+
+    Without `dead_letter_limit` all records that are refused become dead letters, however many there are.
+    """
 
     _client: SubscriptionClient
 
-    def __init__(self, subscription: Subscription, pool: asyncpg.Pool, bootstrap_servers: str) -> None:
+    def __init__(
+        self,
+        subscription: Subscription,
+        pool: asyncpg.Pool,
+        bootstrap_servers: str,
+        *,
+        dead_letter_limit: bool = True,
+    ) -> None:
         self._subscription = subscription
         self._pool = pool
         self._bootstrap_servers = bootstrap_servers
         self._apply_lock = asyncio.Lock()
         self._log_check = LogCheck(bootstrap_servers, subscription.topics)
+        self._refusal_limit = RefusalLimit(enabled=dead_letter_limit)
         self._halted: dict[TopicPartition, str] = {}
         self._progress: dict[TopicPartition, tuple[int, float]] = {}
         self._checked = False
@@ -151,14 +164,16 @@ class SubscriptionReader:
     async def _apply(self, batch: PartitionBatch) -> int:
         """Apply the records of `batch` that follow the position, and return the offset to read next."""
         group, place = self._subscription.group, (batch.topic, batch.partition)
-        applied = Applied(0)
+        applied, handled = Applied(0), batch
         try:
             async with connected(self._pool) as connection, connection.transaction():
                 next_ = await positions.lock_position(connection, group, *place)
                 records = self._log_check.following(batch, next_)
                 if records:
                     applied = await self._subscription.apply(connection, batch._replace(records=records))
-                    last = records[applied.handled - 1]
+                    handled = batch._replace(records=records[: applied.handled])
+                    self._refusal_limit.check(handled, _first_refusals(handled, applied))
+                    last = handled.records[-1]
                     await positions.move_position(connection, group, *place, last)
                     next_ = last.offset + 1
         except Exception as error:
@@ -166,6 +181,8 @@ class SubscriptionReader:
                 # It is an outage, not a stuck reader.
                 self._progress.clear()
             raise
+        if applied.handled:
+            self._refusal_limit.note(handled, _first_refusals(handled, applied))
         for reason in applied.refused.values():
             DEAD_LETTERS.labels(batch.topic, reason).inc()
         if applied.after_commit is not None:
@@ -265,6 +282,15 @@ class SubscriptionReader:
                 # Records delivered meanwhile that wait for the lock are applied or found too early: both are correct.
                 if position > stored and await consumer.position(tp) == position:
                     consumer.seek(tp, stored)
+
+
+def _first_refusals(batch: PartitionBatch, applied: Applied) -> set[int]:
+    """The refused offsets of `batch` without redriven records, which an operator has sent again."""
+    return {
+        record.offset
+        for record in batch.records
+        if record.offset in applied.refused and ORIGIN_HEADER not in dict(record.headers)
+    }
 
 
 def _is_transient(error: Exception) -> bool:

@@ -152,6 +152,20 @@ async def test_each_event_is_handled_once_while_members_come_go_and_lose_their_c
         assert words == [word for word in expected if word in set(words)]
 
 
+async def test_a_deploy_that_refuses_everything_halts_the_partition_and_sets_nothing_aside(stage: Stage) -> None:
+    reader = stage.reader()
+    await stage.send(*(str(number) for number in range(60)), version="2.0")
+    await stage.send("a", partition=1)
+    async with running(reader):
+        await eventually(lambda: halted(reader, f"{stage.topic.name}/0"), expected=True)
+        await eventually(stage.handled, ["a"])
+    assert (await stage.positions(), await stage.dead_letters()) == ([0, 1, 0], [])
+
+
+async def halted(reader: SubscriptionReader, partition: str) -> bool:
+    return "over 50 records in a row" in reader.degraded().get(partition, "")
+
+
 async def sorted_words(stage: Stage) -> list[str]:
     return sorted(await stage.handled())
 
