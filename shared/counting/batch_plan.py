@@ -78,7 +78,7 @@ class BatchPlan:
     new_rows: list[bytes] = field(default_factory=list)
     submission_rows: list[bytes] = field(default_factory=list)
     tracked: dict[bytes, TrackedSubmission] = field(default_factory=dict)
-    """The submissions of those fast keys that a projection may ask for."""
+    """The submissions that a projection selects. To keep all confirmed ones would cost a tenth of counting."""
     slow_records: list[DecodedRecord] = field(default_factory=list)
     slow_keys: set[bytes] = field(default_factory=set)
     refused: Mapping[int, Collection[int]] = field(default_factory=dict)

@@ -46,16 +46,15 @@ class FastPath:
         self._is_plain = event_decoder.is_plain_submission
         self._decode = msgspec.json.Decoder(SubmissionRecord).decode
         self._topic = topic
-        kinds = {kind for projection in projections for kind in projection.kinds}
-        self._tracks_opened = "opened" in kinds
-        self._tracks_confirmed = self._tracks_opened or "confirmed" in kinds
+        self._select_opened = [each.selects for each in projections if "opened" in each.kinds]
+        self._select_confirmed = [each.selects for each in projections if {"opened", "confirmed"} & set(each.kinds)]
         self._packed_attributes: dict[_Attributes, bytes] = {}
         self._packed_prefixes: dict[Cell, bytes] = {}
 
     def add_plain_records(self, partition: int, records: Iterable[Record], plan: BatchPlan) -> list[Record]:
         """Add the plain submissions among `records` to `plan`, and return the other records."""
         fast_keys, slow_keys, ids = plan.fast_keys, plan.slow_keys, plan.ids
-        tracks_opened, tracks_confirmed = self._tracks_opened, self._tracks_confirmed
+        select_opened, select_confirmed = self._select_opened, self._select_confirmed
         others = []
         prefix, prefix_ms, minute = b"", -1, 0
         for record in records:
@@ -89,14 +88,14 @@ class FastPath:
             fast_keys[key] = len(plan.fast_records)
             plan.fast_records.append((partition, record))
             plan.cells.append(cell)
-            plan.new_rows.append(
-                pack_row(self._packed_prefixes.get(cell) or self._pack_prefix(cell), offset, digest, key)
-            )
+            row_prefix = self._packed_prefixes.get(cell) or self._pack_prefix(cell)
+            plan.new_rows.append(pack_row(row_prefix, offset, digest, key))
             attributes = self._pack_attributes(dimensions, submission)
             suffix = pack_submission_suffix(offset, key, digest, submission)
             plan.submission_rows.append(b"".join((prefix, attributes, *suffix)))
-            if tracks_opened or (tracks_confirmed and submission.confirmed_at is not None):
-                plan.tracked[key] = TrackedSubmission(partition, offset, digest, submission)
+            for selects in select_opened if submission.confirmed_at is None else select_confirmed:
+                if selects(submission):
+                    plan.tracked[key] = TrackedSubmission(partition, offset, digest, submission)
         return others
 
     def _pack_prefix(self, cell: Cell) -> bytes:

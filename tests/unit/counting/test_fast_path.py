@@ -102,7 +102,7 @@ def test_what_is_taken_in_one_go_is_packed_as_it_is_step_by_step(changes: dict[s
     cell = pack_row_prefix(event.dimensions, event.minute, 3, event.state)
     assert plan.new_rows[index] == pack_row(cell, 5, event.digest.to_bytes(8, "big", signed=True), key)
     assert plan.submission_rows[index] == decoder.pack_submission(decoded, plan.ids, further=False)
-    assert (key in plan.tracked) == bool(changes.get("confirmed_at"))
+    assert (key in plan.tracked) == bool(changes.get("public_name") and changes.get("confirmed_at"))
 
 
 @given(st.binary(max_size=60))
