@@ -76,9 +76,9 @@ class AttemptMarks:
                     await self._take_back_due(connection)
 
     async def _take_back_due(self, connection: asyncpg.Connection) -> None:
-        if self._due:
-            await connection.executemany(_TAKE_BACK, sorted(self._due))
-            self._due.clear()
+        if due := sorted(self._due):
+            await connection.executemany(_TAKE_BACK, due)
+            self._due.difference_update(due)
 
     def _mark(self, batch: PartitionBatch) -> _Mark:
         return _Mark(self._group, batch.topic, batch.partition, batch.first_offset)
