@@ -167,6 +167,7 @@ async def wiped_log(run: ScenarioRun) -> None:
     source = evidence.SOURCES[0]
     await wait_for_rows(run, 100)
     before = await evidence.rows(run.stand, source, run.campaign)
+    counted = await evidence.positions(run.stand, source)
     await evidence.wipe(run.stand.kafka, source.topic)
     run.heal()
 
@@ -181,6 +182,7 @@ async def wiped_log(run: ScenarioRun) -> None:
     ready = await run.stand.supervised[COUNTER].program.ready()
     run.require(not ready, "H: a counter with halted partitions says that it is ready")
     stopped = await evidence.positions(run.stand, source)
+    run.require(all(stopped[tp] >= next_ for tp, next_ in counted.items()), "A: positions go back on a wiped log")
     rows = await evidence.rows(run.stand, source, run.campaign)
     await run.wait(5.0)
     run.require(stopped == await evidence.positions(run.stand, source), "A: positions move on a log that was wiped")
