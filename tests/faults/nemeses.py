@@ -89,3 +89,17 @@ async def wait_for_rows(run: ScenarioRun, more: int, within: float = 60.0) -> No
         return await count() >= target
 
     await wait_until(there, f"{more} more rows", within)
+
+
+async def require_halted(run: ScenarioRun, counter: str, topic: str, partitions: int) -> None:
+    """Require that so many partitions of `topic` halt and alarm in the process `counter`."""
+
+    async def halted() -> bool:
+        measured = await asyncio.to_thread(evidence.metric_values, run.stand, counter)
+        alarms = [value for name, value in measured.items() if name.startswith("partition_halted") and topic in name]
+        return sum(alarms) == partitions
+
+    try:
+        await wait_until(halted, "every partition halted", run.expected.drain_within_s)
+    except AssertionError:
+        run.require(False, f"H: not every partition of {topic} halts and alarms")

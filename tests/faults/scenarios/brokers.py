@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.faults import evidence
 from tests.faults.http import Client
-from tests.faults.nemeses import MARATHON, SLOW, require_pages, require_refusals, wait_for_rows, wait_until
+from tests.faults.nemeses import MARATHON, SLOW, require_halted, require_pages, require_refusals, wait_for_rows
 from tests.faults.registry import Sabotaged, ScenarioRun, scenario
 from tests.faults.scenario_run import import_campaign
 from tests.faults.stand import CLUSTER, DISKS
@@ -171,14 +171,7 @@ async def wiped_log(run: ScenarioRun) -> None:
     await evidence.wipe(run.stand.kafka, source.topic)
     run.heal()
 
-    async def halted() -> bool:
-        measured = await asyncio.to_thread(evidence.metric_values, run.stand, COUNTER)
-        return sum(value for name, value in measured.items() if name.startswith("partition_halted")) == PARTITIONS
-
-    try:
-        await wait_until(halted, "every partition halted", run.expected.drain_within_s)
-    except AssertionError:
-        run.require(False, "H: not every partition of a wiped log halts and alarms")
+    await require_halted(run, COUNTER, source.topic, PARTITIONS)
     ready = await run.stand.supervised[COUNTER].program.ready()
     run.require(not ready, "H: a counter with halted partitions says that it is ready")
     stopped = await evidence.positions(run.stand, source)
