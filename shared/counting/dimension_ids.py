@@ -90,11 +90,8 @@ class DimensionIds:
 
     def _add_rows(self, rows: Iterable[asyncpg.Record]) -> dict[int, Combination]:
         combinations = {}
-        for row in rows:
-            combinations[row["id"]] = combination = Combination(
-                row["campaign"], row["case"], row["subject"], row["section"],
-                row["kind"], row["channel"], row["country"], row["language"],
-            )  # fmt: skip
-            self.ids[combination] = row["id"]
+        for number, *columns in rows:
+            combinations[number] = combination = Combination(*columns)
+            self.ids[combination] = number
         self._combinations |= combinations
         return combinations

@@ -56,60 +56,58 @@ def counting_loop(
     )
 
 
-def create_counter_app(settings: ServiceSettings, service: str, counted: Sequence[CountedTopic]) -> FastAPI:
+def create_counter_app(settings: ServiceSettings, service: str, counted_topics: Sequence[CountedTopic]) -> FastAPI:
     """Create the application of a counter process of `service`: probes and metrics, and one counting loop per topic."""
-    process = _CounterProcess(settings, service, counted)
+    loops: list[PositionedLoop[BatchPlan]] = []
+
+    def missing() -> Mapping[str, str]:
+        if not loops:
+            return {"counter": "not started yet"}
+        return {part: reason for loop in loops for part, reason in loop.missing().items()}
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with _counting(settings, service, counted_topics) as started:
+            loops.extend(started)
+            yield
+
     return create_app(
         service=service,
         title=f"Milleplumes: the counter of {service}",
         settings=settings,
-        lifespan=process.lifespan,
+        lifespan=lifespan,
         routers=(),
-        readiness=process.missing,
+        readiness=missing,
     )
 
 
-class _CounterProcess:
-    def __init__(self, settings: ServiceSettings, service: str, counted: Sequence[CountedTopic]) -> None:
-        self._settings = settings
-        self._service = service
-        self._counted = counted
-        self._loops: list[PositionedLoop[BatchPlan]] = []
-
-    def missing(self) -> Mapping[str, str]:
-        if not self._loops:
-            return {"counter": "not started yet"}
-        return {part: reason for loop in self._loops for part, reason in loop.missing().items()}
-
-    @asynccontextmanager
-    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        settings = self._settings
-        servers = settings.kafka_bootstrap_servers
-        topics = [
-            topic for counted in self._counted for topic in (counted.topic, counted.dead_letters, counted.tallies)
+@asynccontextmanager
+async def _counting(
+    settings: ServiceSettings, service: str, counted_topics: Sequence[CountedTopic]
+) -> AsyncIterator[list[PositionedLoop[BatchPlan]]]:
+    """Run the loops of `counted_topics` and the relay of the outbox that they write to."""
+    servers = settings.kafka_bootstrap_servers
+    await topic_check.check_topics(
+        servers,
+        [topic for counted in counted_topics for topic in (counted.topic, counted.dead_letters, counted.tallies)],
+        flush=settings.kafka_flush == "on",
+        production=settings.environment == "production",
+    )
+    max_size = 2 + (2 + MAX_TRANSACTIONS) * len(counted_topics)
+    pool = await create_pool(settings.database_url, application_name=f"{service} counter", max_size=max_size)
+    try:
+        async with connected(pool) as connection:
+            await migrations.check(connection, service)
+        name = f"{socket.gethostname()}-{settings.port}"
+        limit = settings.dead_letter_limit == "on"
+        loops = [
+            counting_loop(counted, pool, servers, SystemClock(), instance_id=name, dead_letter_limit=limit)
+            for counted in counted_topics
         ]
-        await topic_check.check_topics(
-            servers, topics, flush=settings.kafka_flush == "on", production=settings.environment == "production"
-        )
-        pool = await create_pool(
-            settings.database_url,
-            application_name=f"{self._service} counter",
-            max_size=2 + (2 + MAX_TRANSACTIONS) * len(self._counted),
-        )
-        try:
-            async with connected(pool) as connection:
-                await migrations.check(connection, self._service)
-            clock = SystemClock()
-            name = f"{socket.gethostname()}-{settings.port}"
-            limit = settings.dead_letter_limit == "on"
-            self._loops = [
-                counting_loop(counted, pool, servers, clock, instance_id=name, dead_letter_limit=limit)
-                for counted in self._counted
-            ]
-            async with Tasks() as tasks:
-                tasks.start("outbox", OutboxRelay(pool, servers, service=self._service).run)
-                for counted, loop in zip(self._counted, self._loops, strict=True):
-                    tasks.start(f"counting {counted.table}", loop.run)
-                yield
-        finally:
-            await pool.close()
+        async with Tasks() as tasks:
+            tasks.start("outbox", OutboxRelay(pool, servers, service=service).run)
+            for counted, loop in zip(counted_topics, loops, strict=True):
+                tasks.start(f"counting {counted.table}", loop.run)
+            yield loops
+    finally:
+        await pool.close()

@@ -99,9 +99,10 @@ def _update_rows(table: str) -> str:
 UPDATE {table} AS stored
 SET dimensions = updated.dimensions, state = updated.state::"char", invalidated = updated.invalidated,
     applied_offset = updated.applied_offset, opened = updated.opened, minute = updated.minute, digest = updated.digest
-FROM unnest($1::bytea[], $2::bigint[], $3::integer[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[],
-    $8::integer[], $9::bigint[])
-    AS updated (key, previous_offset, dimensions, state, invalidated, applied_offset, opened, minute, digest)
+FROM unnest($1::bytea[], $2::bigint[], $3::integer[], $4::text[], $5::boolean[], $6::smallint[], $7::bigint[],
+    $8::bigint[], $9::bigint[], $10::integer[], $11::bigint[])
+    AS updated (key, previous_offset, dimensions, state, invalidated, partition, first_offset, applied_offset, opened,
+        minute, digest)
 WHERE stored.key = updated.key AND stored.applied_offset = updated.previous_offset
 """  # noqa: S608  a table of ours
 
@@ -114,24 +115,12 @@ async def write_rows(
     Raises:
         PositionLostError: a row has changed since it was read; another member counts these partitions.
     """
-    inserted = [(key, row) for key, row in after.items() if key not in before]
-    updated = [(key, before[key], row) for key, row in after.items() if key in before]
+    inserted = [(key, *row) for key, row in after.items() if key not in before]
+    updated = [(key, before[key].applied_offset, *row) for key, row in after.items() if key in before]
     if inserted:
-        columns = [list(column) for column in zip(*((key, *row) for key, row in inserted), strict=True)]
-        await connection.execute(_insert_rows(table), *columns)
+        await connection.execute(_insert_rows(table), *map(list, zip(*inserted, strict=True)))
     if updated:
-        status = await connection.execute(
-            _update_rows(table),
-            [key for key, _, _ in updated],
-            [previous.applied_offset for _, previous, _ in updated],
-            [row.dimensions for _, _, row in updated],
-            [row.state for _, _, row in updated],
-            [row.invalidated for _, _, row in updated],
-            [row.applied_offset for _, _, row in updated],
-            [row.opened for _, _, row in updated],
-            [row.minute for _, _, row in updated],
-            [row.digest for _, _, row in updated],
-        )
+        status = await connection.execute(_update_rows(table), *map(list, zip(*updated, strict=True)))
         if status != f"UPDATE {len(updated)}":
             raise PositionLostError
 
@@ -153,16 +142,8 @@ async def write_dead_letters(
 ) -> None:
     """Insert or update the state of dead letters of `topic`."""
     if dead_letters:
-        await connection.execute(
-            _UPSERT_DEAD_LETTERS,
-            topic,
-            [origin.partition for origin in dead_letters],
-            [origin.offset for origin in dead_letters],
-            [letter.key for letter in dead_letters.values()],
-            [letter.reason for letter in dead_letters.values()],
-            [letter.applied for letter in dead_letters.values()],
-            [letter.superseded for letter in dead_letters.values()],
-        )
+        rows = [(*origin, *letter) for origin, letter in dead_letters.items()]
+        await connection.execute(_UPSERT_DEAD_LETTERS, topic, *map(list, zip(*rows, strict=True)))
 
 
 async def write_decisions(connection: asyncpg.Connection, topic: str, decisions: Mapping[bytes, int]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -14,27 +14,18 @@ from shared.counting.dimension_ids import Combination
 from shared.counting.transitions import Change
 from shared.events.cloudevents import Envelope
 from shared.events.tallies import ActionsCounted, Delta
-from shared.events.words import Channel, Evidence, Kind
 from shared.kafka.outbox import OutboxRecord
 from shared.kafka.records import PartitionBatch
 
 MAX_DELTAS_PER_PART: Final = 2_000
 """Far below the size of the largest record."""
 
+_CELL: Final = (
+    "campaign", "case", "section", "kind", "channel", "country", "language", "evidence", "minute", "reason",
+)  # fmt: skip
+_AMOUNTS: Final = ("change", "withdrawn", "invalidated", "reinstated", "held")
+
 _encode = msgspec.json.Encoder().encode
-
-
-class _Cell(NamedTuple):
-    campaign: str
-    case: str
-    section: str | None
-    kind: Kind
-    channel: Channel
-    country: str
-    language: str
-    evidence: Evidence
-    minute: int
-    reason: str
 
 
 class TallyBatchBuilder:
@@ -80,39 +71,14 @@ class TallyBatchBuilder:
 
 def _deltas(changes: Iterable[Change], combinations: Mapping[int, Combination]) -> list[Delta]:
     """The sums of `changes` by cell, in a fixed order, without cells whose sums are all 0."""
-    sums: defaultdict[_Cell, list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+    sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(_AMOUNTS))
     for dimensions, evidence, minute, *amounts, reason in changes:
-        combination = combinations[dimensions]
-        cell = _Cell(
-            combination.campaign, combination.case, combination.section, combination.kind, combination.channel,
-            combination.country, combination.language, evidence, minute, reason,
-        )  # fmt: skip
-        totals = sums[cell]
+        campaign, case, _, *others = combinations[dimensions]
+        totals = sums[campaign, case, *others, evidence, minute, reason]
         for index, amount in enumerate(amounts):
             totals[index] += amount
-    return [_delta(cell, totals) for cell, totals in sorted(sums.items(), key=_sort_key) if any(totals)]
-
-
-def _sort_key(item: tuple[_Cell, Sequence[int]]) -> tuple[str, ...]:
-    return tuple(str(part) for part in item[0])
-
-
-def _delta(cell: _Cell, totals: Sequence[int]) -> Delta:
-    change, withdrawn, invalidated, reinstated, held = totals
-    return Delta(
-        campaign=cell.campaign,
-        case=cell.case,
-        section=cell.section,
-        kind=cell.kind,
-        channel=cell.channel,
-        country=cell.country,
-        language=cell.language,
-        evidence=cell.evidence,
-        minute=cell.minute,
-        change=change,
-        withdrawn=withdrawn,
-        invalidated=invalidated,
-        reinstated=reinstated,
-        held=held,
-        reason=cell.reason,
-    )
+    return [
+        Delta(**dict(zip(_CELL + _AMOUNTS, (*cell, *totals), strict=True)))
+        for cell, totals in sorted(sums.items(), key=lambda item: tuple(map(str, item[0])))
+        if any(totals)
+    ]

@@ -11,7 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, NoError, NotLeaderForPartitionError, OffsetOutOfRangeError, for_code
@@ -33,7 +33,6 @@ class _PartitionResponse(NamedTuple):
     tp: TopicPartition
     offset: int
     error: type[KafkaError]
-    end: int
     content: bytes
 
 
@@ -98,9 +97,9 @@ class Fetcher:
         offset_of = dict(offsets)
         responses = []
         for topic, partitions in response.topics:
-            for fields in partitions:
-                tp = TopicPartition(topic, fields[0])
-                responses.append(_parse_partition(tp, offset_of[tp], fields))
+            for number, code, *_, content in partitions:
+                tp = TopicPartition(topic, number)
+                responses.append(_PartitionResponse(tp, offset_of[tp], for_code(code), content or b""))
         failed = [partition for partition in responses if partition.error is not NoError]
         if any(partition.error is NotLeaderForPartitionError or partition.error.retriable for partition in failed):
             self._client.force_metadata_update()
@@ -116,9 +115,3 @@ def _build_request(offsets: list[tuple[TopicPartition, int]]) -> FetchRequest:
     for tp, offset in random.sample(offsets, len(offsets)):
         by_topic[tp.topic].append((tp.partition, offset, MAX_PARTITION_BYTES))
     return FetchRequest(FETCH_WAIT_MS, 1, MAX_FETCH_BYTES, READ_COMMITTED, list(by_topic.items()))
-
-
-def _parse_partition(tp: TopicPartition, offset: int, fields: Any) -> _PartitionResponse:
-    """Parse one partition of a response: number, error and high watermark come first, the log comes last."""
-    _, code, end, *_, content = fields
-    return _PartitionResponse(tp, offset, for_code(code), end, content or b"")

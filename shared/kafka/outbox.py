@@ -95,8 +95,11 @@ def fits_topic(record: OutboxRecord) -> bool:
 
 
 def _fits_packed(record: OutboxRecord, headers: bytes) -> bool:
-    size = len(record.key or b"") + len(headers) + len(record.value or b"") + RECORD_OVERHEAD
-    return size <= _max_message_bytes(record.topic)
+    return _packed_bytes(record.key, headers, record.value) <= _max_message_bytes(record.topic)
+
+
+def _packed_bytes(key: bytes | None, headers: bytes, value: bytes | None) -> int:
+    return len(key or b"") + len(headers) + len(value or b"") + RECORD_OVERHEAD
 
 
 def _max_message_bytes(topic: str) -> int:
@@ -249,16 +252,14 @@ class _RowBatch:
     def append(self, row: asyncpg.Record) -> None:
         """Append `row`, or leave it and all later ones for the next batch."""
         headers = _unpack(row["headers"])
-        self._remaining_bytes -= (
-            len(row["key"] or b"") + len(row["headers"]) + len(row["value"] or b"") + RECORD_OVERHEAD
+        self._remaining_bytes -= _packed_bytes(row["key"], row["headers"], row["value"])
+        self._full = (
+            self._full
+            or self._remaining_bytes < 0
+            or self.builder.append(key=row["key"], value=row["value"], timestamp=None, headers=headers) is None
         )
-        self._full = self._full or self._remaining_bytes < 0
-        if self._full:
-            return
-        if self.builder.append(key=row["key"], value=row["value"], timestamp=None, headers=headers) is None:
-            self._full = True
-            return
-        self.ids.append(row["id"])
+        if not self._full:
+            self.ids.append(row["id"])
 
 
 @asynccontextmanager

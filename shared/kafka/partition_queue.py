@@ -6,7 +6,11 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from shared.kafka.producer import AIOKafkaProducer, BatchBuilder, RecordMetadata, ReplaceableProducer
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
+
+from shared.kafka.producer import ReplaceableProducer
 from shared.logging import log
 
 

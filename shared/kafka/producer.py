@@ -207,13 +207,3 @@ def _is_request_of(sender: Sender, task: asyncio.Task[object]) -> bool:
         and request.cr_frame is not None
         and request.cr_frame.f_locals["self"] is sender
     )
-
-
-__all__ = [
-    "MAX_BATCH_BYTES",
-    "AIOKafkaProducer",
-    "BatchBuilder",
-    "RecordMetadata",
-    "ReplaceableProducer",
-    "stop_producer",
-]

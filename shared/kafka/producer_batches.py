@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter
 
 from shared import metrics
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partition_queue import AckListener, PartitionQueue, ProducerBatch
-from shared.kafka.producer import MAX_BATCH_BYTES, RecordMetadata, ReplaceableProducer
+from shared.kafka.producer import MAX_BATCH_BYTES, ReplaceableProducer
 from shared.logging import log
 from shared.topics import Topic
 

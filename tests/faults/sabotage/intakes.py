@@ -82,9 +82,11 @@ def own_clock() -> None:
 @sabotage
 def one_acknowledgement() -> None:
     """The intake takes the leader's word alone for stored."""
+    from aiokafka import AIOKafkaProducer
+
     from shared.kafka import producer
 
-    made: Any = producer.AIOKafkaProducer
+    made: Any = AIOKafkaProducer
 
     def hasty(**settings: Any) -> Any:
         return made(**{**settings, "acks": 1, "enable_idempotence": False})
