@@ -15,15 +15,12 @@ from services.letters.http.posted import PAGE_PATH, posted_routes
 from services.letters.http.sheets import sheet_routes
 from services.letters.settings import LettersSettings
 from shared import topics
-from shared.events.cloudevents import Envelope
-from shared.events.letters import MessageConfirmed, MessageWithdrawn
-from shared.intake.links import EventSpec, LinkActions
+from shared.intake.links import link_routes
 from shared.intake.process import IntakeProcess
 
 Role = Literal["intake", "counter"]
 
 SERVICE: Final = "letters"
-SOURCE: Final = "/letters/intake"
 
 
 def create(settings: LettersSettings, role: Role) -> FastAPI:
@@ -57,17 +54,7 @@ def _create_intake(settings: LettersSettings) -> FastAPI:
             posted_routes(process, posted, posted_form_pages, base_url),
             message_routes(process, messages, form_pages, base_url),
             sheet_routes(process, base_url),
-            process.create_link_routes(_link_actions(), f"{base_url}/letters"),
+            link_routes(process, {topics.MESSAGES: "letter"}, f"{base_url}/letters"),
         ],
         fast_routes={MESSAGES_PATH: messages},
     )
-
-
-def _link_actions() -> dict[str, LinkActions]:
-    return {
-        topics.MESSAGES.name: LinkActions(
-            kind="letter",
-            confirm=EventSpec(MessageConfirmed, Envelope("message-confirmed", source=SOURCE)),
-            withdraw=EventSpec(MessageWithdrawn, Envelope("message-withdrawn", source=SOURCE)),
-        )
-    }

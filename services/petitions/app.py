@@ -18,15 +18,12 @@ from services.petitions.http.petitions import petition_routes
 from services.petitions.http.signatures import signature_routes
 from services.petitions.settings import PetitionsSettings
 from shared import topics
-from shared.events.cloudevents import Envelope
-from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
-from shared.intake.links import EventSpec, LinkActions
+from shared.intake.links import link_routes
 from shared.intake.process import IntakeProcess
 
 Role = Literal["intake", "counter"]
 
 SERVICE: Final = "petitions"
-SOURCE: Final = "/petitions/intake"
 
 
 def create(settings: PetitionsSettings, role: Role) -> FastAPI:
@@ -61,20 +58,7 @@ def _create_intake(settings: PetitionsSettings) -> FastAPI:
             act_routes(acts, form_pages, base_url),
             petition_routes(catalog, sign_petition),
             declaration_routes(process, sign_petition),
-            process.create_link_routes(_link_actions(), base_url),
+            link_routes(process, {topics.SIGNATURES: "signature", topics.ACTS: "share"}, base_url),
         ],
         fast_routes={"/v1/signatures": signatures},
     )
-
-
-def _link_actions() -> dict[str, LinkActions]:
-    return {
-        topics.SIGNATURES.name: LinkActions(
-            kind="signature",
-            confirm=EventSpec(SignatureConfirmed, Envelope("signature-confirmed", source=SOURCE)),
-            withdraw=EventSpec(SignatureWithdrawn, Envelope("signature-withdrawn", source=SOURCE)),
-        ),
-        topics.ACTS.name: LinkActions(
-            kind="share", confirm=None, withdraw=EventSpec(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE))
-        ),
-    }

@@ -22,7 +22,6 @@ from shared.http.fast_routes import FastRoute
 from shared.http.limits import MAX_BODY_BYTES
 from shared.http.service import add_fast_route, create_app
 from shared.intake.campaign_terms import TermsCache
-from shared.intake.links import ActionLinks, LinkActions, link_routes
 from shared.intake.pages import IntakePages
 from shared.intake.receipt_status import ReceiptStatus
 from shared.intake.requests import Request, RequestDecoder
@@ -113,10 +112,6 @@ class IntakeProcess:
     def create_form_pages(self, template: str, url: str) -> IntakePages:
         """Create the pages of the form in `template`, which is found at `url % slug` of its case."""
         return IntakePages(self.pages, self.catalog, self.broker_time.now, template, url)
-
-    def create_link_routes(self, actions: Mapping[str, LinkActions], base_url: str) -> APIRouter:
-        """Create the routes of the links in mails, under `base_url`; `actions` are by topic."""
-        return link_routes(ActionLinks(actions, self.catalog, self.batches, self.broker_time.now), self.pages, base_url)
 
     def partition_count(self, topic: Topic) -> int:
         """Return the number of partitions of `topic` in this environment; it never changes."""
