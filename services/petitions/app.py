@@ -45,8 +45,7 @@ def _create_intake(settings: PetitionsSettings) -> FastAPI:
     )
     catalog, broker_time, base_url = process.catalog, process.broker_time, settings.petitions_url
     form_pages = process.create_form_pages("case.html", f"{settings.marathon_url}/cases/%s")
-    sign_petition = SignPetition(catalog, broker_time, process.partition_count(topics.SIGNATURES))
-    catalog.on_change(sign_petition.on_catalog_change)
+    sign_petition = SignPetition(catalog, process.terms, broker_time, process.partition_count(topics.SIGNATURES))
     record_act = RecordAct(catalog, process.terms, broker_time, process.partition_count(topics.ACTS))
     signatures = process.create_endpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record)
     acts = process.create_endpoint(topics.ACTS, ACTS, record_act.build_record)

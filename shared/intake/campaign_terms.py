@@ -43,17 +43,9 @@ class CampaignTerms:
         return self.policies.one_per == "email_and_name"
 
 
-def terms_of(catalog: CatalogView, slug: str) -> CampaignTerms:
-    """Return the terms of the campaign `slug`.
-
-    Raises:
-        TransientError: the campaign or its keys have not arrived.
-    """
-    campaign, keys = catalog.campaigns.get(slug), catalog.keys.get(slug)
-    if campaign is None or keys is None:
-        raise TransientError("campaign or keys have not arrived")
+def _terms_of(campaign: CampaignChanged, keys: CampaignKeys) -> CampaignTerms:
     return CampaignTerms(
-        campaign=slug,
+        campaign=campaign.slug,
         opens=parse_rfc3339(campaign.opens),
         closes=parse_rfc3339(campaign.closes),
         confirmations_close=parse_rfc3339(campaign.confirmations_close),
@@ -79,7 +71,10 @@ class TermsCache:
         """
         terms = self._terms.get(slug)
         if terms is None:
-            terms = self._terms[slug] = terms_of(self._catalog, slug)
+            campaign, keys = self._catalog.campaigns.get(slug), self._catalog.keys.get(slug)
+            if campaign is None or keys is None:
+                raise TransientError("campaign or keys have not arrived")
+            terms = self._terms[slug] = _terms_of(campaign, keys)
         return terms
 
     def on_catalog_change(self, kind: str, _slug: str) -> None:
