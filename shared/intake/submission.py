@@ -12,7 +12,6 @@ from shared.clock import rfc3339
 from shared.events.classes import EVENTS
 from shared.events.cloudevents import Envelope
 from shared.http.client import Client
-from shared.intake import abuse_hashes
 from shared.intake.campaign_terms import CampaignTerms, CatalogView, TermsCache, check_open
 from shared.intake.countries import UNKNOWN
 from shared.intake.languages import language_of
@@ -103,8 +102,8 @@ class SubmissionBuilder:
             locale=locale,
             public_name=public_name,
             updates=updates,
-            network=abuse_hashes.network_hash(keys.dedupe, client.address),
-            domain=abuse_hashes.domain_hash(keys.dedupe, address.rpartition("@")[2]),
+            network=dedupe.network_hash(keys.dedupe, client.address),
+            domain=dedupe.domain_hash(keys.dedupe, address.rpartition("@")[2]),
             **action.fields,
         )
         partition = partition_of(action.partition_key or key, self._partition_count)
