@@ -16,6 +16,7 @@ from services.letters.http.sheets import sheet_routes
 from services.letters.settings import LettersSettings
 from shared import topics
 from shared.intake.links import link_routes
+from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
 
 Role = Literal["intake", "counter"]
@@ -40,9 +41,8 @@ def _create_intake(settings: LettersSettings) -> FastAPI:
         intake_topics={counted.topic: counted.group for counted in COUNTED},
         probe_topic=topics.LETTERS_PROBES,
     )
-    base_url = settings.letters_url
-    form_pages = process.create_form_pages("write.html", f"{settings.marathon_url}/cases/%s/write")
-    posted_form_pages = process.create_form_pages("posted.html", f"{base_url}{PAGE_PATH}/%s")
+    form_pages = FormPages(process, "write.html", f"{settings.marathon_url}/cases/%s/write")
+    posted_form_pages = FormPages(process, "posted.html", f"{process.base_url}{PAGE_PATH}/%s")
     record_message = RecordMessage(
         process.catalog, process.terms, process.broker_time, process.partition_count(topics.MESSAGES)
     )
@@ -51,10 +51,10 @@ def _create_intake(settings: LettersSettings) -> FastAPI:
     return process.create_app(
         "Milleplumes: letters and other messages",
         [
-            posted_routes(process, posted, posted_form_pages, base_url),
-            message_routes(process, messages, form_pages, base_url),
-            sheet_routes(process, base_url),
-            link_routes(process, {topics.MESSAGES: "letter"}, f"{base_url}/letters"),
+            posted_routes(process, posted, posted_form_pages),
+            message_routes(process, messages, form_pages),
+            sheet_routes(process),
+            link_routes(process, {topics.MESSAGES: "letter"}, "/letters"),
         ],
         fast_routes={MESSAGES_PATH: messages},
     )

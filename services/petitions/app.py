@@ -19,6 +19,7 @@ from services.petitions.http.signatures import signature_routes
 from services.petitions.settings import PetitionsSettings
 from shared import topics
 from shared.intake.links import link_routes
+from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
 
 Role = Literal["intake", "counter"]
@@ -43,8 +44,8 @@ def _create_intake(settings: PetitionsSettings) -> FastAPI:
         intake_topics={counted.topic: counted.group for counted in COUNTED},
         probe_topic=topics.PETITIONS_PROBES,
     )
-    catalog, broker_time, base_url = process.catalog, process.broker_time, settings.petitions_url
-    form_pages = process.create_form_pages("case.html", f"{settings.marathon_url}/cases/%s")
+    catalog, broker_time = process.catalog, process.broker_time
+    form_pages = FormPages(process, "case.html", f"{settings.marathon_url}/cases/%s")
     sign_petition = SignPetition(catalog, process.terms, broker_time, process.partition_count(topics.SIGNATURES))
     record_act = RecordAct(catalog, process.terms, broker_time, process.partition_count(topics.ACTS))
     signatures = process.create_endpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record)
@@ -53,11 +54,11 @@ def _create_intake(settings: PetitionsSettings) -> FastAPI:
         "Milleplumes: signatures and other acts",
         [
             batch_routes(catalog, sign_petition, signatures),
-            signature_routes(process, signatures, form_pages, base_url),
-            act_routes(acts, form_pages, base_url),
+            signature_routes(process, signatures, form_pages),
+            act_routes(process, acts, form_pages),
             petition_routes(catalog, sign_petition),
             declaration_routes(process, sign_petition),
-            link_routes(process, {topics.SIGNATURES: "signature", topics.ACTS: "share"}, base_url),
+            link_routes(process, {topics.SIGNATURES: "signature", topics.ACTS: "share"}),
         ],
         fast_routes={"/v1/signatures": signatures},
     )

@@ -31,16 +31,15 @@ _encode: Final = msgspec.json.Encoder().encode
 _EVENT_ENDINGS: Final[Mapping[TokenPurpose, str]] = {"confirm": "confirmed", "withdraw": "withdrawn"}
 
 
-def link_routes(process: IntakeProcess, kinds: Mapping[Topic, Kind], base_url: str) -> APIRouter:
-    """Return the routes `/confirm/{token}` and `/withdraw/{token}` under `base_url`, which may have a path.
+def link_routes(process: IntakeProcess, kinds: Mapping[Topic, Kind], prefix: str = "") -> APIRouter:
+    """Return the routes `/confirm/{token}` and `/withdraw/{token}`, below the path `prefix`.
 
     `kinds` are the topics of the acts that links may be about, with what the pages call these acts.
     """
     router = APIRouter()
-    prefix = "/" + base_url.partition("://")[2].partition("/")[2]
     for purpose in get_args(TokenPurpose):
-        page = _LinkPage(process, kinds, base_url, purpose)
-        path = f"{prefix.rstrip('/')}/{purpose}/{{token}}"
+        page = _LinkPage(process, kinds, f"{process.base_url}{prefix}", purpose)
+        path = f"{prefix}/{purpose}/{{token}}"
         documented = responses(404, 410, 503, answer={"type": "object"}, page=True)
         summary = f"The page of a link in a mail: {purpose}"
         router.add_api_route(path, page.show, methods=["GET"], summary=summary, responses=documented)

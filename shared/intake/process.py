@@ -22,7 +22,6 @@ from shared.http.fast_routes import FastRoute
 from shared.http.limits import MAX_BODY_BYTES
 from shared.http.service import add_fast_route, create_app
 from shared.intake.campaign_terms import TermsCache
-from shared.intake.pages import IntakePages
 from shared.intake.receipt_status import ReceiptStatus
 from shared.intake.requests import Request, RequestDecoder
 from shared.intake.settings import IntakeSettings
@@ -54,7 +53,8 @@ class IntakeProcess:
         intake_topics: the topics it produces to, each with the consumer group that counts it.
         probe_topic: the topic by which it measures the broker's time.
 
-    `receipt_status`, `pool` and the contents of `batches`, which are by topic, exist once the process has started.
+    `base_url` is the service's public origin. `receipt_status`, `pool` and the contents of `batches`, which are by
+    topic, exist once the process has started.
     """
 
     receipt_status: ReceiptStatus
@@ -82,6 +82,7 @@ class IntakeProcess:
         self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in intake_topics))
         self.batches: dict[str, ProducerBatches] = {}
         self.pages = Pages(service=service, origins=settings, folder=folder)
+        self.base_url: str = getattr(settings, f"{service}_url")
 
     def create_app(
         self, title: str, routers: Sequence[APIRouter], fast_routes: Mapping[str, SubmitEndpoint[Any]]
@@ -108,10 +109,6 @@ class IntakeProcess:
     ) -> SubmitEndpoint[Request]:
         """Create an endpoint that takes submissions for `topic`."""
         return SubmitEndpoint(topic, decoder, build_record, self.batches, self.receipts)
-
-    def create_form_pages(self, template: str, url: str) -> IntakePages:
-        """Create the pages of the form in `template`, which is found at `url % slug` of its case."""
-        return IntakePages(self.pages, self.catalog, self.broker_time.now, template, url)
 
     def partition_count(self, topic: Topic) -> int:
         """Return the number of partitions of `topic` in this environment; it never changes."""

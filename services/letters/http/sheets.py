@@ -21,18 +21,14 @@ from shared.web.views import FormState, campaign_languages, sheet_view
 PRINT_PATH: Final = "/letters/print/{slug}"
 
 
-def sheet_routes(process: IntakeProcess, base_url: str) -> APIRouter:
-    """Return the routes; sheets are reported on the pages under `base_url`."""
+def sheet_routes(process: IntakeProcess) -> APIRouter:
+    """Return the routes."""
     router = APIRouter(include_in_schema=False)
-
-    def show(request: Request, slug: str, values: Mapping[str, str]) -> Response:
-        report_url = f"{base_url}{PAGE_PATH}/{slug}"
-        return _show_sheet(process, request, slug, values, report_url=report_url)
 
     @router.get(PRINT_PATH)
     async def empty(request: Request, slug: str) -> Response:
         """A sheet to write on by hand, and a form to fill it in before it is printed."""
-        return show(request, slug, {})
+        return _show_sheet(process, request, slug, {})
 
     @router.post(PRINT_PATH)
     async def filled(request: Request, slug: str) -> Response:
@@ -40,7 +36,7 @@ def sheet_routes(process: IntakeProcess, base_url: str) -> APIRouter:
         if not is_form(request):
             raise Problem(415)
         values = forms.parse(await request.body())
-        return show(request, slug, {} if _is_cross_site(request) else values)
+        return _show_sheet(process, request, slug, {} if _is_cross_site(request) else values)
 
     return router
 
@@ -50,14 +46,7 @@ def _is_cross_site(request: Request) -> bool:
     return request.headers.get("sec-fetch-site") == "cross-site"
 
 
-def _show_sheet(
-    process: IntakeProcess,
-    request: Request,
-    slug: str,
-    values: Mapping[str, str],
-    *,
-    report_url: str,
-) -> Response:
+def _show_sheet(process: IntakeProcess, request: Request, slug: str, values: Mapping[str, str]) -> Response:
     catalog = process.catalog
     case = catalog.cases.get(slug)
     if case is None or case.address is None or not case.accepts_messages:
@@ -70,7 +59,7 @@ def _show_sheet(
             slug,
             FormState(values),
             code=new_code(),
-            report_url=report_url,
+            report_url=f"{process.base_url}{PAGE_PATH}/{slug}",
             now=process.broker_time.now(),
             language=language,
         ),
