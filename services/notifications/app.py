@@ -141,9 +141,8 @@ class Notifications:
         catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=CATALOG_TOPICS)
         self._catalog = catalog
         tasks.start("catalog", catalog.run)
-        tasks.start(
-            "clock", partial(run_repeatedly, "reading the time", partial(self._read_time, pool), None, CLOCK_INTERVAL_S)
-        )
+        read_time = partial(self._read_time, pool)
+        tasks.start("clock", partial(run_repeatedly, "reading the time", read_time, CLOCK_INTERVAL_S))
         if self._role in ("sender", "all"):
             self._start_sender(tasks, pool, catalog)
         if self._role in ("consumer", "all"):
@@ -175,9 +174,8 @@ class Notifications:
         tasks.start("outbox", relay.run)
         tasks.start("sending", _when_ready(catalog, sender.run))
         tasks.start("planning", _when_ready(catalog, planner.run))
-        tasks.start(
-            "housekeeping", partial(run_repeatedly, "housekeeping", housekeeping.run_once, None, MEASURE_INTERVAL_S)
-        )
+        keep_house = partial(run_repeatedly, "housekeeping", housekeeping.run_once, MEASURE_INTERVAL_S)
+        tasks.start("housekeeping", keep_house)
 
 
 def _when_ready(catalog: Catalog, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

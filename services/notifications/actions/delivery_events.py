@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from typing import Final
 
 import msgspec
 
+from services.notifications.storage.mails import LeasedMail
 from shared import base64url, topics
 from shared.clock import rfc3339
 from shared.events.cloudevents import Envelope
@@ -30,37 +31,31 @@ class DeliveryEvents:
         self._unsubscribed = Envelope("delivery-unsubscribed", source=_SOURCE)
         self._resubscribed = Envelope("delivery-resubscribed", source=_SOURCE)
 
-    def sent(self, mailing: str, recipient: bytes, campaigns: Iterable[str], now: float) -> list[OutboxRecord]:
-        """Make a `delivery-sent` for each campaign; `campaigns` has one entry for every act that the mail was about."""
+    def sent(self, mail: LeasedMail, now: float) -> list[OutboxRecord]:
+        """Make a `delivery-sent` for each campaign that `mail` was about."""
         at = rfc3339(now)
         return [
             _outbox_record(
-                recipient, self._sent, DeliverySent(campaign=campaign, template=mailing, sent_at=at, acts=acts), at
+                mail.recipient,
+                self._sent,
+                DeliverySent(campaign=campaign, template=mail.mailing, sent_at=at, acts=acts),
+                at,
             )
-            for campaign, acts in _count_by_campaign(campaigns).items()
+            for campaign, acts in _acts_by_campaign(mail)
         ]
 
-    def bounced(
-        self,
-        mailing: str,
-        recipient: bytes,
-        campaigns: Iterable[str],
-        now: float,
-        *,
-        answer: int,
-        gone_address: bytes | None,
-    ) -> list[OutboxRecord]:
+    def bounced(self, mail: LeasedMail, now: float, *, answer: int, gone_address: bytes | None) -> list[OutboxRecord]:
         """Make a `delivery-bounced` likewise; `answer` is the SMTP code, `gone_address` the key of an address without a
         mailbox.
         """
         at = rfc3339(now)
         return [
             _outbox_record(
-                recipient,
+                mail.recipient,
                 self._bounced,
                 DeliveryBounced(
                     campaign=campaign,
-                    template=mailing,
+                    template=mail.mailing,
                     bounced_at=at,
                     acts=acts,
                     answer=answer,
@@ -69,7 +64,7 @@ class DeliveryEvents:
                 ),
                 at,
             )
-            for campaign, acts in _count_by_campaign(campaigns).items()
+            for campaign, acts in _acts_by_campaign(mail)
         ]
 
     def unsubscribed(self, recipient: bytes, now: float) -> OutboxRecord:
@@ -83,11 +78,8 @@ class DeliveryEvents:
         return _outbox_record(recipient, self._resubscribed, DeliveryResubscribed(resubscribed_at=at), at)
 
 
-def _count_by_campaign(campaigns: Iterable[str]) -> dict[str, int]:
-    acts: dict[str, int] = {}
-    for campaign in campaigns:
-        acts[campaign] = acts.get(campaign, 0) + 1
-    return acts
+def _acts_by_campaign(mail: LeasedMail) -> list[tuple[str, int]]:
+    return list(Counter(delivery.campaign for delivery in mail.deliveries).items())
 
 
 def _outbox_record(recipient: bytes, envelope: Envelope, event: msgspec.Struct, at: str) -> OutboxRecord:

@@ -97,7 +97,7 @@ class Preferences:
     async def _suppress(self, recipient: bytes) -> None:
         now = self._clock.now()
         async with connected(self._pool()) as connection, connection.transaction():
-            if await recipients.suppress(connection, [recipient], "unsubscribed", utc(now)):
+            if await recipients.suppress(connection, [recipient], utc(now)):
                 await put_outbox(connection, [self._events.unsubscribed(recipient, now)])
 
     async def _unsuppress(self, recipient: bytes) -> None:

@@ -6,7 +6,7 @@ If a process dies in between, its mails go again when their leases end, under th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -20,7 +20,7 @@ from services.notifications.storage import mails, recipients
 from services.notifications.storage.mails import FinalOutcome, Retry
 from shared.clock import Clock, utc
 from shared.database import connected
-from shared.kafka.outbox import OutboxRecord, put_outbox
+from shared.kafka.outbox import put_outbox
 from shared.metrics import MAIL_SECONDS, MAILS
 
 LEASE: Final = timedelta(seconds=90)
@@ -67,9 +67,9 @@ class Sender:
         Raises:
             TransientError: PostgreSQL was away for ten minutes.
         """
-        recorder = asyncio.create_task(run_repeatedly("recording mails", self._record_next, None, IDLE_S))
+        recorder = asyncio.create_task(run_repeatedly("recording mails", self._record_next, IDLE_S))
         workers = [
-            asyncio.create_task(run_repeatedly("leasing mails", self._lease_due, self._wake_event, IDLE_S)),
+            asyncio.create_task(run_repeatedly("leasing mails", self._lease_due, IDLE_S, self._wake_event)),
             *(asyncio.create_task(self._send_leased(connection)) for connection in self._connections),
         ]
         try:
@@ -145,30 +145,13 @@ class Sender:
         await recipients.mark_gone(connection, gone_addresses, utc(now))
         sent = [result.mail for result in results if result.label == "sent" and result.mail.id in ended]
         bounced = [result for result in results if result.label == "bounced" and result.mail.id in ended]
-        await put_outbox(connection, [*self._sent_records(sent, now), *self._bounce_records(bounced, now)])
+        records = [record for mail in sent for record in self._events.sent(mail, now)]
+        for result in bounced:
+            answer, gone_address = result.outcome.answer, result.gone_address
+            records += self._events.bounced(result.mail, now, answer=answer, gone_address=gone_address)
+        await put_outbox(connection, records)
         for mail in sent:
             MAIL_SECONDS.observe(max(0.0, now - mail.planned_at.timestamp()))
-
-    def _sent_records(self, sent: Sequence[mails.LeasedMail], now: float) -> Iterator[OutboxRecord]:
-        for mail in sent:
-            yield from self._events.sent(mail.mailing, mail.recipient, _campaigns(mail), now)
-
-    def _bounce_records(self, bounced: Sequence[AttemptResult], now: float) -> Iterator[OutboxRecord]:
-        for result in bounced:
-            mail, outcome = result.mail, result.outcome
-            yield from self._events.bounced(
-                mail.mailing,
-                mail.recipient,
-                _campaigns(mail),
-                now,
-                answer=outcome.answer,
-                gone_address=result.gone_address,
-            )
-
-
-def _campaigns(mail: mails.LeasedMail) -> list[str]:
-    """Return the campaign of every act that `mail` is about."""
-    return [delivery.campaign for delivery in mail.deliveries]
 
 
 async def _run_to_end(
