@@ -16,15 +16,12 @@ ROW_RETENTION: Final = timedelta(days=40)
 """How long rows are kept without sealed fields: well beyond the topic, so that a replay makes none of them again."""
 MAX_ROWS: Final = 5_000
 
-_CLEAR_SEALED = (
-    """
-    UPDATE deliveries SET sealed = NULL, network = NULL WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM deliveries
-        WHERE accepted_at < $1::timestamptz AND sealed IS NOT NULL AND state <> 'pending' LIMIT $2
-    ))
-    """,
-    SEALED_RETENTION,
-)
+_CLEAR_SEALED = """
+UPDATE deliveries SET sealed = NULL, network = NULL WHERE ctid = ANY (ARRAY (
+    SELECT ctid FROM deliveries
+    WHERE accepted_at < $1::timestamptz AND sealed IS NOT NULL AND state <> 'pending' LIMIT $2
+))
+"""
 _END_CONSENTS = """
 UPDATE subscriptions SET ended_at = $1::timestamptz, sealed = NULL WHERE ctid = ANY (ARRAY (
     SELECT ctid FROM subscriptions
@@ -50,8 +47,7 @@ async def purge(
     """Clear and delete one chunk of what is too old at `now`, and end the consents to updates of the campaigns that are
     `over`, and the unconfirmed ones of `unconfirmed_over`. Return whether there may be more.
     """
-    statement, age = _CLEAR_SEALED
-    statuses = [await connection.execute(statement, now - age, MAX_ROWS)]
+    statuses = [await connection.execute(_CLEAR_SEALED, now - SEALED_RETENTION, MAX_ROWS)]
     statuses.append(await connection.execute(_END_CONSENTS, now, MAX_ROWS, over, unconfirmed_over))
     statuses += [await connection.execute(statement, now - ROW_RETENTION, MAX_ROWS) for statement in _DELETE]
     return any(int(status.rpartition(" ")[2]) == MAX_ROWS for status in statuses)

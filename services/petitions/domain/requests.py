@@ -67,7 +67,7 @@ def read_raw_batch(body: bytes) -> RawBatch:
     except (msgspec.DecodeError, RecursionError):
         document = documents.parse(body)
     else:
-        documents.check_depth_outside(body, batch.items)
+        documents.check_depth(body, apart=batch.items)
         return batch
     if not isinstance(document, dict):
         raise invalid([FieldError("", "body.type")])
