@@ -25,7 +25,8 @@ from shared.privacy import tokens
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose
 from shared.refusals import Refusal
 from shared.topics import Topic
-from shared.web.views import campaign_languages, token_view
+from shared.web.views.acts import token_view
+from shared.web.views.catalog_view import campaign_languages
 
 _encode: Final = msgspec.json.Encoder().encode
 _EVENT_ENDINGS: Final[Mapping[TokenPurpose, str]] = {"confirm": "confirmed", "withdraw": "withdrawn"}

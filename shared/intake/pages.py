@@ -11,7 +11,9 @@ from starlette.responses import Response
 
 from shared.intake.process import IntakeProcess
 from shared.refusals import Refusal
-from shared.web.views import FormState, campaign_languages, case_view
+from shared.web.views.cases import case_view
+from shared.web.views.catalog_view import campaign_languages
+from shared.web.views.forms import FormState
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 

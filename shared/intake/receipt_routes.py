@@ -16,7 +16,8 @@ from shared.intake.openapi import STATUS_SCHEMA, responses
 from shared.intake.process import IntakeProcess
 from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
-from shared.web.views import campaign_languages, thanks_view
+from shared.web.views.acts import thanks_view
+from shared.web.views.catalog_view import campaign_languages
 
 
 def add_status_route(router: APIRouter, path: str, process: IntakeProcess, *, summary: str, description: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from services.notifications.actions.delivery_events import DeliveryEvents
+from services.notifications.actions.delivery_events import bounced_records, sent_records
 from services.notifications.sender.deliver.attempts import AttemptResult, AttemptRunner
 from services.notifications.sender.deliver.smtp_connection import SmtpConnection
 from services.notifications.sender.outages import run_repeatedly
@@ -55,7 +55,6 @@ class Sender:
         self._leased: asyncio.Queue[mails.LeasedMail] = asyncio.Queue(MAX_LEASED * 2)
         self._results: asyncio.Queue[AttemptResult] = asyncio.Queue(MAX_RECORDED * 2)
         self._unrecorded: list[AttemptResult] = []
-        self._events = DeliveryEvents()
 
     def wake(self) -> None:
         """Look for due mails at once, because mails were planned."""
@@ -145,10 +144,10 @@ class Sender:
         await recipients.mark_gone(connection, gone_addresses, utc(now))
         sent = [result.mail for result in results if result.label == "sent" and result.mail.id in ended]
         bounced = [result for result in results if result.label == "bounced" and result.mail.id in ended]
-        records = [record for mail in sent for record in self._events.sent(mail, now)]
+        records = [record for mail in sent for record in sent_records(mail, now)]
         for result in bounced:
             answer, gone_address = result.outcome.answer, result.gone_address
-            records += self._events.bounced(result.mail, now, answer=answer, gone_address=gone_address)
+            records += bounced_records(result.mail, now, answer=answer, gone_address=gone_address)
         await put_outbox(connection, records)
         for mail in sent:
             MAIL_SECONDS.observe(max(0.0, now - mail.planned_at.timestamp()))
