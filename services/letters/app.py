@@ -18,6 +18,7 @@ from shared import topics
 from shared.intake.links import link_routes
 from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
+from shared.intake.submit import SubmitEndpoint
 
 Role = Literal["intake", "counter"]
 
@@ -46,8 +47,9 @@ def _create_intake(settings: LettersSettings) -> FastAPI:
     record_message = RecordMessage(
         process.catalog, process.terms, process.broker_time, process.partition_count(topics.MESSAGES)
     )
-    messages = process.create_endpoint(topics.MESSAGES, MESSAGES, record_message.build_written)
-    posted = process.create_endpoint(topics.MESSAGES, POSTED, record_message.build_posted)
+    batches, receipts = process.batches, process.receipts
+    messages = SubmitEndpoint(topics.MESSAGES, MESSAGES, record_message.build_written, batches, receipts)
+    posted = SubmitEndpoint(topics.MESSAGES, POSTED, record_message.build_posted, batches, receipts)
     return process.create_app(
         "Milleplumes: letters and other messages",
         [

@@ -21,6 +21,7 @@ from shared import topics
 from shared.intake.links import link_routes
 from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
+from shared.intake.submit import SubmitEndpoint
 
 Role = Literal["intake", "counter"]
 
@@ -48,8 +49,9 @@ def _create_intake(settings: PetitionsSettings) -> FastAPI:
     form_pages = FormPages(process, "case.html", f"{settings.marathon_url}/cases/%s")
     sign_petition = SignPetition(catalog, process.terms, broker_time, process.partition_count(topics.SIGNATURES))
     record_act = RecordAct(catalog, process.terms, broker_time, process.partition_count(topics.ACTS))
-    signatures = process.create_endpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record)
-    acts = process.create_endpoint(topics.ACTS, ACTS, record_act.build_record)
+    batches, receipts = process.batches, process.receipts
+    signatures = SubmitEndpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record, batches, receipts)
+    acts = SubmitEndpoint(topics.ACTS, ACTS, record_act.build_record, batches, receipts)
     return process.create_app(
         "Milleplumes: signatures and other acts",
         [

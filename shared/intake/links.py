@@ -19,7 +19,7 @@ from shared.events.cloudevents import Envelope
 from shared.events.words import Kind
 from shared.intake.campaign_terms import check_confirmations_open, check_ready
 from shared.intake.openapi import responses
-from shared.intake.pages import NO_STORE, wants_json
+from shared.intake.pages import NO_STORE
 from shared.intake.process import IntakeProcess
 from shared.privacy import tokens
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose
@@ -71,7 +71,7 @@ class _LinkPage:
             decoded = self._read(token)
         except Refusal as refusal:
             return self._show_broken_link(request, refusal)
-        if wants_json(request):
+        if _wants_json(request):
             acts = [{"case": case, "kind": kind} for case, kind in self._cases(decoded)]
             return JSONResponse({"purpose": self._purpose, "acts": acts}, headers=NO_STORE)
         return self._page_response(request, f"{self._purpose}.html", token, decoded)
@@ -82,7 +82,7 @@ class _LinkPage:
         except Refusal as refusal:
             return self._show_broken_link(request, refusal)
         await self._append_events(decoded)
-        if wants_json(request):
+        if _wants_json(request):
             return JSONResponse({"status": "accepted", "acts": len(decoded.acts)}, headers=NO_STORE)
         return self._page_response(request, f"{_EVENT_ENDINGS[self._purpose]}.html", token, decoded)
 
@@ -145,10 +145,16 @@ class _LinkPage:
         )
 
     def _show_broken_link(self, request: Request, refusal: Refusal) -> Response:
-        if refusal.status != HTTPStatus.NOT_FOUND or wants_json(request):
+        if refusal.status != HTTPStatus.NOT_FOUND or _wants_json(request):
             raise refusal
         return self._process.pages.show(request, "link-broken.html", status=404, store=False)
 
 
 def _unknown_link() -> Refusal:
     return Refusal(404, "unknown-link", "This link does not work: it may be cut off, or too old.")
+
+
+def _wants_json(request: Request) -> bool:
+    """Whether the client asks for JSON rather than a page."""
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/html" not in accept

@@ -56,9 +56,3 @@ class FormPages:
             store=False,
             address=self._url % case if refusal else "",
         )
-
-
-def wants_json(request: Request) -> bool:
-    """Whether the client asks for JSON rather than a page."""
-    accept = request.headers.get("accept", "")
-    return "application/json" in accept and "text/html" not in accept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,13 @@ from shared import topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import create_pool
-from shared.http.client import Client
 from shared.http.fast_routes import FastRoute
 from shared.http.limits import MAX_BODY_BYTES
 from shared.http.service import add_fast_route, create_app
 from shared.intake.campaign_terms import TermsCache
 from shared.intake.receipt_status import ReceiptStatus
-from shared.intake.requests import Request, RequestDecoder
 from shared.intake.settings import IntakeSettings
-from shared.intake.submit import OutgoingRecord, SubmitEndpoint
+from shared.intake.submit import SubmitEndpoint
 from shared.kafka import topic_check
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.clock_probe import probe_clock
@@ -100,15 +98,6 @@ class IntakeProcess:
         for path, endpoint in fast_routes.items():
             add_fast_route(app, FastRoute(path, MAX_BODY_BYTES, endpoint.try_submit))
         return app
-
-    def create_endpoint(
-        self,
-        topic: Topic,
-        decoder: RequestDecoder[Request],
-        build_record: Callable[[Request, Client, bytes | None], OutgoingRecord],
-    ) -> SubmitEndpoint[Request]:
-        """Create an endpoint that takes submissions for `topic`."""
-        return SubmitEndpoint(topic, decoder, build_record, self.batches, self.receipts)
 
     def partition_count(self, topic: Topic) -> int:
         """Return the number of partitions of `topic` in this environment; it never changes."""

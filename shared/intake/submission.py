@@ -97,7 +97,7 @@ class SubmissionBuilder:
             language=action.language or language_of(locale) or terms.language,
             subject=subject,
             digest=base64url.encode(dedupe.digest(keys.dedupe, _pack(digested))),
-            sealed=keys.seal[keys.current_seal].seal(person, topic=self._topic, subject=subject, key=key),
+            sealed=keys.sealer.seal(person, topic=self._topic, subject=subject, key=key),
             seal_key=keys.current_seal,
             locale=locale,
             public_name=public_name,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from services.notifications.domain.acts import Act
-from services.notifications.domain.buttons import Button, group_acts
+from services.notifications.domain.acts import Act, Button, group_acts
 from services.notifications.mailings.confirmation.wording import Sentence, Wording, load_wording
 from services.notifications.sender.compose.wording import choose_language, display_name, localize
 from services.notifications.settings import Settings
