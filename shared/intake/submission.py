@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from shared import base64url
+from shared.catalog import Catalog
 from shared.clock import rfc3339
 from shared.events.classes import EVENTS
 from shared.events.cloudevents import Envelope
 from shared.http.client import Client
-from shared.intake.campaign_terms import CampaignTerms, CatalogView, TermsCache, check_open
+from shared.intake.campaign_terms import CampaignTerms, TermsCache, check_open
 from shared.intake.countries import UNKNOWN
 from shared.intake.languages import language_of
 from shared.intake.person_fields import PersonFields
@@ -60,7 +61,7 @@ class SubmissionBuilder:
     topic: ClassVar[Topic]
 
     def __init__(
-        self, catalog: CatalogView, terms_cache: TermsCache, broker_time: BrokerTime, partition_count: int
+        self, catalog: Catalog, terms_cache: TermsCache, broker_time: BrokerTime, partition_count: int
     ) -> None:
         submitted = self.topic.events[0]
         self._event = EVENTS[submitted]

@@ -67,7 +67,8 @@ class SignPetition(SubmissionBuilder):
     ) -> OutgoingRecord:
         petition, case, terms = self.find_petition(request.petition)
         address = canonicalize(request.email, terms)
-        names = (request.given_name, request.family_name) if terms.counts_names() else None
+        by_name = terms.policies.one_per == "email_and_name"
+        names = (request.given_name, request.family_name) if by_name else None
         action = Action(
             subject=petition.slug,
             address=address,
