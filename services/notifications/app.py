@@ -121,12 +121,7 @@ class Notifications:
                 await migrations.check(connection, SERVICE)
                 await self._clock.read(connection)
             if self._role != "web":
-                await topic_check.check_topics(
-                    settings.kafka_bootstrap_servers,
-                    CHECKED_TOPICS,
-                    flush=settings.kafka_flush == "on",
-                    production=settings.environment == "production",
-                )
+                await topic_check.check_topics_of(settings, CHECKED_TOPICS)
             tasks = await stack.enter_async_context(Tasks())
             if self._role != "web":
                 self._start(tasks, pool)

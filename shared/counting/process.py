@@ -88,9 +88,7 @@ class _CounterProcess:
         topics = [
             topic for counted in self._counted for topic in (counted.topic, counted.dead_letters, counted.tallies)
         ]
-        await topic_check.check_topics(
-            servers, topics, flush=settings.kafka_flush == "on", production=settings.environment == "production"
-        )
+        await topic_check.check_topics_of(settings, topics)
         pool = await create_pool(
             settings.database_url,
             application_name=f"{self._service} counter",

@@ -122,12 +122,7 @@ class IntakeProcess:
             SetupError: Kafka's topics are not as declared.
         """
         settings = self._settings
-        await topic_check.check_topics(
-            settings.kafka_bootstrap_servers,
-            (*self._intake_topics, self._probe_topic, *CATALOG_TOPICS),
-            flush=settings.kafka_flush == "on",
-            production=settings.environment == "production",
-        )
+        await topic_check.check_topics_of(settings, (*self._intake_topics, self._probe_topic, *CATALOG_TOPICS))
         async with AsyncExitStack() as stack:
             name = f"{self._service} intake"
             self.pool = await create_pool(settings.database_url, application_name=name, min_size=0)

@@ -38,14 +38,11 @@ def sheet_routes(process: IntakeProcess) -> APIRouter:
         if not is_form(request):
             raise Problem(415)
         values = forms.parse(await request.body())
-        return _show_sheet(process, request, slug, {} if _is_cross_site(request) else values)
+        # Another site must not put its text onto our page.
+        is_cross_site = request.headers.get("sec-fetch-site") == "cross-site"
+        return _show_sheet(process, request, slug, {} if is_cross_site else values)
 
     return router
-
-
-def _is_cross_site(request: Request) -> bool:
-    """Whether another site sent this form: it must not put its text onto our page."""
-    return request.headers.get("sec-fetch-site") == "cross-site"
 
 
 def _show_sheet(process: IntakeProcess, request: Request, slug: str, values: Mapping[str, str]) -> Response:
