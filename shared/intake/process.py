@@ -22,7 +22,6 @@ from shared.http.limits import MAX_BODY_BYTES
 from shared.http.service import add_fast_route, create_app
 from shared.intake.campaign_terms import TermsCache
 from shared.intake.receipt_status import ReceiptStatus
-from shared.intake.settings import IntakeSettings
 from shared.intake.submit import SubmitEndpoint
 from shared.kafka import topic_check
 from shared.kafka.broker_time import BrokerTime
@@ -32,6 +31,7 @@ from shared.kafka.producer_batches import ProducerBatches
 from shared.outages import KAFKA_OUTAGES
 from shared.privacy.keys import PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipts
+from shared.settings import ServiceSettings
 from shared.tasks import Tasks
 from shared.topics import Topic
 from shared.web.pages import Pages
@@ -40,6 +40,13 @@ CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS
 PRODUCER_COUNT: Final = 4
 """A producer of aiokafka has one request in flight to a broker. With several, a partition does not wait for another's
 acknowledgement, which matters most where the broker flushes each batch to disk first."""
+
+
+class IntakeSettings(ServiceSettings):
+    """The settings of every service, and the key files of an intake: for campaigns' keys and for receipts."""
+
+    wrapping_private_key_file: Path
+    receipt_key_file: Path
 
 
 class IntakeProcess:
