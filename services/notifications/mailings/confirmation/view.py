@@ -90,7 +90,7 @@ class ConfirmationViewBuilder:
         )
 
     def _button_view(self, button: Button, wording: Wording, versions: set[bytes], planned_at: datetime) -> ButtonView:
-        receipts = [self._receipt(act) for act in button.acts]
+        receipts = [short_receipt(self._token_key(act.campaign), *act.record) for act in button.acts]
         single = len(receipts) == 1
         sentences = tuple(
             wording.sentence(
@@ -133,9 +133,6 @@ class ConfirmationViewBuilder:
         token = sign(act_token, self._token_key(button.campaign))
         base_url = self._settings.petitions_url if button.for_signatures else f"{self._settings.letters_url}/letters"
         return f"{base_url}/{purpose}/{token}?lang={language}"
-
-    def _receipt(self, act: Act) -> str:
-        return short_receipt(self._token_key(act.campaign), *act.record)
 
     def _token_key(self, campaign: str) -> bytes:
         return _known(self._catalog.keys, campaign).token
