@@ -14,7 +14,7 @@ from shared.counting.dimension_ids import Combination
 from shared.counting.transitions import Change
 from shared.events.cloudevents import Envelope
 from shared.events.tallies import ActionsCounted, Delta
-from shared.events.words import Channel, Evidence, Kind
+from shared.events.values import Channel, Evidence, Kind
 from shared.kafka.outbox import OutboxRecord
 from shared.kafka.records import PartitionBatch
 

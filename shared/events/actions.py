@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.events.words import Channel, Evidence, Held, Kind
+from shared.events.values import Channel, Evidence, Held, Kind
 
 
 class Dimensions(msgspec.Struct, frozen=True, kw_only=True):

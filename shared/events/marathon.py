@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.events.words import Confirmation, Evidence, OnePer, Purpose, TotalsState
+from shared.events.values import Confirmation, Evidence, OnePer, Purpose, TotalsState
 
 Texts = dict[str, str]
 """A text by language: `{"en": "...", "fr": "..."}`."""

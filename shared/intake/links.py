@@ -16,7 +16,7 @@ from shared import base64url
 from shared.clock import rfc3339
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.intake.campaign_terms import check_confirmations_open, check_ready
 from shared.intake.openapi import responses
 from shared.intake.pages import NO_STORE

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared.clock import rfc3339
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.intake.openapi import STATUS_SCHEMA, responses
 from shared.intake.process import IntakeProcess
 from shared.privacy.receipts import Receipt, short_receipt

@@ -48,7 +48,7 @@ from shared.events.marathon import (
     Policies,
 )
 from shared.events.petitions import SignatureSubmitted
-from shared.events.words import Confirmation, Evidence, MessageKind
+from shared.events.values import Confirmation, Evidence, MessageKind
 from shared.kafka.loop import PositionedLoop
 from shared.kafka.outbox import OutboxRelay
 from shared.kafka.partitions import partition_of

@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from services.letters.domain.requests import MessageRequest
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
 from shared.intake.receipt_routes import add_status_route, add_thanks_route

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.kafka.record_ref import RecordRef
 from shared.privacy.sealing import Person
 from shared.privacy.tokens import MAX_ACTS

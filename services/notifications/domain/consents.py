@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from services.notifications.domain.deliveries import ActEvent, NewDelivery
 from shared.clock import parse_rfc3339, utc
 from shared.events.marathon import CampaignChanged
-from shared.events.words import Evidence
+from shared.events.values import Evidence
 
 
 class GivenConsent(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import asyncpg
 
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.kafka.record_ref import RecordRef
 
 FinalState = Literal["sent", "bounced", "failed", "dropped"]

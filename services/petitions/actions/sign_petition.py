@@ -7,7 +7,7 @@ from typing import Final
 from services.petitions.domain.requests import PartnerSignature, SignatureRequest
 from shared import topics
 from shared.events.marathon import AccessChanged, CaseChanged, Petition
-from shared.events.words import Channel
+from shared.events.values import Channel
 from shared.http.client import Client
 from shared.intake.campaign_terms import CampaignTerms, canonicalize, check_ready
 from shared.intake.submission import Action, SubmissionBuilder

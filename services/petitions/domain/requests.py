@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.clock import parse_rfc3339
-from shared.events.words import ActKind
+from shared.events.values import ActKind
 from shared.intake import documents, fields
 from shared.intake.fields import CheckResult
 from shared.intake.person_fields import PERSON_CHECKS, NamedPersonFields, PersonFields, Slug, is_plain

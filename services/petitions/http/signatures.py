@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from services.petitions.domain.requests import SignatureRequest
 from shared import topics
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
 from shared.intake.receipt_routes import add_status_route, add_thanks_route

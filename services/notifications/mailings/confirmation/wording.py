@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from markupsafe import Markup
 
 from services.notifications.sender.compose.wording import TRANSLATIONS, format_day
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.web.languages import load_translations
 
 _CODE_HTML: Final = (
