@@ -81,7 +81,7 @@ async def repair(at: Endpoints, found: Suppressions, reason: str) -> None:
     connection = await asyncpg.connect(at["databases"]["notifications"], timeout=CONNECT_S)
     try:
         async with connection.transaction():
-            await recipients.suppress(connection, list(found.recipients), "unsubscribed", utc(now))
+            await recipients.suppress(connection, list(found.recipients), utc(now))
             await recipients.mark_gone(connection, found.recipients_by_address(), utc(now))
             address_count = len(found.recipients_by_address())
             done = f"{len(found.recipients)} recipients and {address_count} addresses are left alone again"

@@ -15,15 +15,14 @@ from services.letters.http.posted import PAGE_PATH, posted_routes
 from services.letters.http.sheets import sheet_routes
 from services.letters.settings import LettersSettings
 from shared import topics
-from shared.events.cloudevents import Envelope
-from shared.events.letters import MessageConfirmed, MessageWithdrawn
-from shared.intake.links import EventSpec, LinkActions
+from shared.intake.links import link_routes
+from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
+from shared.intake.submit import SubmitEndpoint
 
 Role = Literal["intake", "counter"]
 
 SERVICE: Final = "letters"
-SOURCE: Final = "/letters/intake"
 
 
 def create(settings: LettersSettings, role: Role) -> FastAPI:
@@ -43,31 +42,21 @@ def _create_intake(settings: LettersSettings) -> FastAPI:
         intake_topics={counted.topic: counted.group for counted in COUNTED},
         probe_topic=topics.LETTERS_PROBES,
     )
-    base_url = settings.letters_url
-    form_pages = process.create_form_pages("write.html", f"{settings.marathon_url}/cases/%s/write")
-    posted_form_pages = process.create_form_pages("posted.html", f"{base_url}{PAGE_PATH}/%s")
+    form_pages = FormPages(process, "write.html", f"{settings.marathon_url}/cases/%s/write")
+    posted_form_pages = FormPages(process, "posted.html", f"{process.base_url}{PAGE_PATH}/%s")
     record_message = RecordMessage(
         process.catalog, process.terms, process.broker_time, process.partition_count(topics.MESSAGES)
     )
-    messages = process.create_endpoint(topics.MESSAGES, MESSAGES, record_message.build_written)
-    posted = process.create_endpoint(topics.MESSAGES, POSTED, record_message.build_posted)
+    batches, receipts = process.batches, process.receipts
+    messages = SubmitEndpoint(topics.MESSAGES, MESSAGES, record_message.build_written, batches, receipts)
+    posted = SubmitEndpoint(topics.MESSAGES, POSTED, record_message.build_posted, batches, receipts)
     return process.create_app(
         "Milleplumes: letters and other messages",
         [
-            posted_routes(process, posted, posted_form_pages, base_url),
-            message_routes(process, messages, form_pages, base_url),
-            sheet_routes(process, base_url),
-            process.create_link_routes(_link_actions(), f"{base_url}/letters"),
+            posted_routes(process, posted, posted_form_pages),
+            message_routes(process, messages, form_pages),
+            sheet_routes(process),
+            link_routes(process, {topics.MESSAGES: "letter"}, "/letters"),
         ],
         fast_routes={MESSAGES_PATH: messages},
     )
-
-
-def _link_actions() -> dict[str, LinkActions]:
-    return {
-        topics.MESSAGES.name: LinkActions(
-            kind="letter",
-            confirm=EventSpec(MessageConfirmed, Envelope("message-confirmed", source=SOURCE)),
-            withdraw=EventSpec(MessageWithdrawn, Envelope("message-withdrawn", source=SOURCE)),
-        )
-    }

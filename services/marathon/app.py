@@ -141,13 +141,7 @@ class _Process:
         await asyncio.Event().wait()
 
     async def _check(self, pool: asyncpg.Pool) -> None:
-        settings = self._settings
-        await topic_check.check_topics(
-            settings.kafka_bootstrap_servers,
-            REQUIRED_TOPICS,
-            flush=settings.kafka_flush == "on",
-            production=settings.environment == "production",
-        )
+        await topic_check.check_topics_of(self._settings, REQUIRED_TOPICS)
         async with connected(pool) as connection:
             await migrations.check(connection, "marathon")
         self._checked = True

@@ -82,7 +82,6 @@ class Notifications:
         self._pool: asyncpg.Pool | None = None
         self._catalog: Catalog | None = None
         self._loop: PositionedLoop[DecodedBatch] | None = None
-        self._started = False
 
     def routers(self) -> list[APIRouter]:
         """Return the routes of this role."""
@@ -101,7 +100,7 @@ class Notifications:
 
     def missing(self) -> Mapping[str, str]:
         """Return what is not ready yet, by part."""
-        if not self._started:
+        if self._pool is None:
             return {SERVICE: "starting"}
         if self._catalog is not None and not self._catalog.ready:
             return {"catalog": "not read to the end yet"}
@@ -122,17 +121,11 @@ class Notifications:
                 await migrations.check(connection, SERVICE)
                 await self._clock.read(connection)
             if self._role != "web":
-                await topic_check.check_topics(
-                    settings.kafka_bootstrap_servers,
-                    CHECKED_TOPICS,
-                    flush=settings.kafka_flush == "on",
-                    production=settings.environment == "production",
-                )
-            self._pool = pool
+                await topic_check.check_topics_of(settings, CHECKED_TOPICS)
             tasks = await stack.enter_async_context(Tasks())
             if self._role != "web":
                 self._start(tasks, pool)
-            self._started = True
+            self._pool = pool
             yield
 
     def _start(self, tasks: Tasks, pool: asyncpg.Pool) -> None:
@@ -141,9 +134,8 @@ class Notifications:
         catalog = Catalog(settings.kafka_bootstrap_servers, opener=opener, source_topics=CATALOG_TOPICS)
         self._catalog = catalog
         tasks.start("catalog", catalog.run)
-        tasks.start(
-            "clock", partial(run_repeatedly, "reading the time", partial(self._read_time, pool), None, CLOCK_INTERVAL_S)
-        )
+        read_time = partial(self._read_time, pool)
+        tasks.start("clock", partial(run_repeatedly, "reading the time", read_time, CLOCK_INTERVAL_S))
         if self._role in ("sender", "all"):
             self._start_sender(tasks, pool, catalog)
         if self._role in ("consumer", "all"):
@@ -157,7 +149,7 @@ class Notifications:
                 handle=handler.handle,
                 handle_poison=handler.skip_poison,
             )
-            tasks.start("submissions", _when_ready(catalog, self._loop.run))
+            tasks.start("submissions", partial(_run_when_ready, catalog, self._loop.run))
 
     async def _read_time(self, pool: asyncpg.Pool) -> bool:
         async with connected(pool) as connection:
@@ -173,18 +165,13 @@ class Notifications:
         planner = Planner(pool, MAILINGS, catalog, self._recipient_keys, clock, on_planned=sender.wake)
         housekeeping = Housekeeping(pool, catalog, clock)
         tasks.start("outbox", relay.run)
-        tasks.start("sending", _when_ready(catalog, sender.run))
-        tasks.start("planning", _when_ready(catalog, planner.run))
-        tasks.start(
-            "housekeeping", partial(run_repeatedly, "housekeeping", housekeeping.run_once, None, MEASURE_INTERVAL_S)
-        )
+        tasks.start("sending", partial(_run_when_ready, catalog, sender.run))
+        tasks.start("planning", partial(_run_when_ready, catalog, planner.run))
+        keep_house = partial(run_repeatedly, "housekeeping", housekeeping.run_once, MEASURE_INTERVAL_S)
+        tasks.start("housekeeping", keep_house)
 
 
-def _when_ready(catalog: Catalog, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """Return `run`, delayed until every campaign is known."""
-
-    async def wait_and_run() -> None:
-        await catalog.wait_ready(CATALOG_TIMEOUT_S)
-        await run()
-
-    return wait_and_run
+async def _run_when_ready(catalog: Catalog, run: Callable[[], Awaitable[None]]) -> None:
+    """Call `run` once every campaign is known."""
+    await catalog.wait_ready(CATALOG_TIMEOUT_S)
+    await run()

@@ -18,15 +18,14 @@ from services.petitions.http.petitions import petition_routes
 from services.petitions.http.signatures import signature_routes
 from services.petitions.settings import PetitionsSettings
 from shared import topics
-from shared.events.cloudevents import Envelope
-from shared.events.petitions import ActWithdrawn, SignatureConfirmed, SignatureWithdrawn
-from shared.intake.links import EventSpec, LinkActions
+from shared.intake.links import link_routes
+from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
+from shared.intake.submit import SubmitEndpoint
 
 Role = Literal["intake", "counter"]
 
 SERVICE: Final = "petitions"
-SOURCE: Final = "/petitions/intake"
 
 
 def create(settings: PetitionsSettings, role: Role) -> FastAPI:
@@ -46,35 +45,22 @@ def _create_intake(settings: PetitionsSettings) -> FastAPI:
         intake_topics={counted.topic: counted.group for counted in COUNTED},
         probe_topic=topics.PETITIONS_PROBES,
     )
-    catalog, broker_time, base_url = process.catalog, process.broker_time, settings.petitions_url
-    form_pages = process.create_form_pages("case.html", f"{settings.marathon_url}/cases/%s")
-    sign_petition = SignPetition(catalog, broker_time, process.partition_count(topics.SIGNATURES))
-    catalog.on_change(sign_petition.on_catalog_change)
+    catalog, broker_time = process.catalog, process.broker_time
+    form_pages = FormPages(process, "case.html", f"{settings.marathon_url}/cases/%s")
+    sign_petition = SignPetition(catalog, process.terms, broker_time, process.partition_count(topics.SIGNATURES))
     record_act = RecordAct(catalog, process.terms, broker_time, process.partition_count(topics.ACTS))
-    signatures = process.create_endpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record)
-    acts = process.create_endpoint(topics.ACTS, ACTS, record_act.build_record)
+    batches, receipts = process.batches, process.receipts
+    signatures = SubmitEndpoint(topics.SIGNATURES, SIGNATURES, sign_petition.build_record, batches, receipts)
+    acts = SubmitEndpoint(topics.ACTS, ACTS, record_act.build_record, batches, receipts)
     return process.create_app(
         "Milleplumes: signatures and other acts",
         [
             batch_routes(catalog, sign_petition, signatures),
-            signature_routes(process, signatures, form_pages, base_url),
-            act_routes(acts, form_pages, base_url),
+            signature_routes(process, signatures, form_pages),
+            act_routes(process, acts, form_pages),
             petition_routes(catalog, sign_petition),
             declaration_routes(process, sign_petition),
-            process.create_link_routes(_link_actions(), base_url),
+            link_routes(process, {topics.SIGNATURES: "signature", topics.ACTS: "share"}),
         ],
         fast_routes={"/v1/signatures": signatures},
     )
-
-
-def _link_actions() -> dict[str, LinkActions]:
-    return {
-        topics.SIGNATURES.name: LinkActions(
-            kind="signature",
-            confirm=EventSpec(SignatureConfirmed, Envelope("signature-confirmed", source=SOURCE)),
-            withdraw=EventSpec(SignatureWithdrawn, Envelope("signature-withdrawn", source=SOURCE)),
-        ),
-        topics.ACTS.name: LinkActions(
-            kind="share", confirm=None, withdraw=EventSpec(ActWithdrawn, Envelope("act-withdrawn", source=SOURCE))
-        ),
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.intake.settings import IntakeSettings
+from shared.intake.process import IntakeSettings
 
 
 class PetitionsSettings(IntakeSettings):

@@ -9,7 +9,7 @@ import asyncpg
 
 from shared.counting.event_decoder import SubmissionRecord
 from shared.database import connected
-from shared.events.words import Channel, Kind
+from shared.events.values import Channel, Kind
 
 MAX_COMBINATIONS: Final = 200_000
 """How many combinations a process may have in memory."""

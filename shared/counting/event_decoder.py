@@ -13,7 +13,7 @@ from shared.clock import parse_rfc3339
 from shared.counting.transitions import FollowUpType, State
 from shared.errors import PermanentError
 from shared.events.cloudevents import DECODE_ERRORS, ORIGIN_HEADER, parse_event_type
-from shared.events.words import MAX_PETITION_VERSION, MAX_WORD_CHARACTERS, Channel, Held, Kind
+from shared.events.values import MAX_PETITION_VERSION, MAX_VALUE_CHARACTERS, Channel, Held, Kind
 from shared.kafka.origins import Origin, decode_origin
 from shared.kafka.records import Record
 from shared.topics import Topic
@@ -30,7 +30,7 @@ ESCAPED_NUL: Final = b"\\u0000"
 MAX_HEADER_PREFIXES: Final = 256
 """How many beginnings of packed headers are remembered: a few for each producing process."""
 
-Word = Annotated[str, msgspec.Meta(max_length=MAX_WORD_CHARACTERS)]
+Word = Annotated[str, msgspec.Meta(max_length=MAX_VALUE_CHARACTERS)]
 SmallInt = Annotated[int, msgspec.Meta(ge=0, le=MAX_PETITION_VERSION)]
 Decoded = TypeVar("Decoded")
 EventType = Literal["submitted"] | FollowUpType

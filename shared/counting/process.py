@@ -87,11 +87,9 @@ async def _counting(
 ) -> AsyncIterator[list[PositionedLoop[BatchPlan]]]:
     """Run the loops of `counted_topics` and the relay of the outbox that they write to."""
     servers = settings.kafka_bootstrap_servers
-    await topic_check.check_topics(
-        servers,
+    await topic_check.check_topics_of(
+        settings,
         [topic for counted in counted_topics for topic in (counted.topic, counted.dead_letters, counted.tallies)],
-        flush=settings.kafka_flush == "on",
-        production=settings.environment == "production",
     )
     max_size = 2 + (2 + MAX_TRANSACTIONS) * len(counted_topics)
     pool = await create_pool(settings.database_url, application_name=f"{service} counter", max_size=max_size)

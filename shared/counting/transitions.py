@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from shared.errors import PermanentError
-from shared.events.words import Evidence
+from shared.events.values import Evidence
 
 State = Literal["r", "c", "s", "w", "h", "k", "t"]
 """Recorded, confirmed, self-reported, withdrawn, held, held and confirmed, held and self-reported, as stored in the

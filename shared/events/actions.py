@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.events.words import Channel, Evidence, Held, Kind
+from shared.events.values import Channel, Evidence, Held, Kind
 
 
 class Dimensions(msgspec.Struct, frozen=True, kw_only=True):
-    """The dimensions of a counted action. `section` and `country` follow the rules under "Words" of the contract."""
+    """The dimensions of a counted action. `country` is ISO 3166-1 alpha-2, `XK`, or `ZZ` where none is known.
+
+    `section` is the API key's, else the one whose countries include the country, else none. `language` is that of the
+    text, where there is one, else of the locale.
+    """
 
     campaign: str
     case: str

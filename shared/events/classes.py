@@ -6,26 +6,26 @@ from typing import Final
 
 import msgspec
 
-from shared.events import letters, marathon, notifications, petitions, tallies
+from shared.events import actions, letters, marathon, notifications, petitions, tallies
 
 EVENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "signature-submitted": petitions.SignatureSubmitted,
-    "signature-confirmed": petitions.SignatureConfirmed,
-    "signature-withdrawn": petitions.SignatureWithdrawn,
-    "signature-invalidated": petitions.SignatureInvalidated,
-    "signature-reinstated": petitions.SignatureReinstated,
-    "signature-released": petitions.SignatureReleased,
+    "signature-confirmed": actions.ActionConfirmed,
+    "signature-withdrawn": actions.ActionWithdrawn,
+    "signature-invalidated": actions.ActionInvalidated,
+    "signature-reinstated": actions.ActionReinstated,
+    "signature-released": actions.ActionReleased,
     "act-submitted": petitions.ActSubmitted,
-    "act-withdrawn": petitions.ActWithdrawn,
-    "act-invalidated": petitions.ActInvalidated,
-    "act-reinstated": petitions.ActReinstated,
-    "act-released": petitions.ActReleased,
+    "act-withdrawn": actions.ActionWithdrawn,
+    "act-invalidated": actions.ActionInvalidated,
+    "act-reinstated": actions.ActionReinstated,
+    "act-released": actions.ActionReleased,
     "message-submitted": letters.MessageSubmitted,
-    "message-confirmed": letters.MessageConfirmed,
-    "message-withdrawn": letters.MessageWithdrawn,
-    "message-invalidated": letters.MessageInvalidated,
-    "message-reinstated": letters.MessageReinstated,
-    "message-released": letters.MessageReleased,
+    "message-confirmed": actions.ActionConfirmed,
+    "message-withdrawn": actions.ActionWithdrawn,
+    "message-invalidated": actions.ActionInvalidated,
+    "message-reinstated": actions.ActionReinstated,
+    "message-released": actions.ActionReleased,
     "actions-counted": tallies.ActionsCounted,
     "campaign-changed": marathon.CampaignChanged,
     "case-changed": marathon.CaseChanged,

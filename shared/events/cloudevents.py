@@ -61,15 +61,9 @@ def parse_event_type(headers: Iterable[tuple[str, bytes]]) -> EventType:
     Raises:
         PermanentError: `not-a-cloudevent` where a required header is missing or unreadable.
     """
-    name = version = specversion = None
-    for key, value in headers:
-        if key == "ce_type":
-            name = value
-        elif key == "ce_dataversion":
-            version = value
-        elif key == "ce_specversion":
-            specversion = value
-    if name is None or version is None or specversion != b"1.0":
+    attributes = dict(headers)
+    name, version = attributes.get("ce_type"), attributes.get("ce_dataversion")
+    if name is None or version is None or attributes.get("ce_specversion") != b"1.0":
         raise PermanentError("not-a-cloudevent")
     try:
         return EventType(name.decode("ascii"), int(version.partition(b".")[0]))

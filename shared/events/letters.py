@@ -1,15 +1,8 @@
-"""Events that `letters` emits on `letters.messages.v1`."""
+"""The submitted event that `letters` emits on `letters.messages.v1`."""
 
 from __future__ import annotations
 
-from shared.events.actions import (
-    ActionConfirmed,
-    ActionInvalidated,
-    ActionReinstated,
-    ActionReleased,
-    ActionSubmitted,
-    ActionWithdrawn,
-)
+from shared.events.actions import ActionSubmitted
 
 
 class MessageSubmitted(ActionSubmitted, frozen=True, kw_only=True):
@@ -23,23 +16,3 @@ class MessageSubmitted(ActionSubmitted, frozen=True, kw_only=True):
     person: str
     daily_limit: int
     handwritten: bool = False
-
-
-class MessageConfirmed(ActionConfirmed, frozen=True, kw_only=True):
-    """The writer pressed the link."""
-
-
-class MessageWithdrawn(ActionWithdrawn, frozen=True, kw_only=True):
-    """The writer took the message back."""
-
-
-class MessageInvalidated(ActionInvalidated, frozen=True, kw_only=True):
-    """The message was taken out of the count."""
-
-
-class MessageReinstated(ActionReinstated, frozen=True, kw_only=True):
-    """The message counts again."""
-
-
-class MessageReleased(ActionReleased, frozen=True, kw_only=True):
-    """A held message counts from now on."""

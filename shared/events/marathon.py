@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.events.words import Confirmation, Evidence, OnePer, Purpose, TotalsState
+from shared.events.values import Confirmation, Evidence, OnePer, Purpose, TotalsState
 
 Texts = dict[str, str]
 """A text by language: `{"en": "...", "fr": "..."}`."""
@@ -160,7 +160,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TotalsChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """The totals document: absolute values, `version` rises by one. The fields are those of the contract.
+    """The totals document: absolute values, `version` rises by one.
 
     `by_section` is empty where the campaign has no sections; its member `none` counts actions without a section.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from shared.events.actions import Dimensions
-from shared.events.words import Evidence, RecoveryReason
+from shared.events.values import Evidence, RecoveryReason
 
 
 class Delta(Dimensions, frozen=True, kw_only=True):

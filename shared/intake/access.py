@@ -9,7 +9,6 @@ from typing import Final
 from shared.events.marathon import AccessChanged
 from shared.refusals import Refusal
 
-_SCHEME: Final = "bearer "
 _MAX_KEY_LENGTH: Final = 200
 
 
@@ -23,8 +22,9 @@ def authenticate_partner(
     Raises:
         Refusal: 401 without a known key, 403 where the key lacks the `scope`.
     """
-    scheme, key = (authorization or "")[: len(_SCHEME)], (authorization or "")[len(_SCHEME) :].strip()
-    if scheme.lower() != _SCHEME or not key or len(key) > _MAX_KEY_LENGTH:
+    scheme, _, key = (authorization or "").partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key or len(key) > _MAX_KEY_LENGTH:
         raise Refusal(401, "key-missing", "Send your API key as `Authorization: Bearer`.")
     granted = access_by_hash.get(hashlib.sha256(key.encode()).hexdigest())
     if granted is None or granted.revoked:

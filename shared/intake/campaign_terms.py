@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+from shared.catalog import Catalog
 from shared.clock import parse_rfc3339
 from shared.errors import TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged, Policies, TotalsChanged
 from shared.privacy.addresses import canonical_address
 from shared.privacy.keys import CampaignKeys
 from shared.refusals import FieldError, Refusal, invalid
-
-
-class CatalogView(Protocol):
-    """The parts of the catalog that an intake reads."""
-
-    campaigns: dict[str, CampaignChanged]
-    cases: dict[str, CaseChanged]
-    petitions: dict[str, CaseChanged]
-    totals: dict[str, TotalsChanged]
-    keys: dict[str, CampaignKeys]
-    ready: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,22 +27,10 @@ class CampaignTerms:
     language: str
     sections: dict[str, str]
 
-    def counts_names(self) -> bool:
-        """Whether people who share an address are counted separately."""
-        return self.policies.one_per == "email_and_name"
 
-
-def terms_of(catalog: CatalogView, slug: str) -> CampaignTerms:
-    """Return the terms of the campaign `slug`.
-
-    Raises:
-        TransientError: the campaign or its keys have not arrived.
-    """
-    campaign, keys = catalog.campaigns.get(slug), catalog.keys.get(slug)
-    if campaign is None or keys is None:
-        raise TransientError("campaign or keys have not arrived")
+def _terms_of(campaign: CampaignChanged, keys: CampaignKeys) -> CampaignTerms:
     return CampaignTerms(
-        campaign=slug,
+        campaign=campaign.slug,
         opens=parse_rfc3339(campaign.opens),
         closes=parse_rfc3339(campaign.closes),
         confirmations_close=parse_rfc3339(campaign.confirmations_close),
@@ -67,7 +44,7 @@ def terms_of(catalog: CatalogView, slug: str) -> CampaignTerms:
 class TermsCache:
     """Builds the terms of each campaign once. The catalog must report its changes to `on_catalog_change`."""
 
-    def __init__(self, catalog: CatalogView) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._terms: dict[str, CampaignTerms] = {}
 
@@ -79,7 +56,10 @@ class TermsCache:
         """
         terms = self._terms.get(slug)
         if terms is None:
-            terms = self._terms[slug] = terms_of(self._catalog, slug)
+            campaign, keys = self._catalog.campaigns.get(slug), self._catalog.keys.get(slug)
+            if campaign is None or keys is None:
+                raise TransientError("campaign or keys have not arrived")
+            terms = self._terms[slug] = _terms_of(campaign, keys)
         return terms
 
     def on_catalog_change(self, kind: str, _slug: str) -> None:
@@ -88,7 +68,7 @@ class TermsCache:
             self._terms.clear()
 
 
-def check_ready(catalog: CatalogView) -> None:
+def check_ready(catalog: Catalog) -> None:
     """Make sure that the catalog is complete, so that a missing entry does not exist.
 
     Raises:
@@ -98,7 +78,7 @@ def check_ready(catalog: CatalogView) -> None:
         raise TransientError("the catalog has not been read")
 
 
-def find_case(catalog: CatalogView, slug: str) -> CaseChanged:
+def find_case(catalog: Catalog, slug: str) -> CaseChanged:
     """Return the case `slug`.
 
     Raises:

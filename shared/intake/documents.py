@@ -34,8 +34,7 @@ def check_encoding(body: bytes) -> None:
     """
     if not body.isascii():
         check_utf8(body)
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
-        check_depth(body)
+    check_depth(body)
 
 
 def check_utf8(body: bytes) -> None:
@@ -50,24 +49,14 @@ def check_utf8(body: bytes) -> None:
         raise not_json() from None
 
 
-def check_depth(body: bytes, max_depth: int = MAX_DEPTH) -> None:
-    """Make sure that nothing in `body` is nested deeper than `max_depth`.
+def check_depth(body: bytes, max_depth: int = MAX_DEPTH, apart: Sequence[bytes | msgspec.Raw] = ()) -> None:
+    """Make sure that `body` is not too deep, but for its parts `apart`, which are checked one by one.
 
     Raises:
         Refusal: 400.
     """
-    if _count_brackets(body) > max_depth and nesting_depth(body) > max_depth:
-        raise not_json()
-
-
-def check_depth_outside(body: bytes, parts: Sequence[bytes | msgspec.Raw]) -> None:
-    """Check the depth of `body` outside of `parts`, which are checked one by one.
-
-    Raises:
-        Refusal: 400.
-    """
-    outside = _count_brackets(body) - sum(_count_brackets(bytes(part)) for part in parts)
-    if outside > MAX_DEPTH and nesting_depth(body) > MAX_DEPTH:
+    brackets = _count_brackets(body) - sum(_count_brackets(bytes(part)) for part in apart)
+    if brackets > max_depth and _nesting_depth(body) > max_depth:
         raise not_json()
 
 
@@ -75,7 +64,7 @@ def _count_brackets(body: bytes) -> int:
     return body.count(b"{") + body.count(b"[")
 
 
-def nesting_depth(body: bytes) -> int:
+def _nesting_depth(body: bytes) -> int:
     """Return the greatest number of arrays and objects nested in each other."""
     max_depth = depth = 0
     for match in _STRING_OR_BRACKET.finditer(body):

@@ -11,14 +11,9 @@ from shared.intake.countries import COUNTRIES
 from shared.intake.languages import LANGUAGES, language_of
 from shared.privacy.addresses import canonical_domain
 
-MAX_NAME_LENGTH: Final = 100
 MAX_EMAIL_LENGTH: Final = 254
 """RFC 5321, 4.5.3.1.3: a path has at most 256 octets, its angle brackets included."""
 MAX_LOCAL_PART_LENGTH: Final = 64
-MAX_POSTCODE_LENGTH: Final = 20
-MAX_COMMENT_LENGTH: Final = 1_000
-MAX_SOURCE_LENGTH: Final = 200
-MAX_SLUG_LENGTH: Final = 100
 
 CheckResult = str | None
 
@@ -84,13 +79,10 @@ def _is_written_text(text: str) -> bool:
         category = unicodedata.category(character)
         if category in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS:
             return False
-        if category == "Cf" and character not in _FORMAT_CHARACTERS and not _is_emoji_tag(character):
+        is_emoji_tag = "\U000e0020" <= character <= "\U000e007f"
+        if category == "Cf" and character not in _FORMAT_CHARACTERS and not is_emoji_tag:
             return False
     return True
-
-
-def _is_emoji_tag(character: str) -> bool:
-    return "\U000e0020" <= character <= "\U000e007f"
 
 
 def email(address: str) -> CheckResult:

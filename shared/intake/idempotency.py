@@ -33,7 +33,8 @@ class IdempotencyMemory:
         """
         if len(key) > MAX_KEY_LENGTH:
             raise Refusal(422, "idempotency-key-invalid", "The Idempotency-Key is too long.")
-        self._drop_expired(now)
+        while self._entries and now - next(iter(self._entries.values()))[1] > self._retention_seconds:
+            self._drop_oldest()
         name, content = self._hash(owner + b"\0" + key), self._hash(body)
         entry = self._entries.setdefault(name, (content, now))
         if entry[0] != content:
@@ -43,13 +44,6 @@ class IdempotencyMemory:
 
     def _hash(self, data: bytes) -> bytes:
         return blake2b(data, key=self._secret, digest_size=_HASH_BYTES).digest()
-
-    def _drop_expired(self, now: float) -> None:
-        while self._entries:
-            oldest = next(iter(self._entries))
-            if now - self._entries[oldest][1] <= self._retention_seconds:
-                return
-            del self._entries[oldest]
 
     def _drop_oldest(self) -> None:
         del self._entries[next(iter(self._entries))]

@@ -14,12 +14,12 @@ from shared.intake.countries import COUNTRIES
 from shared.intake.languages import LANGUAGES
 from shared.intake.requests import Check
 
-Slug = Annotated[str, Meta(min_length=1, max_length=fields.MAX_SLUG_LENGTH)]
-Name = Annotated[str, Meta(min_length=1, max_length=fields.MAX_NAME_LENGTH)]
+Slug = Annotated[str, Meta(min_length=1, max_length=100)]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Email = Annotated[str, Meta(min_length=1, max_length=fields.MAX_EMAIL_LENGTH)]
-Postcode = Annotated[str, Meta(max_length=fields.MAX_POSTCODE_LENGTH)]
-Comment = Annotated[str, Meta(max_length=fields.MAX_COMMENT_LENGTH)]
-Source = Annotated[str, Meta(max_length=fields.MAX_SOURCE_LENGTH)]
+Postcode = Annotated[str, Meta(max_length=20)]
+Comment = Annotated[str, Meta(max_length=1_000)]
+Source = Annotated[str, Meta(max_length=200)]
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True):

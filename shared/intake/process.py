@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,12 @@ from shared import topics
 from shared.catalog import Catalog
 from shared.clock import SystemClock
 from shared.database import create_pool
-from shared.http.client import Client
 from shared.http.fast_routes import FastRoute
 from shared.http.limits import MAX_BODY_BYTES
 from shared.http.service import add_fast_route, create_app
 from shared.intake.campaign_terms import TermsCache
-from shared.intake.links import ActionLinks, LinkActions, link_routes
-from shared.intake.pages import IntakePages
 from shared.intake.receipt_status import ReceiptStatus
-from shared.intake.requests import Request, RequestDecoder
-from shared.intake.settings import IntakeSettings
-from shared.intake.submit import OutgoingRecord, SubmitEndpoint
+from shared.intake.submit import SubmitEndpoint
 from shared.kafka import topic_check
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.clock_probe import probe_clock
@@ -36,6 +31,7 @@ from shared.kafka.producer_batches import ProducerBatches
 from shared.outages import KAFKA_OUTAGES
 from shared.privacy.keys import PrivateKeyOpener, read_secret
 from shared.privacy.receipts import Receipts
+from shared.settings import ServiceSettings
 from shared.tasks import Tasks
 from shared.topics import Topic
 from shared.web.pages import Pages
@@ -44,6 +40,13 @@ CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS
 PRODUCER_COUNT: Final = 4
 """A producer of aiokafka has one request in flight to a broker. With several, a partition does not wait for another's
 acknowledgement, which matters most where the broker flushes each batch to disk first."""
+
+
+class IntakeSettings(ServiceSettings):
+    """The settings of every service, and the key files of an intake: for campaigns' keys and for receipts."""
+
+    wrapping_private_key_file: Path
+    receipt_key_file: Path
 
 
 class IntakeProcess:
@@ -55,7 +58,8 @@ class IntakeProcess:
         intake_topics: the topics it produces to, each with the consumer group that counts it.
         probe_topic: the topic by which it measures the broker's time.
 
-    `receipt_status`, `pool` and the contents of `batches`, which are by topic, exist once the process has started.
+    `base_url` is the service's public origin. `receipt_status`, `pool` and the contents of `batches`, which are by
+    topic, exist once the process has started.
     """
 
     receipt_status: ReceiptStatus
@@ -83,6 +87,7 @@ class IntakeProcess:
         self.receipts = Receipts(read_secret(settings.receipt_key_file), tuple(topic.name for topic in intake_topics))
         self.batches: dict[str, ProducerBatches] = {}
         self.pages = Pages(service=service, origins=settings, folder=folder)
+        self.base_url: str = getattr(settings, f"{service}_url")
 
     def create_app(
         self, title: str, routers: Sequence[APIRouter], fast_routes: Mapping[str, SubmitEndpoint[Any]]
@@ -100,23 +105,6 @@ class IntakeProcess:
         for path, endpoint in fast_routes.items():
             add_fast_route(app, FastRoute(path, MAX_BODY_BYTES, endpoint.try_submit))
         return app
-
-    def create_endpoint(
-        self,
-        topic: Topic,
-        decoder: RequestDecoder[Request],
-        build_record: Callable[[Request, Client, bytes | None], OutgoingRecord],
-    ) -> SubmitEndpoint[Request]:
-        """Create an endpoint that takes submissions for `topic`."""
-        return SubmitEndpoint(topic, decoder, build_record, self.batches, self.receipts)
-
-    def create_form_pages(self, template: str, url: str) -> IntakePages:
-        """Create the pages of the form in `template`, which is found at `url % slug` of its case."""
-        return IntakePages(self.pages, self.catalog, self.broker_time.now, template, url)
-
-    def create_link_routes(self, actions: Mapping[str, LinkActions], base_url: str) -> APIRouter:
-        """Create the routes of the links in mails, under `base_url`; `actions` are by topic."""
-        return link_routes(ActionLinks(actions, self.catalog, self.batches, self.broker_time.now), self.pages, base_url)
 
     def partition_count(self, topic: Topic) -> int:
         """Return the number of partitions of `topic` in this environment; it never changes."""
@@ -141,12 +129,7 @@ class IntakeProcess:
             SetupError: Kafka's topics are not as declared.
         """
         settings = self._settings
-        await topic_check.check_topics(
-            settings.kafka_bootstrap_servers,
-            (*self._intake_topics, self._probe_topic, *CATALOG_TOPICS),
-            flush=settings.kafka_flush == "on",
-            production=settings.environment == "production",
-        )
+        await topic_check.check_topics_of(settings, (*self._intake_topics, self._probe_topic, *CATALOG_TOPICS))
         async with AsyncExitStack() as stack:
             name = f"{self._service} intake"
             self.pool = await create_pool(settings.database_url, application_name=name, min_size=0)

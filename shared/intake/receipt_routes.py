@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import asyncpg
 from fastapi import APIRouter
@@ -10,20 +11,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared.clock import rfc3339
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.intake.openapi import STATUS_SCHEMA, responses
-from shared.intake.pages import IntakePages
 from shared.intake.process import IntakeProcess
-from shared.intake.receipt_status import Status
-from shared.privacy.receipts import Receipt
+from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
+from shared.web.views.acts import thanks_view
+from shared.web.views.catalog_view import campaign_languages
 
 
 def add_status_route(router: APIRouter, path: str, process: IntakeProcess, *, summary: str, description: str) -> None:
     """Add the route `{path}/{receipt}`: `accepted`, or `counted` as soon as the counter has passed the record."""
 
     async def status(receipt: str) -> JSONResponse:
-        status = await _read_status(process, _read_receipt(process, receipt))
+        status = await process.receipt_status.status(*_read_receipt(process, receipt).record)
         content = {"status": "counted" if status.counted else "accepted", "as_of": rfc3339(status.as_of)}
         return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
@@ -35,15 +36,14 @@ def add_thanks_route(
     router: APIRouter,
     path: str,
     process: IntakeProcess,
-    form_pages: IntakePages,
     *,
-    status_url: str,
+    status_path: str,
     find_act: Callable[[Receipt], tuple[str, Kind] | None],
     posted: bool = False,
 ) -> None:
     """Add the route `{path}/{receipt}`, which shows the thank-you page.
 
-    `find_act` returns the case of a receipt and the kind of its act, `status_url` is the URL of the receipts' status,
+    `find_act` returns the case of a receipt and the kind of its act, `status_path` is the path of the receipts' status,
     and `posted` says that the person posted a letter themself.
     """
 
@@ -52,22 +52,40 @@ def add_thanks_route(
         act = find_act(contents)
         if act is None:
             raise _unknown_receipt()
-        try:
-            status = await _read_status(process, contents)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            status = Status(counted=False, as_of=0.0)
-        case, kind = act
-        return form_pages.show_thanks(
-            request,
+        (case, kind), catalog = act, process.catalog
+        counted, as_of = await _status_if_known(process, contents)
+        view = partial(
+            thanks_view,
+            catalog,
             case,
             kind=kind,
             posted=posted,
-            receipt=contents,
-            status_url=f"{status_url}/{receipt}",
-            status=status,
+            receipt=_short_receipt_if_known(process, case, contents),
+            status_address=f"{process.base_url}{status_path}/{receipt}",
+            counted=counted,
+            as_of=as_of,
+            now=process.broker_time.now(),
+        )
+        languages = campaign_languages(catalog, case)
+        return process.pages.show(
+            request, "thanks.html", lambda language: view(language=language), languages=languages, store=False
         )
 
     router.add_api_route(f"{path}/{{receipt}}", thanks, include_in_schema=False)
+
+
+async def _status_if_known(process: IntakeProcess, receipt: Receipt) -> tuple[bool, str | None]:
+    """Return whether the record is counted, and as of when; not counted where the database does not say."""
+    try:
+        status = await process.receipt_status.status(*receipt.record)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False, None
+    return status.counted, rfc3339(status.as_of)
+
+
+def _short_receipt_if_known(process: IntakeProcess, case: str, receipt: Receipt) -> str:
+    keys = process.catalog.keys.get(process.catalog.cases[case].campaign)
+    return short_receipt(keys.token, *receipt.record) if keys is not None else ""
 
 
 def _read_receipt(process: IntakeProcess, text: str) -> Receipt:
@@ -79,7 +97,3 @@ def _read_receipt(process: IntakeProcess, text: str) -> Receipt:
 
 def _unknown_receipt() -> Refusal:
     return Refusal(404, "unknown-receipt", "There is no such receipt.")
-
-
-async def _read_status(process: IntakeProcess, receipt: Receipt) -> Status:
-    return await process.receipt_status.status(receipt.topic, receipt.partition, receipt.offset)

@@ -95,30 +95,24 @@ class RequestDecoder(Generic[Request]):
 
     def _field_errors(self, struct: type[msgspec.Struct], document: Any, prefix: str) -> Iterator[FieldError]:
         if not isinstance(document, Mapping):
-            yield _field_error(prefix or "body", "type", within=prefix)
+            yield FieldError(_pointer(prefix), f"{prefix or 'body'}.type")
             return
         for field in msgspec.structs.fields(struct):
             path = f"{prefix}.{field.encode_name}" if prefix else field.encode_name
+            error: CheckResult = None
             if field.encode_name not in document:
-                if field.required:
-                    yield _field_error(path, "missing")
-                continue
-            value = document[field.encode_name]
-            if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-                yield from self._field_errors(field.type, value, path)
-                continue
-            error = _type_error(field.type, value) or self._check_error(path, value)
+                error = "missing" if field.required else None
+            elif isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+                yield from self._field_errors(field.type, document[field.encode_name], path)
+            else:
+                value, check = document[field.encode_name], self._checks.get(path)
+                error = _type_error(field.type, value) or (check(value) if check is not None else None)
             if error is not None:
-                yield _field_error(path, error)
-
-    def _check_error(self, path: str, value: Any) -> CheckResult:
-        check = self._checks.get(path)
-        return check(value) if check is not None else None
+                yield FieldError(_pointer(path), f"{path}.{error}")
 
 
-def _field_error(path: str, error: str, *, within: str | None = None) -> FieldError:
-    pointer = "" if within == "" else "/" + path.replace(".", "/")
-    return FieldError(pointer, f"{path}.{error}")
+def _pointer(path: str) -> str:
+    return "/" + path.replace(".", "/") if path else ""
 
 
 def _type_error(field_type: Any, value: Any) -> CheckResult:
@@ -126,21 +120,13 @@ def _type_error(field_type: Any, value: Any) -> CheckResult:
     try:
         msgspec.convert(value, field_type)
     except msgspec.ValidationError:
-        pass
+        schema = msgspec.json.schema(field_type)
     else:
         return None
-    if not isinstance(value, str) or not _accepts_text(field_type):
+    alternatives = schema.get("anyOf", [schema])
+    takes_text = any(alternative.get("type") == "string" or "enum" in alternative for alternative in alternatives)
+    if not takes_text or not isinstance(value, str):
         return "type"
-    if _is_enum(field_type):
+    if "enum" in schema:
         return "unknown"
     return "too-long" if value else "empty"
-
-
-def _accepts_text(field_type: Any) -> bool:
-    schema = msgspec.json.schema(field_type)
-    alternatives = schema.get("anyOf", [schema])
-    return any(alternative.get("type") == "string" or "enum" in alternative for alternative in alternatives)
-
-
-def _is_enum(field_type: Any) -> bool:
-    return "enum" in msgspec.json.schema(field_type)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from shared import base64url
-from shared.events.actions import ActionSubmitted
+from shared.catalog import Catalog
+from shared.clock import rfc3339
+from shared.events.classes import EVENTS
 from shared.events.cloudevents import Envelope
 from shared.http.client import Client
-from shared.intake import abuse_hashes
-from shared.intake.campaign_terms import CampaignTerms, CatalogView, check_open
+from shared.intake.campaign_terms import CampaignTerms, TermsCache, check_open
 from shared.intake.countries import UNKNOWN
 from shared.intake.languages import language_of
 from shared.intake.person_fields import PersonFields
 from shared.intake.submit import OutgoingRecord
-from shared.intake.timestamps import TimestampCache
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.partitions import partition_of
 from shared.privacy import dedupe
@@ -49,34 +49,31 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SubmissionBuilder:
-    """Builds the records of one topic under the current terms of their campaigns.
+    """Builds the records of `topic` under the current terms of their campaigns; subclasses know the actions.
 
     Args:
-        topic: the topic, of which this environment has `partition_count` partitions.
-        event: the class of its submitted event, which travels in `envelope`.
         catalog: has the totals with which a closed campaign refuses actions.
+        terms_cache: has the terms of the campaigns.
         broker_time: the time by which campaigns open and close.
+        partition_count: the number of partitions of the topic in this environment.
     """
 
+    topic: ClassVar[Topic]
+
     def __init__(
-        self,
-        topic: Topic,
-        event: type[ActionSubmitted],
-        envelope: Envelope,
-        *,
-        catalog: CatalogView,
-        broker_time: BrokerTime,
-        partition_count: int,
+        self, catalog: Catalog, terms_cache: TermsCache, broker_time: BrokerTime, partition_count: int
     ) -> None:
-        self._topic = topic.name
-        self._event = event
-        self._envelope = envelope
+        submitted = self.topic.events[0]
+        self._event = EVENTS[submitted]
+        self._envelope = Envelope(submitted, source=f"/{self.topic.owner}/intake", version="1.1")
+        self._topic = self.topic.name
         self._catalog = catalog
+        self._terms_cache = terms_cache
         self._broker_time = broker_time
         self._partition_count = partition_count
-        self._timestamps = TimestampCache()
+        self._millisecond, self._time = -1, b""
 
-    def build(self, terms: CampaignTerms, request: PersonFields, client: Client, action: Action) -> OutgoingRecord:
+    def _record_of(self, terms: CampaignTerms, request: PersonFields, client: Client, action: Action) -> OutgoingRecord:
         """Build the record of `action`, which the person in `request` does from `client`.
 
         Raises:
@@ -101,15 +98,21 @@ class SubmissionBuilder:
             language=action.language or language_of(locale) or terms.language,
             subject=subject,
             digest=base64url.encode(dedupe.digest(keys.dedupe, _pack(digested))),
-            sealed=keys.seal[keys.current_seal].seal(person, topic=self._topic, subject=subject, key=key),
+            sealed=keys.sealer.seal(person, topic=self._topic, subject=subject, key=key),
             seal_key=keys.current_seal,
             locale=locale,
             public_name=public_name,
             updates=updates,
-            network=abuse_hashes.network_hash(keys.dedupe, client.address),
-            domain=abuse_hashes.domain_hash(keys.dedupe, address.rpartition("@")[2]),
+            network=dedupe.network_hash(keys.dedupe, client.address),
+            domain=dedupe.domain_hash(keys.dedupe, address.rpartition("@")[2]),
             **action.fields,
         )
         partition = partition_of(action.partition_key or key, self._partition_count)
-        headers = self._envelope.headers(self._timestamps.format(now))
-        return OutgoingRecord(subject, key, partition, _encode(event), headers)
+        return OutgoingRecord(subject, key, partition, _encode(event), self._envelope.headers(self._format_time(now)))
+
+    def _format_time(self, now: float) -> bytes:
+        """Return `now` as events carry it, formatted once a millisecond, because many requests share one."""
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond, self._time = millisecond, rfc3339(now).encode("ascii")
+        return self._time

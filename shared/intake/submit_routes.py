@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from shared.http.service import resolve_client
 from shared.intake import forms
 from shared.intake.openapi import RECEIPT_SCHEMA, request_body, responses
-from shared.intake.pages import IntakePages, redirect_to_thanks
+from shared.intake.pages import NO_STORE, FormPages
 from shared.intake.submit import SubmitEndpoint, accepted_body, count_refusal
 from shared.refusals import Refusal
 
@@ -26,7 +27,7 @@ def add_submit_route(
     router: APIRouter,
     path: str,
     endpoint: SubmitEndpoint[Any],
-    form_pages: IntakePages,
+    form_pages: FormPages,
     *,
     name: str,
     summary: str,
@@ -65,7 +66,7 @@ def add_submit_route(
 async def _submit_form(
     request: Request,
     endpoint: SubmitEndpoint[Any],
-    form_pages: IntakePages,
+    form_pages: FormPages,
     *,
     thanks_url: str,
     case_of: Callable[[FormValues], str | None],
@@ -79,7 +80,9 @@ async def _submit_form(
     except Refusal as refusal:
         count_refusal(endpoint.topic.name, refusal)
         return form_pages.show_refused_form(request, case_of(values), values, refusal)
-    return redirect_to_thanks(thanks_url, receipt, values.get("locale"))
+    locale = values.get("locale")
+    query = f"?lang={quote(locale)}" if locale else ""
+    return RedirectResponse(f"{thanks_url}/{receipt}{query}", 303, NO_STORE)
 
 
 async def submit_json(request: Request, endpoint: SubmitEndpoint[Any]) -> Response:

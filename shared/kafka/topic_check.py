@@ -13,6 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from shared.errors import SetupError, TransientError
+from shared.settings import ServiceSettings
 from shared.topics import Topic
 
 CLUSTER_BROKERS: Final = 3
@@ -122,6 +123,14 @@ async def check_topics(bootstrap_servers: str, topics: Sequence[Topic], *, flush
         if differences := await find_differences(admin, topics, broker_settings):
             listed = "; ".join(str(difference) for difference in differences)
             raise SetupError(f"Kafka's topics are not as declared ({listed}): run `mille topics --create`")
+
+
+async def check_topics_of(settings: ServiceSettings, topics: Sequence[Topic]) -> None:
+    """Verify `topics` as `check_topics` does, under the `settings` of a service."""
+    production = settings.environment == "production"
+    await check_topics(
+        settings.kafka_bootstrap_servers, topics, flush=settings.kafka_flush == "on", production=production
+    )
 
 
 async def _read_settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -14,32 +14,31 @@ DOMAIN_CACHE_SIZE: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class MailboxRule:
-    """How a provider reads the local part: what it ignores, and the canonical domain of the mailbox."""
+    """How a provider reads the local part: the characters that it ignores, and the canonical domain of the mailbox."""
 
     domain: str
-    tag: str = ""
-    ignored: str = ""
+    ignored: str
 
 
-def _rules(*entries: tuple[tuple[str, ...], str, str]) -> dict[str, MailboxRule]:
-    return {domain: MailboxRule(domains[0], tag, ignored) for domains, tag, ignored in entries for domain in domains}
+def _rules(*entries: tuple[tuple[str, ...], str]) -> dict[str, MailboxRule]:
+    return {domain: MailboxRule(domains[0], ignored) for domains, ignored in entries for domain in domains}
 
 
 RULES: Final[dict[str, dict[str, MailboxRule]]] = {
-    # Source: each provider's own help pages, read in November 2026. The text after `tag` is an alias, the characters in
-    # `ignored` do not count. Domains that share a mailbox are in one entry, the canonical one first.
+    # Source: each provider's own help pages, read in November 2026. At all of them the text after a plus is an alias.
+    # Domains that share a mailbox are in one entry, the canonical one first, then the characters that do not count.
     "2026-11": _rules(
-        (("gmail.com", "googlemail.com"), "+", "."),
-        (("outlook.com",), "+", ""),
-        (("hotmail.com",), "+", ""),
-        (("live.com",), "+", ""),
-        (("icloud.com", "me.com", "mac.com"), "+", ""),
-        (("fastmail.com",), "+", ""),
-        (("proton.me", "protonmail.com", "pm.me"), "+", "._-"),
-        (("yandex.ru", "yandex.com", "ya.ru", "yandex.by", "yandex.kz"), "+", ""),
-        (("mailbox.org",), "+", ""),
-        (("posteo.de", "posteo.net"), "+", ""),
-        (("pobox.com",), "+", ""),
+        (("gmail.com", "googlemail.com"), "."),
+        (("outlook.com",), ""),
+        (("hotmail.com",), ""),
+        (("live.com",), ""),
+        (("icloud.com", "me.com", "mac.com"), ""),
+        (("fastmail.com",), ""),
+        (("proton.me", "protonmail.com", "pm.me"), "._-"),
+        (("yandex.ru", "yandex.com", "ya.ru", "yandex.by", "yandex.kz"), ""),
+        (("mailbox.org",), ""),
+        (("posteo.de", "posteo.net"), ""),
+        (("pobox.com",), ""),
     )
 }
 """Mailbox rules by version, then by domain."""
@@ -85,8 +84,7 @@ def canonical_address(address: str, version: str) -> str:
     mailbox_domain, rule = _mailbox_domain(domain, version)
     if rule is None:
         return f"{local}@{mailbox_domain}"
-    if rule.tag:
-        local = local.partition(rule.tag)[0] or local
+    local = local.partition("+")[0] or local
     for ignored in rule.ignored:
         local = local.replace(ignored, "") or local
     return f"{local}@{mailbox_domain}"

@@ -10,7 +10,7 @@ import hashlib
 import re
 import unicodedata
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -23,6 +23,7 @@ DIGEST_BYTES: Final = 16
 KEY_CACHE_SIZE: Final = 1_024
 """The number of campaigns whose prepared hash states are cached."""
 ORIGIN_HASH_BYTES: Final = 8
+ORIGIN_CACHE_SIZE: Final = 8_192
 _JOINER: Final = "\u034f"
 _MARK_CHARACTERS: Final = "".join(
     character
@@ -92,11 +93,6 @@ def posted_key(key: bytes, case: str, kind: str, address: str, code: str) -> byt
     return _keyed_hash(key, f"posted|{case}|{kind}|{address}|{code}")
 
 
-def participant_key(key: bytes, address: str) -> bytes:
-    """Pseudonym of a person within a campaign."""
-    return _keyed_hash(key, f"participant|{address}")
-
-
 def digest(key: bytes, content: bytes) -> bytes:
     """Digest of the content of a submission.
 
@@ -112,12 +108,20 @@ def _prepared_blake2b(key: bytes) -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=DIGEST_BYTES, key=key, person=b"digest")
 
 
-def network_hash(key: bytes, client: IPv4Address | IPv6Address) -> str:
-    """Keyed hash (base64url, 11 characters) of the /24 or /64 that `client` is in."""
+@lru_cache(maxsize=ORIGIN_CACHE_SIZE)
+def network_hash(key: bytes, address: str) -> str:
+    """Keyed hash (base64url, 11 characters) of the /24 or /64 of a client's IP address; empty where it has none."""
+    try:
+        client = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(client, IPv6Address):
+        client = client.ipv4_mapped or client
     prefix = client.packed[:3] if isinstance(client, IPv4Address) else client.packed[:8]
     return base64url.encode(_hmac(key, b"network|" + prefix)[:ORIGIN_HASH_BYTES])
 
 
+@lru_cache(maxsize=ORIGIN_CACHE_SIZE)
 def domain_hash(key: bytes, domain: str) -> str:
     """Keyed hash (base64url, 11 characters) of an e-mail domain in A-labels."""
     return base64url.encode(_hmac(key, b"domain|" + domain.encode())[:ORIGIN_HASH_BYTES])

@@ -43,6 +43,11 @@ class Receipt(NamedTuple):
     partition: int
     offset: int
 
+    @property
+    def record(self) -> tuple[str, int, int]:
+        """Topic, partition and offset of the action's record."""
+        return self.topic, self.partition, self.offset
+
 
 class Receipts:
     """Issues and reads receipts under one service-wide key (32 bytes, AES-256-GCM)."""

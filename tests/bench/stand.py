@@ -21,7 +21,7 @@ from deploy.local.endpoints import Endpoints, RunningProcess
 from services.petitions.consumers.counted import SIGNATURES
 from shared.clock import SystemClock, rfc3339
 from shared.errors import MilleplumesError
-from shared.events.words import Confirmation
+from shared.events.values import Confirmation
 from tests.bench.costs import CostSample
 from tests.bench.processes import cpu_seconds, resident_mb
 from tests.bench.wrk import Wrk

@@ -48,7 +48,7 @@ from shared.events.marathon import (
     Policies,
 )
 from shared.events.petitions import SignatureSubmitted
-from shared.events.words import Confirmation, Evidence, MessageKind
+from shared.events.values import Confirmation, Evidence, MessageKind
 from shared.kafka.loop import PositionedLoop
 from shared.kafka.outbox import OutboxRelay
 from shared.kafka.partitions import partition_of
@@ -143,8 +143,12 @@ class Upstream:
         confirmation: Confirmation = "optional",
         safety_mode: bool = False,
         organisation: str = "The organisation",
+        sealed_days: int | None = None,
     ) -> str:
-        """Publish a campaign with one case and its keys; return its slug. The slug of the case begins with it."""
+        """Publish a campaign with one case and its keys; return its slug. The slug of the case begins with it.
+
+        It opened a day ago, ends after 40 days, confirmations a week later; sealed data goes after `sealed_days`.
+        """
         opens = time.time() - 86_400
         await self._publish_state(
             self.cases,
@@ -162,6 +166,7 @@ class Upstream:
                 policies=Policies(confirmation=confirmation, safety_mode=safety_mode),
                 cases=(f"{slug}-case",),
                 organisation=organisation,
+                sealed_until=rfc3339(opens + sealed_days * 86_400)[:10] if sealed_days is not None else None,
             ),
         )
         await self._publish_state(

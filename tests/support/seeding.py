@@ -16,7 +16,7 @@ from shared import topics
 from shared.clock import rfc3339
 from shared.events import marathon
 from shared.events.cloudevents import Envelope
-from shared.events.words import Purpose
+from shared.events.values import Purpose
 from shared.privacy.keys import PublicKeyWrapper
 
 TOPIC_BY_EVENT = {

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import Final
-
-import asyncpg
 
 from services.letters.storage import person_days
 from shared.counting.event_decoder import SubmissionRecord, decode_keyed_hash
-from shared.counting.quotas import QuotaClaim, QuotaCounter
+from shared.counting.quotas import QuotaClaim
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
 
 
 class DailyQuota:
     """Counts messages by person key and day of acceptance (UTC). The limit comes with each message."""
+
+    load = staticmethod(person_days.load)
+    write = staticmethod(person_days.write)
 
     def claim(self, submission: SubmissionRecord, accepted_ms: int) -> QuotaClaim | None:
         """The claim of a message."""
@@ -26,11 +26,3 @@ class DailyQuota:
     def period(self, accepted_ms: int) -> int:
         """The day of acceptance, in whole days since 1970."""
         return accepted_ms // DAY_MS
-
-    async def load(self, connection: asyncpg.Connection, counters: Collection[QuotaCounter]) -> dict[QuotaCounter, int]:
-        """Read the counts of `counters`."""
-        return await person_days.load(connection, counters)
-
-    async def write(self, connection: asyncpg.Connection, counts: Mapping[QuotaCounter, int]) -> None:
-        """Store `counts`."""
-        await person_days.write(connection, counts)

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from shared import codes
-from shared.events.words import MessageKind
+from shared.events.values import MessageKind
 from shared.intake import fields
 from shared.intake.fields import CheckResult
 from shared.intake.person_fields import PERSON_CHECKS, NamedPersonFields, Slug

@@ -7,8 +7,8 @@ from typing import Final
 from fastapi import APIRouter
 
 from services.letters.domain.requests import MessageRequest
-from shared.events.words import Kind
-from shared.intake.pages import IntakePages
+from shared.events.values import Kind
+from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
 from shared.intake.receipt_routes import add_status_route, add_thanks_route
 from shared.intake.submit import SubmitEndpoint
@@ -20,9 +20,9 @@ THANKS_PATH: Final = "/letters/thanks"
 
 
 def message_routes(
-    process: IntakeProcess, endpoint: SubmitEndpoint[MessageRequest], form_pages: IntakePages, base_url: str
+    process: IntakeProcess, endpoint: SubmitEndpoint[MessageRequest], form_pages: FormPages
 ) -> APIRouter:
-    """Return the routes, whose pages are under `base_url`."""
+    """Return the routes."""
     router = APIRouter(tags=["messages"])
     add_submit_route(
         router,
@@ -33,7 +33,7 @@ def message_routes(
         summary="Write a letter, postcard, drawing or solidarity message",
         description="Answered once the broker has acknowledged the message. The same text twice is one message, "
         "unless each has\nan Idempotency-Key of its own.",
-        thanks_url=base_url + THANKS_PATH,
+        thanks_url=process.base_url + THANKS_PATH,
     )
     add_status_route(
         router,
@@ -42,23 +42,14 @@ def message_routes(
         summary="What became of a message",
         description="`accepted`, or `counted` once the counter has passed it.",
     )
-    add_letter_thanks(router, THANKS_PATH, process, form_pages, base_url)
+    add_letter_thanks(router, THANKS_PATH, process)
     return router
 
 
-def add_letter_thanks(
-    router: APIRouter,
-    path: str,
-    process: IntakeProcess,
-    form_pages: IntakePages,
-    base_url: str,
-    *,
-    posted: bool = False,
-) -> None:
+def add_letter_thanks(router: APIRouter, path: str, process: IntakeProcess, *, posted: bool = False) -> None:
     """Add the thank-you page of a letter that was written here or, if `posted`, by its sender."""
 
     def find_act(receipt: Receipt) -> tuple[str, Kind] | None:
         return (receipt.subject, "letter") if receipt.subject in process.catalog.cases else None
 
-    status_url = base_url + MESSAGES_PATH
-    add_thanks_route(router, path, process, form_pages, status_url=status_url, find_act=find_act, posted=posted)
+    add_thanks_route(router, path, process, status_path=MESSAGES_PATH, find_act=find_act, posted=posted)

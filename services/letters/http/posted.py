@@ -15,7 +15,7 @@ from services.letters.http.messages import MESSAGES_PATH, add_letter_thanks
 from shared import codes
 from shared.http.problem import Problem, unavailable
 from shared.http.service import resolve_client
-from shared.intake.pages import IntakePages
+from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
 from shared.intake.submit import SubmitEndpoint
 from shared.intake.submit_routes import add_submit_route
@@ -25,10 +25,8 @@ MAX_SHOWN_CODE_LENGTH: Final = 40
 """How many characters of a code in the URL the form shows."""
 
 
-def posted_routes(
-    process: IntakeProcess, endpoint: SubmitEndpoint[PostedRequest], form_pages: IntakePages, base_url: str
-) -> APIRouter:
-    """Return the routes, whose pages are under `base_url`."""
+def posted_routes(process: IntakeProcess, endpoint: SubmitEndpoint[PostedRequest], form_pages: FormPages) -> APIRouter:
+    """Return the routes."""
     router = APIRouter(tags=["messages"])
     add_submit_route(
         router,
@@ -39,7 +37,7 @@ def posted_routes(
         summary="Tell of a letter or postcard that you posted yourself",
         description="Counted as self-reported, by post. `code` is the one at the foot of the printed sheet, or any "
         "other of its\nform: the same code counts once for each person and case. No text is sent.",
-        thanks_url=f"{base_url}{PAGE_PATH}/thanks",
+        thanks_url=f"{process.base_url}{PAGE_PATH}/thanks",
         complete_form=_with_code,
     )
 
@@ -52,7 +50,7 @@ def posted_routes(
         code = request.query_params.get("code", "")[:MAX_SHOWN_CODE_LENGTH]
         return form_pages.show_form(request, slug, {"code": code, "unprinted": new_code(), "country": country})
 
-    add_letter_thanks(router, f"{PAGE_PATH}/thanks", process, form_pages, base_url, posted=True)
+    add_letter_thanks(router, f"{PAGE_PATH}/thanks", process, posted=True)
     return router
 
 

@@ -16,23 +16,21 @@ from shared.http.problem import Problem, unavailable
 from shared.intake import forms
 from shared.intake.process import IntakeProcess
 from shared.intake.submit_routes import is_form
-from shared.web.views import FormState, campaign_languages, sheet_view
+from shared.web.views.catalog_view import campaign_languages
+from shared.web.views.forms import FormState
+from shared.web.views.sheets import sheet_view
 
 PRINT_PATH: Final = "/letters/print/{slug}"
 
 
-def sheet_routes(process: IntakeProcess, base_url: str) -> APIRouter:
-    """Return the routes; sheets are reported on the pages under `base_url`."""
+def sheet_routes(process: IntakeProcess) -> APIRouter:
+    """Return the routes."""
     router = APIRouter(include_in_schema=False)
-
-    def show(request: Request, slug: str, values: Mapping[str, str]) -> Response:
-        report_url = f"{base_url}{PAGE_PATH}/{slug}"
-        return _show_sheet(process, request, slug, values, report_url=report_url)
 
     @router.get(PRINT_PATH)
     async def empty(request: Request, slug: str) -> Response:
         """A sheet to write on by hand, and a form to fill it in before it is printed."""
-        return show(request, slug, {})
+        return _show_sheet(process, request, slug, {})
 
     @router.post(PRINT_PATH)
     async def filled(request: Request, slug: str) -> Response:
@@ -40,24 +38,14 @@ def sheet_routes(process: IntakeProcess, base_url: str) -> APIRouter:
         if not is_form(request):
             raise Problem(415)
         values = forms.parse(await request.body())
-        return show(request, slug, {} if _is_cross_site(request) else values)
+        # Another site must not put its text onto our page.
+        is_cross_site = request.headers.get("sec-fetch-site") == "cross-site"
+        return _show_sheet(process, request, slug, {} if is_cross_site else values)
 
     return router
 
 
-def _is_cross_site(request: Request) -> bool:
-    """Whether another site sent this form: it must not put its text onto our page."""
-    return request.headers.get("sec-fetch-site") == "cross-site"
-
-
-def _show_sheet(
-    process: IntakeProcess,
-    request: Request,
-    slug: str,
-    values: Mapping[str, str],
-    *,
-    report_url: str,
-) -> Response:
+def _show_sheet(process: IntakeProcess, request: Request, slug: str, values: Mapping[str, str]) -> Response:
     catalog = process.catalog
     case = catalog.cases.get(slug)
     if case is None or case.address is None or not case.accepts_messages:
@@ -70,7 +58,7 @@ def _show_sheet(
             slug,
             FormState(values),
             code=new_code(),
-            report_url=report_url,
+            report_url=f"{process.base_url}{PAGE_PATH}/{slug}",
             now=process.broker_time.now(),
             language=language,
         ),

@@ -17,7 +17,7 @@ from services.marathon.storage import campaigns, cells, published
 from services.marathon.storage.campaigns import WrappedKey
 from shared import topics
 from shared.events.marathon import CampaignChanged
-from shared.events.words import Purpose
+from shared.events.values import Purpose
 from shared.kafka import outbox
 from shared.kafka.outbox import OutboxRecord
 from shared.privacy.keys import KeyWrapper

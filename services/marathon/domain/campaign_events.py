@@ -29,7 +29,7 @@ from shared.events.marathon import (
     Target,
     Writing,
 )
-from shared.events.words import Evidence
+from shared.events.values import Evidence
 
 TALLY_PERIOD_S: Final = 60 * 24 * 60 * 60
 """How long after its end a campaign accepts offline tallies, unless its file sets a time."""

@@ -29,7 +29,7 @@ from services.marathon.domain.campaign_values import (
 )
 from services.marathon.domain.yaml_lines import Fault, ParsedYaml, Path, parse
 from shared.errors import MilleplumesError
-from shared.events.words import MAX_PETITION_VERSION, Confirmation, Evidence, OnePer
+from shared.events.values import MAX_PETITION_VERSION, Confirmation, Evidence, OnePer
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
 MAX_CASES: Final = 10_000

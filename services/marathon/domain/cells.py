@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self, get_args
 
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
-from shared.events.words import RecoveryReason
+from shared.events.values import RecoveryReason
 
 MINUTE_S: Final = 60
 MINUTES_PER_DAY: Final = 1440

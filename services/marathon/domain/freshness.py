@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from services.marathon.domain.ledger import ChainHead, SourcePartition
 from shared.clock import parse_rfc3339
-from shared.events.words import TotalsState
+from shared.events.values import TotalsState
 
 CATCHING_UP_AFTER_S: Final = 5.0
 FREEZE_AFTER_S: Final = 60.0

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from shared.clock import parse_rfc3339
 from shared.events.tallies import ActionsCounted, Delta
-from shared.events.words import MAX_WORD_CHARACTERS
+from shared.events.values import MAX_VALUE_CHARACTERS
 
 GENESIS_HASH: Final = bytes(32)
 """The previous hash of the first row of a source partition."""
@@ -290,7 +290,7 @@ def _is_valid_delta(delta: Delta) -> bool:
     return (
         0 <= delta.minute <= MAX_INTEGER
         and all(abs(number) <= MAX_INTEGER for number in numbers)
-        and not any("\0" in text or len(text) > MAX_WORD_CHARACTERS for text in texts)
+        and not any("\0" in text or len(text) > MAX_VALUE_CHARACTERS for text in texts)
     )
 
 

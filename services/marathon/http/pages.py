@@ -15,7 +15,7 @@ from services.marathon.domain.history import has_public_history
 from services.marathon.http.course import History, HistoryCache
 from shared.clock import Clock, parse_rfc3339
 from shared.errors import TransientError
-from shared.events.words import MessageKind
+from shared.events.values import MessageKind
 from shared.http.problem import Problem, unavailable
 from shared.http.service import resolve_client
 from shared.logging import log

@@ -11,7 +11,7 @@ import msgspec
 from services.marathon.domain.campaign_changes import ImportPlan, StoredCampaign
 from shared.clock import parse_rfc3339, rfc3339, utc
 from shared.events.marathon import CampaignChanged, CaseChanged
-from shared.events.words import Purpose
+from shared.events.values import Purpose
 
 CASES_PER_STATEMENT: Final = 500
 """A case with its texts takes some kilobytes."""

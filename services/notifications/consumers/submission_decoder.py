@@ -26,7 +26,6 @@ from shared.events.marathon import CampaignChanged
 from shared.kafka.records import PartitionBatch, Record
 from shared.logging import log
 from shared.metrics import MAIL_SKIPPED
-from shared.privacy.keys import CampaignKeys
 from shared.topics import Topic
 
 CATALOG_TIMEOUT_S: Final = 10.0
@@ -125,8 +124,18 @@ class SubmissionDecoder:
 
     def _open(self, event: ActEvent, submission: SubmissionRecord) -> NewDelivery:
         """Return the delivery that a submission may get."""
-        keys = self._find_keys(submission)
-        recipient, address = self._address_keys(keys, event, submission)
+        keys = self._catalog.keys.get(submission.campaign)
+        if keys is None:
+            raise TransientError(f"the keys of campaign {submission.campaign} cannot be opened here")
+        sealer = keys.seal.get(submission.seal_key)
+        if sealer is None:
+            raise PermanentError("unknown-seal-key")
+        try:
+            person = sealer.open(submission.sealed, topic=event.topic, subject=submission.subject, key=event.key)
+            recipient = self._recipient_keys.recipient_key(person.email)
+            address = self._recipient_keys.address_key(smtp_address(person.email))
+        except (ValueError, *DECODE_ERRORS):
+            raise PermanentError("cannot-be-opened") from None
         return NewDelivery(
             topic=event.topic,
             partition=event.partition,
@@ -147,45 +156,24 @@ class SubmissionDecoder:
             network=submission.network,
         )
 
-    def _address_keys(self, keys: CampaignKeys, event: ActEvent, submission: SubmissionRecord) -> tuple[bytes, bytes]:
-        """Return the keys of the mailbox and of the address as it was typed."""
-        sealer = keys.seal[submission.seal_key]
-        try:
-            person = sealer.open(submission.sealed, topic=event.topic, subject=submission.subject, key=event.key)
-            return self._recipient_keys.recipient_key(person.email), self._recipient_keys.address_key(
-                smtp_address(person.email)
-            )
-        except (ValueError, *DECODE_ERRORS):
-            raise PermanentError("cannot-be-opened") from None
-
     async def _find_campaign(self, submission: SubmissionRecord) -> CampaignChanged:
         """Return the campaign, after waiting for it and its keys where they are not known yet."""
-        if not self._has_keys(submission) and (submission.campaign, submission.seal_key) not in self._unknown_keys:
-            await self._wait_for_keys(submission)
+        wanted = submission.campaign, submission.seal_key
+        for _ in range(int(CATALOG_TIMEOUT_S / CATALOG_POLL_S)):
+            if self._has_keys(*wanted) or wanted in self._unknown_keys:
+                break
+            await asyncio.sleep(CATALOG_POLL_S)
+        else:
+            if len(self._unknown_keys) < MAX_UNKNOWN:
+                self._unknown_keys.add(wanted)
         campaign = self._catalog.campaigns.get(submission.campaign)
         if campaign is None:
             raise PermanentError("unknown-campaign")
         return campaign
 
-    def _find_keys(self, submission: SubmissionRecord) -> CampaignKeys:
-        keys = self._catalog.keys.get(submission.campaign)
-        if keys is None:
-            raise TransientError(f"the keys of campaign {submission.campaign} cannot be opened here")
-        if submission.seal_key not in keys.seal:
-            raise PermanentError("unknown-seal-key")
-        return keys
-
-    def _has_keys(self, submission: SubmissionRecord) -> bool:
-        keys = self._catalog.keys.get(submission.campaign)
-        return submission.campaign in self._catalog.campaigns and keys is not None and submission.seal_key in keys.seal
-
-    async def _wait_for_keys(self, submission: SubmissionRecord) -> None:
-        for _ in range(int(CATALOG_TIMEOUT_S / CATALOG_POLL_S)):
-            await asyncio.sleep(CATALOG_POLL_S)
-            if self._has_keys(submission):
-                return
-        if len(self._unknown_keys) < MAX_UNKNOWN:
-            self._unknown_keys.add((submission.campaign, submission.seal_key))
+    def _has_keys(self, campaign: str, seal_key: int) -> bool:
+        keys = self._catalog.keys.get(campaign)
+        return campaign in self._catalog.campaigns and keys is not None and seal_key in keys.seal
 
 
 def skip_record(batch: PartitionBatch, record: Record, reason: str) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from services.notifications.domain.deliveries import ActEvent, NewDelivery
 from shared.clock import parse_rfc3339, utc
 from shared.events.marathon import CampaignChanged
-from shared.events.words import Evidence
+from shared.events.values import Evidence
 
 
 class GivenConsent(NamedTuple):
@@ -33,9 +33,17 @@ def takes_effect(evidence: Evidence, campaign: CampaignChanged) -> Literal["at-o
     return "when-confirmed" if evidence == "recorded" else "never"
 
 
-def kept_until(campaign: CampaignChanged) -> datetime:
-    """Return until when updates of a campaign may be sent, and so addresses are kept for them."""
-    return utc(parse_rfc3339(campaign.confirmations_close))
+def kept_until(campaign: CampaignChanged, *, confirmed: bool) -> datetime:
+    """Return until when the address of a consent is kept: as long as something may still be sent to it.
+
+    That is until the day (UTC) on which the campaign's sealed data goes, or the end of confirmations where the campaign
+    names none; a consent that is not `confirmed` ends with the links at the latest.
+    """
+    confirmations_close = utc(parse_rfc3339(campaign.confirmations_close))
+    if campaign.sealed_until is None:
+        return confirmations_close
+    sealed_until = utc(parse_rfc3339(f"{campaign.sealed_until}T00:00:00Z"))
+    return sealed_until if confirmed else min(sealed_until, confirmations_close)
 
 
 def standing(given: Iterable[GivenConsent], withdrawn: Iterable[ActEvent]) -> list[GivenConsent]:

@@ -9,9 +9,10 @@ so each spelling has deliveries of its own.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final, NamedTuple
 
 REPEAT_PERIOD: Final = timedelta(hours=24)
@@ -82,14 +83,8 @@ class ExistingDelivery:
         return self.active_at(event.offset) and (self.left_at is None or self.left_at > event.accepted_at)
 
 
-class ActVersion(NamedTuple):
-    """The content of an act and the address that it came with."""
-
-    digest: bytes
-    address: bytes
-
-
-DeliveriesByVersion = dict[ActVersion, list[ExistingDelivery]]
+Version = tuple[bytes, bytes]
+"""The digest of an act's content, and the key of the address that it came with."""
 
 
 def decide(existing: Iterable[ExistingDelivery], events: Iterable[NewDelivery | ActEvent]) -> list[NewDelivery]:
@@ -98,19 +93,21 @@ def decide(existing: Iterable[ExistingDelivery], events: Iterable[NewDelivery | 
     The events of each act are in offset order, and `existing` are its deliveries. A replay from any earlier offset
     decides the same, because only deliveries from before an event count.
     """
-    by_act: defaultdict[bytes, DeliveriesByVersion] = defaultdict(dict)
+    by_act: defaultdict[bytes, defaultdict[Version, list[ExistingDelivery]]] = defaultdict(lambda: defaultdict(list))
     for delivery in existing:
-        by_act[delivery.key].setdefault(ActVersion(delivery.digest, delivery.address), []).append(delivery)
+        by_act[delivery.key][delivery.digest, delivery.address].append(delivery)
     decided = []
     for event in events:
         by_version = by_act[event.key]
         if isinstance(event, ActEvent):
-            _withdraw(by_version, event.offset)
+            for delivery in chain.from_iterable(by_version.values()):
+                if delivery.active_at(event.offset):
+                    delivery.withdrawn_offset = event.offset
             continue
-        version = ActVersion(event.digest, event.address)
-        if not _is_repeat(by_version.get(version, ()), event):
+        version = event.digest, event.address
+        if not _is_repeat(by_version[version], event):
             decided.append(event._replace(other_data=_is_other_data(by_version, version, event)))
-            by_version.setdefault(version, []).append(
+            by_version[version].append(
                 ExistingDelivery(event.key, event.digest, event.address, event.offset, event.accepted_at),
             )
     return decided
@@ -121,15 +118,10 @@ def _is_repeat(same_version: Iterable[ExistingDelivery], event: NewDelivery) -> 
     return any(delivery.accepted_at >= since and delivery.active_before(event) for delivery in same_version)
 
 
-def _is_other_data(by_version: DeliveriesByVersion, version: ActVersion, event: NewDelivery) -> bool:
+def _is_other_data(
+    by_version: Mapping[Version, Iterable[ExistingDelivery]], version: Version, event: NewDelivery
+) -> bool:
     return any(
         other != version and any(delivery.active_before(event) for delivery in deliveries)
         for other, deliveries in by_version.items()
     )
-
-
-def _withdraw(by_version: DeliveriesByVersion, offset: int) -> None:
-    for deliveries in by_version.values():
-        for delivery in deliveries:
-            if delivery.active_at(offset):
-                delivery.withdrawn_offset = offset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
@@ -39,17 +40,9 @@ class CaughtMessage:
     """A message. `text` are its lines, each split at links: every second part is a link."""
 
     name: str
-    headers: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
     text: tuple[tuple[str, ...], ...]
     html: str
-
-    @property
-    def subject(self) -> str:
-        return dict(self.headers).get("Subject", "")
-
-    @property
-    def to(self) -> str:
-        return dict(self.headers).get("To", "")
 
 
 def mailbox_router(folder: Path, pages: Pages) -> APIRouter:
@@ -88,7 +81,7 @@ def _read_message(file: Path) -> CaughtMessage:
     message = _parser.parsebytes(file.read_bytes())
     return CaughtMessage(
         name=file.stem,
-        headers=tuple((name, str(message[name])) for name in _SHOWN_HEADERS if message[name]),
+        headers={name: str(message[name]) for name in _SHOWN_HEADERS if message[name]},
         text=tuple(tuple(_LINK_PATTERN.split(line)) for line in _body(message, "plain").splitlines()),
         html=_body(message, "html"),
     )

@@ -9,12 +9,13 @@ import asyncpg
 from fastapi import APIRouter, Form, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from services.notifications.actions.delivery_events import DeliveryEvents
+from services.notifications.actions.delivery_events import outbox_record
 from services.notifications.domain.recipient_keys import RecipientKeys
 from services.notifications.mailing import Mailing
 from services.notifications.storage import recipients
-from shared.clock import Clock, utc
+from shared.clock import Clock, rfc3339, utc
 from shared.database import connected
+from shared.events.notifications import DeliveryResubscribed, DeliveryUnsubscribed
 from shared.kafka.outbox import put_outbox
 from shared.web.pages import Pages
 
@@ -38,7 +39,6 @@ class Preferences:
         self._recipient_keys = recipient_keys
         self._pages = pages
         self._clock = clock
-        self._events = DeliveryEvents()
 
     def router(self) -> APIRouter:
         """The routes."""
@@ -97,13 +97,16 @@ class Preferences:
     async def _suppress(self, recipient: bytes) -> None:
         now = self._clock.now()
         async with connected(self._pool()) as connection, connection.transaction():
-            if await recipients.suppress(connection, [recipient], "unsubscribed", utc(now)):
-                await put_outbox(connection, [self._events.unsubscribed(recipient, now)])
+            if await recipients.suppress(connection, [recipient], utc(now)):
+                event = DeliveryUnsubscribed(unsubscribed_at=rfc3339(now))
+                await put_outbox(connection, [outbox_record(recipient, event, now)])
 
     async def _unsuppress(self, recipient: bytes) -> None:
+        now = self._clock.now()
         async with connected(self._pool()) as connection, connection.transaction():
             if await recipients.unsuppress(connection, recipient):
-                await put_outbox(connection, [self._events.resubscribed(recipient, self._clock.now())])
+                event = DeliveryResubscribed(resubscribed_at=rfc3339(now))
+                await put_outbox(connection, [outbox_record(recipient, event, now)])
 
     def _not_found(self, request: Request) -> Response:
         return self._pages.show(request, "link-broken.html", status=404, store=False)

@@ -42,5 +42,8 @@ class Housekeeping:
         return more
 
     async def _purge(self, connection: asyncpg.Connection, now: datetime) -> bool:
-        over = [slug for slug, campaign in self._catalog.campaigns.items() if kept_until(campaign) <= now]
-        return await housekeeping.purge(connection, over, now)
+        over, unconfirmed_over = (
+            [slug for slug, each in self._catalog.campaigns.items() if kept_until(each, confirmed=confirmed) <= now]
+            for confirmed in (True, False)
+        )
+        return await housekeeping.purge(connection, over, unconfirmed_over, now)

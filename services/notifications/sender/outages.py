@@ -15,7 +15,7 @@ MIN_PAUSE_S: Final = 0.2
 
 
 async def run_repeatedly(
-    name: str, step: Callable[[], Awaitable[bool]], wake_event: asyncio.Event | None, idle_s: float
+    name: str, step: Callable[[], Awaitable[bool]], idle_s: float, wake_event: asyncio.Event | None = None
 ) -> None:
     """Call `step` again and again. After one that returns False, because it found nothing to do, the next comes after
     `idle_s` seconds or when `wake_event` is set.
@@ -23,10 +23,10 @@ async def run_repeatedly(
     Raises:
         TransientError: no step succeeded for ten minutes.
     """
+    wake_event = wake_event or asyncio.Event()
     backoff = Backoff(f"{name} could not go on", min_pause_s=MIN_PAUSE_S, give_up_s=MAX_OUTAGE_S)
     while True:
-        if wake_event is not None:
-            wake_event.clear()
+        wake_event.clear()
         try:
             busy = await step()
         except OUTAGES as error:
@@ -36,8 +36,6 @@ async def run_repeatedly(
         backoff.reset()
         if busy:
             await asyncio.sleep(0)
-        elif wake_event is None:
-            await asyncio.sleep(idle_s)
         else:
             with suppress(TimeoutError):
                 await asyncio.wait_for(wake_event.wait(), idle_s)

@@ -56,7 +56,7 @@ class Planner:
         Raises:
             TransientError: PostgreSQL was away for ten minutes.
         """
-        await run_repeatedly("planning", self.plan_due, None, IDLE_S)
+        await run_repeatedly("planning", self.plan_due, IDLE_S)
 
     async def plan_due(self) -> bool:
         """Plan for a batch of due recipients; return whether there may be more."""

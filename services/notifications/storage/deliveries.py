@@ -45,15 +45,8 @@ async def find_existing(
     """Find the deliveries of `mailing` that bear on `candidates`: those of the same content and address in the day
     before, and two active ones of any content or address.
     """
-    rows = await connection.fetch(
-        _FIND_EXISTING,
-        [candidate.key for candidate in candidates],
-        [candidate.digest for candidate in candidates],
-        [candidate.address for candidate in candidates],
-        [candidate.accepted_at for candidate in candidates],
-        REPEAT_PERIOD,
-        mailing,
-    )
+    acts = [(candidate.key, candidate.digest, candidate.address, candidate.accepted_at) for candidate in candidates]
+    rows = await connection.fetch(_FIND_EXISTING, *map(list, zip(*acts, strict=True)), REPEAT_PERIOD, mailing)
     return [ExistingDelivery(*row) for row in rows]
 
 

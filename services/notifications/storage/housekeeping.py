@@ -16,18 +16,16 @@ ROW_RETENTION: Final = timedelta(days=40)
 """How long rows are kept without sealed fields: well beyond the topic, so that a replay makes none of them again."""
 MAX_ROWS: Final = 5_000
 
-_CLEAR_SEALED = (
-    """
-    UPDATE deliveries SET sealed = NULL, network = NULL WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM deliveries
-        WHERE accepted_at < $1::timestamptz AND sealed IS NOT NULL AND state <> 'pending' LIMIT $2
-    ))
-    """,
-    SEALED_RETENTION,
-)
+_CLEAR_SEALED = """
+UPDATE deliveries SET sealed = NULL, network = NULL WHERE ctid = ANY (ARRAY (
+    SELECT ctid FROM deliveries
+    WHERE accepted_at < $1::timestamptz AND sealed IS NOT NULL AND state <> 'pending' LIMIT $2
+))
+"""
 _END_CONSENTS = """
 UPDATE subscriptions SET ended_at = $1::timestamptz, sealed = NULL WHERE ctid = ANY (ARRAY (
-    SELECT ctid FROM subscriptions WHERE campaign = ANY ($3) AND ended_at IS NULL LIMIT $2
+    SELECT ctid FROM subscriptions
+    WHERE ended_at IS NULL AND (campaign = ANY ($3) OR since IS NULL AND campaign = ANY ($4)) LIMIT $2
 ))
 """
 _DELETE = tuple(
@@ -43,14 +41,14 @@ _DELETE = tuple(
 )
 
 
-async def purge(connection: asyncpg.Connection, campaigns_over: Sequence[str], now: datetime) -> bool:
-    """Clear and delete one chunk of what is too old at `now`, and end consents to updates of `campaigns_over`.
-
-    Return whether there may be more.
+async def purge(
+    connection: asyncpg.Connection, over: Sequence[str], unconfirmed_over: Sequence[str], now: datetime
+) -> bool:
+    """Clear and delete one chunk of what is too old at `now`, and end the consents to updates of the campaigns that are
+    `over`, and the unconfirmed ones of `unconfirmed_over`. Return whether there may be more.
     """
-    statement, age = _CLEAR_SEALED
-    statuses = [await connection.execute(statement, now - age, MAX_ROWS)]
-    statuses.append(await connection.execute(_END_CONSENTS, now, MAX_ROWS, campaigns_over))
+    statuses = [await connection.execute(_CLEAR_SEALED, now - SEALED_RETENTION, MAX_ROWS)]
+    statuses.append(await connection.execute(_END_CONSENTS, now, MAX_ROWS, over, unconfirmed_over))
     statuses += [await connection.execute(statement, now - ROW_RETENTION, MAX_ROWS) for statement in _DELETE]
     return any(int(status.rpartition(" ")[2]) == MAX_ROWS for status in statuses)
 

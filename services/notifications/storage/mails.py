@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import asyncpg
 
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.kafka.record_ref import RecordRef
 
 FinalState = Literal["sent", "bounced", "failed", "dropped"]
@@ -121,16 +121,10 @@ async def lease(connection: asyncpg.Connection, now: datetime, until: datetime, 
     for _, group in groupby(rows, key=itemgetter(0)):
         mail_rows = [tuple(row) for row in group]
         mail_id, mailing, recipient, planned_at, attempts, suppressed = mail_rows[0][:_MAIL_COLUMNS]
-        deliveries = tuple(
-            _covered_delivery(row[_MAIL_COLUMNS:]) for row in mail_rows if row[_MAIL_COLUMNS] is not None
-        )
+        covered = [row[_MAIL_COLUMNS:] for row in mail_rows if row[_MAIL_COLUMNS] is not None]
+        deliveries = tuple(CoveredDelivery(RecordRef(*columns[:3]), *columns[3:]) for columns in covered)
         mails.append(LeasedMail(mail_id, mailing, recipient, planned_at, attempts, suppressed, until, deliveries))
     return mails
-
-
-def _covered_delivery(columns: tuple[object, ...]) -> CoveredDelivery:
-    topic, partition, offset, *rest = columns
-    return CoveredDelivery(RecordRef(topic, partition, offset), *rest)  # type: ignore[arg-type]  # columns of the query above
 
 
 class FinalOutcome(NamedTuple):

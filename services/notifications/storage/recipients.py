@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -15,8 +15,6 @@ from shared.kafka.record_ref import RecordRef
 
 MAX_DELIVERIES_PER_PLAN: Final = 200
 """Deliveries of one recipient that one plan considers: more than a mail can cover."""
-
-SuppressionReason = Literal["unsubscribed"]
 
 
 @dataclass(slots=True)
@@ -101,19 +99,17 @@ async def find_suppressed(connection: asyncpg.Connection, recipients: Sequence[b
 
 
 _SUPPRESS = """
-INSERT INTO suppressions (recipient, reason, at) SELECT unnest($1::bytea[]), $2, $3 ON CONFLICT DO NOTHING
-RETURNING recipient
+INSERT INTO suppressions (recipient, reason, at) SELECT unnest($1::bytea[]), 'unsubscribed', $2
+ON CONFLICT DO NOTHING RETURNING recipient
 """
 
 
-async def suppress(
-    connection: asyncpg.Connection, recipients: Sequence[bytes], reason: SuppressionReason, now: datetime
-) -> list[bytes]:
+async def suppress(connection: asyncpg.Connection, recipients: Sequence[bytes], now: datetime) -> list[bytes]:
     """Send no further mail to `recipients`, and end their consents; return those who could get mail until now."""
     if not recipients:
         return []
     await subscriptions.end_of_recipients(connection, recipients, now)
-    return [row[0] for row in await connection.fetch(_SUPPRESS, sorted(recipients), reason, now)]
+    return [row[0] for row in await connection.fetch(_SUPPRESS, sorted(recipients), now)]
 
 
 _MARK_GONE = """

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.clock import parse_rfc3339
-from shared.events.words import ActKind
+from shared.events.values import ActKind
 from shared.intake import documents, fields
 from shared.intake.fields import CheckResult
 from shared.intake.person_fields import PERSON_CHECKS, NamedPersonFields, PersonFields, Slug, is_plain
@@ -67,7 +67,7 @@ def read_raw_batch(body: bytes) -> RawBatch:
     except (msgspec.DecodeError, RecursionError):
         document = documents.parse(body)
     else:
-        documents.check_depth_outside(body, batch.items)
+        documents.check_depth(body, apart=batch.items)
         return batch
     if not isinstance(document, dict):
         raise invalid([FieldError("", "body.type")])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from services.petitions.domain.requests import ActRequest
-from shared.intake.pages import IntakePages
+from shared.intake.pages import FormPages
+from shared.intake.process import IntakeProcess
 from shared.intake.submit import SubmitEndpoint
 from shared.intake.submit_routes import add_submit_route
 
 
-def act_routes(endpoint: SubmitEndpoint[ActRequest], form_pages: IntakePages, base_url: str) -> APIRouter:
-    """Return the route, whose thank-you pages are under `base_url`."""
+def act_routes(process: IntakeProcess, endpoint: SubmitEndpoint[ActRequest], form_pages: FormPages) -> APIRouter:
+    """Return the route."""
     router = APIRouter(tags=["acts"])
     add_submit_route(
         router,
@@ -21,6 +22,6 @@ def act_routes(endpoint: SubmitEndpoint[ActRequest], form_pages: IntakePages, ba
         name="act",
         summary="Tell of a share, a pledge or a task",
         description="Counted as self-reported: one of a kind for each person and case.",
-        thanks_url=f"{base_url}/thanks",
+        thanks_url=f"{process.base_url}/thanks",
     )
     return router

@@ -114,16 +114,13 @@ async def _append_items(
             record = sign_petition.build_partner_record(partner, signature)
         except Refusal as refusal:
             count_refusal(endpoint.topic.name, refusal)
-            rejected.append(Rejected(index, _errors(refusal)))
+            error = _ITEM_ERRORS.get(refusal.code, FieldError("", f"body.{refusal.code}"))
+            rejected.append(Rejected(index, list(refusal.errors) or [error]))
             continue
         pending.expected += 1
         if not append(record.partition, record.key, record.value, record.headers, pending):
             raise ConnectionError("refused: a partition has a backlog")
     return pending, rejected
-
-
-def _errors(refusal: Refusal) -> list[FieldError]:
-    return list(refusal.errors) or [_ITEM_ERRORS.get(refusal.code, FieldError("", f"body.{refusal.code}"))]
 
 
 class _PendingAcks:

@@ -33,7 +33,7 @@ def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> A
         """The names of those who confirmed their signature and agreed to be named, in the order of signing; `next` is
         the `start` of the page after this one.
         """
-        terms = sign_petition.find_petition(slug).terms
+        _petition, _case, terms = sign_petition.find_petition(slug)
         sealed: list[SealedName] = []
         if not terms.policies.safety_mode:
             async with connected(process.pool) as connection:

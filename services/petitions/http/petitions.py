@@ -19,15 +19,14 @@ def petition_routes(catalog: Catalog, sign_petition: SignPetition) -> APIRouter:
     @router.get("/v1/petitions/{slug}", summary="The text of a petition", responses=responses(404, 503))
     async def petition(slug: str) -> JSONResponse:
         """Answers once signatures can be taken: the petition, its campaign and its keys have arrived."""
-        open_petition = sign_petition.find_petition(slug)
-        case, campaign = catalog.cases[open_petition.case], catalog.campaigns[open_petition.terms.campaign]
-        text = catalog.petitions[slug].petition
+        text, case, terms = sign_petition.find_petition(slug)
+        campaign = catalog.campaigns[terms.campaign]
         content: dict[str, Any] = {
             "petition": slug,
-            "version": open_petition.version,
-            "title": text.title if text else {},
-            "text": text.text if text else {},
-            "targets": [{"name": target.name, "role": target.role} for target in text.targets] if text else [],
+            "version": text.version,
+            "title": text.title,
+            "text": text.text,
+            "targets": [{"name": target.name, "role": target.role} for target in text.targets],
             "case": {"slug": case.slug, "name": case.name, "country": case.country, "status": case.status},
             "campaign": {
                 "slug": campaign.slug,

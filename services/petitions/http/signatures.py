@@ -8,8 +8,8 @@ from fastapi import APIRouter
 
 from services.petitions.domain.requests import SignatureRequest
 from shared import topics
-from shared.events.words import Kind
-from shared.intake.pages import IntakePages
+from shared.events.values import Kind
+from shared.intake.pages import FormPages
 from shared.intake.process import IntakeProcess
 from shared.intake.receipt_routes import add_status_route, add_thanks_route
 from shared.intake.submit import SubmitEndpoint
@@ -18,9 +18,9 @@ from shared.privacy.receipts import Receipt
 
 
 def signature_routes(
-    process: IntakeProcess, endpoint: SubmitEndpoint[SignatureRequest], form_pages: IntakePages, base_url: str
+    process: IntakeProcess, endpoint: SubmitEndpoint[SignatureRequest], form_pages: FormPages
 ) -> APIRouter:
-    """Return the routes, whose pages are under `base_url`. The thank-you page is also that of acts."""
+    """Return the routes. The thank-you page is also that of acts."""
     router = APIRouter(tags=["signatures"])
     catalog = process.catalog
 
@@ -42,7 +42,7 @@ def signature_routes(
         summary="Sign a petition",
         description="Answered once the broker has acknowledged the signature. "
         "Who signs again gets the same kind of answer.",
-        thanks_url=f"{base_url}/thanks",
+        thanks_url=f"{process.base_url}/thanks",
         case_of=case_of,
     )
     add_status_route(
@@ -53,5 +53,5 @@ def signature_routes(
         description="`accepted`, or `counted` once the counter has passed it. "
         "It tells nobody who signed, or signed before.",
     )
-    add_thanks_route(router, "/thanks", process, form_pages, status_url=f"{base_url}/v1/signatures", find_act=find_act)
+    add_thanks_route(router, "/thanks", process, status_path="/v1/signatures", find_act=find_act)
     return router

@@ -41,8 +41,8 @@ async def sealed_names(connection: asyncpg.Connection, petition: str, start: int
 _UPSERT: Final = """
 INSERT INTO signatories (key, subject, topic, partition, "offset", accepted_ms)
 SELECT key, subject, $1, partition, "offset", accepted_ms
-FROM unnest($2::bytea[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[])
-    AS signatory (key, subject, partition, "offset", accepted_ms)
+FROM unnest($2::bytea[], $3::smallint[], $4::bigint[], $5::bigint[], $6::boolean[], $7::text[])
+    AS submission (key, partition, "offset", accepted_ms, public_name, subject)
 ON CONFLICT (key) DO UPDATE
 SET partition = excluded.partition, "offset" = excluded."offset", accepted_ms = excluded.accepted_ms
 """
@@ -51,15 +51,7 @@ SET partition = excluded.partition, "offset" = excluded."offset", accepted_ms = 
 async def show_names(connection: asyncpg.Connection, topic: str, submissions: Sequence[ConfirmedSubmission]) -> None:
     """Show the names in `submissions`, which stand on `topic`."""
     if submissions:
-        await connection.execute(
-            _UPSERT,
-            topic,
-            [submission.key for submission in submissions],
-            [submission.subject for submission in submissions],
-            [submission.partition for submission in submissions],
-            [submission.offset for submission in submissions],
-            [submission.accepted_ms for submission in submissions],
-        )
+        await connection.execute(_UPSERT, topic, *map(list, zip(*submissions, strict=True)))
 
 
 _DELETE: Final = "DELETE FROM signatories WHERE key = ANY($1::bytea[])"

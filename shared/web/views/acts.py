@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.web.views.campaigns import CaseCard, case_cards
 from shared.web.views.cases import CaseView, case_view
 from shared.web.views.catalog_view import CatalogView

@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 
 from shared.clock import parse_rfc3339
 from shared.events.marathon import Correction, TotalsChanged
-from shared.events.words import Channel, Evidence, Kind
+from shared.events.values import Channel, Evidence, Kind
 from shared.web.formats import collation_key, formats_for
 from shared.web.views.campaigns import CampaignView, campaign_view
 from shared.web.views.catalog_view import CatalogView

@@ -19,7 +19,7 @@ from shared.counting.replay import replay
 from shared.database import connected
 from shared.events.actions import ActionReference
 from shared.events.cloudevents import Envelope
-from shared.events.words import MAX_PETITION_VERSION
+from shared.events.values import MAX_PETITION_VERSION
 from shared.kafka.redrive import DeadLetterRecord, list_dead_letters, read_applied, redrive
 from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, decision, digest_of, key_of, signature
 

@@ -195,3 +195,18 @@ async def test_an_address_is_kept_until_the_campaign_is_over_and_the_row_forty_d
         assert await harness.pool.fetchval("SELECT count(sealed) FROM deliveries WHERE state <> 'pending'") == 0
         assert await harness.pool.fetchval("SELECT count(sealed) FROM subscriptions") == sealed
         assert await harness.pool.fetchval("SELECT count(*) FROM subscriptions") == rows
+
+
+async def test_where_sealed_data_goes_later_only_what_nobody_confirmed_ends_with_the_links(
+    harness: NotificationsHarness,
+) -> None:
+    campaign = await harness.upstream.campaign("w4r", sealed_days=100)
+    async with harness.running(harness.create_loop().run):
+        await harness.upstream.confirm(campaign, await harness.upstream.sign(campaign, ANA, updates=True))
+        await harness.upstream.sign(campaign, ANA, petition="unconfirmed", updates=True)
+        assert len(await standing(harness)) == 1
+    for days, sealed, rows in ((45, 2, 2), (2, 1, 2), (41, 1, 1), (10, 1, 1), (2, 0, 1)):
+        harness.clock.advance(days * DAY)
+        await harness.housekeeping().run_once()
+        assert await harness.pool.fetchval("SELECT count(sealed) FROM subscriptions") == sealed
+        assert await harness.pool.fetchval("SELECT count(*) FROM subscriptions") == rows

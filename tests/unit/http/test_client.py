@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from shared.http.client import Client, ClientResolver
-from shared.intake import abuse_hashes
+from shared.privacy import dedupe
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 KEY = b"k" * 32
@@ -58,10 +58,10 @@ def test_without_trusted_proxies_nothing_forwarded_is_believed() -> None:
     [("192.0.2.1", "192.0.2.250"), ("2001:db8::1", "2001:db8::ffff:1"), ("::ffff:192.0.2.1", "192.0.2.9")],
 )
 def test_neighbours_share_a_mark(one: str, other: str) -> None:
-    assert abuse_hashes.network_hash(KEY, one) == abuse_hashes.network_hash(KEY, other) != ""
+    assert dedupe.network_hash(KEY, one) == dedupe.network_hash(KEY, other) != ""
 
 
 def test_strangers_do_not_share_a_mark() -> None:
-    assert abuse_hashes.network_hash(KEY, "192.0.2.1") != abuse_hashes.network_hash(KEY, "192.0.3.1")
-    assert abuse_hashes.network_hash(KEY, "192.0.2.1") != abuse_hashes.network_hash(b"o" * 32, "192.0.2.1")
-    assert abuse_hashes.network_hash(KEY, "not an address") == ""
+    assert dedupe.network_hash(KEY, "192.0.2.1") != dedupe.network_hash(KEY, "192.0.3.1")
+    assert dedupe.network_hash(KEY, "192.0.2.1") != dedupe.network_hash(b"o" * 32, "192.0.2.1")
+    assert dedupe.network_hash(KEY, "not an address") == ""

@@ -6,9 +6,10 @@ import hashlib
 
 import pytest
 
+from shared.catalog import Catalog
 from shared.clock import rfc3339
 from shared.errors import TransientError
-from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, Policies, Section, TotalsChanged
+from shared.events.marathon import AccessChanged, CampaignChanged, Policies, Section, TotalsChanged
 from shared.intake.access import authenticate_partner
 from shared.intake.campaign_terms import CampaignTerms, TermsCache, check_confirmations_open, check_open
 from shared.intake.idempotency import IdempotencyMemory
@@ -20,16 +21,13 @@ OPENS, CLOSES = 1_000.0, 2_000.0
 KEYS = CampaignKeys(dedupe=b"d" * 32, token=b"t" * 32, seal={1: Sealer(b"s" * 32)}, current_seal=1)
 
 
-class StubCatalog:
+class StubCatalog(Catalog):
     """A catalog of one campaign."""
 
     def __init__(self) -> None:
-        self.campaigns: dict[str, CampaignChanged] = {"w4r": campaign()}
-        self.cases: dict[str, CaseChanged] = {}
-        self.petitions: dict[str, CaseChanged] = {}
-        self.totals: dict[str, TotalsChanged] = {}
-        self.keys: dict[str, CampaignKeys] = {"w4r": KEYS}
-        self.ready = True
+        super().__init__("nowhere")
+        self.campaigns["w4r"] = campaign()
+        self.keys["w4r"] = KEYS
 
 
 def campaign(**changes: object) -> CampaignChanged:

@@ -63,8 +63,7 @@ def record_builders(
     """Return the record builders of signatures, messages, acts and posted letters, over one catalog."""
     broker_time = BrokerTime(clock or ManualClock(NOW))
     terms_cache = TermsCache(catalog)
-    sign_petition = SignPetition(catalog, broker_time, 4)
-    catalog.on_change(sign_petition.on_catalog_change)
+    sign_petition = SignPetition(catalog, terms_cache, broker_time, 4)
     catalog.on_change(terms_cache.on_catalog_change)
     record_message = RecordMessage(catalog, terms_cache, broker_time, 4)
     record_act = RecordAct(catalog, terms_cache, broker_time, 4)

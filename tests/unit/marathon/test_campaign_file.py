@@ -14,7 +14,7 @@ from services.marathon.domain.campaign_values import COUNTRIES
 from services.marathon.domain.yaml_lines import parse
 from shared.counting.event_decoder import EventDecoder
 from shared.errors import PermanentError
-from shared.events.words import MAX_PETITION_VERSION
+from shared.events.values import MAX_PETITION_VERSION
 from shared.topics import SIGNATURES
 from tests.support.counting import signature
 

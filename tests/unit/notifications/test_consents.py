@@ -1,11 +1,14 @@
-"""When a consent to updates takes effect, and which of a batch stand."""
+"""Which consents to updates of a batch stand, and until when their addresses are kept."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from services.notifications.domain.consents import GivenConsent, standing
+import pytest
+
+from services.notifications.domain.consents import GivenConsent, kept_until, standing
 from services.notifications.domain.deliveries import ActEvent, NewDelivery
+from shared.events.marathon import CampaignChanged, Policies
 
 AT = datetime(2026, 12, 1, tzinfo=UTC)
 
@@ -53,3 +56,31 @@ def test_what_came_before_a_withdrawal_does_not_stand() -> None:
 def test_one_that_takes_effect_at_once_comes_before_one_that_waits_for_its_link() -> None:
     waiting, first, second = given(0), given(1, since=AT), given(2, since=AT)
     assert standing([waiting, first, second], []) == [first]
+
+
+@pytest.mark.parametrize(
+    ("sealed_until", "confirmed", "unconfirmed"),
+    [
+        (None, "2027-01-08", "2027-01-08"),
+        ("2028-12-31", "2028-12-31", "2027-01-08"),
+        ("2027-01-02", "2027-01-02", "2027-01-02"),
+    ],
+)
+def test_an_address_is_kept_until_sealed_data_goes_and_an_unconfirmed_one_while_links_work(
+    sealed_until: str | None, confirmed: str, unconfirmed: str
+) -> None:
+    campaign = CampaignChanged(
+        slug="w4r",
+        version=1,
+        title={"en": "Write"},
+        opens="2026-11-20T00:00:00Z",
+        closes="2027-01-01T00:00:00Z",
+        confirmations_close="2027-01-08T00:00:00Z",
+        goal=None,
+        languages=("en",),
+        policies=Policies(),
+        cases=(),
+        sealed_until=sealed_until,
+    )
+    assert kept_until(campaign, confirmed=True) == datetime.fromisoformat(f"{confirmed}T00:00:00Z")
+    assert kept_until(campaign, confirmed=False) == datetime.fromisoformat(f"{unconfirmed}T00:00:00Z")

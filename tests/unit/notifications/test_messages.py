@@ -34,7 +34,7 @@ from services.notifications.storage.mails import CoveredDelivery, LeasedMail
 from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
 from shared.events.marathon import CampaignChanged, CaseChanged, Contact, Petition, Policies
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.kafka.record_ref import RecordRef
 from shared.privacy import tokens
 from shared.privacy.keys import CampaignKeys

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
-from services.notifications.domain.acts import Act
-from services.notifications.domain.buttons import Button, group_acts
+from services.notifications.domain.acts import Act, Button, group_acts
 from services.notifications.mailings.confirmation.wording import Sentence, Wording, load_wording
 from services.notifications.sender.compose.wording import choose_language, display_name, localize
 from services.notifications.settings import Settings
 from shared.catalog import Catalog
 from shared.errors import TransientError
-from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.privacy.receipts import short_receipt
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose, sign
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,11 @@ class ConfirmationViewBuilder:
             TransientError: the catalog does not hold a campaign, a case or a key yet.
         """
         buttons = group_acts(acts)
-        campaigns = [self._campaign(button.campaign) for button in buttons]
+        campaigns = [_known(self._catalog.campaigns, button.campaign) for button in buttons]
         wording = load_wording(choose_language(locale, campaigns[0].languages))
         versions = {act.key for act in acts if act.other_data}
         button_views = tuple(self._button_view(button, wording, versions, planned_at) for button in buttons)
-        cases = {act.case: self._case(act.case) for act in acts}
+        cases = {act.case: _known(self._catalog.cases, act.case) for act in acts}
         case = next(iter(cases.values())) if len(cases) == 1 else None
         organisations = {campaign.organisation for campaign in campaigns}
         imprints = {", ".join(campaign.contact.address) if campaign.contact else "" for campaign in campaigns}
@@ -89,7 +90,7 @@ class ConfirmationViewBuilder:
         )
 
     def _button_view(self, button: Button, wording: Wording, versions: set[bytes], planned_at: datetime) -> ButtonView:
-        receipts = [self._receipt(act) for act in button.acts]
+        receipts = [short_receipt(self._token_key(act.campaign), *act.record) for act in button.acts]
         single = len(receipts) == 1
         sentences = tuple(
             wording.sentence(
@@ -133,32 +134,22 @@ class ConfirmationViewBuilder:
         base_url = self._settings.petitions_url if button.for_signatures else f"{self._settings.letters_url}/letters"
         return f"{base_url}/{purpose}/{token}?lang={language}"
 
-    def _receipt(self, act: Act) -> str:
-        return short_receipt(self._token_key(act.campaign), *act.record)
-
     def _token_key(self, campaign: str) -> bytes:
-        keys = self._catalog.keys.get(campaign)
-        if keys is None:
-            raise TransientError("a campaign's keys are not known yet")
-        return keys.token
+        return _known(self._catalog.keys, campaign).token
 
     def _title(self, act: Act, code: str) -> str:
-        case = self._case(act.case)
+        case = _known(self._catalog.cases, act.case)
         if act.kind == "signature" and case.petition is not None:
             return localize(case.petition.title, code)
         return case.name
 
-    def _case(self, slug: str) -> CaseChanged:
-        case = self._catalog.cases.get(slug)
-        if case is None:
-            raise TransientError("a case is not known yet")
-        return case
 
-    def _campaign(self, slug: str) -> CampaignChanged:
-        campaign = self._catalog.campaigns.get(slug)
-        if campaign is None:
-            raise TransientError("a campaign is not known yet")
-        return campaign
+def _known(entries: Mapping[str, Entry], slug: str) -> Entry:
+    """Return what the catalog has of a campaign or a case."""
+    try:
+        return entries[slug]
+    except KeyError:
+        raise TransientError("a campaign, a case or keys are not known yet") from None
 
 
 def _subject(wording: Wording, acts: Sequence[Act], name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from markupsafe import Markup
 
 from services.notifications.sender.compose.wording import TRANSLATIONS, format_day
-from shared.events.words import Kind
+from shared.events.values import Kind
 from shared.web.languages import load_translations
 
 _CODE_HTML: Final = (
@@ -29,9 +29,9 @@ class Wording:
 
     def __init__(self, code: str) -> None:
         self.code = code
-        self.translations = load_translations(code, TRANSLATIONS)
-        self._ = self.translations.gettext
-        self.ngettext = self.translations.ngettext
+        translations = load_translations(code, TRANSLATIONS)
+        self._ = translations.gettext
+        self.ngettext = translations.ngettext
 
     def subject_for_one(self, kind: Kind, name: str) -> str:
         """Return the subject of a mail about one act for the case `name`."""

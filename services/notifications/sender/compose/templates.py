@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import escape
@@ -19,13 +19,6 @@ TEXT_WIDTH: Final = 72
 
 _SENTENCE: Final = re.compile(r'\{\{ _\("([^"\\]*)"\) \}\}')
 """A sentence that is the same in every mail. The others come with the view."""
-
-
-class Templates(NamedTuple):
-    """The two parts of a mail."""
-
-    text: Template
-    html: Template
 
 
 class _Loader(FileSystemLoader):
@@ -46,8 +39,8 @@ def _wrap(text: str) -> str:
 
 
 @cache
-def load_templates(folder: Path, name: str, code: str) -> Templates:
-    """Load `<name>.txt` and `<name>.html` of `folder` in the language `code`."""
+def load_templates(folder: Path, name: str, code: str) -> tuple[Template, Template]:
+    """Load the text and the HTML part, `<name>.txt` and `<name>.html` of `folder`, in the language `code`."""
     environment = Environment(
         loader=_Loader(folder, load_translations(code, TRANSLATIONS).gettext),
         autoescape=select_autoescape(["html"]),
@@ -56,4 +49,4 @@ def load_templates(folder: Path, name: str, code: str) -> Templates:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    return Templates(environment.get_template(f"{name}.txt"), environment.get_template(f"{name}.html"))
+    return environment.get_template(f"{name}.txt"), environment.get_template(f"{name}.html")

@@ -6,13 +6,13 @@ If a process dies in between, its mails go again when their leases end, under th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Final
 
 import asyncpg
 
-from services.notifications.actions.delivery_events import DeliveryEvents
+from services.notifications.actions.delivery_events import bounced_records, sent_records
 from services.notifications.sender.deliver.attempts import AttemptResult, AttemptRunner
 from services.notifications.sender.deliver.smtp_connection import SmtpConnection
 from services.notifications.sender.outages import run_repeatedly
@@ -20,7 +20,7 @@ from services.notifications.storage import mails, recipients
 from services.notifications.storage.mails import FinalOutcome, Retry
 from shared.clock import Clock, utc
 from shared.database import connected
-from shared.kafka.outbox import OutboxRecord, put_outbox
+from shared.kafka.outbox import put_outbox
 from shared.metrics import MAIL_SECONDS, MAILS
 
 LEASE: Final = timedelta(seconds=90)
@@ -55,7 +55,6 @@ class Sender:
         self._leased: asyncio.Queue[mails.LeasedMail] = asyncio.Queue(MAX_LEASED * 2)
         self._results: asyncio.Queue[AttemptResult] = asyncio.Queue(MAX_RECORDED * 2)
         self._unrecorded: list[AttemptResult] = []
-        self._events = DeliveryEvents()
 
     def wake(self) -> None:
         """Look for due mails at once, because mails were planned."""
@@ -67,9 +66,9 @@ class Sender:
         Raises:
             TransientError: PostgreSQL was away for ten minutes.
         """
-        recorder = asyncio.create_task(run_repeatedly("recording mails", self._record_next, None, IDLE_S))
+        recorder = asyncio.create_task(run_repeatedly("recording mails", self._record_next, IDLE_S))
         workers = [
-            asyncio.create_task(run_repeatedly("leasing mails", self._lease_due, self._wake_event, IDLE_S)),
+            asyncio.create_task(run_repeatedly("leasing mails", self._lease_due, IDLE_S, self._wake_event)),
             *(asyncio.create_task(self._send_leased(connection)) for connection in self._connections),
         ]
         try:
@@ -145,30 +144,13 @@ class Sender:
         await recipients.mark_gone(connection, gone_addresses, utc(now))
         sent = [result.mail for result in results if result.label == "sent" and result.mail.id in ended]
         bounced = [result for result in results if result.label == "bounced" and result.mail.id in ended]
-        await put_outbox(connection, [*self._sent_records(sent, now), *self._bounce_records(bounced, now)])
+        records = [record for mail in sent for record in sent_records(mail, now)]
+        for result in bounced:
+            answer, gone_address = result.outcome.answer, result.gone_address
+            records += bounced_records(result.mail, now, answer=answer, gone_address=gone_address)
+        await put_outbox(connection, records)
         for mail in sent:
             MAIL_SECONDS.observe(max(0.0, now - mail.planned_at.timestamp()))
-
-    def _sent_records(self, sent: Sequence[mails.LeasedMail], now: float) -> Iterator[OutboxRecord]:
-        for mail in sent:
-            yield from self._events.sent(mail.mailing, mail.recipient, _campaigns(mail), now)
-
-    def _bounce_records(self, bounced: Sequence[AttemptResult], now: float) -> Iterator[OutboxRecord]:
-        for result in bounced:
-            mail, outcome = result.mail, result.outcome
-            yield from self._events.bounced(
-                mail.mailing,
-                mail.recipient,
-                _campaigns(mail),
-                now,
-                answer=outcome.answer,
-                gone_address=result.gone_address,
-            )
-
-
-def _campaigns(mail: mails.LeasedMail) -> list[str]:
-    """Return the campaign of every act that `mail` is about."""
-    return [delivery.campaign for delivery in mail.deliveries]
 
 
 async def _run_to_end(

@@ -99,17 +99,12 @@ class SmtpConnection:
         return self._client
 
     async def _send_mail_command(self, client: SMTP, mail: OutgoingMail) -> None:
-        options: tuple[bytes, ...] = ()
-        if client.is_ehlo_or_helo_needed:
-            await client.ehlo()
         if mail.utf8:
+            if client.is_ehlo_or_helo_needed:
+                await client.ehlo()
             if not client.supports_extension("smtputf8"):
                 raise RefusedError(Stage.RECIPIENT, NOT_SUPPORTED, NON_ASCII_NOT_PERMITTED)
-            options = (b"SMTPUTF8", b"BODY=8BITMIME")
-        sender = self._settings.mail_from.encode("ascii")
-        answer = await client.execute_command(b"MAIL", b"FROM:<" + sender + b">", *options)
-        if answer.code != ACCEPTED:
-            raise SMTPResponseException(answer.code, answer.message)
+        await client.mail(self._settings.mail_from, options=("SMTPUTF8", "BODY=8BITMIME") if mail.utf8 else ())
 
     async def _send_rcpt_command(self, client: SMTP, mail: OutgoingMail) -> None:
         answer = await client.execute_command(b"RCPT", b"TO:<" + mail.recipient.encode() + b">")

@@ -1,4 +1,4 @@
-"""The enumerated words of the contract, shared by events, requests and pages."""
+"""The values that fields may have, in events, requests and pages alike, and how large they may be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Purpose = Literal["dedupe", "seal", "token"]
 Confirmation = Literal["none", "optional", "required"]
 OnePer = Literal["email", "email_and_name"]
 TotalsState = Literal["live", "catching_up", "frozen"]
-MAX_WORD_CHARACTERS: Final = 100
+MAX_VALUE_CHARACTERS: Final = 100
 """Limit in characters of a slug, a country, a language or a hash in an event.
 
 It is more than any value of ours needs, and small enough that one of each dimension fits into an index row: 2,704 bytes
