@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -13,9 +12,8 @@ import msgspec
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.outbox_drain import drain
-from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.outbox_records import outbox_record
 from services.marathon.storage import access, campaigns, published
-from services.marathon.storage.campaigns import StoredKey
 from shared import topics
 from shared.clock import SystemClock
 from shared.errors import PermanentError, SetupError
@@ -45,7 +43,7 @@ class MarathonState:
 
     campaigns: dict[str, CampaignChanged] = field(default_factory=dict)
     cases: dict[str, CaseChanged] = field(default_factory=dict)
-    keys: dict[tuple[str, str, int], StoredKey] = field(default_factory=dict)
+    keys: dict[tuple[str, str, int], CampaignKeysCreated] = field(default_factory=dict)
     access: dict[str, AccessChanged] = field(default_factory=dict)
     totals: dict[str, TotalsChanged] = field(default_factory=dict)
 
@@ -77,8 +75,7 @@ def _apply(state: MarathonState, headers: cloudevents.Headers, value: bytes) -> 
         case CaseChanged():
             state.cases[event.slug] = event
         case CampaignKeysCreated():
-            key = StoredKey(event.campaign, event.purpose, event.version, b64decode(event.wrapped), event.created_at)
-            state.keys[key.id] = key
+            state.keys[_key_id(event)] = event
         case AccessChanged():
             state.access[event.id] = event
         case TotalsChanged():
@@ -87,13 +84,17 @@ def _apply(state: MarathonState, headers: cloudevents.Headers, value: bytes) -> 
                 state.totals[event.campaign] = event
 
 
+def _key_id(key: CampaignKeysCreated) -> tuple[str, str, int]:
+    return key.campaign, key.purpose, key.version
+
+
 async def read_database(connection: asyncpg.Connection) -> MarathonState:
     """Read marathon's database."""
     versions = await published.versions(connection)
     return MarathonState(
         campaigns={each.slug: each for each in await campaigns.all_campaigns(connection)},
         cases={each.slug: each for each in await campaigns.all_cases(connection)},
-        keys={each.id: each for each in await campaigns.all_keys(connection)},
+        keys={_key_id(each): each for each in await campaigns.all_keys(connection)},
         access={each.id: each for each in await access.all_keys(connection)},
         totals={each.document.campaign: each.document for each in await published.documents(connection, versions)},
     )
@@ -179,11 +180,11 @@ async def republish(at: Endpoints, missing: MarathonState, reason: str) -> None:
 
 def _records(missing: MarathonState, now: float) -> list[OutboxRecord]:
     """Return the outbox records for `missing`; keys come first, so that a reader of a petition finds its keys."""
-    announcements = EventEncoder()
-    return [
-        *(announcements.stored_key(key, now) for key in missing.keys.values()),
-        *(announcements.campaign(campaign, now) for campaign in missing.campaigns.values()),
-        *(announcements.case(case, now) for case in missing.cases.values()),
-        *(announcements.access(access, now) for access in missing.access.values()),
-        *(announcements.totals(document, now) for document in missing.totals.values()),
+    events: list[_Event] = [
+        *missing.keys.values(),
+        *missing.campaigns.values(),
+        *missing.cases.values(),
+        *missing.access.values(),
+        *missing.totals.values(),
     ]
+    return [outbox_record(event, now) for event in events]

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.marathon.domain.history import has_public_history
-from services.marathon.http.course import History, HistoryCache
+from services.marathon.http.history import History, HistoryCache
 from shared.clock import Clock, parse_rfc3339
 from shared.errors import TransientError
 from shared.events.words import MessageKind

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 import asyncpg
 import msgspec
 
 from services.marathon.domain.campaign_changes import ImportPlan, StoredCampaign
 from shared.clock import parse_rfc3339, rfc3339, utc
-from shared.events.marathon import CampaignChanged, CaseChanged
-from shared.events.words import Purpose
+from shared.events.marathon import CampaignChanged, CampaignKeysCreated, CaseChanged
 
 CASES_PER_STATEMENT: Final = 500
 """A case with its texts takes some kilobytes."""
 
 _decode_campaign = msgspec.json.Decoder(CampaignChanged).decode
 _decode_case = msgspec.json.Decoder(CaseChanged).decode
-
-
-class WrappedKey(NamedTuple):
-    """A campaign key that only others can open."""
-
-    purpose: Purpose
-    version: int
-    wrapped: bytes
-
-
-class StoredKey(NamedTuple):
-    """A wrapped key of `campaign`, with the RFC 3339 time of its creation."""
-
-    campaign: str
-    purpose: Purpose
-    version: int
-    wrapped: bytes
-    created_at: str
-
-    @property
-    def id(self) -> tuple[str, str, int]:
-        """The identity of the key: campaign, purpose and version."""
-        return self.campaign, self.purpose, self.version
 
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('marathon campaigns'))"
@@ -122,32 +99,36 @@ async def has_keys(connection: asyncpg.Connection, campaign: str) -> bool:
     return bool(await connection.fetchval(_HAS_KEYS, campaign))
 
 
-_PUT_KEY = "INSERT INTO campaign_keys (campaign, purpose, version, wrapped, created_at) VALUES ($1, $2, $3, $4, $5)"
+_PUT_KEY = """
+INSERT INTO campaign_keys (campaign, purpose, version, wrapped, created_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING
+"""
 
 
-async def put_keys(connection: asyncpg.Connection, campaign: str, keys: Sequence[WrappedKey], now: float) -> None:
-    """Store new wrapped keys."""
+async def put_keys(connection: asyncpg.Connection, keys: Iterable[CampaignKeysCreated]) -> None:
+    """Store wrapped keys, unless they are stored already."""
     await connection.executemany(
-        _PUT_KEY, [(campaign, key.purpose, key.version, key.wrapped, utc(now)) for key in keys]
+        _PUT_KEY,
+        [
+            (key.campaign, key.purpose, key.version, b64decode(key.wrapped), utc(parse_rfc3339(key.created_at)))
+            for key in keys
+        ],
     )
-
-
-_PUT_STORED_KEY = f"{_PUT_KEY} ON CONFLICT DO NOTHING"
-
-
-async def put_stored_key(connection: asyncpg.Connection, key: StoredKey) -> None:
-    """Store an existing key unless it is stored already."""
-    created_at = utc(parse_rfc3339(key.created_at))
-    await connection.execute(_PUT_STORED_KEY, key.campaign, key.purpose, key.version, key.wrapped, created_at)
 
 
 _ALL_KEYS = "SELECT campaign, purpose, version, wrapped, created_at FROM campaign_keys ORDER BY 1, 2, 3"
 
 
-async def all_keys(connection: asyncpg.Connection) -> list[StoredKey]:
+async def all_keys(connection: asyncpg.Connection) -> list[CampaignKeysCreated]:
     """Return the wrapped keys of every campaign."""
     return [
-        StoredKey(campaign, purpose, version, wrapped, rfc3339(created_at.timestamp()))
+        CampaignKeysCreated(
+            campaign=campaign,
+            purpose=purpose,
+            version=version,
+            wrapped=b64encode(wrapped).decode(),
+            created_at=rfc3339(created_at.timestamp()),
+        )
         for campaign, purpose, version, wrapped, created_at in await connection.fetch(_ALL_KEYS)
     ]
 
