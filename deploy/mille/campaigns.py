@@ -90,7 +90,7 @@ async def _import(at: Endpoints, wrapping_key: Path, text: str) -> ImportPlan:
     try:
         wrapper = PublicKeyWrapper(wrapping_key)
         changes = await import_campaign(connection, text, wrapper=wrapper, now=SystemClock().now())
-        cases = {case.slug: case for case in await campaigns.cases_of(connection, changes.campaign.slug)}
+        cases = {case.slug: case for case in await campaigns.cases(connection, changes.campaign.slug)}
     finally:
         await connection.close(timeout=CONNECT_S)
     in_order = changes.cases or tuple(cases[slug] for slug in changes.campaign.cases)

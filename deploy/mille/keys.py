@@ -90,6 +90,6 @@ async def _revoke(at: Endpoints, key_id: str) -> AccessChanged:
 async def _list(at: Endpoints, campaign: str) -> list[AccessChanged]:
     connection = await connect(at)
     try:
-        return await access.of_campaign(connection, campaign)
+        return await access.keys(connection, campaign)
     finally:
         await connection.close(timeout=CONNECT_S)

@@ -93,9 +93,9 @@ async def read_database(connection: asyncpg.Connection) -> MarathonState:
     versions = await published.versions(connection)
     return MarathonState(
         campaigns={each.slug: each for each in await campaigns.all_campaigns(connection)},
-        cases={each.slug: each for each in await campaigns.all_cases(connection)},
+        cases={each.slug: each for each in await campaigns.cases(connection)},
         keys={_key_id(each): each for each in await campaigns.all_keys(connection)},
-        access={each.id: each for each in await access.all_keys(connection)},
+        access={each.id: each for each in await access.keys(connection)},
         totals={each.document.campaign: each.document for each in await published.documents(connection, versions)},
     )
 

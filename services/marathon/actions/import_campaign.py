@@ -15,6 +15,7 @@ from services.marathon.domain.disclosure import disclosed_total
 from services.marathon.domain.document import first_document
 from services.marathon.domain.yaml_lines import Fault, ParsedYaml, Path
 from services.marathon.storage import campaigns, cells, published
+from services.marathon.storage.published import Published
 from shared import topics
 from shared.clock import rfc3339
 from shared.events.marathon import CampaignChanged, CampaignKeysCreated
@@ -55,7 +56,7 @@ async def import_campaign(connection: asyncpg.Connection, text: str, *, wrapper:
             records = [*(outbox_record(key, now) for key in keys), *records]
         if stored.campaign is None:
             document = first_document(changes.campaign, now)
-            await published.put_first(connection, document, now)
+            await published.replace(connection, Published(document, {}), now)
             records.append(outbox_record(document, now))
         elif not stored.closed:
             await _record_policy_change(connection, stored.campaign, changes.campaign, now)

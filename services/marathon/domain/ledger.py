@@ -61,9 +61,8 @@ class Part:
         return SourcePartition(self.batch.source, self.batch.partition)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One complete tally batch in the ledger. `change` is the sum of all its deltas."""
+class Row(NamedTuple):
+    """A complete tally batch in the ledger; all fields but `source` are columns. `change` is the sum of its deltas."""
 
     source: SourcePartition
     epoch: int

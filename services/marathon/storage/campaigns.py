@@ -29,7 +29,7 @@ async def lock(connection: asyncpg.Connection) -> None:
 
 
 _CAMPAIGN = "SELECT document FROM campaigns WHERE slug = $1"
-_CASES = "SELECT document FROM cases WHERE campaign = $1 OR slug = ANY($2)"
+_AFFECTED_CASES = "SELECT document FROM cases WHERE campaign = $1 OR slug = ANY($2)"
 _PETITIONS = "SELECT petition, slug FROM cases WHERE petition = ANY($1)"
 _CASES_WITH_SIGNATURES = """SELECT DISTINCT "case" FROM cells WHERE campaign = $1 AND kind = 'signature'"""
 _CLOSED = "SELECT EXISTS (SELECT FROM freezes WHERE campaign = $1)"
@@ -43,10 +43,10 @@ async def load_stored(
     """
     document = await connection.fetchval(_CAMPAIGN, campaign)
     before = None if document is None else _decode_campaign(document)
-    stored_cases = [_decode_case(row["document"]) for row in await connection.fetch(_CASES, campaign, list(cases))]
+    rows = await connection.fetch(_AFFECTED_CASES, campaign, list(cases))
     return StoredCampaign(
         campaign=before,
-        cases={case.slug: case for case in stored_cases},
+        cases={case.slug: case for case in (_decode_case(row["document"]) for row in rows)},
         petitions=dict(map(tuple, await connection.fetch(_PETITIONS, list(petitions)))),
         cases_with_actions={row["case"] for row in await connection.fetch(_CASES_WITH_SIGNATURES, campaign)},
         opened=before is not None and parse_rfc3339(before.opens) <= now,
@@ -141,20 +141,12 @@ async def all_campaigns(connection: asyncpg.Connection) -> list[CampaignChanged]
     return [_decode_campaign(row["document"]) for row in await connection.fetch(_ALL_CAMPAIGNS)]
 
 
-_CASES_OF = "SELECT document FROM cases WHERE campaign = $1 ORDER BY slug"
+_CASES = "SELECT document FROM cases WHERE $1::text IS NULL OR campaign = $1 ORDER BY slug"
 
 
-async def cases_of(connection: asyncpg.Connection, campaign: str) -> list[CaseChanged]:
-    """Return the cases of `campaign`."""
-    return [_decode_case(row["document"]) for row in await connection.fetch(_CASES_OF, campaign)]
-
-
-_ALL_CASES = "SELECT document FROM cases ORDER BY slug"
-
-
-async def all_cases(connection: asyncpg.Connection) -> list[CaseChanged]:
-    """Return the current state of every case."""
-    return [_decode_case(row["document"]) for row in await connection.fetch(_ALL_CASES)]
+async def cases(connection: asyncpg.Connection, campaign: str | None = None) -> list[CaseChanged]:
+    """Return the current state of the cases of `campaign`, or of all campaigns."""
+    return [_decode_case(row["document"]) for row in await connection.fetch(_CASES, campaign)]
 
 
 def _json(event: msgspec.Struct) -> str:

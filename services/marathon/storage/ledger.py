@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import asyncpg
@@ -155,42 +155,13 @@ async def stored_rows(
     }
 
 
-_COLUMNS = (
-    "source",
-    "partition",
-    "epoch",
-    "first",
-    "next",
-    "change",
-    "accepted_until",
-    "digests",
-    "values",
-    "salt",
-    "previous_hash",
-    "hash",
-)
+_COLUMNS = (*SourcePartition._fields, *Row._fields[1:])
 
 
 async def put_rows(connection: asyncpg.Connection, rows: Sequence[Row]) -> None:
     """Append `rows` to the ledger."""
-    await connection.copy_records_to_table("ledger", columns=_COLUMNS, records=_records(rows))
-
-
-def _records(rows: Sequence[Row]) -> Iterable[tuple[object, ...]]:
-    for row in rows:
-        yield (
-            *row.source,
-            row.epoch,
-            row.first,
-            row.next,
-            row.change,
-            row.accepted_until,
-            row.digests,
-            row.values,
-            row.salt,
-            row.previous_hash,
-            row.hash,
-        )
+    records = [(*source, *values) for source, *values in rows]
+    await connection.copy_records_to_table("ledger", columns=_COLUMNS, records=records)
 
 
 class DroppedRows(NamedTuple):
