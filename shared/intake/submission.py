@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from shared import base64url
+from shared.countries import UNKNOWN
 from shared.events.actions import ActionSubmitted
 from shared.events.cloudevents import Envelope
 from shared.http.client import Client
 from shared.intake import abuse_hashes
 from shared.intake.campaign_terms import CampaignTerms, CatalogView, check_open
-from shared.intake.countries import UNKNOWN
 from shared.intake.languages import language_of
 from shared.intake.person_fields import PersonFields
 from shared.intake.submit import OutgoingRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import unicodedata
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final
 
 from babel import Locale
@@ -18,6 +18,7 @@ from babel.numbers import (
 )
 
 from shared.clock import parse_rfc3339, utc
+from shared.countries import COUNTRIES, UNKNOWN
 
 MILLION: Final = 1_000_000
 _WHOLE_SECONDS_FROM: Final = 10
@@ -28,10 +29,6 @@ _PLURAL_SAMPLE_SIZE: Final = 200
 _CODE_LENGTH: Final = 2
 _REGIONS: Final = {"en": "en_GB"}
 """Regions of languages that need one to write the day before the month."""
-_NON_COUNTRY_CODES: Final = frozenset(
-    ["AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"]
-)
-"""Two-letter codes of CLDR that are not ISO 3166-1: reserved islands, unions, pseudo-locales, "unknown"."""
 
 
 class Formats:
@@ -120,11 +117,7 @@ def formats_for(code: str) -> Formats:
 @functools.cache
 def _countries(code: str) -> list[tuple[str, str]]:
     territories = Locale.parse(code).territories
-    countries = [
-        (key, str(name))
-        for key, name in territories.items()
-        if len(key) == _CODE_LENGTH and key.isalpha() and key not in _NON_COUNTRY_CODES
-    ]
+    countries = [(key, str(territories[key])) for key in COUNTRIES - {UNKNOWN} if key in territories]
     return sorted(countries, key=lambda pair: collation_key(pair[1]))
 
 
@@ -143,8 +136,3 @@ def collation_key(name: str) -> str:
 
 def _utc_datetime(value: str | float) -> datetime:
     return utc(parse_rfc3339(value) if isinstance(value, str) else value)
-
-
-def utc_date(value: str | float) -> date:
-    """Return the UTC day of a time."""
-    return _utc_datetime(value).date()
