@@ -26,7 +26,8 @@ from shared.privacy import tokens
 from shared.privacy.tokens import ActToken, TokenAct, TokenPurpose
 from shared.refusals import Refusal
 from shared.web.pages import Pages
-from shared.web.views import TokenView, campaign_languages, token_view
+from shared.web.views.acts import TokenView, token_view
+from shared.web.views.catalog_view import campaign_languages
 
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -17,7 +17,10 @@ from shared.intake.receipt_status import Status
 from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
 from shared.web.pages import Pages
-from shared.web.views import FormState, campaign_languages, case_view, thanks_view
+from shared.web.views.acts import thanks_view
+from shared.web.views.cases import case_view
+from shared.web.views.catalog_view import campaign_languages
+from shared.web.views.forms import FormState
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 

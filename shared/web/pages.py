@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from babel.support import NullTranslations
@@ -16,27 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.http.problem import Problem
+from shared.settings import ServiceSettings
 from shared.web.formats import formats_for
 from shared.web.languages import Language, available_languages, load_translations, negotiate_language
 from shared.web.static_files import StaticFiles, accepts_gzip
-from shared.web.views.problems import problem_view
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 FRONT_DOOR: Final = "marathon"
 _MIN_GZIP_BYTES: Final = 1_000
-
-
-class Origins(Protocol):
-    """The public origins of the services, without a trailing slash: every `ServiceSettings` has them."""
-
-    @property
-    def marathon_url(self) -> str: ...
-    @property
-    def petitions_url(self) -> str: ...
-    @property
-    def letters_url(self) -> str: ...
-    @property
-    def notifications_url(self) -> str: ...
 
 
 class Pages:
@@ -44,12 +31,12 @@ class Pages:
 
     Args:
         service: its name; its static files are under `/static/<service>/`.
-        origins: the origins of the services, for links, form actions and the content-security policy.
+        origins: the settings with the origins of the services, for links, form actions and the content-security policy.
         folder: the service's own folder; its `templates/` take precedence, its `static/` is served too, and its
             `translations/`, if it has any, complement the shared ones.
     """
 
-    def __init__(self, *, service: str, origins: Origins, folder: Path | None = None) -> None:
+    def __init__(self, *, service: str, origins: ServiceSettings, folder: Path | None = None) -> None:
         self.static = StaticFiles(service, folder / "static" if folder is not None else None)
         self._service = service
         self._origins = origins
@@ -126,7 +113,7 @@ class Pages:
         """Return the page of an error; what an application raises is shown by it without further ado."""
         headers = problem.headers or {}
         retry_after = int(headers["Retry-After"]) if "Retry-After" in headers else None
-        view = problem_view(problem.status_code, retry_after=retry_after)
+        view = {"status": problem.status_code, "retry_after": retry_after}
         return self.show(
             request,
             "problem.html",
@@ -209,7 +196,7 @@ class Pages:
 class _Links:
     """Addresses of pages, with the chosen language in their query."""
 
-    def __init__(self, service: str, origins: Origins, language: Language) -> None:
+    def __init__(self, service: str, origins: ServiceSettings, language: Language) -> None:
         self._service = service
         self._origins = origins
         self._language = language
@@ -226,7 +213,7 @@ class _Links:
         return self._origins.marathon_url + quote(path)
 
 
-def content_security_policy(origins: Origins) -> str:
+def content_security_policy(origins: ServiceSettings) -> str:
     """Return a policy without inline or third-party content; forms go only to our own services."""
     services = dict.fromkeys((origins.petitions_url, origins.letters_url, origins.notifications_url))
     return "; ".join(

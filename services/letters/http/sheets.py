@@ -16,7 +16,9 @@ from shared.http.problem import Problem, unavailable
 from shared.intake import forms
 from shared.intake.process import IntakeProcess
 from shared.intake.submit_routes import is_form
-from shared.web.views import FormState, campaign_languages, sheet_view
+from shared.web.views.catalog_view import campaign_languages
+from shared.web.views.forms import FormState
+from shared.web.views.sheets import sheet_view
 
 PRINT_PATH: Final = "/letters/print/{slug}"
 

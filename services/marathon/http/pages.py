@@ -21,17 +21,12 @@ from shared.http.service import resolve_client
 from shared.logging import log
 from shared.web.languages import Language
 from shared.web.pages import Pages
-from shared.web.views import (
-    CatalogView,
-    FormState,
-    ReadyCatalog,
-    board_view,
-    campaign_languages,
-    campaign_view,
-    case_view,
-    contact_view,
-    home_view,
-)
+from shared.web.views.board import board_view
+from shared.web.views.campaigns import campaign_view, home_view
+from shared.web.views.cases import case_view
+from shared.web.views.catalog_view import CatalogView, ReadyCatalog, campaign_languages
+from shared.web.views.contacts import contact_view
+from shared.web.views.forms import FormState
 from shared.web.views.minutes import MINUTES
 
 MinuteCounts = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]

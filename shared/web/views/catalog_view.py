@@ -123,3 +123,12 @@ def campaign_window(campaign: CampaignChanged, now: float) -> CampaignWindow:
     return CampaignWindow(
         campaign.opens, campaign.closes, phase, seconds_left // DAY_SECONDS, seconds_left // HOUR_SECONDS
     )
+
+
+def sorted_campaigns(catalog: CatalogView, now: float) -> list[CampaignChanged]:
+    """Return every campaign at `now`: open ones first, then those before their opening, then closed ones."""
+    order: dict[Phase, int] = {"open": 0, "before": 1, "closed": 2}
+    return sorted(
+        catalog.campaigns.values(),
+        key=lambda campaign: (order[campaign_window(campaign, now).phase], campaign.closes, campaign.slug),
+    )
