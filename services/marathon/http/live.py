@@ -14,7 +14,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.marathon.http.documents import TotalsDocument, TotalsDocuments, as_chunk, last_chunk
+from services.marathon.http.documents import LAST_CHUNK, TotalsDocument, TotalsDocuments, as_chunk
 from shared.http.connection import RAW_TRANSPORT
 from shared.http.problem import unavailable
 from shared.metrics import STREAMS_CUT, STREAMS_OPEN
@@ -66,7 +66,7 @@ class TransportSink:
 
     def end(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(last_chunk())
+            self._transport.write(LAST_CHUNK)
             self._transport.close()
 
 
