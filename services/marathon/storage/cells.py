@@ -191,15 +191,10 @@ async def exact_totals(connection: asyncpg.Connection, campaign: str, public: Co
             maps[name][row[name]] += count
     return ExactTotals(
         by_evidence=by_evidence,
-        by_case=maps["case"],
-        by_country=maps["country"],
-        by_kind=maps["kind"],
-        by_channel=maps["channel"],
-        by_language=maps["language"],
-        by_section=maps["section"],
         withdrawn=withdrawn,
         by_case_and_evidence=by_case_and_evidence,
         withdrawn_public=withdrawn_public,
+        **{f"by_{name}": counts for name, counts in maps.items()},
     )
 
 
