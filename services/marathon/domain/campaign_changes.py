@@ -53,11 +53,6 @@ class ImportPlan:
     changed: bool
     cases: tuple[CaseChanged, ...]
 
-    @property
-    def petitions(self) -> tuple[str, ...]:
-        """The slugs of the petitions that are new or change."""
-        return tuple(case.petition.slug for case in self.cases if case.petition is not None)
-
 
 def plan(file: CampaignFile, stored: StoredCampaign) -> ImportPlan:
     """Plan the import of a `file` without conflicts."""
