@@ -96,7 +96,7 @@ def load_translations(code: str, folder: Path = TRANSLATIONS_FOLDER) -> NullTran
 
 
 def available_languages(languages: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the offered languages candidates a campaign's `languages`, in the campaign's order.
+    """Return those of a campaign's `languages` that are offered, in the campaign's order.
 
     If the campaign names none, return all offered languages; if none of its languages is offered, the source.
     """

@@ -22,7 +22,6 @@ FORBIDDEN_NAMES: Final = {"utils", "helpers", "common", "manager", "base"}
 MAX_FILE_LINES: Final = 300
 LONG_FILES: Final = {
     "deploy/local/diagnosis.py": 302,
-    "services/marathon/domain/ledger.py": 312,
 }
 """Files from before the limit was checked, with their lines then. An entry goes once its file is within the limit."""
 
