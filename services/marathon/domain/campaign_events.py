@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from services.marathon.domain.campaign_file import (
     AddressPart,
     CampaignFile,
-    CampaignPart,
     CasePart,
     PetitionPart,
     PoliciesPart,
@@ -30,22 +29,28 @@ PUBLIC_EVIDENCE_IF_REQUIRED: Final[tuple[Evidence, ...]] = ("confirmed", "offlin
 def campaign_event(file: CampaignFile, before: CampaignChanged | None) -> CampaignChanged:
     """Return the campaign of `file`, without a version; `before` is the stored one."""
     part = file.campaign
+    closes = parse_rfc3339(part.closes)
+    confirmations_close = _time(part.confirmations_close, closes + CONFIRMATION_PERIOD_S)
+    tallies_close = _time(part.tallies_close, max(closes + TALLY_PERIOD_S, confirmations_close))
     return _convert(
         part,
         CampaignChanged,
         version=0,
-        opens=stored_time(part.opens),
-        closes=stored_time(part.closes),
-        confirmations_close=confirmations_close(part),
-        tallies_close=_tallies_close(part),
+        opens=rfc3339(parse_rfc3339(part.opens)),
+        closes=rfc3339(closes),
+        confirmations_close=rfc3339(confirmations_close),
+        tallies_close=rfc3339(tallies_close),
         goal=part.goal,
-        policies=policies_of(part.policies, before),
+        policies=_policies(part.policies, before),
         cases=[case.slug for case in file.cases],
     )
 
 
-def policies_of(part: PoliciesPart, before: CampaignChanged | None) -> Policies:
-    """Return the policies of a campaign; `before` is the stored campaign."""
+def _time(text: str | None, by_default: float) -> float:
+    return by_default if text is None else parse_rfc3339(text)
+
+
+def _policies(part: PoliciesPart, before: CampaignChanged | None) -> Policies:
     default = PUBLIC_EVIDENCE_IF_REQUIRED if part.confirmation == "required" else PUBLIC_EVIDENCE
     policies = _convert(part, Policies, public_evidence=part.public_evidence or default)
     # Dedupe keys depend on the mailbox rules, so a campaign keeps those that it began with.
@@ -97,22 +102,3 @@ def petition_differs(part: PetitionPart, before: Petition) -> bool:
 def _convert(part: BaseModel, event: type[Event], **changes: object) -> Event:
     """Return `part` as an event with `changes`; what the file leaves out has the event's default."""
     return msgspec.convert({**part.model_dump(exclude_none=True), **changes}, event)
-
-
-def stored_time(text: str) -> str:
-    """Return a time as it is stored: in UTC."""
-    return rfc3339(parse_rfc3339(text))
-
-
-def confirmations_close(part: CampaignPart) -> str:
-    """Return until when confirmations count."""
-    if part.confirmations_close is not None:
-        return stored_time(part.confirmations_close)
-    return rfc3339(parse_rfc3339(part.closes) + CONFIRMATION_PERIOD_S)
-
-
-def _tallies_close(part: CampaignPart) -> str:
-    if part.tallies_close is not None:
-        return stored_time(part.tallies_close)
-    by_default = parse_rfc3339(part.closes) + TALLY_PERIOD_S
-    return rfc3339(max(by_default, parse_rfc3339(confirmations_close(part))))

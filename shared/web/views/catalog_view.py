@@ -50,11 +50,8 @@ class LocalizedText:
 
 def localize(texts: Texts, language: str) -> LocalizedText:
     """Return a text in `language`, else in its first language."""
-    if language in texts:
-        return LocalizedText(texts[language], language)
-    for code, text in texts.items():
-        return LocalizedText(text, code)
-    return LocalizedText("", language)
+    code = language if language in texts else next(iter(texts), language)
+    return LocalizedText(texts.get(code, ""), code)
 
 
 @dataclass(frozen=True, slots=True)
