@@ -8,9 +8,8 @@ from typing import Protocol
 
 from shared.http import cors, middleware
 from shared.http.client import Client
+from shared.http.cors import Header
 from shared.http.problem import unavailable
-
-Header = tuple[bytes, bytes]
 
 JSON_TYPES = frozenset(
     (

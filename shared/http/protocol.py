@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from shared.http.client import Client, ClientResolver
 from shared.http.connection import (
@@ -36,14 +35,8 @@ _NOT_AWAITED: Final = asyncio.Event()
 class FastProtocol(LimitedConnection):
     """One connection, with fast routes."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, config: Config, **rest: Any) -> None:
+        super().__init__(config, **rest)
         state = config.app.state  # type: ignore[union-attr]
         self._routes: Mapping[bytes, FastRoute] = state.fast_routes
         self._client_resolver: ClientResolver = state.client_resolver

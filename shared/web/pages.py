@@ -61,14 +61,10 @@ class Pages:
         )
 
     def render(self, template: str, language: Language, **view: Any) -> str:
-        """Return the HTML of a page.
+        """Return the HTML of a page: `template` in `language` with the variables `view`, usually `view=` a view model.
 
-        Args:
-            template: a file name in the templates folders.
-            language: the language of the page.
-            view: the template's variables, usually `view=` a view model. `address` is the page's own address without a
-                query if it differs from that in the browser (a form with errors), and `languages` are the languages in
-                which it is offered.
+        `address` is the page's own address without a query if it differs from that in the browser (a form with errors),
+        and `languages` are the languages in which it is offered.
 
         Raises:
             jinja2.UndefinedError: the template uses a variable that the view lacks.
@@ -155,10 +151,9 @@ class Pages:
         }
 
     def _environment(self, code: str) -> Environment:
-        environment = self._environments.get(code)
-        if environment is None:
-            environment = self._environments[code] = self._make_environment(code)
-        return environment
+        if code not in self._environments:
+            self._environments[code] = self._make_environment(code)
+        return self._environments[code]
 
     def _messages(self, code: str) -> NullTranslations:
         if self._translations is None:

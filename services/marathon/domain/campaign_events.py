@@ -7,13 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 from pydantic import BaseModel
 
-from services.marathon.domain.campaign_file import (
-    AddressPart,
-    CampaignFile,
-    CasePart,
-    PetitionPart,
-    PoliciesPart,
-)
+from services.marathon.domain.campaign_file import AddressPart, CampaignFile, CasePart, PetitionPart, PoliciesPart
 from services.marathon.domain.campaign_rules import CONFIRMATION_PERIOD_S
 from shared.clock import parse_rfc3339, rfc3339
 from shared.events.marathon import Address, CampaignChanged, CaseChanged, Petition, Policies

@@ -39,14 +39,7 @@ _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
 
 
 def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> APIRouter:
-    """Return the routes of the pages.
-
-    Args:
-        pages: marathon's pages.
-        catalog: the data to show; until it is ready every page is a 503 with `Retry-After`.
-        clock: the time that decides which campaigns are open.
-        minutes: returns the last hour of a campaign by minute.
-    """
+    """Return the routes of the pages. Until `catalog` is ready, those that show it are a 503 with `Retry-After`."""
     router = APIRouter(include_in_schema=False)
     handlers = _PageHandlers(pages, catalog, clock, minutes)
     router.add_api_route("/", handlers.home)
