@@ -9,13 +9,8 @@ from datetime import datetime
 from typing import Final
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_time
-from babel.numbers import (
-    format_compact_decimal,
-    format_decimal,
-    format_percent,
-    get_group_symbol,
-)
+from babel.dates import format_date, format_time
+from babel.numbers import format_compact_decimal, format_decimal, format_percent, get_group_symbol
 
 from shared.clock import parse_rfc3339, utc
 from shared.countries import COUNTRIES, UNKNOWN
@@ -76,9 +71,7 @@ class Formats:
 
     def moment(self, value: str | float) -> str:
         """Format the day and the time of day, to the minute."""
-        moment = _utc_datetime(value)
-        day = format_date(moment.date(), "long", locale=self._locale)
-        return f"{day}, {format_datetime(moment, 'HH:mm', locale=self._locale)}"
+        return f"{self.date(value)}, {self.minute(value)}"
 
     def country(self, code: str) -> str:
         """Return a country's or territory's name, or the code itself if it has none."""

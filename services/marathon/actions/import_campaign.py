@@ -47,7 +47,8 @@ async def import_campaign(connection: asyncpg.Connection, text: str, *, wrapper:
         changes = plan(file, stored)
         if not changes.changed:
             return changes
-        await campaigns.put(connection, changes)
+        await campaigns.put_campaign(connection, changes.campaign)
+        await campaigns.put_cases(connection, changes.cases)
         records = _encode(changes, file, parsed, now)
         if not await campaigns.has_keys(connection, slug):
             keys = [_create_key(slug, purpose, wrapper, now) for purpose in PURPOSES]

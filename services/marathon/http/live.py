@@ -31,7 +31,7 @@ MAX_STREAMS: Final = 15_000
 STREAMS_PER_TURN: Final = 500
 """The number of streams written to before other tasks get their turn."""
 RETRY: Final = b"retry: 2000\n\n"
-HEARTBEAT: Final = b": still here\n\n"
+HEARTBEAT: Final = as_chunk(b": still here\n\n")
 HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -59,7 +59,7 @@ class TransportSink:
 
     def send_heartbeat(self) -> None:
         if not self._transport.is_closing() and self._transport.get_write_buffer_size() == 0:
-            self._transport.write(_HEARTBEAT_CHUNK)
+            self._transport.write(HEARTBEAT)
 
     def abort(self) -> None:
         self._transport.abort()
@@ -186,6 +186,3 @@ class _LiveResponse(Response):
 async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-_HEARTBEAT_CHUNK: Final = as_chunk(HEARTBEAT)

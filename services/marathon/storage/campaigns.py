@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from services.marathon.domain.campaign_changes import ImportPlan, StoredCampaign
+from services.marathon.domain.campaign_changes import StoredCampaign
 from shared.clock import parse_rfc3339, rfc3339, utc
 from shared.events.marathon import CampaignChanged, CampaignKeysCreated, CaseChanged
 
@@ -64,12 +64,6 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::json
 ON CONFLICT (slug) DO UPDATE
 SET petition = excluded.petition, version = excluded.version, document = excluded.document
 """
-
-
-async def put(connection: asyncpg.Connection, changes: ImportPlan) -> None:
-    """Store the changes of an import."""
-    await put_campaign(connection, changes.campaign)
-    await put_cases(connection, changes.cases)
 
 
 async def put_campaign(connection: asyncpg.Connection, campaign: CampaignChanged) -> None:
