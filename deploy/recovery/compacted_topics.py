@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
-import msgspec
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.outbox_drain import drain
@@ -18,7 +17,15 @@ from shared import topics
 from shared.clock import SystemClock
 from shared.errors import PermanentError, SetupError
 from shared.events import cloudevents
-from shared.events.marathon import AccessChanged, CampaignChanged, CampaignKeysCreated, CaseChanged, TotalsChanged
+from shared.events.marathon import (
+    DECODERS,
+    AccessChanged,
+    CampaignChanged,
+    CampaignKeysCreated,
+    CaseChanged,
+    Event,
+    TotalsChanged,
+)
 from shared.kafka import outbox
 from shared.kafka.outbox import OutboxRecord
 from shared.kafka.topic_scan import open_scan
@@ -26,15 +33,6 @@ from shared.recoveries import Recovery, record_recovery
 
 CONNECT_S: Final = 10.0
 COMPACTED_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
-
-_Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
-_DECODERS: Final[dict[str, msgspec.json.Decoder[_Event]]] = {
-    "campaign-changed": msgspec.json.Decoder(CampaignChanged),
-    "case-changed": msgspec.json.Decoder(CaseChanged),
-    "campaign-keys-created": msgspec.json.Decoder(CampaignKeysCreated),
-    "access-changed": msgspec.json.Decoder(AccessChanged),
-    "totals-changed": msgspec.json.Decoder(TotalsChanged),
-}
 
 
 @dataclass(slots=True)
@@ -66,7 +64,7 @@ async def read_topics(bootstrap_servers: str) -> MarathonState:
 
 def _apply(state: MarathonState, headers: cloudevents.Headers, value: bytes) -> None:
     try:
-        event = _DECODERS[cloudevents.parse_event_type(headers).name].decode(value)
+        event = DECODERS[cloudevents.parse_event_type(headers).name].decode(value)
     except (KeyError, PermanentError, *cloudevents.DECODE_ERRORS):
         return
     match event:
@@ -180,7 +178,7 @@ async def republish(at: Endpoints, missing: MarathonState, reason: str) -> None:
 
 def _records(missing: MarathonState, now: float) -> list[OutboxRecord]:
     """Return the outbox records for `missing`; keys come first, so that a reader of a petition finds its keys."""
-    events: list[_Event] = [
+    events: list[Event] = [
         *missing.keys.values(),
         *missing.campaigns.values(),
         *missing.cases.values(),

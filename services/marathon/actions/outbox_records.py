@@ -9,10 +9,16 @@ import msgspec
 from shared import topics
 from shared.clock import rfc3339
 from shared.events.cloudevents import Envelope
-from shared.events.marathon import AccessChanged, CampaignChanged, CampaignKeysCreated, CaseChanged, TotalsChanged
+from shared.events.marathon import (
+    AccessChanged,
+    CampaignChanged,
+    CampaignKeysCreated,
+    CaseChanged,
+    Event,
+    TotalsChanged,
+)
 from shared.kafka.outbox import OutboxRecord
 
-Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
 _SOURCE: Final = "/marathon"
 _ENVELOPES: Final[dict[type[Event], Envelope]] = {
     CampaignChanged: Envelope("campaign-changed", source=_SOURCE, version="1.2"),
