@@ -143,14 +143,11 @@ class Publisher:
             await published.freezes(connection),
         )
         versions = await published.versions(connection)
-        stale = [slug for slug, version in versions.items() if self._published_version(slug) != version]
+        known = {slug: stored.document.version for slug, stored in self._published.items()}
+        stale = [slug for slug, version in versions.items() if known.get(slug) != version]
         for stored in await published.documents(connection, stale):
             self._published[stored.document.campaign] = stored
         return snapshot
-
-    def _published_version(self, slug: str) -> int:
-        last = self._published.get(slug)
-        return last.document.version if last is not None else 0
 
     def _as_of(self, freshness: Freshness, snapshot: _Snapshot) -> float | None:
         """Return the time as of which the snapshot is true; report it, and logs that lost counted records."""
