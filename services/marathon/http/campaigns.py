@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.http.problem import Problem, unavailable
 from shared.intake.openapi import responses, schema_of
-from shared.web.views.catalog_view import ReadyCatalog, campaign_window
+from shared.web.views.catalog_view import CatalogView, campaign_window
 
 CACHE_CONTROL: Final = "public, max-age=5"
 Window = Literal["upcoming", "open", "closed"]
@@ -108,7 +108,7 @@ def campaign_or_problem(catalog: Catalog, slug: str) -> CampaignChanged:
     return find(catalog, catalog.campaigns, slug, "There is no such campaign.")
 
 
-def find(catalog: ReadyCatalog, events: Mapping[str, Event], slug: str, detail: str | None = None) -> Event:
+def find(catalog: CatalogView, events: Mapping[str, Event], slug: str, detail: str | None = None) -> Event:
     """Return the campaign or case `slug` of `events`, which are those of `catalog`.
 
     Raises:
@@ -121,7 +121,7 @@ def find(catalog: ReadyCatalog, events: Mapping[str, Event], slug: str, detail: 
     return event
 
 
-def require_ready(catalog: ReadyCatalog) -> None:
+def require_ready(catalog: CatalogView) -> None:
     """Raise a 503 while `catalog` is not ready."""
     if not catalog.ready:
         raise unavailable()

@@ -25,7 +25,7 @@ from shared.web.pages import Pages
 from shared.web.views.board import board_view
 from shared.web.views.campaigns import campaign_view, home_view
 from shared.web.views.cases import case_view
-from shared.web.views.catalog_view import CatalogView, ReadyCatalog, campaign_languages
+from shared.web.views.catalog_view import CatalogView, campaign_languages
 from shared.web.views.contacts import contact_view
 from shared.web.views.forms import FormState
 from shared.web.views.minutes import MINUTES
@@ -38,7 +38,7 @@ MAX_CACHED_BOARDS: Final = 100
 _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
 
 
-def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> APIRouter:
+def pages_router(pages: Pages, catalog: CatalogView, clock: Clock, minutes: MinuteCounts) -> APIRouter:
     """Return the routes of the pages. Until `catalog` is ready, those that show it are a 503 with `Retry-After`."""
     router = APIRouter(include_in_schema=False)
     handlers = _PageHandlers(pages, catalog, clock, minutes)
@@ -83,7 +83,7 @@ def last_hour(catalog: CatalogView, history_cache: HistoryCache) -> MinuteCounts
 class _PageHandlers:
     """One handler for each page."""
 
-    def __init__(self, pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> None:
+    def __init__(self, pages: Pages, catalog: CatalogView, clock: Clock, minutes: MinuteCounts) -> None:
         self._pages = pages
         self._catalog = catalog
         self._clock = clock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import asyncpg
@@ -188,7 +189,5 @@ async def drop_rows(connection: asyncpg.Connection, restore: Restore, tally_offs
     rows = await connection.fetch(_DELETE_ROWS, *restore.source, restore.first)
     head = ChainHead(epoch=restore.epoch, tally_offset=tally_offset)
     if before is not None:
-        head = ChainHead(
-            restore.epoch, before["next"], before["hash"], before["accepted_until"], tally_offset=tally_offset
-        )
+        head = replace(head, **before)
     return DroppedRows([_decode_batch(value) for row in rows for value in row["values"]], head)

@@ -16,7 +16,7 @@ Phase = Literal["before", "open", "closed"]
 
 
 class CatalogView(Protocol):
-    """Campaigns, cases and totals by slug: the catalog, or sample data."""
+    """Campaigns, cases and totals by slug: the catalog, or sample data. `ready` once nothing is missing."""
 
     @property
     def campaigns(self) -> Mapping[str, CampaignChanged]: ...
@@ -24,11 +24,6 @@ class CatalogView(Protocol):
     def cases(self) -> Mapping[str, CaseChanged]: ...
     @property
     def totals(self) -> Mapping[str, TotalsChanged]: ...
-
-
-class ReadyCatalog(CatalogView, Protocol):
-    """A catalog that knows whether it has read its topics to the end."""
-
     @property
     def ready(self) -> bool: ...
 
