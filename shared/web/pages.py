@@ -36,12 +36,11 @@ class Pages:
             `translations/`, if it has any, complement the shared ones.
     """
 
-    def __init__(self, *, service: str, origins: ServiceSettings, folder: Path | None = None) -> None:
-        self.static = StaticFiles(service, folder / "static" if folder is not None else None)
+    def __init__(self, *, service: str, origins: ServiceSettings, folder: Path) -> None:
+        self.static = StaticFiles(service, folder / "static")
         self._service = service
         self._origins = origins
-        self._templates = [*([folder / "templates"] if folder is not None else []), TEMPLATES]
-        self._translations = folder / "translations" if folder is not None else None
+        self._folder = folder
         self._environments: dict[str, Environment] = {}
         self._policy = content_security_policy(origins)
 
@@ -156,15 +155,13 @@ class Pages:
         return self._environments[code]
 
     def _messages(self, code: str) -> NullTranslations:
-        if self._translations is None:
-            return load_translations(code)
-        messages = copy(load_translations(code, self._translations))
+        messages = copy(load_translations(code, self._folder / "translations"))
         messages.add_fallback(load_translations(code))
         return messages
 
     def _make_environment(self, code: str) -> Environment:
         environment = Environment(
-            loader=FileSystemLoader(self._templates),
+            loader=FileSystemLoader([self._folder / "templates", TEMPLATES]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

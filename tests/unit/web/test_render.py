@@ -11,6 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from deploy.local.home import PROJECT
 from shared.clock import parse_rfc3339
 from shared.events.marathon import Policies
 from shared.settings import ServiceSettings
@@ -46,7 +47,7 @@ ORIGINS = ServiceSettings(
     letters_url="https://write.example",
     notifications_url="https://mail.example",
 )
-PAGES = Pages(service="petitions", origins=ORIGINS)
+PAGES = Pages(service="petitions", origins=ORIGINS, folder=PROJECT / "services" / "petitions")
 LANGUAGES = [Language(code, chosen=True) for code in offered_languages()] + [Language("ar")]
 MARKUP = "<script>alert(1)</script>\"'>&"
 FORM_ERRORS = (
