@@ -12,7 +12,6 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Final, Literal
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -20,10 +19,12 @@ from shared import topics
 from shared.errors import PermanentError
 from shared.events import cloudevents
 from shared.events.marathon import (
+    DECODERS,
     AccessChanged,
     CampaignChanged,
     CampaignKeysCreated,
     CaseChanged,
+    Event,
     TotalsChanged,
 )
 from shared.kafka.consumer_shutdown import shut_down
@@ -39,15 +40,6 @@ RECONNECT_DELAY_S: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 10_000
 PROBE_INTERVAL_S: Final = 15.0
 """Interval between requests that prove the client alive: after an outage one client may stay unanswered for ever."""
-
-_Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
-_DECODERS: Final[dict[str, msgspec.json.Decoder[_Event]]] = {
-    "campaign-changed": msgspec.json.Decoder(CampaignChanged),
-    "case-changed": msgspec.json.Decoder(CaseChanged),
-    "campaign-keys-created": msgspec.json.Decoder(CampaignKeysCreated),
-    "access-changed": msgspec.json.Decoder(AccessChanged),
-    "totals-changed": msgspec.json.Decoder(TotalsChanged),
-}
 
 
 class Catalog:
@@ -152,15 +144,15 @@ class Catalog:
                 self._remove(record.topic, (record.key or b"").decode())
                 return
             event_type = cloudevents.parse_event_type(record.headers)
-            if event_type.major != 1 or event_type.name not in _DECODERS:
+            if event_type.major != 1 or event_type.name not in DECODERS:
                 raise PermanentError("unknown-event")
-            event = _DECODERS[event_type.name].decode(record.value)
+            event = DECODERS[event_type.name].decode(record.value)
         except (PermanentError, *cloudevents.DECODE_ERRORS):
             log.error("catalog cannot read a record", topic=record.topic, offset=record.offset)
             return
         self._apply(event)
 
-    def _apply(self, event: _Event) -> None:
+    def _apply(self, event: Event) -> None:
         """Apply `event` unless it is older than the state: a relay that was suspended may repeat an old one."""
         match event:
             case CampaignChanged():

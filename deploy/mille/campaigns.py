@@ -19,7 +19,6 @@ from deploy.local import endpoints, keys
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from deploy.mille.service_client import Response, poll_until, request
-from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.domain.campaign_changes import ImportPlan
 from services.marathon.domain.campaign_file import MAX_FILE_BYTES, CampaignFileError
@@ -89,14 +88,9 @@ def _read(file: Path) -> str:
 async def _import(at: Endpoints, wrapping_key: Path, text: str) -> ImportPlan:
     connection = await connect(at)
     try:
-        changes = await import_campaign(
-            connection,
-            text,
-            wrapper=PublicKeyWrapper(wrapping_key),
-            encoder=EventEncoder(),
-            now=SystemClock().now(),
-        )
-        cases = {case.slug: case for case in await campaigns.cases_of(connection, changes.campaign.slug)}
+        wrapper = PublicKeyWrapper(wrapping_key)
+        changes = await import_campaign(connection, text, wrapper=wrapper, now=SystemClock().now())
+        cases = {case.slug: case for case in await campaigns.cases(connection, changes.campaign.slug)}
     finally:
         await connection.close(timeout=CONNECT_S)
     in_order = changes.cases or tuple(cases[slug] for slug in changes.campaign.cases)

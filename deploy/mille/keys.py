@@ -16,7 +16,6 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from deploy.mille.campaigns import CONNECT_S, connect
 from deploy.mille.service_client import Response, poll_until, request
-from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.keys import NewKey, create_key, revoke_key
 from services.marathon.storage import access
 from shared.clock import SystemClock
@@ -59,14 +58,7 @@ def list_(campaign: Campaign) -> None:
 async def _create(at: Endpoints, campaign: str, scopes: list[str], section: str | None) -> NewKey:
     connection = await connect(at)
     try:
-        key = await create_key(
-            connection,
-            campaign,
-            scopes=scopes,
-            section=section,
-            encoder=EventEncoder(),
-            now=SystemClock().now(),
-        )
+        key = await create_key(connection, campaign, scopes=scopes, section=section, now=SystemClock().now())
     finally:
         await connection.close(timeout=CONNECT_S)
     # An empty batch stores nothing. It is refused for the key until that is known, and then for being empty.
@@ -90,7 +82,7 @@ def _accepts_key(response: Response) -> bool:
 async def _revoke(at: Endpoints, key_id: str) -> AccessChanged:
     connection = await connect(at)
     try:
-        return await revoke_key(connection, key_id, encoder=EventEncoder(), now=SystemClock().now())
+        return await revoke_key(connection, key_id, now=SystemClock().now())
     finally:
         await connection.close(timeout=CONNECT_S)
 
@@ -98,6 +90,6 @@ async def _revoke(at: Endpoints, key_id: str) -> AccessChanged:
 async def _list(at: Endpoints, campaign: str) -> list[AccessChanged]:
     connection = await connect(at)
     try:
-        return await access.of_campaign(connection, campaign)
+        return await access.keys(connection, campaign)
     finally:
         await connection.close(timeout=CONNECT_S)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
-import msgspec
 
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.outbox_drain import drain
-from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.outbox_records import outbox_record
 from services.marathon.storage import access, campaigns, published
-from services.marathon.storage.campaigns import StoredKey
 from shared import topics
 from shared.clock import SystemClock
 from shared.errors import PermanentError, SetupError
 from shared.events import cloudevents
-from shared.events.marathon import AccessChanged, CampaignChanged, CampaignKeysCreated, CaseChanged, TotalsChanged
+from shared.events.marathon import (
+    DECODERS,
+    AccessChanged,
+    CampaignChanged,
+    CampaignKeysCreated,
+    CaseChanged,
+    Event,
+    TotalsChanged,
+)
 from shared.kafka import outbox
 from shared.kafka.outbox import OutboxRecord
 from shared.kafka.topic_scan import open_scan
@@ -29,15 +34,6 @@ from shared.recoveries import Recovery, record_recovery
 CONNECT_S: Final = 10.0
 COMPACTED_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
 
-_Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
-_DECODERS: Final[dict[str, msgspec.json.Decoder[_Event]]] = {
-    "campaign-changed": msgspec.json.Decoder(CampaignChanged),
-    "case-changed": msgspec.json.Decoder(CaseChanged),
-    "campaign-keys-created": msgspec.json.Decoder(CampaignKeysCreated),
-    "access-changed": msgspec.json.Decoder(AccessChanged),
-    "totals-changed": msgspec.json.Decoder(TotalsChanged),
-}
-
 
 @dataclass(slots=True)
 class MarathonState:
@@ -45,7 +41,7 @@ class MarathonState:
 
     campaigns: dict[str, CampaignChanged] = field(default_factory=dict)
     cases: dict[str, CaseChanged] = field(default_factory=dict)
-    keys: dict[tuple[str, str, int], StoredKey] = field(default_factory=dict)
+    keys: dict[tuple[str, str, int], CampaignKeysCreated] = field(default_factory=dict)
     access: dict[str, AccessChanged] = field(default_factory=dict)
     totals: dict[str, TotalsChanged] = field(default_factory=dict)
 
@@ -68,7 +64,7 @@ async def read_topics(bootstrap_servers: str) -> MarathonState:
 
 def _apply(state: MarathonState, headers: cloudevents.Headers, value: bytes) -> None:
     try:
-        event = _DECODERS[cloudevents.parse_event_type(headers).name].decode(value)
+        event = DECODERS[cloudevents.parse_event_type(headers).name].decode(value)
     except (KeyError, PermanentError, *cloudevents.DECODE_ERRORS):
         return
     match event:
@@ -77,8 +73,7 @@ def _apply(state: MarathonState, headers: cloudevents.Headers, value: bytes) -> 
         case CaseChanged():
             state.cases[event.slug] = event
         case CampaignKeysCreated():
-            key = StoredKey(event.campaign, event.purpose, event.version, b64decode(event.wrapped), event.created_at)
-            state.keys[key.id] = key
+            state.keys[_key_id(event)] = event
         case AccessChanged():
             state.access[event.id] = event
         case TotalsChanged():
@@ -87,14 +82,18 @@ def _apply(state: MarathonState, headers: cloudevents.Headers, value: bytes) -> 
                 state.totals[event.campaign] = event
 
 
+def _key_id(key: CampaignKeysCreated) -> tuple[str, str, int]:
+    return key.campaign, key.purpose, key.version
+
+
 async def read_database(connection: asyncpg.Connection) -> MarathonState:
     """Read marathon's database."""
     versions = await published.versions(connection)
     return MarathonState(
         campaigns={each.slug: each for each in await campaigns.all_campaigns(connection)},
-        cases={each.slug: each for each in await campaigns.all_cases(connection)},
-        keys={each.id: each for each in await campaigns.all_keys(connection)},
-        access={each.id: each for each in await access.all_keys(connection)},
+        cases={each.slug: each for each in await campaigns.cases(connection)},
+        keys={_key_id(each): each for each in await campaigns.all_keys(connection)},
+        access={each.id: each for each in await access.keys(connection)},
         totals={each.document.campaign: each.document for each in await published.documents(connection, versions)},
     )
 
@@ -179,11 +178,11 @@ async def republish(at: Endpoints, missing: MarathonState, reason: str) -> None:
 
 def _records(missing: MarathonState, now: float) -> list[OutboxRecord]:
     """Return the outbox records for `missing`; keys come first, so that a reader of a petition finds its keys."""
-    announcements = EventEncoder()
-    return [
-        *(announcements.stored_key(key, now) for key in missing.keys.values()),
-        *(announcements.campaign(campaign, now) for campaign in missing.campaigns.values()),
-        *(announcements.case(case, now) for case in missing.cases.values()),
-        *(announcements.access(access, now) for access in missing.access.values()),
-        *(announcements.totals(document, now) for document in missing.totals.values()),
+    events: list[Event] = [
+        *missing.keys.values(),
+        *missing.campaigns.values(),
+        *missing.cases.values(),
+        *missing.access.values(),
+        *missing.totals.values(),
     ]
+    return [outbox_record(event, now) for event in events]

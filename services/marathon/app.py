@@ -12,13 +12,12 @@ from typing import Final, Literal
 import asyncpg
 from fastapi import APIRouter, FastAPI
 
-from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.publish_totals import Publisher
-from services.marathon.consumers.ends import EndOffsetReader
+from services.marathon.consumers.end_offsets import EndOffsetReader
 from services.marathon.consumers.tallies import tally_subscription
 from services.marathon.http import campaigns, totals
-from services.marathon.http.course import HistoryCache
 from services.marathon.http.documents import TotalsDocuments
+from services.marathon.http.history import HistoryCache
 from services.marathon.http.live import LiveBoard
 from services.marathon.http.pages import last_hour, pages_router
 from services.marathon.settings import MarathonSettings
@@ -154,8 +153,7 @@ class _Process:
         partitions = {
             topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
         }
-        end_offsets = EndOffsetReader(servers, partitions)
-        self._publisher = Publisher(pool, end_offsets, EventEncoder())
+        self._publisher = Publisher(pool, EndOffsetReader(servers, partitions).read)
         tasks.start("tally batches", self._tally_reader.run)
         tasks.start("totals", self._publisher.run)
         tasks.start("outbox", OutboxRelay(pool, servers, service="marathon", give_up_s=math.inf).run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from shared.events.values import Confirmation, Evidence, OnePer, Purpose, TotalsState
@@ -184,3 +186,14 @@ class TotalsChanged(msgspec.Struct, frozen=True, kw_only=True):
     ledger: dict[str, str]
     rate_per_minute: int = 0
     by_section: dict[str, int] = {}
+
+
+Event = CampaignChanged | CaseChanged | CampaignKeysCreated | AccessChanged | TotalsChanged
+DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
+    "campaign-changed": msgspec.json.Decoder(CampaignChanged),
+    "case-changed": msgspec.json.Decoder(CaseChanged),
+    "campaign-keys-created": msgspec.json.Decoder(CampaignKeysCreated),
+    "access-changed": msgspec.json.Decoder(AccessChanged),
+    "totals-changed": msgspec.json.Decoder(TotalsChanged),
+}
+"""The decoder of each event type, by its name."""

@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from shared.http import middleware
 from shared.http.fast_routes import encode_headers
@@ -50,14 +49,8 @@ class ConnectionEndedError(Exception):
 class LimitedConnection(HttpToolsProtocol):
     """One connection: uvicorn's, with limits. `enforce_time_limits` must be called about once a second."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, config: Config, **rest: Any) -> None:
+        super().__init__(config, **rest)
         self._limits: ConnectionLimits = config.app.state.connection_limits  # type: ignore[union-attr]
         self._raw_transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._read_state: int = IDLE

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from shared.http import cors, middleware
 from shared.http.client import Client
+from shared.http.cors import Header
 from shared.http.problem import unavailable
-
-Header = tuple[bytes, bytes]
 
 JSON_TYPES = frozenset(
     (
@@ -36,14 +35,13 @@ class FastResponder(Protocol):
         ...
 
 
-class FastHandler(Protocol):
-    """Handle one request, or leave it to the ordinary route.
+FastHandler = Callable[[bytes, Mapping[bytes, bytes], Client, FastResponder], bool]
+"""Handles one request, or leaves it to the ordinary route.
 
-    The arguments are the whole body, the headers by lower-case name, and the client. True means that `answer` was or
-    will be called; False leaves the request unchanged to the ordinary route, which writes every other answer.
-    """
-
-    def __call__(self, body: bytes, headers: Mapping[bytes, bytes], client: Client, answer: FastResponder) -> bool: ...
+The arguments are the whole body, the headers by lower-case name, the client and the responder. True means that the
+responder was or will be called; False leaves the request unchanged to the ordinary route, which writes every other
+answer.
+"""
 
 
 @dataclass(frozen=True, slots=True)

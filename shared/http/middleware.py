@@ -10,11 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import metrics
 from shared.http import cors
+from shared.http.cors import Header
 from shared.http.limits import body_limit
 from shared.http.problem import Problem, problem_response
 from shared.logging import log
-
-Header = tuple[bytes, bytes]
 
 SECURITY_HEADERS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from shared.http.client import Client, ClientResolver
 from shared.http.connection import (
@@ -23,26 +22,21 @@ from shared.http.connection import (
     ConnectionEndedError,
     LimitedConnection,
 )
-from shared.http.fast_response import FastResponse
 from shared.http.fast_routes import JSON_TYPES, FastRoute, ResponseHeads
 from shared.http.problem import Problem
 from shared.logging import log
 
 MAX_LENGTH_DIGITS: Final = 10
 """The ordinary route reads a Content-Length with more digits."""
+_NOT_AWAITED: Final = asyncio.Event()
+"""The event of the body of fast requests: no task waits for it."""
 
 
 class FastProtocol(LimitedConnection):
     """One connection, with fast routes."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, config: Config, **rest: Any) -> None:
+        super().__init__(config, **rest)
         state = config.app.state  # type: ignore[union-attr]
         self._routes: Mapping[bytes, FastRoute] = state.fast_routes
         self._client_resolver: ClientResolver = state.client_resolver
@@ -157,22 +151,52 @@ class FastProtocol(LimitedConnection):
     def write_accepted(self, body: bytes, *, keep_alive: bool) -> None:
         """Write a 202 with `body` and continue with the connection."""
         head = self._heads.accepted(self.server_state.default_headers, len(body))
-        if keep_alive:
-            self._raw_transport.write(b"%s\r\n%s" % (head, body))
-            self.on_response_complete()
-        else:
-            self._write_last(head, body)
+        self._write(head, body, keep_alive=keep_alive)
 
     def write_unavailable(self, *, keep_alive: bool) -> None:
         """Write a 503 and continue with the connection."""
         head, body = self._heads.unavailable(self.server_state.default_headers)
+        self._write(head, body, keep_alive=keep_alive)
+
+    def _write(self, head: bytes, body: bytes, *, keep_alive: bool) -> None:
         if keep_alive:
             self._raw_transport.write(b"%s\r\n%s" % (head, body))
-            self.on_response_complete()
         else:
-            self._write_last(head, body)
-
-    def _write_last(self, head: bytes, body: bytes) -> None:
-        self._raw_transport.write(b"%s%s\r\n%s" % (head, CONNECTION_CLOSE, body))
-        self.close_gracefully()
+            self._raw_transport.write(b"%s%s\r\n%s" % (head, CONNECTION_CLOSE, body))
+            self.close_gracefully()
         self.on_response_complete()
+
+
+class FastResponse:
+    """The connection's cycle while its fast request is unanswered: later requests queue, a shutdown waits."""
+
+    __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete", "response_started")
+
+    def __init__(self, protocol: FastProtocol) -> None:
+        self._protocol = protocol
+        self.response_complete = True
+        self.response_started = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = _NOT_AWAITED
+
+    def start(self, *, keep_alive: bool) -> None:
+        """Begin to answer a request."""
+        self.response_complete = False
+        self.keep_alive = keep_alive
+
+    def hand_over(self) -> None:
+        """Leave the answer to the ordinary route."""
+        self.response_complete = True
+
+    def send_accepted(self, body: bytes) -> None:
+        """Answer 202 with this JSON."""
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.write_accepted(body, keep_alive=self.keep_alive)
+
+    def send_unavailable(self) -> None:
+        """Answer 503."""
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.write_unavailable(keep_alive=self.keep_alive)

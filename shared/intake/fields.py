@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from shared.intake.countries import COUNTRIES
+from shared.countries import COUNTRIES
 from shared.intake.languages import LANGUAGES, language_of
 from shared.privacy.addresses import canonical_domain
 

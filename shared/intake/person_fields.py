@@ -9,8 +9,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from shared.countries import COUNTRIES
 from shared.intake import fields
-from shared.intake.countries import COUNTRIES
 from shared.intake.languages import LANGUAGES
 from shared.intake.requests import Check
 

@@ -10,11 +10,11 @@ import msgspec
 from shared import base64url
 from shared.catalog import Catalog
 from shared.clock import rfc3339
+from shared.countries import UNKNOWN
 from shared.events.classes import EVENTS
 from shared.events.cloudevents import Envelope
 from shared.http.client import Client
 from shared.intake.campaign_terms import CampaignTerms, TermsCache, check_open
-from shared.intake.countries import UNKNOWN
 from shared.intake.languages import language_of
 from shared.intake.person_fields import PersonFields
 from shared.intake.submit import OutgoingRecord

@@ -5,19 +5,15 @@ from __future__ import annotations
 import functools
 import math
 import unicodedata
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_time
-from babel.numbers import (
-    format_compact_decimal,
-    format_decimal,
-    format_percent,
-    get_group_symbol,
-)
+from babel.dates import format_date, format_time
+from babel.numbers import format_compact_decimal, format_decimal, format_percent, get_group_symbol
 
 from shared.clock import parse_rfc3339, utc
+from shared.countries import COUNTRIES, UNKNOWN
 
 MILLION: Final = 1_000_000
 _WHOLE_SECONDS_FROM: Final = 10
@@ -28,10 +24,6 @@ _PLURAL_SAMPLE_SIZE: Final = 200
 _CODE_LENGTH: Final = 2
 _REGIONS: Final = {"en": "en_GB"}
 """Regions of languages that need one to write the day before the month."""
-_NON_COUNTRY_CODES: Final = frozenset(
-    ["AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"]
-)
-"""Two-letter codes of CLDR that are not ISO 3166-1: reserved islands, unions, pseudo-locales, "unknown"."""
 
 
 class Formats:
@@ -79,9 +71,7 @@ class Formats:
 
     def moment(self, value: str | float) -> str:
         """Format the day and the time of day, to the minute."""
-        moment = _utc_datetime(value)
-        day = format_date(moment.date(), "long", locale=self._locale)
-        return f"{day}, {format_datetime(moment, 'HH:mm', locale=self._locale)}"
+        return f"{self.date(value)}, {self.minute(value)}"
 
     def country(self, code: str) -> str:
         """Return a country's or territory's name, or the code itself if it has none."""
@@ -120,11 +110,7 @@ def formats_for(code: str) -> Formats:
 @functools.cache
 def _countries(code: str) -> list[tuple[str, str]]:
     territories = Locale.parse(code).territories
-    countries = [
-        (key, str(name))
-        for key, name in territories.items()
-        if len(key) == _CODE_LENGTH and key.isalpha() and key not in _NON_COUNTRY_CODES
-    ]
+    countries = [(key, str(territories[key])) for key in COUNTRIES - {UNKNOWN} if key in territories]
     return sorted(countries, key=lambda pair: collation_key(pair[1]))
 
 
@@ -143,8 +129,3 @@ def collation_key(name: str) -> str:
 
 def _utc_datetime(value: str | float) -> datetime:
     return utc(parse_rfc3339(value) if isinstance(value, str) else value)
-
-
-def utc_date(value: str | float) -> date:
-    """Return the UTC day of a time."""
-    return _utc_datetime(value).date()

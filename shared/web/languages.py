@@ -75,10 +75,11 @@ def is_translated(messages: Messages, message: Message) -> bool:
 
 
 @functools.cache
-def offered_languages() -> tuple[str, ...]:
-    """Return the languages of pages: the source, then every language whose catalogue is complete."""
-    codes = sorted(path.parent.parent.name for path in TRANSLATIONS_FOLDER.glob("*/LC_MESSAGES/messages.po"))
-    return (SOURCE_LANGUAGE, *(code for code in codes if code != SOURCE_LANGUAGE and is_complete(load_messages(code))))
+def offered_languages(folder: Path = TRANSLATIONS_FOLDER) -> tuple[str, ...]:
+    """Return the languages of pages, or of the catalogues in `folder`: the source, then every complete one."""
+    codes = sorted(path.parents[1].name for path in folder.glob("*/LC_MESSAGES/messages.po"))
+    complete = (code for code in codes if code != SOURCE_LANGUAGE and is_complete(load_messages(code, folder)))
+    return (SOURCE_LANGUAGE, *complete)
 
 
 @functools.cache
@@ -95,7 +96,7 @@ def load_translations(code: str, folder: Path = TRANSLATIONS_FOLDER) -> NullTran
 
 
 def available_languages(languages: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the offered languages candidates a campaign's `languages`, in the campaign's order.
+    """Return those of a campaign's `languages` that are offered, in the campaign's order.
 
     If the campaign names none, return all offered languages; if none of its languages is offered, the source.
     """

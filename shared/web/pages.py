@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from babel.support import NullTranslations
@@ -16,27 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.http.problem import Problem
+from shared.settings import ServiceSettings
 from shared.web.formats import formats_for
 from shared.web.languages import Language, available_languages, load_translations, negotiate_language
 from shared.web.static_files import StaticFiles, accepts_gzip
-from shared.web.views.problems import problem_view
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 FRONT_DOOR: Final = "marathon"
 _MIN_GZIP_BYTES: Final = 1_000
-
-
-class Origins(Protocol):
-    """The public origins of the services, without a trailing slash: every `ServiceSettings` has them."""
-
-    @property
-    def marathon_url(self) -> str: ...
-    @property
-    def petitions_url(self) -> str: ...
-    @property
-    def letters_url(self) -> str: ...
-    @property
-    def notifications_url(self) -> str: ...
 
 
 class Pages:
@@ -44,17 +31,16 @@ class Pages:
 
     Args:
         service: its name; its static files are under `/static/<service>/`.
-        origins: the origins of the services, for links, form actions and the content-security policy.
+        origins: the settings with the origins of the services, for links, form actions and the content-security policy.
         folder: the service's own folder; its `templates/` take precedence, its `static/` is served too, and its
             `translations/`, if it has any, complement the shared ones.
     """
 
-    def __init__(self, *, service: str, origins: Origins, folder: Path | None = None) -> None:
-        self.static = StaticFiles(service, folder / "static" if folder is not None else None)
+    def __init__(self, *, service: str, origins: ServiceSettings, folder: Path) -> None:
+        self.static = StaticFiles(service, folder / "static")
         self._service = service
         self._origins = origins
-        self._templates = [*([folder / "templates"] if folder is not None else []), TEMPLATES]
-        self._translations = folder / "translations" if folder is not None else None
+        self._folder = folder
         self._environments: dict[str, Environment] = {}
         self._policy = content_security_policy(origins)
 
@@ -74,14 +60,10 @@ class Pages:
         )
 
     def render(self, template: str, language: Language, **view: Any) -> str:
-        """Return the HTML of a page.
+        """Return the HTML of a page: `template` in `language` with the variables `view`, usually `view=` a view model.
 
-        Args:
-            template: a file name in the templates folders.
-            language: the language of the page.
-            view: the template's variables, usually `view=` a view model. `address` is the page's own address without a
-                query if it differs from that in the browser (a form with errors), and `languages` are the languages in
-                which it is offered.
+        `address` is the page's own address without a query if it differs from that in the browser (a form with errors),
+        and `languages` are the languages in which it is offered.
 
         Raises:
             jinja2.UndefinedError: the template uses a variable that the view lacks.
@@ -126,7 +108,7 @@ class Pages:
         """Return the page of an error; what an application raises is shown by it without further ado."""
         headers = problem.headers or {}
         retry_after = int(headers["Retry-After"]) if "Retry-After" in headers else None
-        view = problem_view(problem.status_code, retry_after=retry_after)
+        view = {"status": problem.status_code, "retry_after": retry_after}
         return self.show(
             request,
             "problem.html",
@@ -168,21 +150,18 @@ class Pages:
         }
 
     def _environment(self, code: str) -> Environment:
-        environment = self._environments.get(code)
-        if environment is None:
-            environment = self._environments[code] = self._make_environment(code)
-        return environment
+        if code not in self._environments:
+            self._environments[code] = self._make_environment(code)
+        return self._environments[code]
 
     def _messages(self, code: str) -> NullTranslations:
-        if self._translations is None:
-            return load_translations(code)
-        messages = copy(load_translations(code, self._translations))
+        messages = copy(load_translations(code, self._folder / "translations"))
         messages.add_fallback(load_translations(code))
         return messages
 
     def _make_environment(self, code: str) -> Environment:
         environment = Environment(
-            loader=FileSystemLoader(self._templates),
+            loader=FileSystemLoader([self._folder / "templates", TEMPLATES]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -209,7 +188,7 @@ class Pages:
 class _Links:
     """Addresses of pages, with the chosen language in their query."""
 
-    def __init__(self, service: str, origins: Origins, language: Language) -> None:
+    def __init__(self, service: str, origins: ServiceSettings, language: Language) -> None:
         self._service = service
         self._origins = origins
         self._language = language
@@ -226,7 +205,7 @@ class _Links:
         return self._origins.marathon_url + quote(path)
 
 
-def content_security_policy(origins: Origins) -> str:
+def content_security_policy(origins: ServiceSettings) -> str:
     """Return a policy without inline or third-party content; forms go only to our own services."""
     services = dict.fromkeys((origins.petitions_url, origins.letters_url, origins.notifications_url))
     return "; ".join(

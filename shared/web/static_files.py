@@ -42,20 +42,19 @@ class StaticFiles:
     """The static files of one service, held in memory.
 
     `address("page.css")` is `/static/<service>/page.<hash>.css`; `routes` serves exactly these addresses. `folder`
-    contains further files of the service itself.
+    has further files of the service itself, if there is one.
     """
 
-    def __init__(self, service: str, folder: Path | None = None) -> None:
+    def __init__(self, service: str, folder: Path) -> None:
         self._prefix = f"/static/{service}"
         self._addresses: dict[str, str] = {}
         self._files: dict[str, _File] = {}
         for name, parts in BUNDLES.items():
             self._add(name, b"\n".join((SHARED / part).read_bytes() for part in parts))
         self._add("icon.svg", (SHARED / "icon.svg").read_bytes())
-        for source in (BUILT, folder):
-            for path in sorted(source.glob("*")) if source is not None else ():
-                if path.suffix in _TYPES:
-                    self._add(path.name, path.read_bytes())
+        for path in (*sorted(BUILT.glob("*")), *sorted(folder.glob("*"))):
+            if path.suffix in _TYPES:
+                self._add(path.name, path.read_bytes())
 
     def _add(self, name: str, content: bytes) -> None:
         stem, suffix = name.rsplit(".", 1)

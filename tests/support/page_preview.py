@@ -26,9 +26,13 @@ from shared.clock import ManualClock, rfc3339, utc
 from shared.events.marathon import TotalsChanged
 from shared.http.client import ClientResolver
 from shared.http.problem import Problem, add_problem_handlers
+from shared.settings import ServiceSettings
 from shared.web.languages import Language
 from shared.web.pages import Pages
-from shared.web.views import FormState, case_view, sheet_view, thanks_view, token_view
+from shared.web.views.acts import thanks_view, token_view
+from shared.web.views.cases import case_view
+from shared.web.views.forms import FormState
+from shared.web.views.sheets import sheet_view
 from tests.support import page_samples
 from tests.support.page_samples import CASE, NOW, SLUG, SampleCatalog, sample_catalog
 
@@ -85,8 +89,13 @@ class Preview:
     def __init__(self, state: PreviewState, origin: str) -> None:
         self.state = state
         self.origin = origin
-        origins = SimpleNamespace(
-            marathon_url=origin, petitions_url=origin, letters_url=origin, notifications_url=origin
+        origins = ServiceSettings(
+            database_url="",
+            port=0,
+            marathon_url=origin,
+            petitions_url=origin,
+            letters_url=origin,
+            notifications_url=origin,
         )
         self.pages = {
             service: AnyLanguagePages(service=service, origins=origins, folder=PROJECT / "services" / service)

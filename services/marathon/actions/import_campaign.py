@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Final
 
 import asyncpg
 
-from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.outbox_records import outbox_record
 from services.marathon.domain.campaign_changes import ImportPlan, conflicts, plan
 from services.marathon.domain.campaign_file import CampaignFile, CampaignFileError, parse_campaign_file
 from services.marathon.domain.cells import POLICY_CHANGED, TotalsUpdate
@@ -14,9 +15,10 @@ from services.marathon.domain.disclosure import disclosed_total
 from services.marathon.domain.document import first_document
 from services.marathon.domain.yaml_lines import Fault, ParsedYaml, Path
 from services.marathon.storage import campaigns, cells, published
-from services.marathon.storage.campaigns import WrappedKey
+from services.marathon.storage.published import Published
 from shared import topics
-from shared.events.marathon import CampaignChanged
+from shared.clock import rfc3339
+from shared.events.marathon import CampaignChanged, CampaignKeysCreated
 from shared.events.values import Purpose
 from shared.kafka import outbox
 from shared.kafka.outbox import OutboxRecord
@@ -26,9 +28,7 @@ RECORDS_PER_STATEMENT: Final = 500
 PURPOSES: Final[tuple[Purpose, ...]] = ("dedupe", "seal", "token")
 
 
-async def import_campaign(
-    connection: asyncpg.Connection, text: str, *, wrapper: KeyWrapper, encoder: EventEncoder, now: float
-) -> ImportPlan:
+async def import_campaign(connection: asyncpg.Connection, text: str, *, wrapper: KeyWrapper, now: float) -> ImportPlan:
     """Store the changes in the campaign file `text` and publish their events; `now` is in seconds since 1970.
 
     Importing the same file again changes nothing and publishes nothing.
@@ -47,17 +47,18 @@ async def import_campaign(
         changes = plan(file, stored)
         if not changes.changed:
             return changes
-        await campaigns.put(connection, changes)
-        records = _encode(changes, file, parsed, encoder, now)
+        await campaigns.put_campaign(connection, changes.campaign)
+        await campaigns.put_cases(connection, changes.cases)
+        records = _encode(changes, file, parsed, now)
         if not await campaigns.has_keys(connection, slug):
-            keys = [WrappedKey(purpose, 1, wrapper.create()) for purpose in PURPOSES]
-            await campaigns.put_keys(connection, slug, keys, now)
+            keys = [_create_key(slug, purpose, wrapper, now) for purpose in PURPOSES]
+            await campaigns.put_keys(connection, keys)
             # Keys first: a service that knows a petition must find its keys.
-            records = [*(encoder.key(slug, key, now) for key in keys), *records]
+            records = [*(outbox_record(key, now) for key in keys), *records]
         if stored.campaign is None:
             document = first_document(changes.campaign, now)
-            await published.put_first(connection, document, now)
-            records.append(encoder.totals(document, now))
+            await published.replace(connection, Published(document, {}), now)
+            records.append(outbox_record(document, now))
         elif not stored.closed:
             await _record_policy_change(connection, stored.campaign, changes.campaign, now)
         for start in range(0, len(records), RECORDS_PER_STATEMENT):
@@ -65,9 +66,12 @@ async def import_campaign(
     return changes
 
 
-def _encode(
-    changes: ImportPlan, file: CampaignFile, parsed: ParsedYaml, encoder: EventEncoder, now: float
-) -> list[OutboxRecord]:
+def _create_key(campaign: str, purpose: Purpose, wrapper: KeyWrapper, now: float) -> CampaignKeysCreated:
+    wrapped = b64encode(wrapper.create()).decode()
+    return CampaignKeysCreated(campaign=campaign, purpose=purpose, version=1, wrapped=wrapped, created_at=rfc3339(now))
+
+
+def _encode(changes: ImportPlan, file: CampaignFile, parsed: ParsedYaml, now: float) -> list[OutboxRecord]:
     """Return the events of `changes`: the campaign, then its cases.
 
     Raises:
@@ -75,8 +79,8 @@ def _encode(
     """
     indexes = {part.slug: index for index, part in enumerate(file.cases)}
     located: list[tuple[Path, OutboxRecord]] = [
-        (("campaign",), encoder.campaign(changes.campaign, now)),
-        *((("cases", indexes[case.slug]), encoder.case(case, now)) for case in changes.cases),
+        (("campaign",), outbox_record(changes.campaign, now)),
+        *((("cases", indexes[case.slug]), outbox_record(case, now)) for case in changes.cases),
     ]
     limit = f"more than the {topics.MAX_MESSAGE_BYTES // 1024} KiB that a topic takes: shorten its texts"
     faults = [

@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.outbox_records import outbox_record
 from services.marathon.storage import access, campaigns
 from shared.errors import SetupError
 from shared.events.marathon import AccessChanged
@@ -35,7 +35,6 @@ async def create_key(
     *,
     scopes: Sequence[str],
     section: str | None,
-    encoder: EventEncoder,
     now: float,
 ) -> NewKey:
     """Create a key for a partner of `campaign`; actions sent with it count for `section`.
@@ -61,13 +60,11 @@ async def create_key(
             section=section,
         )
         await access.put(connection, key, now)
-        await outbox.put_outbox(connection, [encoder.access(key, now)])
+        await outbox.put_outbox(connection, [outbox_record(key, now)])
     return NewKey(text, key)
 
 
-async def revoke_key(
-    connection: asyncpg.Connection, key_id: str, *, encoder: EventEncoder, now: float
-) -> AccessChanged:
+async def revoke_key(connection: asyncpg.Connection, key_id: str, *, now: float) -> AccessChanged:
     """Revoke a key; repeating this changes nothing.
 
     Raises:
@@ -77,5 +74,5 @@ async def revoke_key(
         revoked = await access.revoke(connection, key_id)
         if revoked is None:
             raise SetupError(f"there is no key {key_id}: `mille keys list --campaign SLUG` lists them")
-        await outbox.put_outbox(connection, [encoder.access(revoked, now)])
+        await outbox.put_outbox(connection, [outbox_record(revoked, now)])
     return revoked

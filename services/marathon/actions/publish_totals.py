@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import asyncpg
 import msgspec
 
-from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.outbox_records import outbox_record
 from services.marathon.domain.disclosure import DisclosedTotals, ExactTotals, disclose, total_decrease
 from services.marathon.domain.document import Sums, has_same_figures, next_document, public_record, with_corrections
 from services.marathon.domain.freshness import FREEZE_AFTER_S, EndOffsets, Freshness, has_reached
@@ -45,18 +45,6 @@ _INTERNAL_ERRORS: Final = (TransientError, TimeoutError, asyncpg.InterfaceError)
 """The outages that come neither from Kafka nor from PostgreSQL."""
 
 
-class EndOffsetSource(Protocol):
-    """A source of the end offsets of the counted topics."""
-
-    async def read(self) -> EndOffsets:
-        """Return the end offset of every source partition.
-
-        Raises:
-            KafkaError, OSError, TimeoutError: the broker does not answer.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _CampaignTotals:
     """The exact totals of a campaign as of `revision` and its public record, under `campaign`'s policies."""
@@ -79,12 +67,14 @@ class _Snapshot:
 
 
 class Publisher:
-    """Publishes totals documents; `run` goes on until cancelled. The time is that at which `end_offsets` were read."""
+    """Publishes totals documents; `run` goes on until cancelled. The time is that at which the end offsets were read.
 
-    def __init__(self, pool: asyncpg.Pool, end_offsets: EndOffsetSource, encoder: EventEncoder) -> None:
+    `read_end_offsets` raises `KafkaError`, `OSError` or `TimeoutError` where the broker does not answer.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, read_end_offsets: Callable[[], Awaitable[EndOffsets]]) -> None:
         self._pool = pool
-        self._end_offsets = end_offsets
-        self._encoder = encoder
+        self._read_end_offsets = read_end_offsets
         self._freshness: Freshness | None = None
         self._published: dict[str, Published] = {}
         self._totals: dict[str, _CampaignTotals] = {}
@@ -129,7 +119,7 @@ class Publisher:
         """Run one round: read the end offsets, then the sums, then put the documents that are due in the outbox."""
         self._dependencies_answered = False
         freshness = self._freshness = self._freshness or await self._load_freshness()
-        end_offsets = await self._end_offsets.read()
+        end_offsets = await self._read_end_offsets()
         async with connected(self._pool) as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 snapshot = await self._read_snapshot(connection, end_offsets)
@@ -153,14 +143,11 @@ class Publisher:
             await published.freezes(connection),
         )
         versions = await published.versions(connection)
-        stale = [slug for slug, version in versions.items() if self._published_version(slug) != version]
+        known = {slug: stored.document.version for slug, stored in self._published.items()}
+        stale = [slug for slug, version in versions.items() if known.get(slug) != version]
         for stored in await published.documents(connection, stale):
             self._published[stored.document.campaign] = stored
         return snapshot
-
-    def _published_version(self, slug: str) -> int:
-        last = self._published.get(slug)
-        return last.document.version if last is not None else 0
 
     def _as_of(self, freshness: Freshness, snapshot: _Snapshot) -> float | None:
         """Return the time as of which the snapshot is true; report it, and logs that lost counted records."""
@@ -213,7 +200,7 @@ class Publisher:
     async def _store(self, connection: asyncpg.Connection, due: list[Published], now: float) -> None:
         async with connection.transaction():
             stored = [each for each in due if await published.put(connection, each, now)]
-            await outbox.put_outbox(connection, [self._encoder.totals(each.document, now) for each in stored])
+            await outbox.put_outbox(connection, [outbox_record(each.document, now) for each in stored])
         for each in stored:
             self._record_published(each)
 
@@ -263,7 +250,7 @@ class Publisher:
             final = Published(document, disclosed.memory)
             if not await published.put(connection, final, now):
                 raise TransientError("somebody else publishes this campaign")
-            await outbox.put_outbox(connection, [self._encoder.totals(document, now)])
+            await outbox.put_outbox(connection, [outbox_record(document, now)])
         self._record_published(final)
         log.info("final tally made", campaign=campaign.slug, total=document.total)
 

@@ -9,10 +9,16 @@ import asyncpg
 from services.marathon.domain.cells import MINUTE_S, POLICY_CHANGED, TotalsUpdate
 from services.marathon.domain.disclosure import memory_of
 from services.marathon.storage import access, campaigns, cells, published
-from services.marathon.storage.campaigns import StoredKey
 from services.marathon.storage.published import Published
 from shared.clock import parse_rfc3339
-from shared.events.marathon import AccessChanged, CampaignChanged, CaseChanged, Correction, TotalsChanged
+from shared.events.marathon import (
+    AccessChanged,
+    CampaignChanged,
+    CampaignKeysCreated,
+    CaseChanged,
+    Correction,
+    TotalsChanged,
+)
 
 
 async def put_back(
@@ -20,7 +26,7 @@ async def put_back(
     *,
     campaigns_: Iterable[CampaignChanged],
     cases: Iterable[CaseChanged],
-    keys: Iterable[StoredKey],
+    keys: Iterable[CampaignKeysCreated],
     accesses: Iterable[AccessChanged],
     totals: Iterable[TotalsChanged],
     now: float,
@@ -29,17 +35,16 @@ async def put_back(
     for campaign in campaigns_:
         await campaigns.put_campaign(connection, campaign)
     await campaigns.put_cases(connection, list(cases))
-    for key in keys:
-        await campaigns.put_stored_key(connection, key)
+    await campaigns.put_keys(connection, keys)
     for each in accesses:
-        await access.put_back(connection, each, now)
+        await access.put(connection, each, now)
     memories = {
         previous.document.campaign: previous.memory
         for previous in await published.documents(connection, await published.versions(connection))
     }
     for document in totals:
         memory = memory_of(document, memories.get(document.campaign, {}))
-        await published.put_back(connection, Published(document, memory), now)
+        await published.replace(connection, Published(document, memory), now)
         await _put_back_policy_changes(connection, document)
 
 

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from services.marathon.domain.campaign_events import (
-    campaign_event,
-    case_event,
-    confirmations_close,
-    petition_differs,
-    policies_of,
-    stored_time,
-)
-from services.marathon.domain.campaign_file import CampaignFile, CampaignPart, CasePart, PetitionPart
+from services.marathon.domain.campaign_events import campaign_event, case_event, petition_differs
+from services.marathon.domain.campaign_file import CampaignFile, CasePart, PetitionPart
 from services.marathon.domain.yaml_lines import Path
 from shared.events.marathon import CampaignChanged, CaseChanged, Petition
 
 Versioned = TypeVar("Versioned", CampaignChanged, CaseChanged)
+_DATES: Final = ("opens", "closes", "confirmations_close")
+_POLICIES: Final = ("public_evidence", "public_threshold", "safety_mode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +48,6 @@ class ImportPlan:
     changed: bool
     cases: tuple[CaseChanged, ...]
 
-    @property
-    def petitions(self) -> tuple[str, ...]:
-        """The slugs of the petitions that are new or change."""
-        return tuple(case.petition.slug for case in self.cases if case.petition is not None)
-
 
 def plan(file: CampaignFile, stored: StoredCampaign) -> ImportPlan:
     """Plan the import of a `file` without conflicts."""
@@ -67,11 +57,12 @@ def plan(file: CampaignFile, stored: StoredCampaign) -> ImportPlan:
         case = _next_version(case_event(part, file.campaign.slug, before), before)
         if case is not before:
             changed_cases.append(case)
-    campaign = campaign_event(file, stored.campaign)
-    if stored.campaign is not None and not changed_cases and _equal_except_version(campaign, stored.campaign):
-        return ImportPlan(stored.campaign, changed=False, cases=())
-    version = 1 if stored.campaign is None else stored.campaign.version + 1
-    return ImportPlan(msgspec.structs.replace(campaign, version=version), changed=True, cases=tuple(changed_cases))
+    campaign = _next_version(campaign_event(file, stored.campaign), stored.campaign)
+    if campaign is not stored.campaign:
+        return ImportPlan(campaign, changed=True, cases=tuple(changed_cases))
+    # The version of a campaign rises with its cases, too.
+    campaign = msgspec.structs.replace(campaign, version=campaign.version + bool(changed_cases))
+    return ImportPlan(campaign, changed=bool(changed_cases), cases=tuple(changed_cases))
 
 
 def conflicts(file: CampaignFile, stored: StoredCampaign) -> Iterator[tuple[Path, str]]:
@@ -83,41 +74,29 @@ def conflicts(file: CampaignFile, stored: StoredCampaign) -> Iterator[tuple[Path
     for index, part in enumerate(file.cases):
         yield from _case_conflicts(part, ("cases", index), file.campaign.slug, stored)
     if stored.campaign is not None:
-        yield from _campaign_conflicts(file.campaign, stored.campaign, stored)
+        yield from _campaign_conflicts(campaign_event(file, stored.campaign), stored.campaign, stored)
 
 
 def _campaign_conflicts(
-    part: CampaignPart, before: CampaignChanged, stored: StoredCampaign
+    after: CampaignChanged, before: CampaignChanged, stored: StoredCampaign
 ) -> Iterator[tuple[Path, str]]:
-    if (stored.opened or stored.cases_with_actions) and part.policies.one_per != before.policies.one_per:
-        yield (
-            ("campaign", "policies", "one_per"),
-            f"cannot change once people can act: put {before.policies.one_per} back",
-        )
+    policies: Path = ("campaign", "policies")
+    if (stored.opened or stored.cases_with_actions) and after.policies.one_per != before.policies.one_per:
+        yield (*policies, "one_per"), f"cannot change once people can act: put {before.policies.one_per} back"
     if stored.closed:
-        yield from _closed_conflicts(part, before)
+        yield from _changes_after_close(("campaign",), _DATES, after, before)
+        yield from _changes_after_close(policies, _POLICIES, after.policies, before.policies)
 
 
-def _closed_conflicts(part: CampaignPart, before: CampaignChanged) -> Iterator[tuple[Path, str]]:
+def _changes_after_close(at: Path, names: Collection[str], after: object, before: object) -> Iterator[tuple[Path, str]]:
     """Yield changes to what the final tally rests on: what it counts, and how it is shown."""
-    dates = {
-        "opens": (stored_time(part.opens), before.opens),
-        "closes": (stored_time(part.closes), before.closes),
-        "confirmations_close": (confirmations_close(part), before.confirmations_close),
-    }
-    for name, (after, stored_value) in dates.items():
-        if after != stored_value:
-            yield ("campaign", name), _put_back_advice(stored_value)
-    policies = policies_of(part.policies, before)
-    for name in ("public_evidence", "public_threshold", "safety_mode"):
-        stored_value = getattr(before.policies, name)
-        if getattr(policies, name) != stored_value:
-            yield ("campaign", "policies", name), _put_back_advice(stored_value)
-
-
-def _put_back_advice(value: object) -> str:
-    text = msgspec.json.encode(value).decode()
-    return f"cannot change once the end was read for the final tally, which rests on it: put {text} back"
+    for name in names:
+        if getattr(after, name) != (value := getattr(before, name)):
+            text = msgspec.json.encode(value).decode()
+            yield (
+                (*at, name),
+                f"cannot change once the end was read for the final tally, which rests on it: put {text} back",
+            )
 
 
 def _case_conflicts(part: CasePart, at: Path, campaign: str, stored: StoredCampaign) -> Iterator[tuple[Path, str]]:
@@ -156,13 +135,9 @@ def _petition_conflicts(
         )
 
 
-def _next_version(after: CaseChanged, before: CaseChanged | None) -> CaseChanged:
+def _next_version(after: Versioned, before: Versioned | None) -> Versioned:
+    """Return `after` with the version that follows that of `before`, or `before` where nothing else differs."""
     if before is None:
         return msgspec.structs.replace(after, version=1)
-    return (
-        before if _equal_except_version(after, before) else msgspec.structs.replace(after, version=before.version + 1)
-    )
-
-
-def _equal_except_version(new: Versioned, other: Versioned) -> bool:
-    return msgspec.structs.replace(new, version=other.version) == other
+    same = msgspec.structs.replace(after, version=before.version) == before
+    return before if same else msgspec.structs.replace(after, version=before.version + 1)

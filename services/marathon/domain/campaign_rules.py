@@ -5,7 +5,7 @@ They read the file's plain data and skip values of a wrong type, so that one fau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from services.marathon.domain.disclosure import NO_SECTION
@@ -146,12 +146,8 @@ def _duplicates(values: Value, at: Path) -> Iterator[RuleFault]:
 
 
 def _time(value: Value) -> float | None:
-    return _or_none(parse_rfc3339, value) if isinstance(value, str) else None
-
-
-def _or_none(read: Callable[[str], float], text: str) -> float | None:
     try:
-        return read(text)
+        return parse_rfc3339(value) if isinstance(value, str) else None
     except ValueError:
         return None
 

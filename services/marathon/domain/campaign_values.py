@@ -6,10 +6,10 @@ import re
 from datetime import date
 from typing import Annotated, Final
 
-from babel import Locale
 from pydantic import AfterValidator, Field
 
 from shared.clock import parse_rfc3339
+from shared.countries import COUNTRIES, UNKNOWN
 from shared.intake import fields
 
 SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -17,12 +17,6 @@ LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 LINK: Final = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 MAX_SLUG_LENGTH: Final = 80
 RESERVED_SLUGS: Final = frozenset({"other"})
-
-_NO_COUNTRIES: Final = frozenset({"EU", "EZ", "UN", "QO", "XA", "XB", "ZZ", "AC", "CP", "CQ", "DG", "EA", "IC", "TA"})
-COUNTRIES: Final = (
-    frozenset(code for code in map(str, Locale("en").territories) if re.fullmatch(r"[A-Z]{2}", code)) - _NO_COUNTRIES
-)
-"""ISO 3166-1 alpha-2 and `XK`: CLDR's territories without its pseudo-codes, regions and reserved codes."""
 
 
 def _slug(value: str) -> str:
@@ -34,7 +28,7 @@ def _slug(value: str) -> str:
 
 
 def _country(value: str) -> str:
-    if value not in COUNTRIES:
+    if value not in COUNTRIES or value == UNKNOWN:
         raise ValueError("must be a country: two capital letters of ISO 3166-1, or XK")
     return value
 

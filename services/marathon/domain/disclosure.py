@@ -5,8 +5,9 @@ Source: "What the public and coordinators may see" in the design of counting.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -95,24 +96,30 @@ def disclose(
     `corrected` is how much the shown corrections lower the total (not negative). `sections` says whether the campaign
     has sections; without them there is no such map.
     """
-    if policies.safety_mode:
-        return _disclose_in_safety_mode(exact, policies, cases, memory, corrected=corrected, sections=sections)
+    total, step = sum(exact.by_evidence.values()), 1
     public, threshold = public_total(exact.by_evidence, policies), policies.public_threshold
-    by_country, country = _apply_threshold(exact.by_country, public, threshold, 1, memory.get("country"))
-    by_language, language = _apply_threshold(exact.by_language, public, threshold, 1, memory.get("language"))
-    by_section, section = _apply_threshold(exact.by_section, public, threshold, 1, memory.get("section"))
+    protected = {"country": exact.by_country, "language": exact.by_language}
+    if sections:
+        protected["section"] = exact.by_section
+    own_memory: DisclosureMemory = {}
+    if policies.safety_mode:
+        exact, own_memory = _totals_in_safety_mode(exact, policies, memory, corrected)
+        total = public = sum(exact.by_evidence.values())
+        protected |= {"kind": exact.by_kind, "channel": exact.by_channel}
+        step = threshold
+    shown = {
+        name: _apply_threshold(counts, public, threshold, step, memory.get(name)) for name, counts in protected.items()
+    }
+    maps = {"kind": _nonzero_counts(exact.by_kind), "channel": _nonzero_counts(exact.by_channel)}
+    maps |= {name: counts for name, (counts, _) in shown.items()}
     return DisclosedTotals(
-        total=sum(exact.by_evidence.values()),
+        total=total,
         public_total=public,
         by_evidence=_nonzero_counts(exact.by_evidence, policies.public_evidence),
         by_case=_nonzero_counts(exact.by_case, cases),
-        by_country=by_country,
-        by_kind=_nonzero_counts(exact.by_kind),
-        by_channel=_nonzero_counts(exact.by_channel),
-        by_language=by_language,
         withdrawn=exact.withdrawn,
-        memory={"country": country, "language": language, **({"section": section} if sections else {})},
-        by_section=by_section if sections else {},
+        memory=own_memory | {name: map_memory for name, (_, map_memory) in shown.items()},
+        **{f"by_{name}": counts for name, counts in maps.items()},
     )
 
 
@@ -136,54 +143,22 @@ def truncate_to_step(value: int, step: int) -> int:
     return (abs(value) // step * step) * (1 if value >= 0 else -1)
 
 
-def _disclose_in_safety_mode(
-    exact: ExactTotals,
-    policies: Policies,
-    cases: Sequence[str],
-    memory: DisclosureMemory,
-    *,
-    corrected: int,
-    sections: bool,
-) -> DisclosedTotals:
-    """Disclose in safety mode: every figure moves in steps of the threshold, and no cell can identify a person.
+def _totals_in_safety_mode(
+    exact: ExactTotals, policies: Policies, memory: DisclosureMemory, corrected: int
+) -> tuple[ExactTotals, DisclosureMemory]:
+    """Return the totals in safety mode, in which every figure moves in steps of the threshold, and their memory.
 
     Cases and evidence share their figures, so that both sum to the total.
     """
-    step = policies.public_threshold
     figures, record = _figures(exact, policies, memory, corrected)
-    by_case = dict.fromkeys(sorted(cases), 0)
-    by_evidence: dict[str, int] = dict.fromkeys(sorted(policies.public_evidence), 0)
+    by_case: defaultdict[str, int] = defaultdict(int)
+    by_evidence: defaultdict[str, int] = defaultdict(int)
     for name, value in figures.items():
         case, evidence = name.split("/")
-        by_case[case] = by_case.get(case, 0) + value
-        by_evidence[evidence] = by_evidence.get(evidence, 0) + value
-    total = sum(figures.values())
-    maps = {
-        "country": exact.by_country,
-        "kind": exact.by_kind,
-        "channel": exact.by_channel,
-        "language": exact.by_language,
-        **({"section": exact.by_section} if sections else {}),
-    }
-    guarded = {name: _apply_threshold(counts, total, step, step, memory.get(name)) for name, counts in maps.items()}
-    shown = {name: counts for name, (counts, _) in guarded.items()}
-    return DisclosedTotals(
-        total=total,
-        public_total=total,
-        by_evidence=by_evidence,
-        by_case=by_case,
-        by_country=shown["country"],
-        by_kind=shown["kind"],
-        by_channel=shown["channel"],
-        by_language=shown["language"],
-        withdrawn=record.get(WITHDRAWN, 0),
-        memory={
-            FIGURES: MapMemory(figures),
-            RECORD: MapMemory(record),
-            **{name: map_memory for name, (_, map_memory) in guarded.items()},
-        },
-        by_section=shown.get("section", {}),
-    )
+        by_case[case] += value
+        by_evidence[evidence] += value
+    totals = replace(exact, by_case=by_case, by_evidence=by_evidence, withdrawn=record.get(WITHDRAWN, 0))
+    return totals, {FIGURES: MapMemory(figures), RECORD: MapMemory(record)}
 
 
 def _figures(

@@ -122,7 +122,7 @@ def public_record(corrections: Iterable[RecordedCorrection], policies: Policies)
         minutes[key] = day * MINUTES_PER_DAY if policies.safety_mode else max(minutes.get(key, 0), correction.minute)
     if policies.safety_mode:
         changes = _truncate_to_steps(changes, policies.public_threshold)
-    lines = [(minutes[key], reason, change) for key, change in changes.items() for _, reason in [key]]
+    lines = [(minutes[day, reason], reason, change) for (day, reason), change in changes.items()]
     return [
         Correction(at=rfc3339(minute * MINUTE_S), change=change, reason=reason)
         for minute, reason, change in sorted(lines)

@@ -61,9 +61,8 @@ class Part:
         return SourcePartition(self.batch.source, self.batch.partition)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One complete tally batch in the ledger. `change` is the sum of all its deltas."""
+class Row(NamedTuple):
+    """A complete tally batch in the ledger; all fields but `source` are columns. `change` is the sum of its deltas."""
 
     source: SourcePartition
     epoch: int
@@ -143,24 +142,15 @@ def row_salt(key: bytes, source: SourcePartition, *, epoch: int, first: int) -> 
     return hmac.digest(key, f"{source.source}|{source.partition}|{epoch}|{first}".encode(), "sha256")
 
 
-def row_hash(
-    source: SourcePartition,
-    *,
-    epoch: int,
-    first: int,
-    next_: int,
-    digests: Iterable[bytes],
-    salt: bytes,
-    previous: bytes,
-) -> bytes:
-    """Return the SHA-256 of a row: its source and range, the digests of its parts, its salt, and the hash of the row
+def row_hash(row: Row) -> bytes:
+    """Return the SHA-256 of `row`: its source and range, the digests of its parts, its salt, and the hash of the row
     before it.
 
     The text hashed is `source/partition`, `epoch`, `first`, `next`, the digests in hex joined by commas, the salt and
     the previous hash in hex, each on a line of its own, so that whoever has the salt can recompute it.
     """
-    joined = ",".join(digest.hex() for digest in digests)
-    lines = (str(source), epoch, first, next_, joined, salt.hex(), previous.hex())
+    digests = ",".join(digest.hex() for digest in row.digests)
+    lines = (str(row.source), row.epoch, row.first, row.next, digests, row.salt.hex(), row.previous_hash.hex())
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).digest()
 
 
@@ -228,30 +218,21 @@ def _append_part(outcome: Outcome, stored_rows: dict[RowKey, StoredRow], head: C
 
 
 def _row(head: ChainHead, parts: tuple[Part, ...], ledger_key: bytes) -> Row:
-    batch = parts[-1].batch
-    salt = row_salt(ledger_key, parts[-1].source, epoch=batch.epoch, first=batch.first)
-    digests = tuple(part.digest for part in parts)
-    return Row(
-        source=parts[-1].source,
+    source, batch = parts[-1].source, parts[-1].batch
+    row = Row(
+        source=source,
         epoch=batch.epoch,
         first=batch.first,
         next=batch.next,
-        digests=digests,
+        digests=tuple(part.digest for part in parts),
         values=tuple(part.value for part in parts),
         accepted_until=batch.accepted_until,
         change=sum(delta.change for part in parts for delta in part.batch.deltas),
-        salt=salt,
+        salt=row_salt(ledger_key, source, epoch=batch.epoch, first=batch.first),
         previous_hash=head.hash,
-        hash=row_hash(
-            parts[-1].source,
-            epoch=batch.epoch,
-            first=batch.first,
-            next_=batch.next,
-            digests=digests,
-            salt=salt,
-            previous=head.hash,
-        ),
+        hash=b"",
     )
+    return row._replace(hash=row_hash(row))
 
 
 def _requires_restore(head: ChainHead, batch: ActionsCounted) -> bool:

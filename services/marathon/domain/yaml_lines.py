@@ -70,23 +70,18 @@ def parse(text: str) -> ParsedYaml:
     """Parse `text`, as far as it can be read."""
     parsed = ParsedYaml()
     is_json = text.lstrip().startswith("{")
-    value: Value = None
-    if is_json:
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            parsed.faults.append(Fault(error.lineno, (), f"not JSON: {error.msg}"))
-            return parsed
-        except RecursionError:
-            parsed.faults.append(Fault(1, (), "is nested too deeply"))
-            return parsed
-    plain = text.replace("\t", " ") if is_json else text
     try:
+        value: Value = json.loads(text) if is_json else None
+        plain = text.replace("\t", " ") if is_json else text
         try:
             _read_text(plain, _FastLoader, parsed)
         except (yaml.YAMLError, RecursionError, UnicodeError):
             parsed = ParsedYaml()
             _read_text(plain, _Loader, parsed)
+        if is_json and not parsed.faults:
+            parsed.value = value
+    except json.JSONDecodeError as error:
+        parsed.faults.append(Fault(error.lineno, (), f"not JSON: {error.msg}"))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         parsed.faults.append(Fault(mark.line + 1 if mark else 1, (), f"not YAML: {error.problem}"))
@@ -94,8 +89,6 @@ def parse(text: str) -> ParsedYaml:
         parsed.faults.append(Fault(1, (), "not YAML: it holds characters that no text file should"))
     except RecursionError:
         parsed.faults.append(Fault(1, (), "is nested too deeply"))
-    if is_json and not parsed.faults:
-        parsed.value = value
     return parsed
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal, TypeVar
 
 import msgspec
 from fastapi import APIRouter
@@ -10,13 +11,15 @@ from starlette.responses import Response
 
 from services.marathon.http.documents import TotalsDocuments
 from shared.catalog import Catalog
-from shared.clock import Clock, parse_rfc3339
+from shared.clock import Clock
 from shared.events.marathon import CampaignChanged, CaseChanged
 from shared.http.problem import Problem, unavailable
 from shared.intake.openapi import responses, schema_of
+from shared.web.views.catalog_view import CatalogView, campaign_window
 
 CACHE_CONTROL: Final = "public, max-age=5"
 Window = Literal["upcoming", "open", "closed"]
+Event = TypeVar("Event")
 
 
 class CampaignAnswer(CampaignChanged, frozen=True, kw_only=True):
@@ -52,7 +55,7 @@ def router(catalog: Catalog, documents: TotalsDocuments, clock: Clock) -> APIRou
     )
     async def campaigns() -> Response:
         """Open campaigns first, then those to come, then past ones; the latest of each first."""
-        _require_ready(catalog)
+        require_ready(catalog)
         order: dict[Window, int] = {"open": 0, "upcoming": 1, "closed": 2}
         answers = [_campaign(campaign) for campaign in catalog.campaigns.values()]
         answers.sort(key=lambda answer: (answer.opens, answer.slug), reverse=True)
@@ -77,10 +80,7 @@ def router(catalog: Catalog, documents: TotalsDocuments, clock: Clock) -> APIRou
     )
     async def case(slug: str) -> Response:
         """A person or community for whom people act, with the petition's text."""
-        _require_ready(catalog)
-        event = catalog.cases.get(slug)
-        if event is None:
-            raise Problem(404, detail="There is no such case.")
+        event = find(catalog, catalog.cases, slug, "There is no such case.")
         document = documents.current(event.campaign)
         total = document.totals.by_case.get(slug, 0) if document is not None else 0
         as_of = document.totals.as_of if document is not None else None
@@ -88,9 +88,10 @@ def router(catalog: Catalog, documents: TotalsDocuments, clock: Clock) -> APIRou
 
     def _campaign(event: CampaignChanged) -> CampaignAnswer:
         document = documents.current(event.slug)
+        phase = campaign_window(event, clock.now()).phase
         return CampaignAnswer(
             **msgspec.structs.asdict(event),
-            window=_window(event, clock.now()),
+            window="upcoming" if phase == "before" else phase,
             public_total=document.totals.public_total if document is not None else 0,
             as_of=document.totals.as_of if document is not None else None,
         )
@@ -104,22 +105,26 @@ def campaign_or_problem(catalog: Catalog, slug: str) -> CampaignChanged:
     Raises:
         Problem: 404 if there is no such campaign, 503 while the catalog is not ready.
     """
-    _require_ready(catalog)
-    campaign = catalog.campaigns.get(slug)
-    if campaign is None:
-        raise Problem(404, detail="There is no such campaign.")
-    return campaign
+    return find(catalog, catalog.campaigns, slug, "There is no such campaign.")
 
 
-def _require_ready(catalog: Catalog) -> None:
+def find(catalog: CatalogView, events: Mapping[str, Event], slug: str, detail: str | None = None) -> Event:
+    """Return the campaign or case `slug` of `events`, which are those of `catalog`.
+
+    Raises:
+        Problem: 404, with this `detail`, if there is none, 503 while the catalog is not ready.
+    """
+    require_ready(catalog)
+    event = events.get(slug)
+    if event is None:
+        raise Problem(404, detail=detail)
+    return event
+
+
+def require_ready(catalog: CatalogView) -> None:
+    """Raise a 503 while `catalog` is not ready."""
     if not catalog.ready:
         raise unavailable()
-
-
-def _window(campaign: CampaignChanged, now: float) -> Window:
-    if now < parse_rfc3339(campaign.opens):
-        return "upcoming"
-    return "open" if now < parse_rfc3339(campaign.closes) else "closed"
 
 
 def _json(answer: msgspec.Struct) -> Response:

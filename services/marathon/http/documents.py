@@ -12,7 +12,8 @@ from shared.catalog import Catalog
 from shared.clock import Clock, parse_rfc3339
 from shared.events.marathon import TotalsChanged
 
-_LAST_CHUNK: Final = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+"""The end of a chunked body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,6 @@ class TotalsDocuments:
 def as_chunk(data: bytes) -> bytes:
     """Return `data` as one chunk of HTTP's chunked transfer coding (RFC 9112, section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def last_chunk() -> bytes:
-    """Return the chunk that ends a chunked body."""
-    return _LAST_CHUNK
 
 
 def _encode(tag: str, totals: TotalsChanged) -> TotalsDocument:

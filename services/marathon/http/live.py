@@ -8,13 +8,14 @@ Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.marathon.http.documents import TotalsDocument, TotalsDocuments, as_chunk, last_chunk
+from services.marathon.http.documents import LAST_CHUNK, TotalsDocument, TotalsDocuments, as_chunk
 from shared.http.connection import RAW_TRANSPORT
 from shared.http.problem import unavailable
 from shared.metrics import STREAMS_CUT, STREAMS_OPEN
@@ -31,7 +32,7 @@ MAX_STREAMS: Final = 15_000
 STREAMS_PER_TURN: Final = 500
 """The number of streams written to before other tasks get their turn."""
 RETRY: Final = b"retry: 2000\n\n"
-HEARTBEAT: Final = b": still here\n\n"
+HEARTBEAT: Final = as_chunk(b": still here\n\n")
 HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -39,44 +40,17 @@ HEADERS: Final = (
 )
 
 
-class TransportSink:
-    """The destination of the events of one stream: writes chunks directly to the connection of a chunked response.
+class Stream:
+    """One open stream, and the tag of the last event sent on it; times are the event loop's.
 
-    A connection may be closed before its task has noticed, and uvloop's raises if it is used then.
+    It writes chunks directly to the connection of its response. A connection may be closed before its task has noticed,
+    and uvloop's raises if it is used then.
     """
 
-    __slots__ = ("_transport",)
+    __slots__ = ("_transport", "sent_at", "slow_since", "tag")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, tag: str, now: float) -> None:
         self._transport = transport
-
-    def send(self, document: TotalsDocument) -> bool:
-        """Send an event; return False if the client is too slow to be sent one."""
-        if self._transport.is_closing() or self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-            return False
-        self._transport.write(document.chunk)
-        return True
-
-    def send_heartbeat(self) -> None:
-        if not self._transport.is_closing() and self._transport.get_write_buffer_size() == 0:
-            self._transport.write(_HEARTBEAT_CHUNK)
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def end(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(last_chunk())
-            self._transport.close()
-
-
-class Stream:
-    """One open stream and the tag of the last event sent on it; times are the event loop's."""
-
-    __slots__ = ("sent_at", "sink", "slow_since", "tag")
-
-    def __init__(self, sink: TransportSink, tag: str, now: float) -> None:
-        self.sink = sink
         self.tag = tag
         self.sent_at = now
         self.slow_since: float | None = None
@@ -86,9 +60,9 @@ class Stream:
         if self.tag == document.tag:
             if now - self.sent_at >= HEARTBEAT_INTERVAL_S:
                 self.sent_at = now
-                self.sink.send_heartbeat()
+                self._send(HEARTBEAT, max_unread=0)
         elif now - self.sent_at >= MIN_EVENT_INTERVAL_S:
-            if self.sink.send(document):
+            if self._send(document.chunk, max_unread=MAX_UNREAD_BYTES):
                 self.tag = document.tag
                 self.sent_at = now
                 self.slow_since = None
@@ -96,7 +70,19 @@ class Stream:
                 self.slow_since = now
             elif now - self.slow_since >= MAX_SLOW_S:
                 STREAMS_CUT.inc()
-                self.sink.abort()
+                self._transport.abort()
+
+    def end(self) -> None:
+        """End the response."""
+        if self._send(LAST_CHUNK, max_unread=math.inf):
+            self._transport.close()
+
+    def _send(self, chunk: bytes, *, max_unread: float) -> bool:
+        """Send `chunk`; return False if the connection is closed, or more bytes than `max_unread` wait on it."""
+        if self._transport.is_closing() or self._transport.get_write_buffer_size() > max_unread:
+            return False
+        self._transport.write(chunk)
+        return True
 
 
 class LiveBoard:
@@ -118,7 +104,7 @@ class LiveBoard:
         self._closed = True
         for streams in self._streams.values():
             for stream in streams:
-                stream.sink.end()
+                stream.end()
         await asyncio.Event().wait()
 
     def response(self, campaign: str, last_event_id: str | None) -> Response:
@@ -175,7 +161,7 @@ class _LiveResponse(Response):
         await send({"type": "http.response.body", "body": self._first, "more_body": take_transport is not None})
         if take_transport is None:
             return
-        stream = Stream(TransportSink(take_transport()), self._document.tag, asyncio.get_running_loop().time())
+        stream = Stream(take_transport(), self._document.tag, asyncio.get_running_loop().time())
         self._board.add(self._campaign, stream)
         try:
             await _wait_for_disconnect(receive)
@@ -186,6 +172,3 @@ class _LiveResponse(Response):
 async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-_HEARTBEAT_CHUNK: Final = as_chunk(HEARTBEAT)

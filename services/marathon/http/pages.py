@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -12,46 +12,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.marathon.domain.history import has_public_history
-from services.marathon.http.course import History, HistoryCache
+from services.marathon.http.campaigns import find, require_ready
+from services.marathon.http.history import History, HistoryCache
 from shared.clock import Clock, parse_rfc3339
 from shared.errors import TransientError
 from shared.events.values import MessageKind
-from shared.http.problem import Problem, unavailable
+from shared.http.problem import unavailable
 from shared.http.service import resolve_client
 from shared.logging import log
 from shared.web.languages import Language
 from shared.web.pages import Pages
-from shared.web.views import (
-    CatalogView,
-    FormState,
-    ReadyCatalog,
-    board_view,
-    campaign_languages,
-    campaign_view,
-    case_view,
-    contact_view,
-    home_view,
-)
+from shared.web.views.board import board_view
+from shared.web.views.campaigns import campaign_view, home_view
+from shared.web.views.cases import case_view
+from shared.web.views.catalog_view import CatalogView, campaign_languages
+from shared.web.views.contacts import contact_view
+from shared.web.views.forms import FormState
 from shared.web.views.minutes import MINUTES
 
 MinuteCounts = Callable[[str], Awaitable[Sequence[tuple[float, int]]]]
 """The actions of a campaign's last hour by minute: (start in seconds since 1970, count)."""
-Event = TypeVar("Event")
 THEMES: Final = ("light", "dark")
 BOARD_CACHE_SECONDS: Final = 0.5
 MAX_CACHED_BOARDS: Final = 100
 _WRITABLE: Final[tuple[MessageKind, ...]] = ("letter", "solidarity_message")
 
 
-def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> APIRouter:
-    """Return the routes of the pages.
-
-    Args:
-        pages: marathon's pages.
-        catalog: the data to show; until it is ready every page is a 503 with `Retry-After`.
-        clock: the time that decides which campaigns are open.
-        minutes: returns the last hour of a campaign by minute.
-    """
+def pages_router(pages: Pages, catalog: CatalogView, clock: Clock, minutes: MinuteCounts) -> APIRouter:
+    """Return the routes of the pages. Until `catalog` is ready, those that show it are a 503 with `Retry-After`."""
     router = APIRouter(include_in_schema=False)
     handlers = _PageHandlers(pages, catalog, clock, minutes)
     router.add_api_route("/", handlers.home)
@@ -59,11 +47,17 @@ def pages_router(pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: Min
     router.add_api_route("/campaigns/{slug}/board", handlers.board)
     router.add_api_route("/cases/{slug}", handlers.case)
     router.add_api_route("/cases/{slug}/write", handlers.write)
-    router.add_api_route("/how-we-count", handlers.how_we_count)
-    router.add_api_route("/your-data", handlers.your_data)
-    router.add_api_route("/accessibility", handlers.accessibility)
     router.add_api_route("/contact", handlers.contact)
+    for name in ("how-we-count", "your-data", "accessibility"):
+        router.add_api_route(f"/{name}", _text_page(pages, f"{name}.html"))
     return router
+
+
+def _text_page(pages: Pages, template: str) -> Callable[[Request], Awaitable[Response]]:
+    async def show(request: Request) -> Response:
+        return pages.show(request, template)
+
+    return show
 
 
 def last_hour(catalog: CatalogView, history_cache: HistoryCache) -> MinuteCounts:
@@ -89,7 +83,7 @@ def last_hour(catalog: CatalogView, history_cache: HistoryCache) -> MinuteCounts
 class _PageHandlers:
     """One handler for each page."""
 
-    def __init__(self, pages: Pages, catalog: ReadyCatalog, clock: Clock, minutes: MinuteCounts) -> None:
+    def __init__(self, pages: Pages, catalog: CatalogView, clock: Clock, minutes: MinuteCounts) -> None:
         self._pages = pages
         self._catalog = catalog
         self._clock = clock
@@ -97,14 +91,13 @@ class _PageHandlers:
         self._boards: dict[tuple[str, int, Language, str | None, bool], tuple[float, str]] = {}
 
     async def home(self, request: Request) -> Response:
-        self._require_ready()
-        now = self._clock.now()
-        return self._pages.show(
-            request, "home.html", lambda language: home_view(self._catalog, now=now, language=language)
-        )
+        return self._show_all(request, "home.html", home_view)
+
+    async def contact(self, request: Request) -> Response:
+        return self._show_all(request, "contact.html", contact_view)
 
     async def campaign(self, request: Request, slug: str) -> Response:
-        languages, now = self._find(self._catalog.campaigns, slug).languages, self._clock.now()
+        languages, now = find(self._catalog, self._catalog.campaigns, slug).languages, self._clock.now()
         return self._pages.show(
             request,
             "campaign.html",
@@ -113,7 +106,7 @@ class _PageHandlers:
         )
 
     async def board(self, request: Request, slug: str) -> Response:
-        languages = self._find(self._catalog.campaigns, slug).languages
+        languages = find(self._catalog, self._catalog.campaigns, slug).languages
         if slug not in self._catalog.totals:
             return self._pages.show_problem(request, unavailable(), languages)
         language = self._pages.negotiate_language(request, languages)
@@ -149,24 +142,13 @@ class _PageHandlers:
         kind = request.query_params.get("kind", "")
         return self._show_case(request, "write.html", slug, FormState({"kind": kind} if kind in _WRITABLE else {}))
 
-    async def how_we_count(self, request: Request) -> Response:
-        return self._pages.show(request, "how-we-count.html")
-
-    async def your_data(self, request: Request) -> Response:
-        return self._pages.show(request, "your-data.html")
-
-    async def accessibility(self, request: Request) -> Response:
-        return self._pages.show(request, "accessibility.html")
-
-    async def contact(self, request: Request) -> Response:
-        self._require_ready()
+    def _show_all(self, request: Request, template: str, view: Callable[..., object]) -> Response:
+        require_ready(self._catalog)
         now = self._clock.now()
-        return self._pages.show(
-            request, "contact.html", lambda language: contact_view(self._catalog, now=now, language=language)
-        )
+        return self._pages.show(request, template, lambda language: view(self._catalog, now=now, language=language))
 
     def _show_case(self, request: Request, template: str, slug: str, form: FormState) -> Response:
-        self._find(self._catalog.cases, slug)
+        find(self._catalog, self._catalog.cases, slug)
         now, country = self._clock.now(), resolve_client(request).country or ""
         return self._pages.show(
             request,
@@ -174,19 +156,3 @@ class _PageHandlers:
             lambda language: case_view(self._catalog, slug, now=now, language=language, form=form, country=country),
             languages=campaign_languages(self._catalog, slug),
         )
-
-    def _find(self, events: Mapping[str, Event], slug: str) -> Event:
-        """Return the campaign or case `slug`.
-
-        Raises:
-            Problem: 404 if it does not exist, 503 while the catalog is not ready.
-        """
-        self._require_ready()
-        event = events.get(slug)
-        if event is None:
-            raise Problem(404)
-        return event
-
-    def _require_ready(self) -> None:
-        if not self._catalog.ready:
-            raise unavailable()

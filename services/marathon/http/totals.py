@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from services.marathon.domain.history import MAX_STEPS, Step, has_public_history
 from services.marathon.http.campaigns import campaign_or_problem
-from services.marathon.http.course import History, HistoryCache
 from services.marathon.http.documents import TotalsDocuments
+from services.marathon.http.history import History, HistoryCache
 from services.marathon.http.live import LiveBoard
 from shared.catalog import Catalog
 from shared.events.marathon import TotalsChanged

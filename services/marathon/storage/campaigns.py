@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 import asyncpg
 import msgspec
 
-from services.marathon.domain.campaign_changes import ImportPlan, StoredCampaign
+from services.marathon.domain.campaign_changes import StoredCampaign
 from shared.clock import parse_rfc3339, rfc3339, utc
-from shared.events.marathon import CampaignChanged, CaseChanged
-from shared.events.values import Purpose
+from shared.events.marathon import CampaignChanged, CampaignKeysCreated, CaseChanged
 
 CASES_PER_STATEMENT: Final = 500
 """A case with its texts takes some kilobytes."""
 
 _decode_campaign = msgspec.json.Decoder(CampaignChanged).decode
 _decode_case = msgspec.json.Decoder(CaseChanged).decode
-
-
-class WrappedKey(NamedTuple):
-    """A campaign key that only others can open."""
-
-    purpose: Purpose
-    version: int
-    wrapped: bytes
-
-
-class StoredKey(NamedTuple):
-    """A wrapped key of `campaign`, with the RFC 3339 time of its creation."""
-
-    campaign: str
-    purpose: Purpose
-    version: int
-    wrapped: bytes
-    created_at: str
-
-    @property
-    def id(self) -> tuple[str, str, int]:
-        """The identity of the key: campaign, purpose and version."""
-        return self.campaign, self.purpose, self.version
 
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('marathon campaigns'))"
@@ -52,7 +29,7 @@ async def lock(connection: asyncpg.Connection) -> None:
 
 
 _CAMPAIGN = "SELECT document FROM campaigns WHERE slug = $1"
-_CASES = "SELECT document FROM cases WHERE campaign = $1 OR slug = ANY($2)"
+_AFFECTED_CASES = "SELECT document FROM cases WHERE campaign = $1 OR slug = ANY($2)"
 _PETITIONS = "SELECT petition, slug FROM cases WHERE petition = ANY($1)"
 _CASES_WITH_SIGNATURES = """SELECT DISTINCT "case" FROM cells WHERE campaign = $1 AND kind = 'signature'"""
 _CLOSED = "SELECT EXISTS (SELECT FROM freezes WHERE campaign = $1)"
@@ -66,10 +43,10 @@ async def load_stored(
     """
     document = await connection.fetchval(_CAMPAIGN, campaign)
     before = None if document is None else _decode_campaign(document)
-    stored_cases = [_decode_case(row["document"]) for row in await connection.fetch(_CASES, campaign, list(cases))]
+    rows = await connection.fetch(_AFFECTED_CASES, campaign, list(cases))
     return StoredCampaign(
         campaign=before,
-        cases={case.slug: case for case in stored_cases},
+        cases={case.slug: case for case in (_decode_case(row["document"]) for row in rows)},
         petitions=dict(map(tuple, await connection.fetch(_PETITIONS, list(petitions)))),
         cases_with_actions={row["case"] for row in await connection.fetch(_CASES_WITH_SIGNATURES, campaign)},
         opened=before is not None and parse_rfc3339(before.opens) <= now,
@@ -87,12 +64,6 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::json
 ON CONFLICT (slug) DO UPDATE
 SET petition = excluded.petition, version = excluded.version, document = excluded.document
 """
-
-
-async def put(connection: asyncpg.Connection, changes: ImportPlan) -> None:
-    """Store the changes of an import."""
-    await put_campaign(connection, changes.campaign)
-    await put_cases(connection, changes.cases)
 
 
 async def put_campaign(connection: asyncpg.Connection, campaign: CampaignChanged) -> None:
@@ -122,32 +93,36 @@ async def has_keys(connection: asyncpg.Connection, campaign: str) -> bool:
     return bool(await connection.fetchval(_HAS_KEYS, campaign))
 
 
-_PUT_KEY = "INSERT INTO campaign_keys (campaign, purpose, version, wrapped, created_at) VALUES ($1, $2, $3, $4, $5)"
+_PUT_KEY = """
+INSERT INTO campaign_keys (campaign, purpose, version, wrapped, created_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING
+"""
 
 
-async def put_keys(connection: asyncpg.Connection, campaign: str, keys: Sequence[WrappedKey], now: float) -> None:
-    """Store new wrapped keys."""
+async def put_keys(connection: asyncpg.Connection, keys: Iterable[CampaignKeysCreated]) -> None:
+    """Store wrapped keys, unless they are stored already."""
     await connection.executemany(
-        _PUT_KEY, [(campaign, key.purpose, key.version, key.wrapped, utc(now)) for key in keys]
+        _PUT_KEY,
+        [
+            (key.campaign, key.purpose, key.version, b64decode(key.wrapped), utc(parse_rfc3339(key.created_at)))
+            for key in keys
+        ],
     )
-
-
-_PUT_STORED_KEY = f"{_PUT_KEY} ON CONFLICT DO NOTHING"
-
-
-async def put_stored_key(connection: asyncpg.Connection, key: StoredKey) -> None:
-    """Store an existing key unless it is stored already."""
-    created_at = utc(parse_rfc3339(key.created_at))
-    await connection.execute(_PUT_STORED_KEY, key.campaign, key.purpose, key.version, key.wrapped, created_at)
 
 
 _ALL_KEYS = "SELECT campaign, purpose, version, wrapped, created_at FROM campaign_keys ORDER BY 1, 2, 3"
 
 
-async def all_keys(connection: asyncpg.Connection) -> list[StoredKey]:
+async def all_keys(connection: asyncpg.Connection) -> list[CampaignKeysCreated]:
     """Return the wrapped keys of every campaign."""
     return [
-        StoredKey(campaign, purpose, version, wrapped, rfc3339(created_at.timestamp()))
+        CampaignKeysCreated(
+            campaign=campaign,
+            purpose=purpose,
+            version=version,
+            wrapped=b64encode(wrapped).decode(),
+            created_at=rfc3339(created_at.timestamp()),
+        )
         for campaign, purpose, version, wrapped, created_at in await connection.fetch(_ALL_KEYS)
     ]
 
@@ -160,20 +135,12 @@ async def all_campaigns(connection: asyncpg.Connection) -> list[CampaignChanged]
     return [_decode_campaign(row["document"]) for row in await connection.fetch(_ALL_CAMPAIGNS)]
 
 
-_CASES_OF = "SELECT document FROM cases WHERE campaign = $1 ORDER BY slug"
+_CASES = "SELECT document FROM cases WHERE $1::text IS NULL OR campaign = $1 ORDER BY slug"
 
 
-async def cases_of(connection: asyncpg.Connection, campaign: str) -> list[CaseChanged]:
-    """Return the cases of `campaign`."""
-    return [_decode_case(row["document"]) for row in await connection.fetch(_CASES_OF, campaign)]
-
-
-_ALL_CASES = "SELECT document FROM cases ORDER BY slug"
-
-
-async def all_cases(connection: asyncpg.Connection) -> list[CaseChanged]:
-    """Return the current state of every case."""
-    return [_decode_case(row["document"]) for row in await connection.fetch(_ALL_CASES)]
+async def cases(connection: asyncpg.Connection, campaign: str | None = None) -> list[CaseChanged]:
+    """Return the current state of the cases of `campaign`, or of all campaigns."""
+    return [_decode_case(row["document"]) for row in await connection.fetch(_CASES, campaign)]
 
 
 def _json(event: msgspec.Struct) -> str:

@@ -60,15 +60,11 @@ async def add(connection: asyncpg.Connection, update: TotalsUpdate) -> None:
     cells = sorted(update.cells.items(), key=lambda item: _order(item[0]))
     days = sorted(update.days.items(), key=lambda item: (item[0].day, _order(item[0].cell)))
     minutes = sorted(update.minutes.items())
-    await connection.execute(_ADD_CELLS, *_cell_columns([cell for cell, _ in cells], [change for _, change in cells]))
+    await connection.execute(_ADD_CELLS, *_columns([(*cell, *_numbers(change)) for cell, change in cells], 11))
     await connection.execute(
-        _ADD_DAYS,
-        *_cell_columns([key.cell for key, _ in days], [change for _, change in days]),
-        [key.day for key, _ in days],
+        _ADD_DAYS, *_columns([(*key.cell, *_numbers(change), key.day) for key, change in days], 12)
     )
-    await connection.execute(
-        _ADD_MINUTES, *_columns([minute for minute, _ in minutes], 4), [change for _, change in minutes]
-    )
+    await connection.execute(_ADD_MINUTES, *_columns([(*minute, change) for minute, change in minutes], 5))
     await add_corrections(connection, update)
     await connection.execute(_RAISE_REVISION, sorted(update.campaigns))
 
@@ -77,25 +73,15 @@ def _order(cell: Cell) -> Cell:
     return cell._replace(section=cell.section or "")
 
 
-def _cell_columns(cells: Sequence[Cell], changes: Sequence[CellChange]) -> list[list[object]]:
-    return [
-        *_columns(cells, 8),
-        [change.count for change in changes],
-        [change.withdrawn for change in changes],
-        [change.held for change in changes],
-    ]
+def _numbers(change: CellChange) -> tuple[int, int, int]:
+    return change.count, change.withdrawn, change.held
 
 
 async def add_corrections(connection: asyncpg.Connection, update: TotalsUpdate) -> None:
     """Add the corrections of `update` to the record."""
-    corrections = sorted(update.corrections.items(), key=lambda item: item[0])
-    if corrections:
-        await connection.execute(
-            _ADD_CORRECTIONS,
-            *(_columns([key for key, _ in corrections], 5)),
-            [entry.change for _, entry in corrections],
-            [entry.minute for _, entry in corrections],
-        )
+    if update.corrections:
+        rows = sorted((*key, entry.change, entry.minute) for key, entry in update.corrections.items())
+        await connection.execute(_ADD_CORRECTIONS, *_columns(rows, 7))
 
 
 # One statement for both tables: the ledger is unpacked once.
@@ -191,15 +177,10 @@ async def exact_totals(connection: asyncpg.Connection, campaign: str, public: Co
             maps[name][row[name]] += count
     return ExactTotals(
         by_evidence=by_evidence,
-        by_case=maps["case"],
-        by_country=maps["country"],
-        by_kind=maps["kind"],
-        by_channel=maps["channel"],
-        by_language=maps["language"],
-        by_section=maps["section"],
         withdrawn=withdrawn,
         by_case_and_evidence=by_case_and_evidence,
         withdrawn_public=withdrawn_public,
+        **{f"by_{name}": counts for name, counts in maps.items()},
     )
 
 

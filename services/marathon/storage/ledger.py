@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import asyncpg
@@ -155,42 +156,13 @@ async def stored_rows(
     }
 
 
-_COLUMNS = (
-    "source",
-    "partition",
-    "epoch",
-    "first",
-    "next",
-    "change",
-    "accepted_until",
-    "digests",
-    "values",
-    "salt",
-    "previous_hash",
-    "hash",
-)
+_COLUMNS = (*SourcePartition._fields, *Row._fields[1:])
 
 
 async def put_rows(connection: asyncpg.Connection, rows: Sequence[Row]) -> None:
     """Append `rows` to the ledger."""
-    await connection.copy_records_to_table("ledger", columns=_COLUMNS, records=_records(rows))
-
-
-def _records(rows: Sequence[Row]) -> Iterable[tuple[object, ...]]:
-    for row in rows:
-        yield (
-            *row.source,
-            row.epoch,
-            row.first,
-            row.next,
-            row.change,
-            row.accepted_until,
-            row.digests,
-            row.values,
-            row.salt,
-            row.previous_hash,
-            row.hash,
-        )
+    records = [(*source, *values) for source, *values in rows]
+    await connection.copy_records_to_table("ledger", columns=_COLUMNS, records=records)
 
 
 class DroppedRows(NamedTuple):
@@ -217,7 +189,5 @@ async def drop_rows(connection: asyncpg.Connection, restore: Restore, tally_offs
     rows = await connection.fetch(_DELETE_ROWS, *restore.source, restore.first)
     head = ChainHead(epoch=restore.epoch, tally_offset=tally_offset)
     if before is not None:
-        head = ChainHead(
-            restore.epoch, before["next"], before["hash"], before["accepted_until"], tally_offset=tally_offset
-        )
+        head = replace(head, **before)
     return DroppedRows([_decode_batch(value) for row in rows for value in row["values"]], head)

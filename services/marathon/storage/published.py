@@ -25,18 +25,6 @@ class Published(NamedTuple):
     memory: DisclosureMemory
 
 
-_PUT_FIRST = """
-INSERT INTO published (campaign, version, document, memory, at) VALUES ($1, $2, $3, '{}', $4)
-"""
-
-
-async def put_first(connection: asyncpg.Connection, document: TotalsChanged, now: float) -> None:
-    """Store the first document of a campaign."""
-    await connection.execute(
-        _PUT_FIRST, document.campaign, document.version, msgspec.json.encode(document).decode(), utc(now)
-    )
-
-
 _VERSIONS = "SELECT campaign, version FROM published"
 
 
@@ -64,38 +52,27 @@ async def put(connection: asyncpg.Connection, published: Published, now: float) 
     """Store the next document of a campaign. Return False, and store nothing, if another process publishes or has
     published it.
     """
-    document = published.document
-    if not await connection.fetchval(_LOCK_PUBLISHING, document.campaign):
+    if not await connection.fetchval(_LOCK_PUBLISHING, published.document.campaign):
         return False
-    status = await connection.execute(
-        _PUT,
-        document.campaign,
-        document.version,
-        msgspec.json.encode(document).decode(),
-        msgspec.json.encode(published.memory).decode(),
-        utc(now),
-    )
-    return bool(status == "UPDATE 1")
+    return bool(await connection.execute(_PUT, *_row(published, now)) == "UPDATE 1")
 
 
-_PUT_BACK = """
+_REPLACE = """
 INSERT INTO published (campaign, version, document, memory, at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (campaign) DO UPDATE
 SET version = excluded.version, document = excluded.document, memory = excluded.memory, at = excluded.at
 """
 
 
-async def put_back(connection: asyncpg.Connection, published: Published, now: float) -> None:
-    """Store a document that was published before, replacing the current one."""
+async def replace(connection: asyncpg.Connection, published: Published, now: float) -> None:
+    """Store a document, the first one or one that was published before, in place of the current one."""
+    await connection.execute(_REPLACE, *_row(published, now))
+
+
+def _row(published: Published, now: float) -> tuple[object, ...]:
     document = published.document
-    await connection.execute(
-        _PUT_BACK,
-        document.campaign,
-        document.version,
-        msgspec.json.encode(document).decode(),
-        msgspec.json.encode(published.memory).decode(),
-        utc(now),
-    )
+    encoded, memory = (msgspec.json.encode(each).decode() for each in published)
+    return document.campaign, document.version, encoded, memory, utc(now)
 
 
 class Freeze(NamedTuple):

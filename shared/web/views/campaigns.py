@@ -17,6 +17,7 @@ from shared.web.views.catalog_view import (
     case_goal,
     count_view,
     localize,
+    sorted_campaigns,
 )
 
 
@@ -52,13 +53,6 @@ class CampaignView:
         return goals.pop() if len(goals) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class HomeView:
-    """Every campaign: open ones first, then those before their opening, then closed ones."""
-
-    campaigns: tuple[CampaignView, ...]
-
-
 def campaign_view(catalog: CatalogView, slug: str, *, now: float, language: str, strokes: int = 100) -> CampaignView:
     """Return the campaign `slug` at `now` (seconds since 1970), with `strokes` strokes for each case's count.
 
@@ -80,11 +74,10 @@ def campaign_view(catalog: CatalogView, slug: str, *, now: float, language: str,
     )
 
 
-def home_view(catalog: CatalogView, *, now: float, language: str) -> HomeView:
-    """Return every campaign at `now`."""
-    views = [campaign_view(catalog, slug, now=now, language=language) for slug in catalog.campaigns]
-    order = {"open": 0, "before": 1, "closed": 2}
-    return HomeView(tuple(sorted(views, key=lambda view: (order[view.window.phase], view.window.closes, view.slug))))
+def home_view(catalog: CatalogView, *, now: float, language: str) -> list[CampaignView]:
+    """Return every campaign at `now`, sorted."""
+    campaigns = sorted_campaigns(catalog, now)
+    return [campaign_view(catalog, campaign.slug, now=now, language=language) for campaign in campaigns]
 
 
 def case_cards(

@@ -16,7 +16,7 @@ Phase = Literal["before", "open", "closed"]
 
 
 class CatalogView(Protocol):
-    """Campaigns, cases and totals by slug: the catalog, or sample data."""
+    """Campaigns, cases and totals by slug: the catalog, or sample data. `ready` once nothing is missing."""
 
     @property
     def campaigns(self) -> Mapping[str, CampaignChanged]: ...
@@ -24,11 +24,6 @@ class CatalogView(Protocol):
     def cases(self) -> Mapping[str, CaseChanged]: ...
     @property
     def totals(self) -> Mapping[str, TotalsChanged]: ...
-
-
-class ReadyCatalog(CatalogView, Protocol):
-    """A catalog that knows whether it has read its topics to the end."""
-
     @property
     def ready(self) -> bool: ...
 
@@ -50,11 +45,8 @@ class LocalizedText:
 
 def localize(texts: Texts, language: str) -> LocalizedText:
     """Return a text in `language`, else in its first language."""
-    if language in texts:
-        return LocalizedText(texts[language], language)
-    for code, text in texts.items():
-        return LocalizedText(text, code)
-    return LocalizedText("", language)
+    code = language if language in texts else next(iter(texts), language)
+    return LocalizedText(texts.get(code, ""), code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +114,13 @@ def campaign_window(campaign: CampaignChanged, now: float) -> CampaignWindow:
     seconds_left = max(0, int(closes - now))
     return CampaignWindow(
         campaign.opens, campaign.closes, phase, seconds_left // DAY_SECONDS, seconds_left // HOUR_SECONDS
+    )
+
+
+def sorted_campaigns(catalog: CatalogView, now: float) -> list[CampaignChanged]:
+    """Return every campaign at `now`: open ones first, then those before their opening, then closed ones."""
+    order: dict[Phase, int] = {"open": 0, "before": 1, "closed": 2}
+    return sorted(
+        catalog.campaigns.values(),
+        key=lambda campaign: (order[campaign_window(campaign, now).phase], campaign.closes, campaign.slug),
     )

@@ -28,7 +28,6 @@ class MinutesView:
 
     start: float
     end: float
-    least: int
     peak: int
     latest: int
     past: str
@@ -56,7 +55,7 @@ def minutes_view(history: Sequence[tuple[float, int]], as_of: float) -> MinutesV
         )
         for index in range(0, MINUTES, SPAN_MINUTES)
     )
-    return MinutesView(start, end, min(counts[:-1]), peak, counts[-1], "".join(strokes), current, tuple(spans))
+    return MinutesView(start, end, peak, counts[-1], "".join(strokes), current, tuple(spans))
 
 
 def _top(count: int, peak: int) -> int:

@@ -18,7 +18,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.audit.audit import audit
-from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.outbox_records import outbox_record
 from shared.events.marathon import TotalsChanged
 from tests.support.campaign_files import campaign_file
 from tests.support.commands import mille
@@ -195,7 +195,7 @@ async def test_a_published_total_that_was_rewritten_is_found(campaign: Campaign)
         forged = msgspec.structs.replace(
             true, version=true.version + 100_000, total=SIGNED + 9, public_total=SIGNED + 9
         )
-        record = EventEncoder().totals(forged, time.time())
+        record = outbox_record(forged, time.time())
         producer = AIOKafkaProducer(bootstrap_servers=at["kafka"])
         await producer.start()
         try:

@@ -10,7 +10,6 @@ import msgspec
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import restored_databases
 from deploy.recovery.compacted_topics import MarathonState
-from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.domain.cells import TotalsUpdate
@@ -33,7 +32,7 @@ async def test_a_final_tally_is_kept_where_the_recovery_was_cut_off_and_repeated
     connection = await asyncpg.connect(url)
     try:
         text = campaign_file()
-        changes = await import_campaign(connection, text, wrapper=Wrapper(), encoder=EventEncoder(), now=CLOSED)
+        changes = await import_campaign(connection, text, wrapper=Wrapper(), now=CLOSED)
         first = first_document(changes.campaign, CLOSED)
         final = msgspec.structs.replace(first, version=9, state="frozen")
         # The state of an interrupted command: the document is stored, so nothing is newer.

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.apply_tallies import TallyRecords, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.keys import create_key, revoke_key
@@ -45,7 +44,7 @@ class Marathon:
         self.wrapper = Wrapper()
 
     async def import_(self, text: str) -> ImportPlan:
-        return await import_campaign(self.connection, text, wrapper=self.wrapper, encoder=EventEncoder(), now=NOW)
+        return await import_campaign(self.connection, text, wrapper=self.wrapper, now=NOW)
 
     async def refusals(self, text: str) -> list[str]:
         with pytest.raises(CampaignFileError) as caught:
@@ -231,7 +230,6 @@ async def test_of_a_partners_key_only_the_hash_is_kept_and_told(marathon: Marath
         "c",
         scopes=["signatures:batch"],
         section=None,
-        encoder=EventEncoder(),
         now=NOW,
     )
     ((topic, event_key, kind, event),) = await marathon.outbox_events()
@@ -243,15 +241,13 @@ async def test_of_a_partners_key_only_the_hash_is_kept_and_told(marathon: Marath
 
 async def test_a_revoked_key_is_told_as_revoked(marathon: Marathon) -> None:
     await marathon.import_(campaign_file())
-    key = await create_key(
-        marathon.connection, "c", scopes=["signatures:batch"], section=None, encoder=EventEncoder(), now=NOW
-    )
+    key = await create_key(marathon.connection, "c", scopes=["signatures:batch"], section=None, now=NOW)
     await marathon.outbox_events()
-    await revoke_key(marathon.connection, key.access.id, encoder=EventEncoder(), now=NOW)
+    await revoke_key(marathon.connection, key.access.id, now=NOW)
     ((_, event_key, _, event),) = await marathon.outbox_events()
     assert (event_key, event["revoked"]) == (key.access.id, True)
     with pytest.raises(SetupError):
-        await revoke_key(marathon.connection, "nobody", encoder=EventEncoder(), now=NOW)
+        await revoke_key(marathon.connection, "nobody", now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +259,4 @@ async def test_a_key_for_what_does_not_exist_is_refused(
 ) -> None:
     await marathon.import_(campaign_file())
     with pytest.raises(SetupError):
-        await create_key(
-            marathon.connection, campaign, scopes=[scope], section=section, encoder=EventEncoder(), now=NOW
-        )
+        await create_key(marathon.connection, campaign, scopes=[scope], section=section, now=NOW)

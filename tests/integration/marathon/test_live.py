@@ -24,11 +24,11 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
 from deploy.local.endpoints import Endpoints
-from services.marathon.actions.announce import EventEncoder
+from services.marathon.actions.outbox_records import outbox_record
 from services.marathon.domain.document import first_document
-from services.marathon.http import campaigns, course, totals
-from services.marathon.http.course import HistoryCache
+from services.marathon.http import campaigns, history, totals
 from services.marathon.http.documents import TotalsDocuments
+from services.marathon.http.history import HistoryCache
 from services.marathon.http.live import LiveBoard
 from services.marathon.settings import MarathonSettings
 from shared import topics
@@ -53,7 +53,6 @@ class Marathon:
     app: FastAPI
     address: str
     slug: str = field(default_factory=lambda: f"c-{secrets.token_hex(4)}")
-    announcements: EventEncoder = field(default_factory=EventEncoder)
 
     def __post_init__(self) -> None:
         now = time.time()
@@ -82,7 +81,7 @@ class Marathon:
             status="detained",
             story={"en": "A story."},
         )
-        for record in (self.announcements.campaign(self.campaign, now), self.announcements.case(case, now)):
+        for record in (outbox_record(self.campaign, now), outbox_record(case, now)):
             await self.producer.send_and_wait(
                 topics.CASES.name, record.value, key=record.key, headers=record.headers, partition=0
             )
@@ -94,7 +93,7 @@ class Marathon:
         self.totals = msgspec.structs.replace(
             self.totals, version=self.totals.version + 1, as_of=rfc3339(now), **changes
         )
-        record = self.announcements.totals(self.totals, now)
+        record = outbox_record(self.totals, now)
         await self.producer.send_and_wait(
             topics.TOTALS.name, record.value, key=record.key, headers=record.headers, partition=0
         )
@@ -135,12 +134,12 @@ async def served(platform: Endpoints, database: str) -> AsyncIterator[Marathon]:
     clock = SystemClock()
     catalog = Catalog(platform["kafka"], source_topics=(topics.CASES, topics.TOTALS))
     documents = TotalsDocuments(catalog, clock)
-    board, history = LiveBoard(documents), HistoryCache(catalog, clock)
+    board, cache = LiveBoard(documents), HistoryCache(catalog, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with pool_on(database) as pool:
-            app.state.pool = history.pool = pool
+            app.state.pool = cache.pool = pool
             tasks = [asyncio.create_task(catalog.run()), asyncio.create_task(board.run(app.state.closing))]
             await catalog.wait_ready(30)
             yield
@@ -156,7 +155,7 @@ async def served(platform: Endpoints, database: str) -> AsyncIterator[Marathon]:
         title="marathon",
         settings=MarathonSettings(database_url=database, port=port),
         lifespan=lifespan,
-        routers=[campaigns.router(catalog, documents, clock), totals.router(catalog, documents, board, history)],
+        routers=[campaigns.router(catalog, documents, clock), totals.router(catalog, documents, board, cache)],
         readiness=dict,
     )
     config = uvicorn.Config(app, http=FastProtocol, lifespan="on", log_config=None, timeout_graceful_shutdown=5)
@@ -348,8 +347,8 @@ async def test_history_adds_up_by_minute_hour_and_day(marathon: Marathon) -> Non
 async def test_the_last_history_holds_while_the_database_is_silent(
     marathon: Marathon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(course, "FRESH_FOR_S", 0.0)
-    monkeypatch.setattr(course, "QUERY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(history, "FRESH_FOR_S", 0.0)
+    monkeypatch.setattr(history, "QUERY_TIMEOUT_S", 0.2)
     path = f"/v1/campaigns/{marathon.slug}/history"
     async with marathon.client() as client, marathon.app.state.pool.acquire() as connection:
         first = await client.get(path)

@@ -15,12 +15,11 @@ from aiokafka import AIOKafkaProducer
 from deploy.audit import ledger as audited
 from deploy.local.endpoints import Endpoints
 from services.marathon.actions import publish_totals
-from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.apply_tallies import TallyRecords, add_batches, apply_tallies
 from services.marathon.actions.import_campaign import import_campaign
 from services.marathon.actions.publish_totals import Publisher
 from services.marathon.actions.put_back import freeze_again, put_back
-from services.marathon.consumers.ends import EndOffsetReader
+from services.marathon.consumers.end_offsets import EndOffsetReader
 from services.marathon.consumers.tallies import GROUP
 from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.freshness import EndOffsets
@@ -69,7 +68,7 @@ class Marathon:
         self._applied = 0
 
     def publisher(self) -> Publisher:
-        return Publisher(self.pool, ClockedEndOffsets(self.end_offsets(), self.clock), EventEncoder())
+        return Publisher(self.pool, ClockedEndOffsets(self.end_offsets(), self.clock).read)
 
     def end_offsets(self) -> EndOffsetReader:
         ends = EndOffsetReader(self._servers, {self.chain.source: 1})
@@ -78,13 +77,7 @@ class Marathon:
 
     async def import_(self, text: str) -> None:
         async with connected(self.pool) as connection:
-            await import_campaign(
-                connection,
-                text,
-                wrapper=Wrapper(),
-                encoder=EventEncoder(),
-                now=self.clock.now(),
-            )
+            await import_campaign(connection, text, wrapper=Wrapper(), now=self.clock.now())
 
     async def accept(self, records: int) -> float:
         """Put this many records on the counted topic; return the broker's time of the last one."""
@@ -492,7 +485,7 @@ async def test_a_campaign_that_is_extended_while_its_end_is_read_stays_open(mara
         transaction = importing.transaction()
         await transaction.start()
         extended = campaign_file(closes="2027-06-01T00:00:00Z")
-        await import_campaign(importing, extended, wrapper=Wrapper(), encoder=EventEncoder(), now=marathon.clock.now())
+        await import_campaign(importing, extended, wrapper=Wrapper(), now=marathon.clock.now())
         reading = asyncio.create_task(publisher.publish())
         # It has read the old state of the campaign, or soon will; it ends only after the import.
         await asyncio.wait({reading}, timeout=1)

@@ -7,8 +7,8 @@ from babel import Locale
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.countries import COUNTRIES
 from shared.intake import fields
-from shared.intake.countries import COUNTRIES
 from shared.intake.languages import LANGUAGES, language_of
 
 

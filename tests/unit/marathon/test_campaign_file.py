@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from services.marathon.domain.campaign_file import CampaignFileError, parse_campaign_file
-from services.marathon.domain.campaign_values import COUNTRIES
 from services.marathon.domain.yaml_lines import parse
 from shared.counting.event_decoder import EventDecoder
+from shared.countries import COUNTRIES, UNKNOWN
 from shared.errors import PermanentError
 from shared.events.values import MAX_PETITION_VERSION
 from shared.topics import SIGNATURES
@@ -254,9 +254,15 @@ def test_half_a_character_is_refused() -> None:
 
 
 def test_countries_are_those_of_the_standard_and_kosovo() -> None:
-    assert len(COUNTRIES) == 250
-    assert {"XK", "AQ", "PS", "TW", "EH", "NO"} <= COUNTRIES
-    assert not COUNTRIES & {"ZZ", "EU", "UK", "XA", "AN"}
+    countries = COUNTRIES - {UNKNOWN}
+    assert len(countries) == 250
+    assert {"XK", "AQ", "PS", "TW", "EH", "NO"} <= countries
+    assert not countries & {"ZZ", "EU", "UK", "XA", "AN"}
+
+
+def test_a_case_has_a_country_that_is_known() -> None:
+    for country in ("ZZ", "EU", "dz"):
+        assert [path for _, path, _ in faults(changed("country: DZ", f"country: {country}"))] == ["cases.0.country"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

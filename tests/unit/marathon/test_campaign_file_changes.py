@@ -57,7 +57,7 @@ def test_a_first_import_gives_everything_version_one() -> None:
     assert FIRST.campaign.opens == "2026-11-20T00:00:00.000Z"
     assert FIRST.campaign.confirmations_close == "2027-01-08T00:00:00.000Z"
     assert FIRST.campaign.cases == ("ana", "bo")
-    assert FIRST.petitions == ("free-ana",)
+    assert [case.petition.slug for case in FIRST.cases if case.petition] == ["free-ana"]
 
 
 def test_paper_comes_in_for_sixty_days_unless_the_file_says_otherwise_and_longer_than_confirmations() -> None:

@@ -106,15 +106,7 @@ def test_each_row_holds_the_hash_of_the_row_before_it() -> None:
     assert rows[0].previous_hash == GENESIS_HASH
     assert [row.previous_hash for row in rows[1:]] == [row.hash for row in rows[:-1]]
     for row in rows:
-        assert row.hash == row_hash(
-            row.source,
-            epoch=row.epoch,
-            first=row.first,
-            next_=row.next,
-            digests=row.digests,
-            salt=row.salt,
-            previous=row.previous_hash,
-        )
+        assert row.hash == row_hash(row)
 
 
 def test_a_row_has_a_salt_that_only_the_key_makes_again() -> None:

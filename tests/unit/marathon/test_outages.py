@@ -11,9 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.marathon.actions import publish_totals
-from services.marathon.actions.announce import EventEncoder
 from services.marathon.actions.publish_totals import Publisher
-from services.marathon.consumers.ends import EndOffsetReader
+from services.marathon.consumers.end_offsets import EndOffsetReader
 from services.marathon.consumers.tallies import tally_subscription
 from shared.database import create_pool
 from shared.kafka.subscription_reader import SubscriptionReader
@@ -63,7 +62,7 @@ async def publisher(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setattr(publish_totals, "GIVE_UP_AFTER_S", 0.0)
     monkeypatch.setattr(publish_totals, "PUBLISH_INTERVAL_S", 0.01)
     ends = EndOffsetReader(UNREACHABLE, {"petitions.signatures.v1": 1})
-    yield CountingPublisher(pool, ends, EventEncoder())
+    yield CountingPublisher(pool, ends.read)
     await ends.close()
 
 

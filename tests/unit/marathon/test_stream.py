@@ -11,7 +11,14 @@ import uvloop
 
 from services.marathon.domain.document import first_document
 from services.marathon.http.documents import TotalsDocument, TotalsDocuments, as_chunk
-from services.marathon.http.live import HEARTBEAT_INTERVAL_S, MAX_SLOW_S, MIN_EVENT_INTERVAL_S, Stream, TransportSink
+from services.marathon.http.live import (
+    HEARTBEAT,
+    HEARTBEAT_INTERVAL_S,
+    MAX_SLOW_S,
+    MAX_UNREAD_BYTES,
+    MIN_EVENT_INTERVAL_S,
+    Stream,
+)
 from shared.catalog import Catalog
 from shared.clock import ManualClock
 from tests.support.page_samples import campaign
@@ -21,25 +28,23 @@ CAMPAIGN = campaign(slug="c", cases=("ana",))
 
 
 @dataclass
-class RecordingSink(TransportSink):
-    """A sink that records its events; it may be slow."""
+class RecordingTransport(asyncio.Transport):
+    """A transport that records what is written to it; its client may be slow."""
 
     slow: bool = False
-    events: list[str] = field(default_factory=list)
+    written: list[bytes] = field(default_factory=list)
 
-    def send(self, document: TotalsDocument) -> bool:
-        if not self.slow:
-            self.events.append(document.tag)
-        return not self.slow
+    def is_closing(self) -> bool:
+        return False
 
-    def send_heartbeat(self) -> None:
-        self.events.append("send_heartbeat")
+    def get_write_buffer_size(self) -> int:
+        return MAX_UNREAD_BYTES + 1 if self.slow else 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
 
     def abort(self) -> None:
-        self.events.append("abort")
-
-    def end(self) -> None:
-        self.events.append("end")
+        self.written.append(b"abort")
 
 
 def document(version: int) -> TotalsDocument:
@@ -52,11 +57,11 @@ def document(version: int) -> TotalsDocument:
 
 
 def test_an_event_is_sent_once_and_not_within_a_second_of_the_one_before() -> None:
-    sink = RecordingSink()
-    stream = Stream(sink, "1", now=0.0)
+    transport = RecordingTransport()
+    stream = Stream(transport, "1", now=0.0)
     for now, version in ((0.5, 2), (0.9, 3), (MIN_EVENT_INTERVAL_S, 3), (1.2, 3), (1.5, 4), (2.0, 5)):
         stream.send_if_due(document(version), now)
-    assert sink.events == ["3", "5"]
+    assert transport.written == [document(3).chunk, document(5).chunk]
 
 
 def test_a_connection_that_is_gone_harms_nobody() -> None:
@@ -70,45 +75,47 @@ def test_a_connection_that_is_gone_harms_nobody() -> None:
         server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
         _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         transport = await accepted
-        sink = TransportSink(transport)
-        assert sink.send(document(1))
+        stream = Stream(transport, "0", now=0.0)
+        stream.send_if_due(document(1), 1.0)
+        assert stream.tag == "1"
         transport.abort()
         while not writer.transport.is_closing():
             writer.write(b"x")
             await asyncio.sleep(0)
-        assert not sink.send(document(2))
-        sink.send_heartbeat()
-        sink.abort()
-        sink.end()
+        stream.send_if_due(document(2), 2.0)
+        stream.send_if_due(document(1), 20.0)
+        stream.send_if_due(document(2), 100.0)
+        stream.end()
+        assert stream.tag == "1"
         server.close()
 
     uvloop.run(use_after_end())
 
 
 def test_a_quiet_stream_shows_that_it_lives() -> None:
-    sink = RecordingSink()
-    stream = Stream(sink, "1", now=0.0)
+    transport = RecordingTransport()
+    stream = Stream(transport, "1", now=0.0)
     for now in range(int(2 * HEARTBEAT_INTERVAL_S) + 1):
         stream.send_if_due(document(1), float(now))
-    assert sink.events == ["send_heartbeat", "send_heartbeat"]
+    assert transport.written == [HEARTBEAT, HEARTBEAT]
 
 
 def test_a_slow_reader_misses_events_and_gets_the_latest_when_it_is_back() -> None:
-    sink = RecordingSink(slow=True)
-    stream = Stream(sink, "1", now=0.0)
+    transport = RecordingTransport(slow=True)
+    stream = Stream(transport, "1", now=0.0)
     stream.send_if_due(document(2), 2.0)
     stream.send_if_due(document(3), 4.0)
-    sink.slow = False
+    transport.slow = False
     stream.send_if_due(document(4), 6.0)
-    assert sink.events == ["4"]
+    assert transport.written == [document(4).chunk]
 
 
 def test_a_reader_that_stays_slow_is_cut_off() -> None:
-    sink = RecordingSink(slow=True)
-    stream = Stream(sink, "1", now=0.0)
+    transport = RecordingTransport(slow=True)
+    stream = Stream(transport, "1", now=0.0)
     stream.send_if_due(document(2), 2.0)
     stream.send_if_due(document(3), 2.0 + MAX_SLOW_S)
-    assert sink.events == ["abort"]
+    assert transport.written == [b"abort"]
 
 
 def test_totals_that_nobody_renews_say_that_they_are_catching_up() -> None:

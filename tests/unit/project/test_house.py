@@ -22,14 +22,11 @@ FORBIDDEN_NAMES: Final = {"utils", "helpers", "common", "manager", "base"}
 MAX_FILE_LINES: Final = 300
 LONG_FILES: Final = {
     "deploy/local/diagnosis.py": 302,
-    "services/marathon/domain/disclosure.py": 308,
-    "services/marathon/domain/ledger.py": 312,
 }
 """Files from before the limit was checked, with their lines then. An entry goes once its file is within the limit."""
 
 MAX_FUNCTION_LINES: Final = 40
 LONG_FUNCTIONS: Final = {
-    "services/marathon/domain/disclosure.py:_disclose_in_safety_mode": 48,
     "services/marathon/http/campaigns.py:router": 56,
     "services/marathon/http/totals.py:router": 57,
     "shared/counting/fast_path.py:add_plain_records": 46,

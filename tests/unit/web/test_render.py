@@ -5,31 +5,27 @@ from __future__ import annotations
 import gzip
 import re
 from html.parser import HTMLParser
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
+from deploy.local.home import PROJECT
 from shared.clock import parse_rfc3339
 from shared.events.marathon import Policies
+from shared.settings import ServiceSettings
 from shared.web.formats import formats_for
 from shared.web.languages import Language, direction, offered_languages
 from shared.web.pages import Pages, content_security_policy, paragraphs
 from shared.web.static_files import IMMUTABLE_CACHE_CONTROL
-from shared.web.views import (
-    FormState,
-    board_view,
-    campaign_view,
-    case_view,
-    contact_view,
-    home_view,
-    problem_view,
-    sheet_view,
-    thanks_view,
-    token_view,
-)
+from shared.web.views.acts import thanks_view, token_view
+from shared.web.views.board import board_view
+from shared.web.views.campaigns import campaign_view, home_view
+from shared.web.views.cases import case_view
+from shared.web.views.contacts import contact_view
+from shared.web.views.forms import FormState
+from shared.web.views.sheets import sheet_view
 from tests.support.page_samples import (
     CASE,
     NOW,
@@ -43,13 +39,15 @@ from tests.support.page_samples import (
     totals,
 )
 
-ORIGINS = SimpleNamespace(
+ORIGINS = ServiceSettings(
+    database_url="",
+    port=0,
     marathon_url="https://act.example",
     petitions_url="https://sign.example",
     letters_url="https://write.example",
     notifications_url="https://mail.example",
 )
-PAGES = Pages(service="petitions", origins=ORIGINS)
+PAGES = Pages(service="petitions", origins=ORIGINS, folder=PROJECT / "services" / "petitions")
 LANGUAGES = [Language(code, chosen=True) for code in offered_languages()] + [Language("ar")]
 MARKUP = "<script>alert(1)</script>\"'>&"
 FORM_ERRORS = (
@@ -97,7 +95,7 @@ def render_every_page(language: Language) -> dict[str, str]:
     )
     pages["closed"] = render("closed.html", language, view=case_view(catalog, CASE, now=NOW, language=code))
     for status in (400, 404, 410, 413, 415, 429, 500, 503):
-        pages[f"problem {status}"] = render("problem.html", language, view=problem_view(status, retry_after=2))
+        pages[f"problem {status}"] = render("problem.html", language, view={"status": status, "retry_after": 2})
     filled = FormState({"given_name": MARKUP, "sender": MARKUP, "text": f"{MARKUP}\n\n{MARKUP}", "language": "ar"})
     for name, form in {"empty": FormState(), "filled": filled}.items():
         view_of_sheet = sheet_view(

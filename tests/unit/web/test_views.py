@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import parse_rfc3339
-from shared.web.views import FormState, board_view, campaign_view, case_view, home_view, thanks_view, token_view
-from shared.web.views.board import evidence_parts
+from shared.web.views.acts import thanks_view, token_view
+from shared.web.views.board import board_view, evidence_parts
+from shared.web.views.campaigns import campaign_view, home_view
+from shared.web.views.cases import case_view
 from shared.web.views.catalog_view import localize
+from shared.web.views.forms import FormState
 from tests.support.page_samples import (
     CASE,
     NOW,
@@ -69,7 +72,7 @@ def test_open_campaigns_come_first_at_home() -> None:
         "soon": campaign(slug="soon", opens="2026-12-05T00:00:00Z"),
         SLUG: campaign(),
     }
-    assert [view.slug for view in home_view(catalog, now=NOW, language="en").campaigns] == [SLUG, "soon", "past"]
+    assert [view.slug for view in home_view(catalog, now=NOW, language="en")] == [SLUG, "soon", "past"]
 
 
 def test_a_case_is_shown_before_the_first_totals_arrive() -> None:

@@ -14,12 +14,12 @@ from services.notifications.mailing import Mailing, View
 from services.notifications.sender.compose.mime import build_message, encode_header, format_address
 from services.notifications.sender.compose.signing import Signer
 from services.notifications.sender.compose.templates import load_templates
-from services.notifications.sender.compose.wording import display_name, mail_languages
+from services.notifications.sender.compose.wording import TRANSLATIONS, display_name
 from services.notifications.settings import Settings
 from services.notifications.storage.mails import CoveredDelivery, LeasedMail
 from shared.catalog import Catalog
 from shared.errors import PermanentError, TransientError
-from shared.web.languages import direction
+from shared.web.languages import direction, offered_languages
 
 _FORBIDDEN_IN_COMMAND: Final = re.compile(r'[\s<>"\\,;]')
 
@@ -56,7 +56,7 @@ class Composer:
         self._templates = {
             (mailing.name, code): load_templates(mailing.templates, mailing.name, code)
             for mailing in mailings
-            for code in mail_languages()
+            for code in offered_languages(TRANSLATIONS)
         }
 
     def compose(self, mail: LeasedMail) -> OutgoingMail:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from services.notifications.sender.compose.mime import clean
 from shared.events.marathon import Texts
 from shared.web.formats import formats_for
-from shared.web.languages import SOURCE_LANGUAGE, is_complete, load_messages
+from shared.web.languages import SOURCE_LANGUAGE, offered_languages
 
 TRANSLATIONS: Final = Path(__file__).parents[2] / "translations"
 DAY_S: Final = 86_400
@@ -21,20 +21,10 @@ _SUSPICIOUS_NAME: Final = re.compile(r"[\d/:@<>\\]|www\.|\.\w{2}", re.IGNORECASE
 """Text that mail programs turn into a link, or that may be an advertisement."""
 
 
-@cache
-def mail_languages() -> tuple[str, ...]:
-    """Return the languages in which mails exist: the source, and every one whose catalogue is complete."""
-    codes = sorted(path.parents[1].name for path in TRANSLATIONS.glob("*/LC_MESSAGES/messages.po"))
-    return (
-        SOURCE_LANGUAGE,
-        *(code for code in codes if code != SOURCE_LANGUAGE and is_complete(load_messages(code, TRANSLATIONS))),
-    )
-
-
 def choose_language(locale: str, offered: Sequence[str]) -> str:
     """Choose the language of a mail to a person who acted in `locale`, where the campaign offers `offered`."""
     preferred = locale.replace("_", "-").partition("-")[0].lower()
-    return next((code for code in (preferred, *offered) if code in mail_languages()), SOURCE_LANGUAGE)
+    return next((code for code in (preferred, *offered) if code in offered_languages(TRANSLATIONS)), SOURCE_LANGUAGE)
 
 
 def localize(texts: Texts, code: str) -> str:

@@ -12,10 +12,9 @@ import pytest
 from fastapi import FastAPI
 
 from services.marathon.domain.document import first_document
-from services.marathon.http import course as module
-from services.marathon.http import totals
-from services.marathon.http.course import HistoryCache
+from services.marathon.http import history, totals
 from services.marathon.http.documents import TotalsDocuments
+from services.marathon.http.history import HistoryCache
 from services.marathon.http.live import LiveBoard
 from services.marathon.http.pages import last_hour
 from shared.catalog import Catalog
@@ -41,7 +40,7 @@ class SilentDatabase:
 
 @pytest.fixture
 async def database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SilentDatabase]:
-    monkeypatch.setattr(module, "WAIT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(history, "WAIT_TIMEOUT_S", 0.2)
     catalog = Catalog("nowhere:9092")
     catalog.campaigns["c"] = CAMPAIGN
     catalog.totals["c"] = first_document(CAMPAIGN, NOON)
