@@ -47,35 +47,37 @@ class ReceiptStatus:
         self._counters = counters
         self._timeout_seconds = timeout_seconds
         self._positions: dict[tuple[str, int], tuple[int, float]] = {}
-        self._lock = asyncio.Lock()
+        self._reads: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     async def status(self, topic: str, partition: int, offset: int) -> Status:
-        """Return whether the record at `offset` is counted.
+        """Return whether the record at `offset` is counted. All who ask while a position is being read share that read.
 
         Raises:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the database does not answer in time.
         """
-        cached = self._cached_status(topic, partition, offset)
-        if cached is not None:
-            return cached
-        async with asyncio.timeout(self._timeout_seconds), self._lock:
-            cached = self._cached_status(topic, partition, offset)
-            if cached is not None:
-                return cached
-            read_at = self._now()
-            position = await self._read_next_offset(topic, partition)
-            self._positions[topic, partition] = (position, read_at)
+        place = (topic, partition)
+        if not self._is_answered(place, offset):
+            if place not in self._reads:
+                self._reads[place] = asyncio.create_task(self._read(place), name=f"read-position-{topic}-{partition}")
+            # Who no longer waits must not end the read of the others.
+            await asyncio.shield(self._reads[place])
+        position, read_at = self._positions[place]
         return Status(position > offset, read_at)
 
-    async def _read_next_offset(self, topic: str, partition: int) -> int:
-        async with connected(self._pool, self._timeout_seconds) as connection:
-            try:
-                return (await read_position(connection, self._counters[topic], topic, partition)).next_offset
-            except SetupError:
-                return 0  # no counter has ever started
+    async def _read(self, place: tuple[str, int]) -> None:
+        topic, partition = place
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                read_at = self._now()
+                async with connected(self._pool, self._timeout_seconds) as connection:
+                    position = await read_position(connection, self._counters[topic], topic, partition)
+            self._positions[place] = (position.next_offset, read_at)
+        except SetupError:
+            self._positions[place] = (0, read_at)  # no counter has ever started
+        finally:
+            del self._reads[place]
 
-    def _cached_status(self, topic: str, partition: int, offset: int) -> Status | None:
-        position, read_at = self._positions.get((topic, partition), (0, 0.0))
-        if position > offset or 0 <= self._now() - read_at < CACHE_SECONDS:
-            return Status(position > offset, read_at)
-        return None
+    def _is_answered(self, place: tuple[str, int], offset: int) -> bool:
+        """Whether the position that was read last tells: it is behind the record, or new enough."""
+        position, read_at = self._positions.get(place, (0, 0.0))
+        return position > offset or 0 <= self._now() - read_at < CACHE_SECONDS

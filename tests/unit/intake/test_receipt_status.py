@@ -51,3 +51,16 @@ async def test_who_asks_once_others_have_waited_in_vain_is_answered_as_soon() ->
             with pytest.raises(TimeoutError):
                 await receipt_status.status("signatures", 0, 7)
     assert pool.acquired == 3
+
+
+async def test_who_no_longer_waits_does_not_end_the_read_of_others() -> None:
+    pool: Any = UnresponsivePool()
+    receipt_status = ReceiptStatus(pool, lambda: 1_800_000_000.0, {"signatures": "count"}, timeout_seconds=0.1)
+    first, second = (asyncio.create_task(receipt_status.status("signatures", 0, offset)) for offset in (7, 8))
+    await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError):
+            await second
+    assert first.cancelled()
+    assert pool.acquired == 1
