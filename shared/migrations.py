@@ -43,10 +43,17 @@ def upgrade(service: str, url: str) -> None:
 
     `url` is an administrator's: revisions run as the role that owns the schema, which the running service is not.
     Repeating it changes nothing.
+
+    Raises:
+        SetupError: the database has a revision that this code does not know, or the revisions are not in one line.
     """
     from alembic import command
+    from alembic.util import CommandError
 
-    command.upgrade(config(service, url), "head")
+    try:
+        command.upgrade(config(service, url), "head")
+    except CommandError as error:
+        raise SetupError(f"database of {service} cannot be migrated by this code: {error}") from error
 
 
 def owner_of(service: str) -> str:

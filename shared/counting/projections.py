@@ -32,10 +32,13 @@ class Projection(Protocol):
 
     @property
     def kinds(self) -> Collection[ChangeKind]:
-        """The changes that `apply` gets. To ask for `opened` costs a little for every action."""
+        """The changes that `apply` gets. To ask for `opened`, which held actions are too, costs a little for each."""
 
     def selects(self, submission: SubmissionRecord) -> bool:
-        """Whether an action that `submission` opens, alone in its batch, concerns this projection."""
+        """Whether an action that `submission` opens, alone in its batch, concerns this projection.
+
+        It only saves work: every other change, and each one of a topic with a quota, reaches `apply` unasked.
+        """
 
     async def apply(self, connection: asyncpg.Connection, changes: Sequence[ActionChange]) -> None:
         """Write what `changes` mean: at least one, of one topic, those of one key in the order of their offsets.

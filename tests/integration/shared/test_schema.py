@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +12,9 @@ import pytest
 from deploy.local.databases import SERVICES, in_database
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PROJECT
+from shared import migrations
+from shared.errors import SetupError
+from tests.support.databases import change_schema
 from tests.support.schemas import dump
 
 MakeDatabase = Callable[[str], Awaitable[str]]
@@ -26,6 +30,16 @@ async def test_the_migrations_make_the_committed_schema(
     if os.environ.get("WRITE_SCHEMAS"):
         file.write_text(schema)
     assert file.read_text() == schema, f"write {file.name} anew: WRITE_SCHEMAS=1 make test TESTS={__file__}"
+
+
+async def test_a_database_that_other_code_has_migrated_is_refused_in_a_sentence(
+    platform: Endpoints, make_database: MakeDatabase
+) -> None:
+    url = await make_database("letters")
+    await change_schema(platform, url, "UPDATE schema_version SET version_num = '9999'")
+    administrator_url = in_database(platform["administrator"], url.rpartition("/")[2])
+    with pytest.raises(SetupError, match=r"letters cannot be migrated by this code: .*9999"):
+        await asyncio.to_thread(migrations.upgrade, "letters", administrator_url)
 
 
 @pytest.mark.parametrize("service", SERVICES)
