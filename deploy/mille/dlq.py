@@ -20,10 +20,19 @@ from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from services.letters.consumers import counted as letters_counted
 from services.petitions.consumers import counted as petitions_counted
+from shared import topics
 from shared.counting.counted_topic import CountedTopic
 from shared.errors import SetupError
 from shared.kafka.records import Record
-from shared.kafka.redrive import DeadLetterRecord, list_dead_letters, read_applied, redrive
+from shared.kafka.redrive import (
+    DeadLetterRecord,
+    LetterId,
+    list_dead_letters,
+    read_applied,
+    read_put_back,
+    redrive,
+)
+from shared.topics import Topic, dead_letter_name
 
 COUNTED_TOPICS: Final = (*petitions_counted.COUNTED, *letters_counted.COUNTED)
 MIN_TABLE_WIDTH: Final = 110
@@ -31,21 +40,23 @@ MIN_TABLE_WIDTH: Final = 110
 NO_RECORD: Final = Record(0, 0, None, None, b"")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-Topic = Annotated[str, typer.Option(help="Only the dead letters of this topic")]
+TopicName = Annotated[str, typer.Option("--topic", help="Only the dead letters of this topic")]
 Reason = Annotated[str, typer.Option(help="Only those that were refused for this reason")]
 
 
 @app.command("list")
-def list_letters(topic: Topic = "", reason: Reason = "") -> None:
-    """Say how many dead letters there are of each topic and reason, and how many of them were counted since."""
+def list_letters(topic: TopicName = "", reason: Reason = "") -> None:
+    """Say how many dead letters there are of each topic and reason, and how many of them were counted since.
+
+    Those that a subscription refused were put back since.
+    """
     table = Table("topic", "reason", "dead letters", "counted since", "waiting", box=box.SIMPLE)
-    for counted in counted_topics(topic):
-        letters = asyncio.run(_read_letters(counted, _reason_filter(reason)))
+    for each in _topics(topic):
+        letters = asyncio.run(_read_letters(each, _reason_filter(reason)))
         applied_counts = Counter(letter.reason for letter, was_applied in letters if was_applied)
         for why, count in sorted(Counter(letter.reason for letter, _ in letters).items()):
-            table.add_row(
-                counted.topic.name, escape(why), str(count), str(applied_counts[why]), str(count - applied_counts[why])
-            )
+            counted = applied_counts[why]
+            table.add_row(each.name, escape(why), str(count), str(counted), str(count - counted))
     if table.row_count:
         Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
     else:
@@ -53,33 +64,57 @@ def list_letters(topic: Topic = "", reason: Reason = "") -> None:
 
 
 @app.command("redrive")
-def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
+def redrive_letters(topic: TopicName = "", reason: Reason = "") -> None:
     """Put the dead letters that were not counted since back on their topics. Repeating it counts nothing twice."""
     at = _endpoints()
-    for counted in counted_topics(topic):
-        letters = asyncio.run(_read_letters(counted, _reason_filter(reason), with_records=True))
+    for each in _topics(topic):
+        letters = asyncio.run(_read_letters(each, _reason_filter(reason), with_records=True))
         waiting = [letter for letter, was_applied in letters if not was_applied]
-        count = asyncio.run(redrive(at["kafka"], counted.topic.name, waiting))
-        print(f"{counted.topic.name}: {count} put back")
+        count = asyncio.run(redrive(at["kafka"], each.name, waiting))
+        print(f"{each.name}: {count} put back")
         if count < len(waiting):
-            print(f"{counted.topic.name}: {len(waiting) - count} cannot travel, they stay where they are")
+            print(f"{each.name}: {len(waiting) - count} cannot travel, they stay where they are")
 
 
 async def _read_letters(
-    counted: CountedTopic, matches: Callable[[DeadLetterRecord], bool], *, with_records: bool = False
+    topic: Topic, matches: Callable[[DeadLetterRecord], bool], *, with_records: bool = False
 ) -> list[tuple[DeadLetterRecord, bool]]:
     """Read the dead letters, each once under the reason of its last refusal, and whether it was counted since."""
     at = _endpoints()
-    connection = await asyncpg.connect(at["databases"][counted.topic.owner], timeout=10)
+    by_id: dict[LetterId, DeadLetterRecord] = {}
+    async with aclosing(list_dead_letters(at["kafka"], topic.name)) as letters:
+        async for letter in letters:
+            by_id[letter.id] = letter if with_records else letter._replace(record=NO_RECORD)
+    counters = {counted.group for counted in COUNTED_TOPICS}
+    others = [letter for letter in by_id.values() if letter.group not in counters]
+    applied = await _read_applied(at, topic) | await read_put_back(at["kafka"], topic.name, others)
+    return [(letter, id_ in applied) for id_, letter in by_id.items() if matches(letter)]
+
+
+async def _read_applied(at: Endpoints, topic: Topic) -> set[LetterId]:
+    """Read which dead letters the counter of `topic` has counted since, where it is a counted one."""
+    groups = [counted.group for counted in COUNTED_TOPICS if counted.topic == topic]
+    if not groups:
+        return set()
+    connection = await asyncpg.connect(at["databases"][topic.owner], timeout=10)
     try:
-        applied_origins = await read_applied(connection, counted.topic.name)
+        origins = await read_applied(connection, topic.name)
     finally:
         await connection.close(timeout=10)
-    by_origin: dict[tuple[int, int], DeadLetterRecord] = {}
-    async with aclosing(list_dead_letters(at["kafka"], counted.topic.name)) as letters:
-        async for letter in letters:
-            by_origin[letter.partition, letter.offset] = letter if with_records else letter._replace(record=NO_RECORD)
-    return [(letter, origin in applied_origins) for origin, letter in by_origin.items() if matches(letter)]
+    return {(group, *origin) for group in groups for origin in origins}
+
+
+def _topics(name: str) -> list[Topic]:
+    """Return the topic called `name`, or, if it is empty, every topic that has dead letters.
+
+    Raises:
+        SetupError: no such topic has that name.
+    """
+    having = [topic for topic in topics.ALL if dead_letter_name(topic.name) in topics.BY_NAME]
+    chosen = [topic for topic in having if name in {"", topic.name}]
+    if not chosen:
+        raise SetupError(f"{name} has no dead letters; these have: {', '.join(topic.name for topic in having)}")
+    return chosen
 
 
 def counted_topics(topic: str) -> list[CountedTopic]:

@@ -1,1 +1,1 @@
-"""How services speak with Kafka: produce windows, positioned loops, counting, dead letters."""
+"""How services speak with Kafka: producer batches, positioned loops, counting, dead letters."""

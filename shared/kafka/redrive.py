@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Final, NamedTuple
 
@@ -31,16 +31,28 @@ from shared.topics import MAX_MESSAGE_BYTES, dead_letter_name
 MAX_IN_FLIGHT: Final = 500
 _ORIGIN_HEADERS: Final = {ORIGIN_HEADER, ORIGIN_TIME_HEADER, ORIGIN_GROUP_HEADER}
 
+LetterId = tuple[str, int, int]
+"""The group that refused a record, the record's partition and its original offset."""
+
 
 class DeadLetterRecord(NamedTuple):
-    """A dead letter. `offset` is its original offset, `accepted_at` the time of its acceptance (RFC 3339)."""
+    """A dead letter of `group`. `offset` is its original offset, `accepted_at` the time of its acceptance (RFC 3339);
+    `refused_offset` is the offset of the copy that was refused.
+    """
 
+    group: str
     partition: int
     offset: int
+    refused_offset: int
     reason: str
     accepted_at: str
     value_omitted: bool
     record: Record
+
+    @property
+    def id(self) -> LetterId:
+        """The identity of the refusal: the same record may be refused again, and by other groups."""
+        return self.group, self.partition, self.offset
 
 
 async def list_dead_letters(bootstrap_servers: str, topic: str) -> AsyncGenerator[DeadLetterRecord, None]:
@@ -63,6 +75,7 @@ def _parse_letter(topic: str, partition: int, record: Record) -> DeadLetterRecor
         source = Origin(int(headers[OFFSET_HEADER]), int(headers[TIMESTAMP_HEADER]))
         accepted_at = rfc3339(source.timestamp_ms / 1000)
         reason = headers[REASON_HEADER].decode("ascii")
+        group = headers[GROUP_HEADER].decode("ascii")
     except (KeyError, ValueError, OverflowError, OSError):
         return None
     offset = source.offset
@@ -70,7 +83,8 @@ def _parse_letter(topic: str, partition: int, record: Record) -> DeadLetterRecor
     with suppress(KeyError, PermanentError):
         offset = decode_origin(headers, topic, partition, source).offset
         accepted_at = headers.get(ORIGIN_TIME_HEADER, accepted_at.encode()).decode("ascii")
-    return DeadLetterRecord(partition, offset, reason, accepted_at, OMITTED_BYTES_HEADER in headers, record)
+    omitted = OMITTED_BYTES_HEADER in headers
+    return DeadLetterRecord(group, partition, offset, source.offset, reason, accepted_at, omitted, record)
 
 
 _APPLIED: Final = 'SELECT partition, "offset" FROM dead_letters WHERE topic = $1 AND applied'
@@ -79,6 +93,32 @@ _APPLIED: Final = 'SELECT partition, "offset" FROM dead_letters WHERE topic = $1
 async def read_applied(connection: asyncpg.Connection, topic: str) -> set[tuple[int, int]]:
     """Return partition and offset of the dead letters that were redriven successfully."""
     return {(row["partition"], row["offset"]) for row in await connection.fetch(_APPLIED, topic)}
+
+
+async def read_put_back(bootstrap_servers: str, topic: str, letters: Collection[DeadLetterRecord]) -> set[LetterId]:
+    """Return those of `letters` of which `topic` has a redriven copy that is newer than the refusal."""
+    refused_offsets = {letter.id: letter.refused_offset for letter in letters}
+    if not letters:
+        return set()
+    put_back: set[LetterId] = set()
+    async with open_scan(bootstrap_servers, topic) as scan:
+        for partition in {letter.partition for letter in letters}:
+            start = min(letter.refused_offset for letter in letters if letter.partition == partition)
+            async with aclosing(scan.batches(partition, start=start)) as batches:
+                async for batch in batches:
+                    copies = ((_origin_id(topic, partition, record), record.offset) for record in batch.records)
+                    put_back |= {id_ for id_, offset in copies if id_ and offset > refused_offsets.get(id_, offset)}
+    return put_back
+
+
+def _origin_id(topic: str, partition: int, record: Record) -> LetterId | None:
+    """Return the dead letter of which `record` is a redriven copy, None if it is none."""
+    headers = dict(record.headers)
+    try:
+        origin = decode_origin(headers, topic, partition, Origin(record.offset, record.timestamp_ms))
+        return headers[ORIGIN_GROUP_HEADER].decode("ascii"), partition, origin.offset
+    except (KeyError, UnicodeDecodeError, PermanentError):
+        return None
 
 
 async def redrive(bootstrap_servers: str, topic: str, letters: Iterable[DeadLetterRecord]) -> int:

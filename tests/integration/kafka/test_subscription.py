@@ -23,7 +23,7 @@ from shared.events.cloudevents import Envelope, Headers
 from shared.events.notifications import DeliveryUnsubscribed
 from shared.kafka import subscription_reader
 from shared.kafka.outbox import OutboxRelay
-from shared.kafka.redrive import list_dead_letters, redrive
+from shared.kafka.redrive import list_dead_letters, read_put_back, redrive
 from shared.kafka.subscription import Delivery, Event, Subscription, Unreadable
 from shared.kafka.subscription_reader import SubscriptionReader
 from shared.kafka.topic_check import open_admin
@@ -349,8 +349,10 @@ async def test_a_dead_letter_that_is_put_back_is_for_the_group_that_refused_it(s
         async with aclosing(list_dead_letters(stage.servers, stage.topic.name)) as letters:
             refused = [letter async for letter in letters]
         assert [(letter.offset, letter.reason) for letter in refused] == [(1, "not-yet")]
+        assert await read_put_back(stage.servers, stage.topic.name, refused) == set()
         ready.set()
         assert await redrive(stage.servers, stage.topic.name, refused) == 1
+        assert await read_put_back(stage.servers, stage.topic.name, refused) == {refused[0].id}
         await stage.send("c")
         await eventually(lambda: stage.handled("strict"), ["a", "b", "c"])
         await eventually(lambda: stage.handled("lax"), ["a", "b", "c"])

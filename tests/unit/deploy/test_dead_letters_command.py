@@ -12,7 +12,10 @@ def test_a_reason_that_looks_like_markup_is_printed_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     letters = [
-        (DeadLetterRecord(0, offset, reason, "2026-12-01T12:00:00Z", False, dlq.NO_RECORD), offset == 0)
+        (
+            DeadLetterRecord("", 0, offset, offset, reason, "2026-12-01T12:00:00Z", False, dlq.NO_RECORD),
+            offset == 0,
+        )
         for offset, reason in enumerate(("[red]odd", "[/]closed", "[/]closed"))
     ]
 
