@@ -32,9 +32,9 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one action has of its own, about the petition or case `subject`.
 
     `key` is the dedupe key of the canonical `address`, and `partition_key`, by default `key`, chooses the partition.
-    `sealed` are the fields of `Person` that only this action has; they and `content` are in the digest beside the
-    person's own. `section` and `language` replace those of the country and the locale, and `fields` are the other
-    fields of the event.
+    `sealed` are the fields of `Person` that only this action has; those that are filled in and `content` are in the
+    digest beside the person's own, so that a new field changes no digest of who leaves it empty. `section` and
+    `language` replace those of the country and the locale, and `fields` are the other fields of the event.
     """
 
     subject: str
@@ -90,7 +90,7 @@ class SubmissionBuilder:
         person = Person(given_name, family_name, request.email, postcode, comment, request.source, **action.sealed)
         digested: list[object] = [given_name, family_name, address, country, postcode, comment, updates, public_name]
         digested += action.content
-        digested += action.sealed.values()
+        digested += [item for item in action.sealed.items() if item[1]]
         event = self._event(
             campaign=terms.campaign,
             section=action.section or terms.sections.get(country),

@@ -119,7 +119,7 @@ def _is_plain_signature(request: SignatureRequest) -> bool:
 
 
 def _is_plain_partner_signature(request: PartnerSignature) -> bool:
-    return is_plain(request) and request.petition.isprintable() and timestamp(request.confirmed_at) is None
+    return _is_plain_signature(request) and timestamp(request.confirmed_at) is None
 
 
 def _optional_name(text: str | None) -> CheckResult:

@@ -145,6 +145,7 @@ def test_the_fast_path_takes_no_field_that_its_check_would_refuse(decoder: Reque
                 refused.add(path)
                 assert not decoder._is_plain(request), path
     assert refused == set(decoder._checks), "each check must refuse one of the values, or nothing is tried here"
+    assert set(field_paths(decoder.request_type)) - refused == {"consent.updates", "consent.public_name"}
 
 
 @pytest.mark.parametrize(("decoder", "document"), GOOD_REQUESTS)
