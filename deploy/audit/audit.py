@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -14,6 +15,7 @@ import asyncpg
 from deploy.audit import documents, ledger, rows
 from deploy.audit.findings import SOURCES, AuditReport, Partition, PartitionReport, Source
 from deploy.audit.topic_log import open_topic_log
+from deploy.local.connections import connect, snapshot
 from deploy.local.endpoints import Endpoints
 from deploy.mille.service_client import request
 
@@ -22,6 +24,9 @@ POLL_S: Final = 0.25
 MAX_RECORDS_IN_MEMORY: Final = 2_000_000
 """Submitted records in memory at a time."""
 MAX_CELLS_SHOWN: Final = 10
+
+_snapshot = partial(snapshot, readonly=False, server_settings={"application_name": "audit"})
+"""Deltas are expanded into a temporary table, which a transaction that only reads could not make."""
 
 
 async def audit(at: Endpoints) -> AuditReport:
@@ -33,14 +38,14 @@ async def audit(at: Endpoints) -> AuditReport:
     report = AuditReport()
     async with AsyncExitStack() as stack:
         services = {
-            name: await stack.enter_async_context(rows.snapshot(at["databases"][name]))
+            name: await stack.enter_async_context(_snapshot(at["databases"][name]))
             for name in sorted({source.service for source in SOURCES})
         }
         counted: rows.CellsByPartition = {}
         for source in SOURCES:
             counted |= await rows.count_rows(services[source.service], source, report.partitions)
         await _wait_for_the_ledger(at["databases"]["marathon"], report)
-        async with rows.snapshot(at["databases"]["marathon"]) as marathon:
+        async with _snapshot(at["databases"]["marathon"]) as marathon:
             await _verify_ledger(marathon, counted, report)
         await _verify_served(at, report)
         for source in SOURCES:
@@ -63,8 +68,7 @@ async def _verify_ledger(marathon: asyncpg.Connection, counted: rows.CellsByPart
 async def _wait_for_the_ledger(url: str, report: AuditReport) -> None:
     """Wait until the ledger holds everything that was counted in the rows."""
     deadline = time.monotonic() + LEDGER_TIMEOUT_S
-    connection = await asyncpg.connect(url, timeout=rows.CONNECT_S)
-    try:
+    async with connect(url) as connection:
         for partition, checked in report.partitions.items():
             while (reached := await ledger.end_offset(connection, partition)) < checked.next:
                 if time.monotonic() > deadline:
@@ -73,8 +77,6 @@ async def _wait_for_the_ledger(url: str, report: AuditReport) -> None:
                     )
                     break
                 await asyncio.sleep(POLL_S)
-    finally:
-        await connection.close(timeout=rows.CONNECT_S)
 
 
 async def _compare_rows(marathon: asyncpg.Connection, counted: rows.CellsByPartition, report: AuditReport) -> None:
@@ -119,7 +121,7 @@ async def _verify_served(at: Endpoints, report: AuditReport) -> None:
         else:
             served[slug] = response.body
     # A later snapshot: the served documents may include newer tally batches.
-    async with rows.snapshot(at["databases"]["marathon"]) as marathon:
+    async with _snapshot(at["databases"]["marathon"]) as marathon:
         if served and await ledger.expand_deltas(marathon):
             await _verify_documents(marathon, served, "served", report)
 

@@ -22,6 +22,7 @@ import asyncpg
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local import endpoints, jars, kafka, keys, ports, postgres, processes, topics
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PRIVATE_FILE_MODE, PROJECT
 from deploy.local.settings import DEFAULT_PORTS, LocalSettings
@@ -185,14 +186,11 @@ async def _databases(at: Endpoints) -> list[Finding]:
 async def _database(service: str, url: str) -> Finding:
     part = f"database {service}"
     try:
-        connection = await asyncpg.connect(url, timeout=postgres.CONNECT_SECONDS)
-        try:
+        async with connect(url, timeout_s=postgres.CONNECT_SECONDS) as connection:
             await migrations.check(connection, service)
-        finally:
-            await connection.close(timeout=postgres.CONNECT_SECONDS)
     except asyncpg.InvalidAuthorizationSpecificationError:
         return Finding(part, "does not let us in: its password is not the one in endpoints.json", RESTART)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError) as error:
         return Finding(part, f"does not answer ({type(error).__name__})", RESTART)
     except SetupError as error:
         return Finding(part, str(error), RESTART)
@@ -207,12 +205,9 @@ async def _campaign_keys(settings: LocalSettings, at: Endpoints) -> list[Finding
     part = "campaign keys"
     try:
         opener = PrivateKeyOpener(settings.home.keys / keys.WRAPPING_PRIVATE)
-        connection = await asyncpg.connect(at["databases"]["marathon"], timeout=postgres.CONNECT_SECONDS)
-        try:
+        async with connect(at["databases"]["marathon"], timeout_s=postgres.CONNECT_SECONDS) as connection:
             wrapped = dict(map(tuple, await connection.fetch(_WRAPPED)))
-        finally:
-            await connection.close(timeout=postgres.CONNECT_SECONDS)
-    except (OSError, TimeoutError, ValueError, MilleplumesError, asyncpg.PostgresError):
+    except (OSError, ValueError, MilleplumesError, asyncpg.PostgresError):
         return []  # the check of the key's file or of the database reports it
     foreign = [campaign for campaign, key in wrapped.items() if not _opens(opener, key)]
     if foreign:

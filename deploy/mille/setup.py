@@ -16,6 +16,7 @@ import typer
 from pydantic import Field, ValidationError
 
 from deploy.local import databases, endpoints, keys, topics
+from deploy.local.connections import connect
 from deploy.local.home import write_private
 from deploy.local.passwords import passwords
 from deploy.local.postgres import ADMINISTRATOR
@@ -105,8 +106,8 @@ async def _wait_for_database(address: str) -> None:
     try:
         async for attempt in stamina.retry_context(_NOT_READY_ERRORS, attempts=None, timeout=DATABASE_TIMEOUT_SECONDS):
             with attempt:
-                connection = await asyncpg.connect(address, timeout=databases.CONNECT_SECONDS)
-                await connection.close(timeout=databases.CONNECT_SECONDS)
+                async with connect(address):
+                    return
     except (OSError, asyncpg.PostgresError) as error:
         raise SetupError(f"the database server of DATABASE_URL cannot be used: {type(error).__name__}") from error
 

@@ -13,22 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import asyncpg
 import msgspec
 from aiokafka import TopicPartition
 
+from deploy.local.connections import STATEMENT_S, connect, snapshot
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.outbox_drain import drain
-from deploy.recovery.tally_sums import (
-    CONNECT_S,
-    STATEMENT_S,
-    Cell,
-    decode_parts,
-    snapshot,
-    sum_batches,
-    sum_ledger,
-    sum_rows,
-)
+from deploy.recovery.tally_sums import Cell, decode_parts, sum_batches, sum_ledger, sum_rows
 from services.marathon.actions.fill_gaps import fill_gaps
 from services.marathon.consumers.tallies import GROUP
 from services.marathon.domain.ledger import ChainHead, Part, SourcePartition
@@ -174,25 +165,22 @@ async def repair(at: Endpoints, findings: Findings, reason: str, *, ledger_key: 
     """
     lines = []
     topic = findings.counted.tallies.name
-    connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S, command_timeout=STATEMENT_S)
-    try:
-        async with connection.transaction():
-            now = SystemClock().now()
-            if from_start:
-                done = f"{topic} is read from its start"
-                await ledger.reset_position(connection, GROUP, topic)
-                found = f"ends at {findings.end}, read up to {findings.read_up_to}"
-                await record_recovery(connection, Recovery("ledger", topic, found, done, reason), now)
-                lines.append(done)
-            for gaps in findings.gaps:
-                await fill_gaps(connection, GROUP, topic, _filled_parts(gaps, now), ledger_key)
-                done = f"filled, the total moved by {gaps.change}"
-                await record_recovery(
-                    connection, Recovery("ledger", str(gaps.source), describe_gaps(gaps), done, reason), now
-                )
-                lines.append(f"{gaps.source}: {describe_gaps(gaps)}: {done}")
-    finally:
-        await connection.close(timeout=CONNECT_S)
+    async with (
+        connect(at["databases"]["marathon"], command_timeout=STATEMENT_S) as connection,
+        connection.transaction(),
+    ):
+        now = SystemClock().now()
+        if from_start:
+            done = f"{topic} is read from its start"
+            await ledger.reset_position(connection, GROUP, topic)
+            found = f"ends at {findings.end}, read up to {findings.read_up_to}"
+            await record_recovery(connection, Recovery("ledger", topic, found, done, reason), now)
+            lines.append(done)
+        for gaps in findings.gaps:
+            await fill_gaps(connection, GROUP, topic, _filled_parts(gaps, now), ledger_key)
+            found, done = describe_gaps(gaps), f"filled, the total moved by {gaps.change}"
+            await record_recovery(connection, Recovery("ledger", str(gaps.source), found, done, reason), now)
+            lines.append(f"{gaps.source}: {found}: {done}")
     return lines
 
 

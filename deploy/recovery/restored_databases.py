@@ -7,13 +7,15 @@ import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from operator import ne
+from typing import Final
 
 import asyncpg
 
+from deploy.local.connections import connect, snapshot
 from deploy.local.endpoints import Endpoints
-from deploy.recovery.compacted_topics import MarathonState, read_database, read_topics
-from deploy.recovery.tally_sums import decode_parts, snapshot
+from deploy.recovery.compacted_topics import MarathonState, is_newer, read_database, read_topics, select
+from deploy.recovery.tally_sums import decode_parts
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.tallies import GROUP, TOPICS, tally_subscription
 from services.marathon.domain.ledger import Part, SourcePartition
@@ -29,7 +31,6 @@ from shared.kafka.topic_scan import TopicScan, open_scan
 from shared.recoveries import Recovery, record_recovery
 from shared.tasks import Tasks
 
-CONNECT_S: Final = 10.0
 CATCH_UP_S: Final = 3600.0
 POLL_S: Final = 0.5
 
@@ -65,11 +66,8 @@ FROM ledger WHERE source = $1 AND partition = $2
 
 async def examine_source(at: Endpoints, service: str, counted: Iterable[CountedTopic]) -> list[RestoredPartition]:
     """Find what raising the epochs of `service`, which counts `counted`, leads to. Changes nothing."""
-    source = await asyncpg.connect(at["databases"][service], timeout=CONNECT_S)
-    try:
+    async with connect(at["databases"][service]) as source:
         positions = await source.fetch(_POSITIONS, [topic.group for topic in counted])
-    finally:
-        await source.close(timeout=CONNECT_S)
     async with snapshot(at["databases"]["marathon"]) as marathon:
         epochs = await _highest_epochs(marathon, at["kafka"])
         partitions = []
@@ -119,44 +117,24 @@ def next_epoch(partitions: Iterable[RestoredPartition]) -> int:
 
 async def repair_source(at: Endpoints, service: str, epoch: int, reason: str) -> None:
     """Begin `epoch` of `service`: on its next tally batch, marathon takes back what it holds from there on."""
-    connection = await asyncpg.connect(at["databases"][service], timeout=CONNECT_S)
-    try:
-        async with connection.transaction():
-            await raise_epochs(connection, epoch)
-            recovery = Recovery("database", service, "restored from a backup", f"epoch {epoch} was begun", reason)
-            await record_recovery(connection, recovery, SystemClock().now())
-    finally:
-        await connection.close(timeout=CONNECT_S)
+    async with connect(at["databases"][service]) as connection, connection.transaction():
+        await raise_epochs(connection, epoch)
+        recovery = Recovery("database", service, "restored from a backup", f"epoch {epoch} was begun", reason)
+        await record_recovery(connection, recovery, SystemClock().now())
 
 
 async def examine_marathon(at: Endpoints) -> MarathonState:
     """Find what the topics hold and marathon's restored database lacks, or holds in an older version."""
     on_topics = await read_topics(at["kafka"])
-    connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
-    try:
+    async with connect(at["databases"]["marathon"]) as connection:
         stored = await read_database(connection)
-    finally:
-        await connection.close(timeout=CONNECT_S)
     return MarathonState(
-        campaigns={
-            slug: event for slug, event in on_topics.campaigns.items() if _newer(event, stored.campaigns.get(slug))
-        },
-        cases={slug: event for slug, event in on_topics.cases.items() if _newer(event, stored.cases.get(slug))},
-        keys={name: key for name, key in on_topics.keys.items() if name not in stored.keys},
-        access={name: event for name, event in on_topics.access.items() if event != stored.access.get(name)},
-        totals={slug: event for slug, event in on_topics.totals.items() if _newer(event, stored.totals.get(slug))},
+        campaigns=select(on_topics.campaigns, stored.campaigns, is_newer),
+        cases=select(on_topics.cases, stored.cases, is_newer),
+        keys=select(on_topics.keys, stored.keys, lambda _, known: known is None),
+        access=select(on_topics.access, stored.access, ne),
+        totals=select(on_topics.totals, stored.totals, is_newer),
     )
-
-
-class _Versioned(Protocol):
-    @property
-    def version(self) -> int:
-        """The version, which rises with every change."""
-        ...
-
-
-def _newer(on_topic: _Versioned, stored: _Versioned | None) -> bool:
-    return stored is None or on_topic.version > stored.version
 
 
 async def repair_marathon(at: Endpoints, newer: MarathonState, reason: str, ledger_key: bytes) -> None:
