@@ -8,16 +8,12 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Annotated, Final
 
-import asyncpg
 import typer
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from deploy.local import endpoints
-from deploy.local.endpoints import Endpoints
-from deploy.local.settings import LocalSettings
+from deploy.local.connections import connect
+from deploy.mille.running_platform import read_endpoints
+from deploy.mille.tables import print_table, table
 from services.letters.consumers import counted as letters_counted
 from services.petitions.consumers import counted as petitions_counted
 from shared.counting.counted_topic import CountedTopic
@@ -26,8 +22,6 @@ from shared.kafka.records import Record
 from shared.kafka.redrive import DeadLetterRecord, list_dead_letters, read_applied, redrive
 
 COUNTED_TOPICS: Final = (*petitions_counted.COUNTED, *letters_counted.COUNTED)
-MIN_TABLE_WIDTH: Final = 110
-"""In a narrower table, topics' names would be cut off."""
 NO_RECORD: Final = Record(0, 0, None, None, b"")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -38,16 +32,16 @@ Reason = Annotated[str, typer.Option(help="Only those that were refused for this
 @app.command("list")
 def list_letters(topic: Topic = "", reason: Reason = "") -> None:
     """Say how many dead letters there are of each topic and reason, and how many of them were counted since."""
-    table = Table("topic", "reason", "dead letters", "counted since", "waiting", box=box.SIMPLE)
+    rows = table("topic", "reason", "dead letters", "counted since", "waiting")
     for counted in counted_topics(topic):
         letters = asyncio.run(_read_letters(counted, _reason_filter(reason)))
         applied_counts = Counter(letter.reason for letter, was_applied in letters if was_applied)
         for why, count in sorted(Counter(letter.reason for letter, _ in letters).items()):
-            table.add_row(
+            rows.add_row(
                 counted.topic.name, escape(why), str(count), str(applied_counts[why]), str(count - applied_counts[why])
             )
-    if table.row_count:
-        Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+    if rows.row_count:
+        print_table(rows)
     else:
         print("no dead letters")
 
@@ -55,7 +49,7 @@ def list_letters(topic: Topic = "", reason: Reason = "") -> None:
 @app.command("redrive")
 def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
     """Put the dead letters that were not counted since back on their topics. Repeating it counts nothing twice."""
-    at = _endpoints()
+    at = read_endpoints()
     for counted in counted_topics(topic):
         letters = asyncio.run(_read_letters(counted, _reason_filter(reason), with_records=True))
         waiting = [letter for letter, was_applied in letters if not was_applied]
@@ -69,12 +63,9 @@ async def _read_letters(
     counted: CountedTopic, matches: Callable[[DeadLetterRecord], bool], *, with_records: bool = False
 ) -> list[tuple[DeadLetterRecord, bool]]:
     """Read the dead letters, each once under the reason of its last refusal, and whether it was counted since."""
-    at = _endpoints()
-    connection = await asyncpg.connect(at["databases"][counted.topic.owner], timeout=10)
-    try:
+    at = read_endpoints()
+    async with connect(at["databases"][counted.topic.owner]) as connection:
         applied_origins = await read_applied(connection, counted.topic.name)
-    finally:
-        await connection.close(timeout=10)
     by_origin: dict[tuple[int, int], DeadLetterRecord] = {}
     async with aclosing(list_dead_letters(at["kafka"], counted.topic.name)) as letters:
         async for letter in letters:
@@ -98,7 +89,3 @@ def counted_topics(topic: str) -> list[CountedTopic]:
 
 def _reason_filter(reason: str) -> Callable[[DeadLetterRecord], bool]:
     return lambda letter: reason in {"", letter.reason}
-
-
-def _endpoints() -> Endpoints:
-    return endpoints.read(LocalSettings().home)
