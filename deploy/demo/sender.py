@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,9 +68,7 @@ class Sender:
         Raises:
             DemoError: a response was not the expected one, or none came before the deadline.
         """
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(self._work(posts))
+        await run_concurrently((self._send(post) for post in posts), concurrency)
 
     async def request_status(self, method: str, url: str) -> int:
         """Send a request to `url`, again while the service is away, and return the status.
@@ -80,10 +78,6 @@ class Sender:
         """
         response, _ = await self._request_until_answered(method, url, {}, b"")
         return response.status
-
-    async def _work(self, posts: Iterator[Post]) -> None:
-        for post in posts:
-            await self._send(post)
 
     async def _send(self, post: Post) -> None:
         headers = {"content-type": post.content_type, **(self._authorization if post.authorized else {})}
@@ -128,3 +122,15 @@ class Sender:
                 raise DemoError(f"{service} gave no answer within {DEADLINE_SECONDS:g} s: {reason}")
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
             pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+
+async def run_concurrently(work: Iterator[Coroutine[None, None, None]], concurrency: int) -> None:
+    """Run all of `work`, `concurrency` coroutines at a time."""
+
+    async def worker() -> None:
+        for coroutine in work:
+            await coroutine
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(worker())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +13,7 @@ COUNTRY_WIDTH: Final = 38
 OTHER: Final = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One comparison: `found` must lie in `low` to `high`, which are mostly the same."""
 
     name: str
@@ -26,10 +24,6 @@ class Comparison:
     @property
     def holds(self) -> bool:
         return self.low <= self.found <= self.high
-
-    def prefixed(self, title: str) -> Comparison:
-        """Return the same comparison with `title` before its name."""
-        return replace(self, name=f"{title} {self.name}")
 
     @property
     def expected(self) -> str:
