@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from deploy.local.cancellation import run_all, run_until_first_ends
 from deploy.local.child import Child
 from deploy.local.pids import PidFiles
 from deploy.local.program import Program
@@ -45,17 +46,8 @@ class Supervisor:
         group = [Child(program) for program in programs]
         self._groups.append(group)
         self._keep_tasks += [asyncio.create_task(self._keep_running(child), name=child.program.name) for child in group]
-        ready = asyncio.gather(*(self._wait_until_ready(child) for child in group))
-        failed = asyncio.create_task(self.wait_for_failure())
-        try:
-            await asyncio.wait((ready, failed), return_when=asyncio.FIRST_COMPLETED)
-            if failed.done():
-                failed.result()
-            ready.result()
-        finally:
-            ready.cancel()
-            failed.cancel()
-            await asyncio.gather(ready, failed, return_exceptions=True)
+        ready = run_all(*(self._wait_until_ready(child) for child in group))
+        await run_until_first_ends(ready, self.wait_for_failure())
 
     async def wait_for_failure(self) -> None:
         """Wait for ever, or until a program cannot be kept running.
