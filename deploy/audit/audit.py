@@ -13,11 +13,12 @@ from typing import Any, Final
 import asyncpg
 
 from deploy.audit import documents, ledger, rows
-from deploy.audit.findings import SOURCES, AuditReport, Partition, PartitionReport, Source
-from deploy.audit.topic_log import open_topic_log
+from deploy.audit.findings import SOURCES, AuditReport, Partition, Source
+from deploy.audit.topic_log import TopicLog
 from deploy.local.connections import connect, snapshot
 from deploy.local.endpoints import Endpoints
 from deploy.mille.service_client import request
+from shared.kafka.topic_scan import open_scan
 
 LEDGER_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.25
@@ -90,9 +91,8 @@ async def _compare_rows(marathon: asyncpg.Connection, counted: rows.CellsByParti
             if counted[partition].get(cell, 0) != summed.get(cell, 0)
         ]
         for cell, row_count, ledger_count in unequal[:MAX_CELLS_SHOWN]:
-            report.differences.append(
-                f"{partition}: {row_count} rows of {_describe_cell(cell)}, the ledger has {ledger_count}"
-            )
+            words = ", ".join(part or "no section" for part in cell)
+            report.differences.append(f"{partition}: {row_count} rows of {words}, the ledger has {ledger_count}")
         if len(unequal) > MAX_CELLS_SHOWN:
             report.differences.append(f"{partition}: {len(unequal) - MAX_CELLS_SHOWN} more cells differ")
 
@@ -130,15 +130,17 @@ async def _compare_with_log(service: asyncpg.Connection, kafka: str, source: Sou
     reports = {
         partition: checked for partition, checked in report.partitions.items() if partition.topic == source.topic
     }
-    async with open_topic_log(kafka, source.topic) as log:
+    async with open_scan(kafka, source.topic) as scan:
+        log = TopicLog(scan)
         ranges = {partition: log.retained(partition.partition, checked.next) for partition, checked in reports.items()}
         for group in _memory_sized_groups(ranges):
             submitted = {}
             for partition in group:
-                offsets = ranges[partition]
+                offsets, checked = ranges[partition], reports[partition]
                 dead = await rows.dead_letters(service, partition)
                 read = submitted[partition.partition] = await log.read_submitted(partition.partition, offsets, dead)
-                _note_log_range(reports[partition], offsets, read.record_count, read.key_count)
+                checked.start, checked.end = offsets.start, offsets.stop
+                checked.submitted, checked.keys = read.record_count, read.key_count
             await rows.compare_with_log(service, source, submitted, report.differences)
 
 
@@ -154,12 +156,3 @@ def _memory_sized_groups(ranges: Mapping[Partition, range]) -> Iterator[list[Par
         size += len(offsets)
     if group:
         yield group
-
-
-def _note_log_range(report: PartitionReport, offsets: range, submitted: int, keys: int) -> None:
-    report.start, report.end = offsets.start, offsets.stop
-    report.submitted, report.keys = submitted, keys
-
-
-def _describe_cell(cell: tuple[str | None, ...]) -> str:
-    return ", ".join(part or "no section" for part in cell)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Annotated, Final
 
@@ -34,7 +33,7 @@ def list_letters(topic: Topic = "", reason: Reason = "") -> None:
     """Say how many dead letters there are of each topic and reason, and how many of them were counted since."""
     rows = table("topic", "reason", "dead letters", "counted since", "waiting")
     for counted in counted_topics(topic):
-        letters = asyncio.run(_read_letters(counted, _reason_filter(reason)))
+        letters = asyncio.run(_read_letters(counted, reason))
         applied_counts = Counter(letter.reason for letter, was_applied in letters if was_applied)
         for why, count in sorted(Counter(letter.reason for letter, _ in letters).items()):
             rows.add_row(
@@ -51,7 +50,7 @@ def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
     """Put the dead letters that were not counted since back on their topics. Repeating it counts nothing twice."""
     at = read_endpoints()
     for counted in counted_topics(topic):
-        letters = asyncio.run(_read_letters(counted, _reason_filter(reason), with_records=True))
+        letters = asyncio.run(_read_letters(counted, reason, with_records=True))
         waiting = [letter for letter, was_applied in letters if not was_applied]
         count = asyncio.run(redrive(at["kafka"], counted.topic.name, waiting))
         print(f"{counted.topic.name}: {count} put back")
@@ -60,9 +59,12 @@ def redrive_letters(topic: Topic = "", reason: Reason = "") -> None:
 
 
 async def _read_letters(
-    counted: CountedTopic, matches: Callable[[DeadLetterRecord], bool], *, with_records: bool = False
+    counted: CountedTopic, reason: str, *, with_records: bool = False
 ) -> list[tuple[DeadLetterRecord, bool]]:
-    """Read the dead letters, each once under the reason of its last refusal, and whether it was counted since."""
+    """Read the dead letters, each once under the reason of its last refusal, and whether it was counted since.
+
+    Of those that were refused for `reason`, unless that is empty.
+    """
     at = read_endpoints()
     async with connect(at["databases"][counted.topic.owner]) as connection:
         applied_origins = await read_applied(connection, counted.topic.name)
@@ -70,7 +72,9 @@ async def _read_letters(
     async with aclosing(list_dead_letters(at["kafka"], counted.topic.name)) as letters:
         async for letter in letters:
             by_origin[letter.partition, letter.offset] = letter if with_records else letter._replace(record=NO_RECORD)
-    return [(letter, origin in applied_origins) for origin, letter in by_origin.items() if matches(letter)]
+    return [
+        (letter, origin in applied_origins) for origin, letter in by_origin.items() if reason in {"", letter.reason}
+    ]
 
 
 def counted_topics(topic: str) -> list[CountedTopic]:
@@ -85,7 +89,3 @@ def counted_topics(topic: str) -> list[CountedTopic]:
             f"{topic} is not a counted topic; these are: {', '.join(counted.topic.name for counted in COUNTED_TOPICS)}"
         )
     return chosen
-
-
-def _reason_filter(reason: str) -> Callable[[DeadLetterRecord], bool]:
-    return lambda letter: reason in {"", letter.reason}

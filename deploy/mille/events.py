@@ -146,20 +146,15 @@ def _parts_of(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
     parts: list[type[msgspec.Struct]] = []
 
     def look(hint: Any) -> None:
-        for part in (hint, *typing.get_args(hint)):
-            if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                if part not in parts:
-                    parts.append(part)
-                    look_in(part)
-            elif part is not hint:
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in parts:
+            parts.append(hint)
+            for part in typing.get_type_hints(hint).values():
                 look(part)
+        for argument in typing.get_args(hint):
+            look(argument)
 
-    def look_in(part: type[msgspec.Struct]) -> None:
-        for hint in typing.get_type_hints(part).values():
-            look(hint)
-
-    look_in(struct)
-    return parts
+    look(struct)
+    return parts[1:]
 
 
 def _docstrings(struct: type[msgspec.Struct]) -> str:

@@ -54,12 +54,13 @@ def hand_out(
     home = LocalSettings().home
     home.make()
     keys.create(home)
-    for service, names in _keys_of_services().items():
-        _write_files(folder / service, {name: (home.keys / name).read_bytes() for name in names})
-    for role, password in passwords(home, ADMINISTRATOR, *databases.SERVICES).items():
-        _write_files(folder / role, {PGPASS_FILE: f"*:*:*:{role}:{password}\n".encode()})
-    administrator = passwords(home, ADMINISTRATOR)[ADMINISTRATOR]
-    _write_files(folder / ADMINISTRATOR, {PASSWORD_FILE: administrator.encode()})
+    for process in PROCESSES:
+        for name in (KEY_SETTINGS[setting] for setting in process.keys):
+            _write(folder / process.service / name, (home.keys / name).read_bytes())
+    secrets = passwords(home, ADMINISTRATOR, *databases.SERVICES)
+    for role, password in secrets.items():
+        _write(folder / role / PGPASS_FILE, f"*:*:*:{role}:{password}\n".encode())
+    _write(folder / ADMINISTRATOR / PASSWORD_FILE, secrets[ADMINISTRATOR].encode())
     print(f"each service has its keys and its password in {folder}")
 
 
@@ -92,8 +93,8 @@ async def _set_up(settings: OutsideSettings, addresses: Mapping[str, str], *, wh
     await _wait_for_database(settings.database_url)
     await databases.create(settings.database_url, addresses, whole_server=whole_server)
     await databases.migrate(settings.database_url, addresses)
-    production = settings.environment == "production"
-    for difference in await topics.create(settings.bootstrap_servers, flush=settings.flush, production=production):
+    servers, production = settings.bootstrap_servers, settings.environment == "production"
+    for difference in await topics.create(servers, flush=settings.flush, production=production):
         print(f"mended: {difference}")
 
 
@@ -121,14 +122,6 @@ def _describe(settings: OutsideSettings, addresses: Mapping[str, str]) -> endpoi
     return described
 
 
-def _keys_of_services() -> dict[str, set[str]]:
-    keys_by_service: dict[str, set[str]] = {}
-    for process in PROCESSES:
-        keys_by_service.setdefault(process.service, set()).update(KEY_SETTINGS[name] for name in process.keys)
-    return keys_by_service
-
-
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_private(folder / name, content)
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(path, content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from operator import ne
@@ -18,7 +18,7 @@ from deploy.recovery.compacted_topics import MarathonState, is_newer, read_datab
 from deploy.recovery.tally_sums import decode_parts
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.tallies import GROUP, TOPICS, tally_subscription
-from services.marathon.domain.ledger import Part, SourcePartition
+from services.marathon.domain.ledger import SourcePartition
 from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
 from shared.counting.counted_topic import CountedTopic
@@ -27,7 +27,7 @@ from shared.errors import TransientError
 from shared.kafka.positions import raise_epochs
 from shared.kafka.subscription_positions import read_positions
 from shared.kafka.subscription_reader import SubscriptionReader
-from shared.kafka.topic_scan import TopicScan, open_scan
+from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, record_recovery
 from shared.tasks import Tasks
 
@@ -84,27 +84,20 @@ async def _highest_epochs(marathon: asyncpg.Connection, bootstrap_servers: str) 
     epochs = {source: head.epoch for source, head in (await ledger.heads(marathon)).items()}
     read = await _read_up_to(marathon)
     for topic in TOPICS:
-        async with (
-            open_scan(bootstrap_servers, topic.name) as scan,
-            aclosing(_parts_from(scan, read.get(topic.name, 0))) as unread,
-        ):
-            async for part in unread:
-                epochs[part.source] = max(epochs.get(part.source, 0), part.batch.epoch)
+        async with open_scan(bootstrap_servers, topic.name) as scan:
+            start = read.get(topic.name, 0)
+            if start > scan.ranges[0].end:
+                start = 0  # it is another topic than the one that was read
+            async with aclosing(scan.batches(0, start=start)) as batches:
+                async for batch in batches:
+                    for part in decode_parts(batch):
+                        epochs[part.source] = max(epochs.get(part.source, 0), part.batch.epoch)
     return epochs
 
 
 async def _read_up_to(marathon: asyncpg.Connection) -> dict[str, int]:
     """Return how far each tally topic is read."""
     return {tp.topic: position.next_offset for tp, position in (await read_positions(marathon, GROUP)).items()}
-
-
-async def _parts_from(scan: TopicScan, read: int) -> AsyncGenerator[Part, None]:
-    """Yield the parts of tally batches from `read` on, or all if the topic ends before: then it is another one."""
-    start = read if read <= scan.ranges[0].end else 0
-    async with aclosing(scan.batches(0, start=start)) as batches:
-        async for batch in batches:
-            for part in decode_parts(batch):
-                yield part
 
 
 def next_epoch(partitions: Iterable[RestoredPartition]) -> int:
