@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from deploy.demo import campaigns, posts, topic_records, verdict
+from deploy.demo import posts, topic_records, verdict
+from deploy.demo.campaigns import campaign_files
 from deploy.demo.commands import Mille
 from deploy.demo.display import Display
 from deploy.demo.mailbox import Mailbox
@@ -86,10 +87,9 @@ class Driver:
     async def _import(self) -> str:
         """Import both campaigns; return the partner's API key."""
         self._figures.step = "importing campaigns"
-        texts = {"petition": campaigns.signatures(self._plan), "letters": campaigns.letters(self._plan)}
         with tempfile.TemporaryDirectory(prefix="mille-demo-") as folder:
-            for name, text in texts.items():
-                file = Path(folder) / f"{name}.yaml"
+            for name, text in campaign_files(self._plan).items():
+                file = Path(folder) / name
                 file.write_text(text)
                 await self._mille.output("campaigns", "import", str(file))
         campaign = self._plan.slugs.campaign
