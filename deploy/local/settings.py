@@ -87,3 +87,7 @@ class LocalSettings(BaseSettings):
     @property
     def flush(self) -> bool:
         return self.kafka_flush == "on"
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"

@@ -93,8 +93,8 @@ async def _set_up(settings: OutsideSettings, addresses: Mapping[str, str], *, wh
     await _wait_for_database(settings.database_url)
     await databases.create(settings.database_url, addresses, whole_server=whole_server)
     await databases.migrate(settings.database_url, addresses)
-    servers, production = settings.bootstrap_servers, settings.environment == "production"
-    for difference in await topics.create(servers, flush=settings.flush, production=production):
+    servers = settings.bootstrap_servers
+    for difference in await topics.create(servers, flush=settings.flush, production=settings.production):
         print(f"mended: {difference}")
 
 

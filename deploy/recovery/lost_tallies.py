@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
@@ -71,19 +71,6 @@ class Findings:
     gaps: list[LedgerGaps] = field(default_factory=list)
 
 
-class _TopicParts(NamedTuple):
-    """The parts that the tally topic holds beyond the ledger, in order and each once, and the topic's end.
-
-    `replaced` says that it is another log than the one that was read. `restored` are the source partitions with a newer
-    epoch, which marathon has to read first.
-    """
-
-    parts: dict[SourcePartition, list[Part]]
-    end: int
-    replaced: bool
-    restored: set[SourcePartition]
-
-
 async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
     """Find the gaps in the ledger of `counted`. Sends the counters' pending outbox; changes nothing else.
 
@@ -96,13 +83,12 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
         heads = await ledger.heads(connection)
         stored = await read_positions(connection, GROUP)
         position = stored.get(TopicPartition(counted.tallies.name, 0), StoredPosition(0, None))
-        topic_parts = await _read_topic_parts(at["kafka"], counted, heads, position)
-        findings = Findings(counted, position.next_offset, topic_parts.end, topic_parts.replaced)
+        findings, parts, restored = await _read_topic(at["kafka"], counted, heads, position)
         for source, rows in sorted(counted_rows.items()):
             head = heads.get(source, ChainHead())
-            chain = _chain(head.next, rows.next, topic_parts.parts.get(source, ()))
+            chain = _chain(head.next, rows.next, parts.get(source, ()))
             ranges = list(_gaps(head.next, rows.next, chain))
-            if ranges and source not in topic_parts.restored:
+            if ranges and source not in restored:
                 accounted = await sum_ledger(connection, source)
                 accounted.update(sum_batches(part.batch for part in chain))
                 missing = {
@@ -112,9 +98,14 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
     return findings
 
 
-async def _read_topic_parts(
+async def _read_topic(
     kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, ChainHead], position: StoredPosition
-) -> _TopicParts:
+) -> tuple[Findings, dict[SourcePartition, list[Part]], set[SourcePartition]]:
+    """Return findings without gaps, the parts that the topic holds beyond the ledger, and the restored partitions.
+
+    The parts are in order and each once. Of the restored ones the topic has a newer epoch, which marathon has to read
+    first.
+    """
     found: dict[SourcePartition, dict[tuple[int, int], Part]] = {}
     restored: set[SourcePartition] = set()
     async with open_scan(kafka, counted.tallies.name) as scan:
@@ -129,7 +120,7 @@ async def _read_topic_parts(
         end = scan.ranges[0].end
         replaced = position.next_offset > end or await is_replaced(scan, 0, position)
     in_order = {source: [parts[key] for key in sorted(parts)] for source, parts in found.items()}
-    return _TopicParts(in_order, end, replaced, restored)
+    return Findings(counted, position.next_offset, end, replaced), in_order, restored
 
 
 def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:
