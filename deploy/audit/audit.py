@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -98,16 +97,15 @@ async def _compare_rows(marathon: asyncpg.Connection, counted: rows.CellsByParti
 
 
 async def _verify_documents(
-    marathon: asyncpg.Connection, contents: Mapping[str, str | Mapping[str, Any]], origin: str, report: AuditReport
+    marathon: asyncpg.Connection, documents_: Mapping[str, Mapping[str, Any]], origin: str, report: AuditReport
 ) -> None:
     campaigns = await ledger.campaigns(marathon)
-    for slug, content in contents.items():
-        document = json.loads(content) if isinstance(content, str) else content
+    for slug, document in documents_.items():
         faults: list[str] = []
         ends = await ledger.offsets_of_heads(marathon, document["ledger"], faults)
         sums = await ledger.sums_up_to(marathon, slug, ends)
         reasons = await ledger.count_reasons(marathon, slug)
-        faults += documents.faults(document, json.loads(campaigns[slug]), sums, reasons=reasons)
+        faults += documents.faults(document, campaigns[slug], sums, reasons=reasons)
         report.differences += [f"{origin} totals of {slug}, version {document['version']}: {fault}" for fault in faults]
 
 

@@ -96,10 +96,10 @@ class Supervisor:
             await asyncio.sleep(pause)
 
     async def _wait_for_room(self, child: Child) -> None:
-        if child.program.has_room():
-            return
-        self._print_line(f"{child.program.name} waits: there is no room on the disk of {child.program.needs_room}")
-        while not child.program.has_room():  # noqa: ASYNC110  disks send no events
+        program = child.program
+        if not program.has_room():
+            self._print_line(f"{program.name} waits: there is no room on the disk of {program.needs_room}")
+        while not program.has_room():  # noqa: ASYNC110  disks send no events
             await asyncio.sleep(POLL_SECONDS)
 
     async def _wait_until_ready(self, child: Child) -> None:
