@@ -77,7 +77,12 @@ def platform(
     home.make()
     addresses = databases.urls(home, settings.database_url)
     asyncio.run(_set_up(settings, addresses, whole_server=whole_server))
-    endpoints.write(home, _describe(settings, addresses))
+    described = endpoints.describe(settings, addresses, settings.database_url, [], {})
+    described["marathon"] = settings.marathon_url
+    described["petitions"] = settings.petitions_url
+    described["letters"] = settings.letters_url
+    described["notifications"] = settings.notifications_url
+    endpoints.write(home, described)
     print("databases, schemas and topics are as this version needs them")
 
 
@@ -111,15 +116,6 @@ async def _wait_for_database(address: str) -> None:
                     return
     except (OSError, asyncpg.PostgresError) as error:
         raise SetupError(f"the database server of DATABASE_URL cannot be used: {type(error).__name__}") from error
-
-
-def _describe(settings: OutsideSettings, addresses: Mapping[str, str]) -> endpoints.Endpoints:
-    described = endpoints.describe(settings, addresses, settings.database_url, [], {})
-    described["marathon"] = settings.marathon_url
-    described["petitions"] = settings.petitions_url
-    described["letters"] = settings.letters_url
-    described["notifications"] = settings.notifications_url
-    return described
 
 
 def _write(path: Path, content: bytes) -> None:
