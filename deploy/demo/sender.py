@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-
-import msgspec
 
 from deploy.demo.client import Client, Response
 from deploy.demo.posts import Post
@@ -24,15 +23,6 @@ RETRY_STATUSES: Final = (429, 503)
 
 class DemoError(MilleplumesError):
     """The demo cannot continue; the message names what was expected and what came instead."""
-
-
-class _RejectedItem(msgspec.Struct):
-    index: int
-
-
-class _BatchResponse(msgspec.Struct):
-    accepted: int
-    rejected: list[_RejectedItem]
 
 
 @dataclass(slots=True)
@@ -93,11 +83,11 @@ class Sender:
         self._journal.acknowledged += post.actions
 
     def _read_batch(self, post: Post, response: Response) -> None:
-        batch = msgspec.json.decode(response.body, type=_BatchResponse)
-        rejected = tuple(sorted(item.index for item in batch.rejected))
-        if batch.accepted != post.actions or rejected != post.bad_items:
+        batch = json.loads(response.body)
+        rejected = tuple(sorted(item["index"] for item in batch["rejected"]))
+        if batch["accepted"] != post.actions or rejected != post.bad_items:
             raise DemoError(
-                f"a batch was answered with {batch.accepted} accepted and {len(rejected)} rejected, "
+                f"a batch was answered with {batch['accepted']} accepted and {len(rejected)} rejected, "
                 f"not {post.actions} and {len(post.bad_items)}"
             )
         self._journal.refused_items += len(rejected)

@@ -62,7 +62,8 @@ def _overview() -> Iterator[str]:
     for topic in topics.ALL:
         readers = ", ".join(name for name, read in asyncapi.CONSUMED.items() if topic in read) or _other_reader(topic)
         data = "sealed" if topic.personal_data else "none"
-        cells = (f"`{topic.name}`", topic.owner, readers, _key(topic), _partitions(topic), _retention(topic), data)
+        key = f"`{topic.key}`" if "<" in topic.key else topic.key
+        cells = (f"`{topic.name}`", topic.owner, readers, key, _partitions(topic), _retention(topic), data)
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield (
@@ -161,10 +162,6 @@ def _docstrings(struct: type[msgspec.Struct]) -> str:
     """Return the docstrings of `struct` and of the classes it extends, most special first, a paragraph each."""
     lineage = [part for part in struct.__mro__ if part.__module__.startswith("shared.events")]
     return "\n\n".join(" ".join(inspect.cleandoc(part.__doc__ or "").split()) for part in lineage)
-
-
-def _key(topic: topics.Topic) -> str:
-    return f"`{topic.key}`" if "<" in topic.key else topic.key
 
 
 def _partitions(topic: topics.Topic) -> str:

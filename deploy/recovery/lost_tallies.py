@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
@@ -183,7 +182,7 @@ def describe_gaps(gaps: LedgerGaps) -> str:
 
 def _filled_parts(gaps: LedgerGaps, now: float) -> list[Part]:
     """Return parts for the gaps and those between them, in order. The first gap gets everything that is missing."""
-    deltas = [_delta(cell, change) for cell, change in sorted(gaps.missing.items(), key=str)]
+    deltas = [Delta(**cell._asdict(), change=change) for cell, change in sorted(gaps.missing.items(), key=str)]
     filled: list[Part] = []
     for number, range_ in enumerate(gaps.ranges):
         filled += _gap_parts(gaps, range_, deltas if number == 0 else [], now)
@@ -208,8 +207,3 @@ def _gap_parts(gaps: LedgerGaps, range_: tuple[int, int], deltas: list[Delta], n
             recovered="tallies-lost",
         )
         yield Part.of(gaps.head.tally_offset, batch, _encode(batch))
-
-
-def _delta(cell: Cell, change: int) -> Delta:
-    fields: dict[str, Any] = cell._asdict()
-    return Delta(**fields, change=change)

@@ -15,7 +15,7 @@ from deploy.local.connections import snapshot
 from services.marathon.domain.ledger import Part, SourcePartition
 from shared.counting.counted_topic import CountedTopic
 from shared.events.cloudevents import DECODE_ERRORS
-from shared.events.tallies import ActionsCounted, Delta
+from shared.events.tallies import ActionsCounted
 from shared.kafka.records import PartitionBatch
 
 _decode = msgspec.json.Decoder(ActionsCounted).decode
@@ -95,9 +95,5 @@ def sum_batches(batches: Iterable[ActionsCounted]) -> Counter[Cell]:
     sums: Counter[Cell] = Counter()
     for batch in batches:
         for delta in batch.deltas:
-            sums[_cell(delta)] += delta.change
+            sums[Cell(*(getattr(delta, name) for name in Cell._fields))] += delta.change
     return sums
-
-
-def _cell(delta: Delta) -> Cell:
-    return Cell(*(getattr(delta, name) for name in Cell._fields))
