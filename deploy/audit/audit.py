@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
 
 from deploy.audit import documents, ledger, rows
-from deploy.audit.findings import SOURCES, AuditReport, Partition, PartitionReport, Source
-from deploy.audit.topic_log import open_topic_log
+from deploy.audit.findings import SOURCES, AuditReport, Partition, Source
+from deploy.audit.topic_log import TopicLog
+from deploy.local.connections import connect, snapshot
 from deploy.local.endpoints import Endpoints
 from deploy.mille.service_client import request
+from shared.kafka.topic_scan import open_scan
 
 LEDGER_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.25
 MAX_RECORDS_IN_MEMORY: Final = 2_000_000
 """Submitted records in memory at a time."""
 MAX_CELLS_SHOWN: Final = 10
+
+_snapshot = partial(snapshot, readonly=False, server_settings={"application_name": "audit"})
+"""Deltas are expanded into a temporary table, which a transaction that only reads could not make."""
 
 
 async def audit(at: Endpoints) -> AuditReport:
@@ -33,14 +38,14 @@ async def audit(at: Endpoints) -> AuditReport:
     report = AuditReport()
     async with AsyncExitStack() as stack:
         services = {
-            name: await stack.enter_async_context(rows.snapshot(at["databases"][name]))
+            name: await stack.enter_async_context(_snapshot(at["databases"][name]))
             for name in sorted({source.service for source in SOURCES})
         }
         counted: rows.CellsByPartition = {}
         for source in SOURCES:
             counted |= await rows.count_rows(services[source.service], source, report.partitions)
         await _wait_for_the_ledger(at["databases"]["marathon"], report)
-        async with rows.snapshot(at["databases"]["marathon"]) as marathon:
+        async with _snapshot(at["databases"]["marathon"]) as marathon:
             await _verify_ledger(marathon, counted, report)
         await _verify_served(at, report)
         for source in SOURCES:
@@ -63,8 +68,7 @@ async def _verify_ledger(marathon: asyncpg.Connection, counted: rows.CellsByPart
 async def _wait_for_the_ledger(url: str, report: AuditReport) -> None:
     """Wait until the ledger holds everything that was counted in the rows."""
     deadline = time.monotonic() + LEDGER_TIMEOUT_S
-    connection = await asyncpg.connect(url, timeout=rows.CONNECT_S)
-    try:
+    async with connect(url) as connection:
         for partition, checked in report.partitions.items():
             while (reached := await ledger.end_offset(connection, partition)) < checked.next:
                 if time.monotonic() > deadline:
@@ -73,8 +77,6 @@ async def _wait_for_the_ledger(url: str, report: AuditReport) -> None:
                     )
                     break
                 await asyncio.sleep(POLL_S)
-    finally:
-        await connection.close(timeout=rows.CONNECT_S)
 
 
 async def _compare_rows(marathon: asyncpg.Connection, counted: rows.CellsByPartition, report: AuditReport) -> None:
@@ -88,24 +90,22 @@ async def _compare_rows(marathon: asyncpg.Connection, counted: rows.CellsByParti
             if counted[partition].get(cell, 0) != summed.get(cell, 0)
         ]
         for cell, row_count, ledger_count in unequal[:MAX_CELLS_SHOWN]:
-            report.differences.append(
-                f"{partition}: {row_count} rows of {_describe_cell(cell)}, the ledger has {ledger_count}"
-            )
+            words = ", ".join(part or "no section" for part in cell)
+            report.differences.append(f"{partition}: {row_count} rows of {words}, the ledger has {ledger_count}")
         if len(unequal) > MAX_CELLS_SHOWN:
             report.differences.append(f"{partition}: {len(unequal) - MAX_CELLS_SHOWN} more cells differ")
 
 
 async def _verify_documents(
-    marathon: asyncpg.Connection, contents: Mapping[str, str | Mapping[str, Any]], origin: str, report: AuditReport
+    marathon: asyncpg.Connection, documents_: Mapping[str, Mapping[str, Any]], origin: str, report: AuditReport
 ) -> None:
     campaigns = await ledger.campaigns(marathon)
-    for slug, content in contents.items():
-        document = json.loads(content) if isinstance(content, str) else content
+    for slug, document in documents_.items():
         faults: list[str] = []
         ends = await ledger.offsets_of_heads(marathon, document["ledger"], faults)
         sums = await ledger.sums_up_to(marathon, slug, ends)
         reasons = await ledger.count_reasons(marathon, slug)
-        faults += documents.faults(document, json.loads(campaigns[slug]), sums, reasons=reasons)
+        faults += documents.faults(document, campaigns[slug], sums, reasons=reasons)
         report.differences += [f"{origin} totals of {slug}, version {document['version']}: {fault}" for fault in faults]
 
 
@@ -119,7 +119,7 @@ async def _verify_served(at: Endpoints, report: AuditReport) -> None:
         else:
             served[slug] = response.body
     # A later snapshot: the served documents may include newer tally batches.
-    async with rows.snapshot(at["databases"]["marathon"]) as marathon:
+    async with _snapshot(at["databases"]["marathon"]) as marathon:
         if served and await ledger.expand_deltas(marathon):
             await _verify_documents(marathon, served, "served", report)
 
@@ -128,15 +128,17 @@ async def _compare_with_log(service: asyncpg.Connection, kafka: str, source: Sou
     reports = {
         partition: checked for partition, checked in report.partitions.items() if partition.topic == source.topic
     }
-    async with open_topic_log(kafka, source.topic) as log:
+    async with open_scan(kafka, source.topic) as scan:
+        log = TopicLog(scan)
         ranges = {partition: log.retained(partition.partition, checked.next) for partition, checked in reports.items()}
         for group in _memory_sized_groups(ranges):
             submitted = {}
             for partition in group:
-                offsets = ranges[partition]
+                offsets, checked = ranges[partition], reports[partition]
                 dead = await rows.dead_letters(service, partition)
                 read = submitted[partition.partition] = await log.read_submitted(partition.partition, offsets, dead)
-                _note_log_range(reports[partition], offsets, read.record_count, read.key_count)
+                checked.start, checked.end = offsets.start, offsets.stop
+                checked.submitted, checked.keys = read.record_count, read.key_count
             await rows.compare_with_log(service, source, submitted, report.differences)
 
 
@@ -152,12 +154,3 @@ def _memory_sized_groups(ranges: Mapping[Partition, range]) -> Iterator[list[Par
         size += len(offsets)
     if group:
         yield group
-
-
-def _note_log_range(report: PartitionReport, offsets: range, submitted: int, keys: int) -> None:
-    report.start, report.end = offsets.start, offsets.stop
-    report.submitted, report.keys = submitted, keys
-
-
-def _describe_cell(cell: tuple[str | None, ...]) -> str:
-    return ", ".join(part or "no section" for part in cell)

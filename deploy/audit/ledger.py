@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -199,14 +200,14 @@ _CAMPAIGNS = "SELECT slug, document::text FROM campaigns ORDER BY slug"
 _PUBLISHED = "SELECT campaign, document::text FROM published ORDER BY campaign"
 
 
-async def campaigns(connection: asyncpg.Connection) -> dict[str, str]:
-    """Return every campaign, as JSON."""
-    return {row["slug"]: row["document"] for row in await connection.fetch(_CAMPAIGNS)}
+async def campaigns(connection: asyncpg.Connection) -> dict[str, Any]:
+    """Return every campaign by its slug."""
+    return {slug: json.loads(document) for slug, document in await connection.fetch(_CAMPAIGNS)}
 
 
-async def published(connection: asyncpg.Connection) -> dict[str, str]:
-    """Return the last published document of every campaign, as JSON."""
-    return {row["campaign"]: row["document"] for row in await connection.fetch(_PUBLISHED)}
+async def published(connection: asyncpg.Connection) -> dict[str, Any]:
+    """Return the last published document of every campaign."""
+    return {slug: json.loads(document) for slug, document in await connection.fetch(_PUBLISHED)}
 
 
 _HEAD = """

@@ -1,9 +1,7 @@
-"""Read the distinct rows from one snapshot of the services' databases."""
+"""Read the distinct rows in snapshots of the services' databases."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from struct import Struct
 from typing import Final
 
@@ -12,26 +10,11 @@ import asyncpg
 from deploy.audit.findings import Cell, Partition, PartitionReport, Source
 from deploy.audit.topic_log import DeadLetters, SubmittedRecords
 
-CONNECT_S: Final = 10.0
-STATEMENT_S: Final = 600.0
 KEY_BYTES: Final = 16
 OFFSETS_PER_GROUP: Final = 50_000
 """The rows that begin in each range of this many offsets are packed together."""
 PREFETCH: Final = 4
 _PACKED: Final = Struct("!16sq")
-
-
-@asynccontextmanager
-async def snapshot(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Connect to a database and see one state of it throughout."""
-    connection = await asyncpg.connect(
-        url, timeout=CONNECT_S, command_timeout=STATEMENT_S, server_settings={"application_name": "audit"}
-    )
-    try:
-        async with connection.transaction(isolation="repeatable_read"):
-            yield connection
-    finally:
-        await connection.close(timeout=CONNECT_S)
 
 
 _COUNTED_UP_TO = """

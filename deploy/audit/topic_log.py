@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.record.memory_records import MemoryRecords
 
-from shared.errors import SetupError, TransientError
+from shared.errors import TransientError
 from shared.kafka.fetcher import Fetcher
+from shared.kafka.topic_scan import OffsetRange, TopicScan
 
 MAX_EMPTY_FETCHES: Final = 60
 """The audit gives up after more fetches than this, of up to a second each, in a row that return nothing."""
@@ -54,20 +54,16 @@ class SubmittedRecords:
 
 
 class TopicLog:
-    """The log of one topic, with the bounds that it had when it was opened."""
+    """The log of the topic of `scan`, with the bounds that it had when that was opened."""
 
-    def __init__(
-        self, consumer: AIOKafkaConsumer, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
-    ) -> None:
-        self._consumer = consumer
-        self._topic = topic
-        self._starts = starts
-        self._ends = ends
+    def __init__(self, scan: TopicScan) -> None:
+        self._scan = scan
 
     def retained(self, partition: int, next_: int) -> range:
         """Return the offsets of `partition` below `next_` that retention has left."""
-        end = min(next_, self._ends.get(partition, 0))
-        return range(min(self._starts.get(partition, end), end), end)
+        retained = self._scan.ranges.get(partition, OffsetRange(0, 0))
+        end = min(next_, retained.end)
+        return range(min(retained.start, end), end)
 
     async def read_submitted(self, partition: int, offsets: range, dead: DeadLetters) -> SubmittedRecords:
         """Read what was submitted at `offsets` of `partition`.
@@ -76,8 +72,9 @@ class TopicLog:
             TransientError: the broker returns nothing any more, or retention has removed a part meanwhile.
         """
         submitted = SubmittedRecords(offsets.start, offsets.stop)
-        tp, position, empty_fetches = TopicPartition(self._topic, partition), offsets.start, 0
-        fetches = Fetcher(self._consumer)
+        topic = self._scan.topic
+        tp, position, empty_fetches = TopicPartition(topic, partition), offsets.start, 0
+        fetches = Fetcher(self._scan._consumer)  # noqa: SLF001  the records are read by another parser than the scan's
         try:
             while position < offsets.stop:
                 batches = _batches((await fetches.get({tp: position})).get(tp, b""))
@@ -85,7 +82,7 @@ class TopicLog:
                 position = max([position, *(batch.next_offset for batch in batches)])
                 empty_fetches = 0 if batches else empty_fetches + 1
                 if empty_fetches > MAX_EMPTY_FETCHES:
-                    raise TransientError(f"{self._topic} brings nothing any more")
+                    raise TransientError(f"{topic} brings nothing any more")
                 if position < offsets.stop:
                     # The broker works on the next response while we read this one.
                     fetches.start({tp: position})
@@ -93,7 +90,7 @@ class TopicLog:
                     _collect(batch, unread, dead, submitted)
                 await asyncio.sleep(0)
         except OffsetOutOfRangeError:
-            raise TransientError(f"{self._topic} lost records to retention while they were read: try again") from None
+            raise TransientError(f"{topic} lost records to retention while they were read: try again") from None
         finally:
             await fetches.close()
         return submitted
@@ -139,28 +136,3 @@ def _collect_record(record: Any, dead: DeadLetters, submitted: SubmittedRecords)
         submitted.first_offsets.setdefault(record.key, record.offset)
     else:
         submitted.redriven_offsets.setdefault(record.key, set()).add(record.offset)
-
-
-@asynccontextmanager
-async def open_topic_log(bootstrap_servers: str, topic: str) -> AsyncIterator[TopicLog]:
-    """Open the log of `topic` with its present bounds.
-
-    Raises:
-        SetupError: there is no such topic.
-    """
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="none", enable_auto_commit=False)
-    await consumer.start()
-    try:
-        await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  a consumer without a topic knows none
-        tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        if not tps:
-            raise SetupError(f"Kafka has no topic {topic}")
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        yield TopicLog(
-            consumer,
-            topic,
-            {tp.partition: starts[tp] for tp in tps},
-            {tp.partition: ends[tp] for tp in tps},
-        )
-    finally:
-        await consumer.stop()

@@ -13,6 +13,7 @@ from httptools import HttpParserError, HttpResponseParser
 
 CONNECT_SECONDS: Final = 5.0
 RESPONSE_SECONDS: Final = 15.0
+READ_BYTES: Final = 64 * 1024
 
 
 class Response(NamedTuple):
@@ -22,11 +23,26 @@ class Response(NamedTuple):
     body: bytes
 
 
+class _Incoming:
+    """What has arrived of a response, and whether its connection may be used again. httptools calls `on_...`."""
+
+    def __init__(self) -> None:
+        self.parser = HttpResponseParser(self)
+        self.body = b""
+        self.complete = self.reusable = False
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.complete, self.reusable = True, self.parser.should_keep_alive()
+
+
 class Client:
     """Reuses idle connections by address; it opens as many as there are concurrent requests."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, list[_Connection]] = {}
+        self._idle: dict[str, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -41,85 +57,38 @@ class Client:
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         lines = [f"{method} {path} HTTP/1.1", f"host: {parts.netloc}", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        connection = await self._connection(parts.netloc)
+        reader, writer = await self._connection(parts.netloc)
+        incoming = _Incoming()
         try:
-            response = await connection.ask("\r\n".join([*lines, "\r\n"]).encode("ascii") + body)
-        except BaseException:
-            connection.close()
-            raise
-        if connection.reusable:
-            self._idle.setdefault(parts.netloc, []).append(connection)
-        else:
-            connection.close()
-        return response
+            async with asyncio.timeout(RESPONSE_SECONDS):
+                writer.write("\r\n".join([*lines, "\r\n"]).encode("ascii") + body)
+                while not incoming.complete:
+                    if not (data := await reader.read(READ_BYTES)):
+                        raise ConnectionResetError
+                    incoming.parser.feed_data(data)
+        except HttpParserError as error:
+            raise OSError(str(error)) from error
+        finally:
+            if incoming.reusable:
+                self._idle.setdefault(parts.netloc, []).append((reader, writer))
+            else:
+                writer.close()
+        return Response(incoming.parser.get_status_code(), incoming.body)
 
     def close(self) -> None:
         """Close the idle connections."""
         for connections in self._idle.values():
-            for connection in connections:
-                connection.close()
+            for _, writer in connections:
+                writer.close()
         self._idle.clear()
 
-    async def _connection(self, netloc: str) -> _Connection:
+    async def _connection(self, netloc: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         idle = self._idle.get(netloc, [])
         while idle:
-            connection = idle.pop()
-            if connection.reusable:
-                return connection
+            reader, writer = idle.pop()
+            if not (reader.at_eof() or writer.is_closing()):
+                return reader, writer
+            writer.close()
         host, _, port = netloc.rpartition(":")
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, int(port))
-        return connection
-
-
-class _Connection(asyncio.Protocol):
-    """One connection with at most one request in flight. httptools calls the methods named `on_...`."""
-
-    def __init__(self) -> None:
-        self.reusable = True
-        self._transport: asyncio.Transport | None = None
-        self._response: asyncio.Future[Response] | None = None
-        self._parser = HttpResponseParser(self)
-        self._body: list[bytes] = []
-
-    async def ask(self, request: bytes) -> Response:
-        self._parser = HttpResponseParser(self)
-        self._body = []
-        self._response = asyncio.get_running_loop().create_future()
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionResetError
-        self._transport.write(request)
-        async with asyncio.timeout(RESPONSE_SECONDS):
-            return await self._response
-
-    def close(self) -> None:
-        self.reusable = False
-        if self._transport is not None:
-            self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_connection makes
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except HttpParserError as error:
-            self.close()
-            self._fail(OSError(str(error)))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.reusable = False
-        self._fail(error if isinstance(error, OSError) else ConnectionResetError())
-
-    def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        self.reusable = self.reusable and self._parser.should_keep_alive()
-        if self._response is not None and not self._response.done():
-            self._response.set_result(Response(self._parser.get_status_code(), b"".join(self._body)))
-
-    def _fail(self, error: OSError) -> None:
-        if self._response is not None and not self._response.done():
-            self._response.set_exception(error)
+            return await asyncio.open_connection(host, int(port))

@@ -6,16 +6,16 @@ import asyncio
 import re
 import tempfile
 import time
-from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Final
 
-from deploy.demo import campaigns, posts, topic_records, verdict
+from deploy.demo import posts, topic_records, verdict
+from deploy.demo.campaigns import campaign_files
 from deploy.demo.commands import Mille
 from deploy.demo.display import Display
 from deploy.demo.mailbox import Mailbox
 from deploy.demo.plan import LETTERS, MESSAGE_LINKS_PRESSED, SOLIDARITY_MESSAGES, Plan
-from deploy.demo.sender import DemoError, Journal, Sender
+from deploy.demo.sender import DemoError, Journal, Sender, run_concurrently
 from deploy.demo.verdict import Comparison, exactly
 from deploy.demo.watch import Watch
 from deploy.local.endpoints import Endpoints
@@ -87,10 +87,9 @@ class Driver:
     async def _import(self) -> str:
         """Import both campaigns; return the partner's API key."""
         self._figures.step = "importing campaigns"
-        texts = {"petition": campaigns.signatures(self._plan), "letters": campaigns.letters(self._plan)}
         with tempfile.TemporaryDirectory(prefix="mille-demo-") as folder:
-            for name, text in texts.items():
-                file = Path(folder) / f"{name}.yaml"
+            for name, text in campaign_files(self._plan).items():
+                file = Path(folder) / name
                 file.write_text(text)
                 await self._mille.output("campaigns", "import", str(file))
         campaign = self._plan.slugs.campaign
@@ -120,10 +119,10 @@ class Driver:
         self._figures.step = "people press the links in their mails"
         links = self._links()
         before = await topic_records.end_offsets(self._at["kafka"], TOPICS)
-        await _run_concurrently(_expect_status(sender, "GET", link, {200}) for link in links)
+        await run_concurrently((_expect_status(sender, "GET", link, {200}) for link in links), CONCURRENT_PRESSES)
         if await topic_records.end_offsets(self._at["kafka"], TOPICS) != before:
             raise DemoError("opening a confirmation link changed something: only pressing the button may")
-        await _run_concurrently(_expect_status(sender, "POST", link, {200, 303}) for link in links)
+        await run_concurrently((_expect_status(sender, "POST", link, {200, 303}) for link in links), CONCURRENT_PRESSES)
         maps = (self._plan.expected_signatures(), self._plan.expected_messages())
         expected = {
             name: counts["by_evidence"]["confirmed"] for name, counts in zip(self._campaigns, maps, strict=True)
@@ -151,7 +150,8 @@ class Driver:
         )
         countries, lines = verdict.compare("petition", plan.expected_signatures(), documents[self._campaigns[0]])
         message_countries, letters = verdict.compare("letters", plan.expected_messages(), documents[self._campaigns[1]])
-        lines += [*letters, *(comparison.prefixed("letters: country") for comparison in message_countries)]
+        lines += letters
+        lines += [each._replace(name=f"letters: country {each.name}") for each in message_countries]
         lines += self._journal_comparisons(sum(submitted[name] for name in self._campaigns))
         lines.append(exactly("mille audit: exit status", 0, status))
         if status:
@@ -184,18 +184,6 @@ async def _expect_status(sender: Sender, method: str, link: str, statuses: set[i
     status = await sender.request_status(method, link)
     if status not in statuses:
         raise DemoError(f"{method} of a confirmation link was answered {status}")
-
-
-async def _run_concurrently(work: Iterable[Coroutine[None, None, None]]) -> None:
-    remaining = iter(work)
-
-    async def worker() -> None:
-        for coroutine in remaining:
-            await coroutine
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONCURRENT_PRESSES):
-            group.create_task(worker())
 
 
 def _first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from deploy.demo import published
 from deploy.demo.people import FRENCH_IN, Person, person
@@ -31,31 +31,14 @@ MESSAGE_LINKS_PRESSED: Final = 40
 MESSAGE_COUNTRIES: Final = ("FR", "GB", "DE", "BE", "IT", "PT", "KE", "JP")
 
 
-@dataclass(frozen=True, slots=True)
-class Slugs:
+class Slugs(NamedTuple):
     """The names of one run's campaigns and cases."""
 
-    run: str
-
-    @property
-    def campaign(self) -> str:
-        return f"demo-{self.run}"
-
-    @property
-    def case(self) -> str:
-        return f"replay-{self.run}"
-
-    @property
-    def petition(self) -> str:
-        return f"petition-{self.run}"
-
-    @property
-    def letters_campaign(self) -> str:
-        return f"demo-letters-{self.run}"
-
-    @property
-    def letters_case(self) -> str:
-        return f"mara-ilven-{self.run}"
+    campaign: str
+    case: str
+    petition: str
+    letters_campaign: str
+    letters_case: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +55,8 @@ class Plan:
 
     @cached_property
     def slugs(self) -> Slugs:
-        return Slugs(self.run)
+        names = ("demo", "replay", "petition", "demo-letters", "mara-ilven")
+        return Slugs(*(f"{name}-{self.run}" for name in names))
 
     @cached_property
     def people(self) -> int:

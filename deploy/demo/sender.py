@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-
-import msgspec
 
 from deploy.demo.client import Client, Response
 from deploy.demo.posts import Post
@@ -24,15 +23,6 @@ RETRY_STATUSES: Final = (429, 503)
 
 class DemoError(MilleplumesError):
     """The demo cannot continue; the message names what was expected and what came instead."""
-
-
-class _RejectedItem(msgspec.Struct):
-    index: int
-
-
-class _BatchResponse(msgspec.Struct):
-    accepted: int
-    rejected: list[_RejectedItem]
 
 
 @dataclass(slots=True)
@@ -68,9 +58,7 @@ class Sender:
         Raises:
             DemoError: a response was not the expected one, or none came before the deadline.
         """
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(self._work(posts))
+        await run_concurrently((self._send(post) for post in posts), concurrency)
 
     async def request_status(self, method: str, url: str) -> int:
         """Send a request to `url`, again while the service is away, and return the status.
@@ -80,10 +68,6 @@ class Sender:
         """
         response, _ = await self._request_until_answered(method, url, {}, b"")
         return response.status
-
-    async def _work(self, posts: Iterator[Post]) -> None:
-        for post in posts:
-            await self._send(post)
 
     async def _send(self, post: Post) -> None:
         headers = {"content-type": post.content_type, **(self._authorization if post.authorized else {})}
@@ -99,11 +83,11 @@ class Sender:
         self._journal.acknowledged += post.actions
 
     def _read_batch(self, post: Post, response: Response) -> None:
-        batch = msgspec.json.decode(response.body, type=_BatchResponse)
-        rejected = tuple(sorted(item.index for item in batch.rejected))
-        if batch.accepted != post.actions or rejected != post.bad_items:
+        batch = json.loads(response.body)
+        rejected = tuple(sorted(item["index"] for item in batch["rejected"]))
+        if batch["accepted"] != post.actions or rejected != post.bad_items:
             raise DemoError(
-                f"a batch was answered with {batch.accepted} accepted and {len(rejected)} rejected, "
+                f"a batch was answered with {batch['accepted']} accepted and {len(rejected)} rejected, "
                 f"not {post.actions} and {len(post.bad_items)}"
             )
         self._journal.refused_items += len(rejected)
@@ -128,3 +112,15 @@ class Sender:
                 raise DemoError(f"{service} gave no answer within {DEADLINE_SECONDS:g} s: {reason}")
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
             pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+
+async def run_concurrently(work: Iterator[Coroutine[None, None, None]], concurrency: int) -> None:
+    """Run all of `work`, `concurrency` coroutines at a time."""
+
+    async def worker() -> None:
+        for coroutine in work:
+            await coroutine
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(worker())

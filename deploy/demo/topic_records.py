@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
 import stamina
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-RECORDS_AT_ONCE: Final = 5_000
-STALLED_SECONDS: Final = 60.0
+from shared.errors import TransientError
+from shared.kafka.records import Record
+from shared.kafka.topic_scan import open_scan
+
 SUBMITTED: Final = b"-submitted"
 
-Offsets = dict[TopicPartition, int]
+Offsets = dict[tuple[str, int], int]
 
 
 class _Event(msgspec.Struct):
@@ -30,48 +30,30 @@ _decode = msgspec.json.Decoder(_Event).decode
 @stamina.retry(on=(KafkaError, TimeoutError), attempts=20, timeout=120)
 async def end_offsets(bootstrap_servers: str, topics: Iterable[str]) -> Offsets:
     """Return the next offset of each partition of `topics`."""
-    async with _consumer(bootstrap_servers, topics) as consumer:
-        return dict(await consumer.end_offsets(consumer.assignment()))
+    offsets: Offsets = {}
+    for topic in topics:
+        async with open_scan(bootstrap_servers, topic) as scan:
+            offsets |= {(topic, partition): retained.end for partition, retained in scan.ranges.items()}
+    return offsets
 
 
-@stamina.retry(on=(KafkaError, TimeoutError), attempts=5, timeout=600)
+@stamina.retry(on=(KafkaError, TimeoutError, TransientError), attempts=5, timeout=600)
 async def count_submitted(bootstrap_servers: str, topics: Iterable[str], start: Offsets) -> Counter[str]:
     """Count the submitted records on `topics` from `start` to their ends, by campaign.
 
     Raises:
-        TimeoutError: no record came for a minute.
+        TransientError: no record came for a minute.
     """
     counts: Counter[str] = Counter()
-    async with _consumer(bootstrap_servers, topics) as consumer:
-        remaining = dict(await consumer.end_offsets(consumer.assignment()))
-        for tp in remaining:
-            consumer.seek(tp, start[tp])
-        last_record_at = time.monotonic()
-        while remaining := {tp: end for tp, end in remaining.items() if await consumer.position(tp) < end}:
-            if time.monotonic() - last_record_at > STALLED_SECONDS:
-                raise TimeoutError
-            for records in (await consumer.getmany(timeout_ms=1000, max_records=RECORDS_AT_ONCE)).values():
-                counts.update(_decode(record.value or b"").campaign for record in records if _is_submitted(record))
-                last_record_at = time.monotonic()
+    for topic in topics:
+        async with open_scan(bootstrap_servers, topic) as scan:
+            for partition in scan.ranges:
+                async with aclosing(scan.batches(partition, start=start[topic, partition])) as batches:
+                    async for batch in batches:
+                        submitted = filter(_is_submitted, batch.records)
+                        counts.update(_decode(record.value or b"").campaign for record in submitted)
     return counts
 
 
-def _is_submitted(record: ConsumerRecord[bytes, bytes]) -> bool:
+def _is_submitted(record: Record) -> bool:
     return any(key == "ce_type" and value.endswith(SUBMITTED) for key, value in record.headers)
-
-
-@asynccontextmanager
-async def _consumer(bootstrap_servers: str, topics: Iterable[str]) -> AsyncIterator[AIOKafkaConsumer]:
-    """Start a consumer of every partition of `topics`."""
-    consumer: AIOKafkaConsumer = AIOKafkaConsumer(
-        *topics,
-        bootstrap_servers=bootstrap_servers,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=2 * 1024 * 1024,
-    )
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +13,7 @@ COUNTRY_WIDTH: Final = 38
 OTHER: Final = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One comparison: `found` must lie in `low` to `high`, which are mostly the same."""
 
     name: str
@@ -26,10 +24,6 @@ class Comparison:
     @property
     def holds(self) -> bool:
         return self.low <= self.found <= self.high
-
-    def prefixed(self, title: str) -> Comparison:
-        """Return the same comparison with `title` before its name."""
-        return replace(self, name=f"{title} {self.name}")
 
     @property
     def expected(self) -> str:
@@ -60,34 +54,27 @@ def compare(
 
 def print_comparisons(console: Console, countries: Sequence[Comparison], lines: Sequence[Comparison]) -> None:
     """Print all comparisons, with several countries in a row."""
-    table = Table(title="Signatures by country: expected from the published file, and the public document")
+    title = "Signatures by country: expected from the published file, and the public document"
     per_row = max(1, console.width // COUNTRY_WIDTH)
+    console.print(_table(countries, Table(title=title), "country", "counted", per_row))
+    console.print(_table(lines, Table(), "what", "found", 1))
+
+
+def _table(comparisons: Sequence[Comparison], table: Table, name: str, found: str, per_row: int) -> Table:
     for _ in range(per_row):
-        table.add_column("country")
+        table.add_column(name)
         table.add_column("expected", justify="right")
-        table.add_column("counted", justify="right")
+        table.add_column(found, justify="right")
         table.add_column("", no_wrap=True)
-    height = -(-len(countries) // per_row)
+    height = -(-len(comparisons) // per_row)
     for row in range(height):
         cells: list[str] = []
-        for comparison in countries[row::height]:
-            cells += [comparison.name, comparison.expected, f"{comparison.found:,}", _mark(comparison)]
+        for each in comparisons[row::height]:
+            cells += [each.name, each.expected, f"{each.found:,}", "=" if each.holds else "[bold red]differs[/]"]
         table.add_row(*cells)
-    console.print(table)
-    table = Table()
-    table.add_column("what")
-    table.add_column("expected", justify="right")
-    table.add_column("found", justify="right")
-    table.add_column("", no_wrap=True)
-    for comparison in lines:
-        table.add_row(comparison.name, comparison.expected, f"{comparison.found:,}", _mark(comparison))
-    console.print(table)
+    return table
 
 
 def _cells(prefix: str, expected: Mapping[str, int], found: Mapping[str, int]) -> list[Comparison]:
     names = [*expected, *sorted(found.keys() - expected.keys() - {OTHER})]
     return [exactly(f"{prefix}{name}", expected.get(name, 0), found.get(name, 0)) for name in names]
-
-
-def _mark(comparison: Comparison) -> str:
-    return "=" if comparison.holds else "[bold red]differs[/]"

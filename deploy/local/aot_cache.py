@@ -8,27 +8,26 @@ slower: Java itself checks whether the cache fits.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 import socket
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.local import kafka, topics
-from deploy.local.home import PROJECT, Home
+from deploy.local.home import PROJECT
+from deploy.local.pids import PidFiles
 from deploy.local.ports import HOST
 from deploy.local.settings import LocalSettings
+from deploy.local.supervisor import Supervisor
+from shared.errors import SetupError
 from shared.topics import SIGNATURES
 
-START_SECONDS: Final = 120.0
 WRITE_SECONDS: Final = 180.0
-POLL_SECONDS: Final = 0.2
 LOAD_SECONDS: Final = 10.0
 BATCH_RECORDS: Final = 40
 RECORD_BYTES: Final = 800
@@ -39,41 +38,33 @@ BATCH_BYTES: Final = 2 * BATCH_RECORDS * RECORD_BYTES
 def main() -> None:
     """Run the broker, make the topics, load it, stop it, and keep what Java writes when it ends."""
     kafka.AOT_CACHE.unlink(missing_ok=True)
-    with _throw_away_home() as home:
-        draft = home.root / "kafka.aot"
+    with tempfile.TemporaryDirectory(prefix="headstart-", dir=PROJECT / ".cache") as folder:
         settings = LocalSettings(
-            mille_home=str(home.root),
-            kafka_bootstrap_servers="",
-            kafka_port=_free_port(),
-            kafka_controller_port=_free_port(),
+            mille_home=folder, kafka_bootstrap_servers="", kafka_port=_free_port(), kafka_controller_port=_free_port()
         )
-        kafka.prepare(home, settings)
-        with (home.logs / "kafka.log").open("wb") as log:
-            process = subprocess.Popen(
-                kafka.command(home, f"-XX:AOTCacheOutput={draft}"),
-                env=kafka.environment(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                _exercise_broker(settings, process)
-                process.terminate()
-                process.wait(WRITE_SECONDS)
-            finally:
-                process.kill()
-                process.wait()
+        settings.home.make()
+        kafka.prepare(settings.home, settings)
+        draft = Path(folder, "kafka.aot")
+        asyncio.run(_run_broker(settings, draft))
         if draft.exists():
             draft.replace(kafka.AOT_CACHE)
 
 
-def _exercise_broker(settings: LocalSettings, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not asyncio.run(kafka.answers(settings.bootstrap_servers)):
-        if process.poll() is not None or time.monotonic() > deadline:
-            return
-        time.sleep(POLL_SECONDS)
-    asyncio.run(topics.create(settings.bootstrap_servers, flush=True, production=False))
-    asyncio.run(_produce_and_fetch(settings.bootstrap_servers))
+async def _run_broker(settings: LocalSettings, draft: Path) -> None:
+    home = settings.home
+    broker = replace(
+        kafka.program(home, settings),
+        argv=kafka.command(home, f"-XX:AOTCacheOutput={draft}"),
+        grace_seconds=WRITE_SECONDS,
+    )
+    supervisor = Supervisor(PidFiles(home.run), print)
+    try:
+        with suppress(SetupError):
+            await supervisor.start([broker])
+            await topics.create(settings.bootstrap_servers, flush=True, production=False)
+            await _produce_and_fetch(settings.bootstrap_servers)
+    finally:
+        await supervisor.stop()
 
 
 async def _produce_and_fetch(bootstrap_servers: str) -> None:
@@ -94,17 +85,6 @@ async def _produce_and_fetch(bootstrap_servers: str) -> None:
                 sent.append(await producer.send_batch(batch, topic, partition=partition))
             await asyncio.gather(*sent)
             await consumer.getmany(timeout_ms=0)
-
-
-@contextlib.contextmanager
-def _throw_away_home() -> Iterator[Home]:
-    folder = Path(tempfile.mkdtemp(prefix="headstart-", dir=PROJECT / ".cache"))
-    home = Home(folder)
-    home.make()
-    try:
-        yield home
-    finally:
-        shutil.rmtree(folder)
 
 
 def _free_port() -> int:

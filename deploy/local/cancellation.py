@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 
 def stop_on_signals(on_repeat: Callable[[], None]) -> asyncio.Event:
@@ -25,22 +25,21 @@ def stop_on_signals(on_repeat: Callable[[], None]) -> asyncio.Event:
 
 async def run_until_first_ends(*awaitables: Awaitable[object]) -> None:
     """Run `awaitables` until the first one ends or fails, and cancel the others."""
-    tasks = [asyncio.ensure_future(work) for work in awaitables]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await _run(awaitables, asyncio.FIRST_COMPLETED)
 
 
 async def run_all(*awaitables: Awaitable[object]) -> None:
     """Run all `awaitables` concurrently; the first error cancels the others."""
+    if awaitables:
+        await _run(awaitables, asyncio.FIRST_EXCEPTION)
+
+
+async def _run(awaitables: Iterable[Awaitable[object]], return_when: str) -> None:
     tasks = [asyncio.ensure_future(work) for work in awaitables]
     try:
-        await asyncio.gather(*tasks)
+        done, _ = await asyncio.wait(tasks, return_when=return_when)
+        for task in done:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()

@@ -9,13 +9,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
+from deploy.local.connections import connect
 from deploy.local.home import Home
 from deploy.local.passwords import passwords
 from shared import migrations
 from shared.errors import SetupError
 
 SERVICES: Final = ("petitions", "letters", "notifications", "marathon")
-CONNECT_SECONDS: Final = 10.0
 
 _ROLE_EXISTS = "SELECT 1 FROM pg_roles WHERE rolname = $1"
 _DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE datname = $1"
@@ -37,14 +37,11 @@ async def create(administrator_url: str, service_urls: Mapping[str, str], *, who
     Raises:
         asyncpg.PostgresError: the administrator may not do that.
     """
-    connection = await asyncpg.connect(administrator_url, timeout=CONNECT_SECONDS)
-    try:
+    async with connect(administrator_url) as connection:
         for name, url in service_urls.items():
             await _create_database(connection, name, urlsplit(url).password or "")
         if whole_server:
             await connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
-    finally:
-        await connection.close(timeout=CONNECT_SECONDS)
 
 
 async def migrate(administrator_url: str, service_urls: Mapping[str, str]) -> None:
@@ -60,13 +57,11 @@ async def migrate_one(service: str, url: str, administrator_url: str) -> None:
 
 
 async def _has_newest_schema(service: str, url: str) -> bool:
-    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
-    try:
-        await migrations.check(connection, service)
-    except (SetupError, asyncpg.InsufficientPrivilegeError):
-        return False
-    finally:
-        await connection.close(timeout=CONNECT_SECONDS)
+    async with connect(url) as connection:
+        try:
+            await migrations.check(connection, service)
+        except (SetupError, asyncpg.InsufficientPrivilegeError):
+            return False
     return True
 
 

@@ -22,6 +22,7 @@ import asyncpg
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local import endpoints, jars, kafka, keys, ports, postgres, processes, topics
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from deploy.local.home import PRIVATE_FILE_MODE, PROJECT
 from deploy.local.settings import DEFAULT_PORTS, LocalSettings
@@ -75,7 +76,8 @@ async def examine(settings: LocalSettings) -> list[Finding]:
         _broker(settings, at["kafka"]), _databases(at), _campaign_keys(settings, at), _services(at)
     )
     running = (finding for group in groups for finding in group)
-    return [*findings, *_keys(settings), *running, await _mailbox(at)]
+    stored_keys = (_key(settings.home.keys / name) for name in keys.NAMES)
+    return [*findings, *stored_keys, *running, await _mailbox(at)]
 
 
 def _python() -> Finding:
@@ -84,12 +86,13 @@ def _python() -> Finding:
 
 
 def _packages(lock: Path) -> Finding:
-    """Check the installed packages against `lock`, by name and version."""
-    text = lock.read_text()
-    locked = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", text, re.MULTILINE))
-    other_version = [name for name, version in locked.items() if _installed(name) not in (version, None)]
-    missing = [name for name in locked if _installed(name) is None and _is_required_here(name, text)]
-    if mismatched := [*other_version, *missing]:
+    """Check the installed packages against `lock`; one with a condition (`;`) may be missing on this system."""
+    locked = re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)( ;)?", lock.read_text(), re.MULTILINE)
+    if mismatched := [
+        name
+        for name, version, condition in locked
+        if (installed := _installed(name)) != version and not (condition and installed is None)
+    ]:
         return Finding("packages", f"{len(mismatched)} are not as locked: {', '.join(mismatched[:5])}", RUN_SETUP)
     return Finding("packages", f"{len(locked)} as locked")
 
@@ -99,12 +102,6 @@ def _installed(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _is_required_here(name: str, lock: str) -> bool:
-    """Whether the lock requires `name` on this system: a line with a condition may mean another one."""
-    line = re.search(rf"^{re.escape(name)}==[^\n]*", lock, re.MULTILINE)
-    return line is not None and ";" not in line[0]
 
 
 def _jars() -> Finding:
@@ -146,10 +143,6 @@ def _ports(settings: LocalSettings) -> Finding:
     return Finding("ports", "all free")
 
 
-def _keys(settings: LocalSettings) -> list[Finding]:
-    return [_key(settings.home.keys / name) for name in keys.NAMES]
-
-
 def _key(path: Path) -> Finding:
     part = f"key {path.name}"
     if not path.exists():
@@ -164,17 +157,12 @@ async def _broker(settings: LocalSettings, servers: str) -> list[Finding]:
     if not await kafka.answers(servers):
         return [Finding(part, f"does not answer at {servers}", RESTART)]
     try:
-        differences = await topics.compare(
-            servers, flush=settings.flush, production=settings.environment == "production"
-        )
+        differences = await topics.compare(servers, flush=settings.flush, production=settings.production)
     except MilleplumesError as error:
         return [Finding(part, str(error), RESTART)]
     answers = Finding(part, f"answers at {servers}")
     if differences:
-        return [
-            answers,
-            Finding("topics", "; ".join(str(difference) for difference in differences), "run `mille topics --create`"),
-        ]
+        return [answers, Finding("topics", "; ".join(map(str, differences)), "run `mille topics --create`")]
     return [answers, Finding("topics", "as declared")]
 
 
@@ -185,14 +173,11 @@ async def _databases(at: Endpoints) -> list[Finding]:
 async def _database(service: str, url: str) -> Finding:
     part = f"database {service}"
     try:
-        connection = await asyncpg.connect(url, timeout=postgres.CONNECT_SECONDS)
-        try:
+        async with connect(url, timeout_s=postgres.CONNECT_SECONDS) as connection:
             await migrations.check(connection, service)
-        finally:
-            await connection.close(timeout=postgres.CONNECT_SECONDS)
     except asyncpg.InvalidAuthorizationSpecificationError:
         return Finding(part, "does not let us in: its password is not the one in endpoints.json", RESTART)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError) as error:
         return Finding(part, f"does not answer ({type(error).__name__})", RESTART)
     except SetupError as error:
         return Finding(part, str(error), RESTART)
@@ -207,20 +192,15 @@ async def _campaign_keys(settings: LocalSettings, at: Endpoints) -> list[Finding
     part = "campaign keys"
     try:
         opener = PrivateKeyOpener(settings.home.keys / keys.WRAPPING_PRIVATE)
-        connection = await asyncpg.connect(at["databases"]["marathon"], timeout=postgres.CONNECT_SECONDS)
-        try:
+        async with connect(at["databases"]["marathon"], timeout_s=postgres.CONNECT_SECONDS) as connection:
             wrapped = dict(map(tuple, await connection.fetch(_WRAPPED)))
-        finally:
-            await connection.close(timeout=postgres.CONNECT_SECONDS)
-    except (OSError, TimeoutError, ValueError, MilleplumesError, asyncpg.PostgresError):
+    except (OSError, ValueError, MilleplumesError, asyncpg.PostgresError):
         return []  # the check of the key's file or of the database reports it
-    foreign = [campaign for campaign, key in wrapped.items() if not _opens(opener, key)]
-    if foreign:
-        description = (
-            f"{len(foreign)} of {len(wrapped)} campaigns cannot be opened with wrapping.key, among them {foreign[0]}"
-        )
+    count = len(wrapped)
+    if foreign := [campaign for campaign, key in wrapped.items() if not _opens(opener, key)]:
+        description = f"{len(foreign)} of {count} campaigns cannot be opened with wrapping.key, among them {foreign[0]}"
         return [Finding(part, description, "put back the keys that belong to these databases: docs/runbooks/keys.md")]
-    return [Finding(part, f"those of {len(wrapped)} campaigns open with wrapping.key")]
+    return [Finding(part, f"those of {count} campaigns open with wrapping.key")]
 
 
 def _opens(opener: PrivateKeyOpener, wrapped: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from deploy.local.home import Home, write_private
 from deploy.local.ports import HOST
@@ -87,8 +87,7 @@ def read(home: Home) -> Endpoints:
         SetupError: no platform is up there.
     """
     try:
-        content: Any = json.loads(home.endpoints.read_text())
+        endpoints: Endpoints = json.loads(home.endpoints.read_text())
     except FileNotFoundError:
         raise SetupError(f"no platform is up in {home.root}: start one with `mille run`") from None
-    endpoints: Endpoints = content
     return endpoints

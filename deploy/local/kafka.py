@@ -11,6 +11,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -101,16 +102,12 @@ def prepare(home: Home, settings: LocalSettings) -> None:
 
 def program(home: Home, settings: LocalSettings) -> Program:
     """Return the broker's program, ready once it answers an admin client."""
-
-    async def ready() -> bool:
-        return await answers(settings.bootstrap_servers)
-
     return Program(
         name="kafka",
         argv=command(home),
         environment=environment(),
         log=home.logs / "kafka.log",
-        ready=ready,
+        ready=partial(answers, settings.bootstrap_servers),
         ready_seconds=120.0,
         grace_seconds=30.0,
         needs_room=home.kafka,

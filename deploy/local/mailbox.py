@@ -9,13 +9,13 @@ import argparse
 import asyncio
 import itertools
 import os
-import signal
 from pathlib import Path
 from typing import Final
 
 import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from deploy.local.cancellation import stop_on_signals
 from deploy.local.ports import HOST
 from shared.clock import SystemClock
 
@@ -48,11 +48,9 @@ class Mailbox:
 
 
 async def serve(host: str, port: int, folder: Path) -> None:
-    """Receive messages on `port` of the address `host` until SIGTERM or SIGINT."""
+    """Receive messages on `port` of the address `host` until a signal."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals(on_repeat=lambda: None)
     mailbox = Mailbox(folder)
     server = await loop.create_server(
         lambda: SMTP(

@@ -143,16 +143,16 @@ class _Platform:
         if settings.own_kafka:
             await asyncio.to_thread(kafka.prepare, self._home, settings)
             await self.supervisor.start([kafka.program(self._home, settings)])
-        production = settings.environment == "production"
+        servers = settings.bootstrap_servers
         try:
-            mended = await topics.create(settings.bootstrap_servers, flush=settings.flush, production=production)
+            mended = await topics.create(servers, flush=settings.flush, production=settings.production)
         except (KafkaError, OSError) as error:
-            raise SetupError(f"the topics could not be made at {settings.bootstrap_servers}: {error}") from error
+            raise SetupError(f"the topics could not be made at {servers}: {error}") from error
         for difference in mended:
             if difference.setting != "topic":
                 self._print_line(f"Mended {difference}")
         if settings.own_kafka:
-            await kafka.wait_for_groups(settings.bootstrap_servers)
+            await kafka.wait_for_groups(servers)
 
     async def _bring_up_postgres(self) -> None:
         settings = self._settings
@@ -210,15 +210,7 @@ def _administrator_url(settings: LocalSettings) -> str:
 def _mailbox_program(home: Home, settings: LocalSettings) -> Program:
     return Program(
         name="mailbox",
-        argv=(
-            sys.executable,
-            "-m",
-            "deploy.local.mailbox",
-            "--port",
-            str(settings.smtp_port),
-            "--folder",
-            str(home.mailbox),
-        ),
+        argv=(sys.executable, "-m", "deploy.local.mailbox", f"--port={settings.smtp_port}", f"--folder={home.mailbox}"),
         environment=os.environ,
         log=home.logs / "mailbox.log",
         ready=partial(kafka.listens, f"{ports.HOST}:{settings.smtp_port}"),

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 import asyncpg
 
 from deploy.local.account import Account, database_account
+from deploy.local.connections import connect
 from deploy.local.home import Home, write_private
 from deploy.local.program import Program
 from deploy.local.settings import LocalSettings
@@ -91,10 +93,6 @@ def prepare(home: Home, password: str) -> Server:
 
 def program(home: Home, settings: LocalSettings, server: Server, administrator_url: str) -> Program:
     """The server, ready once the administrator can connect."""
-
-    async def ready() -> bool:
-        return await answers(administrator_url)
-
     options = [part for name, value in SERVER_SETTINGS.items() for part in ("-c", f"{name}={value}")]
     return Program(
         name="postgres",
@@ -108,7 +106,7 @@ def program(home: Home, settings: LocalSettings, server: Server, administrator_u
         ),
         environment=_environment(),
         log=home.logs / "postgres.log",
-        ready=ready,
+        ready=partial(answers, administrator_url),
         ready_seconds=120.0,
         # Fast shutdown: end the sessions, write a checkpoint, go.
         stop_signal=signal.SIGINT,
@@ -120,11 +118,10 @@ def program(home: Home, settings: LocalSettings, server: Server, administrator_u
 async def answers(url: str) -> bool:
     """Whether a database server at `url` lets us in."""
     try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
-    except (OSError, TimeoutError, asyncpg.PostgresError):
+        async with connect(url, timeout_s=CONNECT_SECONDS):
+            return True
+    except (OSError, asyncpg.PostgresError):
         return False
-    await connection.close(timeout=CONNECT_SECONDS)
-    return True
 
 
 def _initialise(server: Server, password: str) -> None:

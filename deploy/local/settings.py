@@ -9,41 +9,29 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local.home import Home, home_at
 
-DEFAULT_PORTS: Final = {
-    "smtp_port": 1025,
-    "postgres_port": 5432,
-    "marathon_port": 8100,
-    "petitions_port": 8101,
-    "letters_port": 8102,
-    "notifications_port": 8103,
-    "petitions_counter_port": 8111,
-    "letters_counter_port": 8112,
-    "kafka_port": 9092,
-    "kafka_controller_port": 9093,
-}
 HIGHEST_PORT: Final = 65535
 EXTRA_PORTS: Final = 20
 """Each further process of a role listens this many ports above the previous one."""
 
 
 class LocalSettings(BaseSettings):
-    """The settings of `mille run`. A port of 0 means its default plus `mille_port_offset`."""
+    """The settings of `mille run`. A port that is not named, or 0, is its default plus `mille_port_offset`."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=False)
 
     mille_home: str = ""
     mille_port_offset: int = Field(default=0, ge=0, le=HIGHEST_PORT - 9200)
 
-    kafka_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    kafka_controller_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    postgres_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    smtp_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    marathon_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    petitions_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    letters_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    notifications_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    petitions_counter_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
-    letters_counter_port: int = Field(default=0, ge=0, le=HIGHEST_PORT)
+    smtp_port: int = Field(default=1025, ge=0, le=HIGHEST_PORT)
+    postgres_port: int = Field(default=5432, ge=0, le=HIGHEST_PORT)
+    marathon_port: int = Field(default=8100, ge=0, le=HIGHEST_PORT)
+    petitions_port: int = Field(default=8101, ge=0, le=HIGHEST_PORT)
+    letters_port: int = Field(default=8102, ge=0, le=HIGHEST_PORT)
+    notifications_port: int = Field(default=8103, ge=0, le=HIGHEST_PORT)
+    petitions_counter_port: int = Field(default=8111, ge=0, le=HIGHEST_PORT)
+    letters_counter_port: int = Field(default=8112, ge=0, le=HIGHEST_PORT)
+    kafka_port: int = Field(default=9092, ge=0, le=HIGHEST_PORT)
+    kafka_controller_port: int = Field(default=9093, ge=0, le=HIGHEST_PORT)
 
     kafka_bootstrap_servers: str = ""
     kafka_flush: Literal["on", "off"] = "on"
@@ -57,7 +45,7 @@ class LocalSettings(BaseSettings):
     @model_validator(mode="after")
     def _fill_ports(self) -> Self:
         for name, default in DEFAULT_PORTS.items():
-            if getattr(self, name) == 0:
+            if name not in self.model_fields_set or getattr(self, name) == 0:
                 setattr(self, name, default + self.mille_port_offset)
         return self
 
@@ -87,3 +75,12 @@ class LocalSettings(BaseSettings):
     @property
     def flush(self) -> bool:
         return self.kafka_flush == "on"
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+
+DEFAULT_PORTS: Final[dict[str, int]] = {
+    name: field.default for name, field in LocalSettings.model_fields.items() if name.endswith("_port")
+}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from deploy.local.cancellation import run_all, run_until_first_ends
 from deploy.local.child import Child
 from deploy.local.pids import PidFiles
 from deploy.local.program import Program
@@ -45,17 +46,8 @@ class Supervisor:
         group = [Child(program) for program in programs]
         self._groups.append(group)
         self._keep_tasks += [asyncio.create_task(self._keep_running(child), name=child.program.name) for child in group]
-        ready = asyncio.gather(*(self._wait_until_ready(child) for child in group))
-        failed = asyncio.create_task(self.wait_for_failure())
-        try:
-            await asyncio.wait((ready, failed), return_when=asyncio.FIRST_COMPLETED)
-            if failed.done():
-                failed.result()
-            ready.result()
-        finally:
-            ready.cancel()
-            failed.cancel()
-            await asyncio.gather(ready, failed, return_exceptions=True)
+        ready = run_all(*(self._wait_until_ready(child) for child in group))
+        await run_until_first_ends(ready, self.wait_for_failure())
 
     async def wait_for_failure(self) -> None:
         """Wait for ever, or until a program cannot be kept running.
@@ -104,10 +96,10 @@ class Supervisor:
             await asyncio.sleep(pause)
 
     async def _wait_for_room(self, child: Child) -> None:
-        if child.program.has_room():
-            return
-        self._print_line(f"{child.program.name} waits: there is no room on the disk of {child.program.needs_room}")
-        while not child.program.has_room():  # noqa: ASYNC110  disks send no events
+        program = child.program
+        if not program.has_room():
+            self._print_line(f"{program.name} waits: there is no room on the disk of {program.needs_room}")
+        while not program.has_room():  # noqa: ASYNC110  disks send no events
             await asyncio.sleep(POLL_SECONDS)
 
     async def _wait_until_ready(self, child: Child) -> None:

@@ -32,8 +32,12 @@ async def create(bootstrap_servers: str, *, flush: bool, production: bool) -> li
         found = await find_differences(admin, topics.ALL, broker)
         if immutable := [difference for difference in found if difference.setting == "partitions"]:
             raise SetupError(f"{immutable[0]}; a topic's partitions never change: start afresh with `make clean`")
-        await _create(admin, [topics.BY_NAME[name] for name in _names(found, missing=True)], broker)
-        await _alter(admin, [topics.BY_NAME[name] for name in _names(found, missing=False)], broker)
+        missing = {difference.topic for difference in found if difference.setting == "topic"}
+        changed = {difference.topic for difference in found} - missing
+        if missing:
+            await _create(admin, [topics.BY_NAME[name] for name in sorted(missing)], broker)
+        if changed:
+            await _alter(admin, [topics.BY_NAME[name] for name in sorted(changed)], broker)
         return found
 
 
@@ -44,13 +48,7 @@ async def compare(bootstrap_servers: str, *, flush: bool, production: bool) -> l
         return await find_differences(admin, topics.ALL, broker)
 
 
-def _names(found: list[Difference], *, missing: bool) -> list[str]:
-    return sorted({difference.topic for difference in found if (difference.setting == "topic") == missing})
-
-
 async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], broker: BrokerSettings) -> None:
-    if not missing:
-        return
     answer: Any = await admin.create_topics(
         [
             NewTopic(topic.name, broker.partitions(topic), broker.replication, topic_configs=broker.settings(topic))
@@ -63,8 +61,6 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[topics.Topic], broke
 
 
 async def _alter(admin: AIOKafkaAdminClient, changed: list[topics.Topic], broker: BrokerSettings) -> None:
-    if not changed:
-        return
     answers: list[Any] = await admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, topic.name, broker.settings(topic)) for topic in changed]
     )

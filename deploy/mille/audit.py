@@ -7,18 +7,13 @@ import time
 from typing import Final
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from deploy.audit.audit import audit
 from deploy.audit.findings import AuditReport
-from deploy.local import endpoints
-from deploy.local.settings import LocalSettings
+from deploy.mille.running_platform import read_endpoints
+from deploy.mille.tables import print_table, table
 
 MAX_DIFFERENCES_SHOWN: Final = 50
-MIN_TABLE_WIDTH: Final = 110
-"""In a narrower table, the sources' names would be cut off."""
 
 app = typer.Typer(add_completion=False)
 
@@ -27,8 +22,7 @@ app = typer.Typer(add_completion=False)
 def main() -> None:
     """Compare rows, ledger, totals, published documents and the log; the exit status is 1 where anything differs."""
     began = time.monotonic()
-    at = endpoints.read(LocalSettings().home)
-    report = asyncio.run(audit(at))
+    report = asyncio.run(audit(read_endpoints()))
     _show(report)
     for declaration in report.declared:
         print(declaration)
@@ -46,13 +40,13 @@ def main() -> None:
 
 
 def _show(report: AuditReport) -> None:
-    table = Table("source", "rows", "counted", "ledger", "offsets checked", "submitted", "keys", box=box.SIMPLE)
+    rows = table("source", "rows", "counted", "ledger", "offsets checked", "submitted", "keys")
     for partition, checked in sorted(report.partitions.items()):
         offsets = f"{checked.start} to {checked.end - 1}" if checked.end > checked.start else "none"
         if checked.start:
             offsets += f" (of {checked.next})"
         figures = (checked.rows, checked.counted, checked.ledger or 0)
-        table.add_row(
+        rows.add_row(
             str(partition), *(f"{each:,}" for each in figures), offsets, f"{checked.submitted:,}", f"{checked.keys:,}"
         )
-    Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+    print_table(rows)

@@ -95,7 +95,3 @@ def _help() -> None:
     console = Console()
     console.print("Usage: mille COMMAND [OPTIONS]\n\nCommands (each explains itself with --help):")
     console.print(table)
-
-
-if __name__ == "__main__":
-    main()

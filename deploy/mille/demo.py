@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -34,7 +33,7 @@ def demo(
 
     async def replay(at: Endpoints) -> None:
         now = SystemClock().now()
-        plan = planning.make_plan(_digits(utc(now)), rfc3339(now), scale)
+        plan = planning.make_plan(f"{utc(now):%Y%m%d%H%M%S}", rfc3339(now), scale)
         verdicts.append(await Driver(at, settings.home.root, plan, display).run())
         display.print_line("Every total is exact." if verdicts[-1] else "Something differs: see above.")
         if display.interactive:
@@ -44,7 +43,3 @@ def demo(
     settings = LocalSettings()
     asyncio.run(platform.run(settings, platform.Options(), display.print_line, replay))
     raise typer.Exit(INTERRUPTED if not verdicts else int(not verdicts[0]))
-
-
-def _digits(moment: datetime) -> str:
-    return f"{moment:%Y%m%d%H%M%S}"

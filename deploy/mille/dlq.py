@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Annotated, Final
 
-import asyncpg
 import typer
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from deploy.local import endpoints
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
-from deploy.local.settings import LocalSettings
+from deploy.mille.running_platform import read_endpoints
+from deploy.mille.tables import print_table, table
 from services.letters.consumers import counted as letters_counted
 from services.petitions.consumers import counted as petitions_counted
 from shared import topics
@@ -35,8 +31,6 @@ from shared.kafka.redrive import (
 from shared.topics import Topic, dead_letter_name
 
 COUNTED_TOPICS: Final = (*petitions_counted.COUNTED, *letters_counted.COUNTED)
-MIN_TABLE_WIDTH: Final = 110
-"""In a narrower table, topics' names would be cut off."""
 NO_RECORD: Final = Record(0, 0, None, None, b"")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -50,15 +44,15 @@ def list_letters(topic: TopicName = "", reason: Reason = "") -> None:
 
     Those that a subscription refused were put back since.
     """
-    table = Table("topic", "reason", "dead letters", "counted since", "waiting", box=box.SIMPLE)
+    rows = table("topic", "reason", "dead letters", "counted since", "waiting")
     for each in _topics(topic):
-        letters = asyncio.run(_read_letters(each, _reason_filter(reason)))
+        letters = asyncio.run(_read_letters(each, reason))
         applied_counts = Counter(letter.reason for letter, was_applied in letters if was_applied)
         for why, count in sorted(Counter(letter.reason for letter, _ in letters).items()):
             counted = applied_counts[why]
-            table.add_row(each.name, escape(why), str(count), str(counted), str(count - counted))
-    if table.row_count:
-        Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+            rows.add_row(each.name, escape(why), str(count), str(counted), str(count - counted))
+    if rows.row_count:
+        print_table(rows)
     else:
         print("no dead letters")
 
@@ -66,9 +60,9 @@ def list_letters(topic: TopicName = "", reason: Reason = "") -> None:
 @app.command("redrive")
 def redrive_letters(topic: TopicName = "", reason: Reason = "") -> None:
     """Put the dead letters that were not counted since back on their topics. Repeating it counts nothing twice."""
-    at = _endpoints()
+    at = read_endpoints()
     for each in _topics(topic):
-        letters = asyncio.run(_read_letters(each, _reason_filter(reason), with_records=True))
+        letters = asyncio.run(_read_letters(each, reason, with_records=True))
         waiting = [letter for letter, was_applied in letters if not was_applied]
         count = asyncio.run(redrive(at["kafka"], each.name, waiting))
         print(f"{each.name}: {count} put back")
@@ -77,10 +71,13 @@ def redrive_letters(topic: TopicName = "", reason: Reason = "") -> None:
 
 
 async def _read_letters(
-    topic: Topic, matches: Callable[[DeadLetterRecord], bool], *, with_records: bool = False
+    topic: Topic, reason: str, *, with_records: bool = False
 ) -> list[tuple[DeadLetterRecord, bool]]:
-    """Read the dead letters, each once under the reason of its last refusal, and whether it was counted since."""
-    at = _endpoints()
+    """Read the dead letters, each once under the reason of its last refusal, and whether it was counted since.
+
+    Of those that were refused for `reason`, unless that is empty.
+    """
+    at = read_endpoints()
     by_id: dict[LetterId, DeadLetterRecord] = {}
     async with aclosing(list_dead_letters(at["kafka"], topic.name)) as letters:
         async for letter in letters:
@@ -88,7 +85,7 @@ async def _read_letters(
     counters = {counted.group for counted in COUNTED_TOPICS}
     others = [letter for letter in by_id.values() if letter.group not in counters]
     applied = await _read_applied(at, topic) | await read_put_back(at["kafka"], topic.name, others)
-    return [(letter, id_ in applied) for id_, letter in by_id.items() if matches(letter)]
+    return [(letter, id_ in applied) for id_, letter in by_id.items() if reason in {"", letter.reason}]
 
 
 async def _read_applied(at: Endpoints, topic: Topic) -> set[LetterId]:
@@ -96,11 +93,8 @@ async def _read_applied(at: Endpoints, topic: Topic) -> set[LetterId]:
     groups = [counted.group for counted in COUNTED_TOPICS if counted.topic == topic]
     if not groups:
         return set()
-    connection = await asyncpg.connect(at["databases"][topic.owner], timeout=10)
-    try:
+    async with connect(at["databases"][topic.owner]) as connection:
         origins = await read_applied(connection, topic.name)
-    finally:
-        await connection.close(timeout=10)
     return {(group, *origin) for group in groups for origin in origins}
 
 
@@ -129,11 +123,3 @@ def counted_topics(topic: str) -> list[CountedTopic]:
             f"{topic} is not a counted topic; these are: {', '.join(counted.topic.name for counted in COUNTED_TOPICS)}"
         )
     return chosen
-
-
-def _reason_filter(reason: str) -> Callable[[DeadLetterRecord], bool]:
-    return lambda letter: reason in {"", letter.reason}
-
-
-def _endpoints() -> Endpoints:
-    return endpoints.read(LocalSettings().home)

@@ -12,8 +12,6 @@ from deploy.local.settings import LocalSettings
 
 app = typer.Typer(add_completion=False)
 
-STATUS_LABELS = {True: "[green]ok  [/]", False: "[red]bad [/]"}
-
 
 @app.command()
 def doctor() -> None:
@@ -21,7 +19,8 @@ def doctor() -> None:
     console = Console(soft_wrap=True, highlight=False)
     findings = asyncio.run(diagnosis.examine(LocalSettings()))
     for finding in findings:
-        console.print(f"{STATUS_LABELS[not finding.remedy]} {finding.part}: ", end="")
+        status = "[red]bad [/]" if finding.remedy else "[green]ok  [/]"
+        console.print(f"{status} {finding.part}: ", end="")
         console.print(finding.description, markup=False)
         if finding.remedy:
             console.print(f"       -> {finding.remedy}", markup=False)

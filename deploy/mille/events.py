@@ -62,7 +62,8 @@ def _overview() -> Iterator[str]:
     for topic in topics.ALL:
         readers = ", ".join(name for name, read in asyncapi.CONSUMED.items() if topic in read) or _other_reader(topic)
         data = "sealed" if topic.personal_data else "none"
-        cells = (f"`{topic.name}`", topic.owner, readers, _key(topic), _partitions(topic), _retention(topic), data)
+        key = f"`{topic.key}`" if "<" in topic.key else topic.key
+        cells = (f"`{topic.name}`", topic.owner, readers, key, _partitions(topic), _retention(topic), data)
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield (
@@ -146,30 +147,21 @@ def _parts_of(struct: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
     parts: list[type[msgspec.Struct]] = []
 
     def look(hint: Any) -> None:
-        for part in (hint, *typing.get_args(hint)):
-            if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                if part not in parts:
-                    parts.append(part)
-                    look_in(part)
-            elif part is not hint:
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in parts:
+            parts.append(hint)
+            for part in typing.get_type_hints(hint).values():
                 look(part)
+        for argument in typing.get_args(hint):
+            look(argument)
 
-    def look_in(part: type[msgspec.Struct]) -> None:
-        for hint in typing.get_type_hints(part).values():
-            look(hint)
-
-    look_in(struct)
-    return parts
+    look(struct)
+    return parts[1:]
 
 
 def _docstrings(struct: type[msgspec.Struct]) -> str:
     """Return the docstrings of `struct` and of the classes it extends, most special first, a paragraph each."""
     lineage = [part for part in struct.__mro__ if part.__module__.startswith("shared.events")]
     return "\n\n".join(" ".join(inspect.cleandoc(part.__doc__ or "").split()) for part in lineage)
-
-
-def _key(topic: topics.Topic) -> str:
-    return f"`{topic.key}`" if "<" in topic.key else topic.key
 
 
 def _partitions(topic: topics.Topic) -> str:

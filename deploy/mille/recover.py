@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
-import asyncpg
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from deploy.local import endpoints, keys
+from deploy.local import keys
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
 from deploy.mille.dlq import counted_topics
+from deploy.mille.running_platform import read_endpoints
+from deploy.mille.tables import print_table, table
 from deploy.recovery import compacted_topics, lost_logs, lost_tallies, restored_databases, suppressed_recipients
 from deploy.recovery.compacted_topics import count_by_kind
-from deploy.recovery.lost_logs import PartitionState
 from shared.clock import parse_rfc3339
 from shared.errors import SetupError
 from shared.kafka.positions import PositionLostError
 from shared.privacy.keys import read_secret
-from shared.recoveries import read_recoveries
+from shared.recoveries import Recovery, read_recoveries
 
-CONNECT_S: Final = 10.0
-MIN_TABLE_WIDTH: Final = 110
-DRY_RUN_NOTICE: Final = "Nothing was changed. Repeat with --yes and --reason to do it."
 NOT_REPAIRED: Final = 1
 """Exit status if something needs a repair and was not repaired."""
 
@@ -60,18 +56,24 @@ def log_(
     if not broken:
         print("every partition can be read on")
         return
-    _show_partitions(broken)
+    for partition in broken:
+        print(f"{partition}: the log holds {partition.start} to {partition.end}")
+        for reader in partition.readers:
+            print(f"  {reader.group} has read up to {reader.next}: {reader.problem or 'can be read on'}")
     for partition in broken:
         print(f"{partition} -> {_run(lost_logs.describe_repair(at, partition, since_seconds))}")
-    if not yes:
-        _exit_unrepaired(DRY_RUN_NOTICE)
+    _end_dry_run(yes=yes)
     for partition in broken:
-        _print_lines(_run(lost_logs.repair(at, partition, since=since_seconds, reason=reason)))
+        print("\n".join(_run(lost_logs.repair(at, partition, since=since_seconds, reason=reason))))
 
 
 @app.command()
-def ledger(*, topic: Annotated[str, typer.Option(help="Only what is counted of this topic")] = "", yes: Yes = False,
-           reason: Reason = "") -> None:  # fmt: skip
+def ledger(
+    *,
+    topic: Annotated[str, typer.Option(help="Only what is counted of this topic")] = "",
+    yes: Yes = False,
+    reason: Reason = "",
+) -> None:
     """Fill the gaps that lost tally batches leave in marathon's ledger, from the rows; the change is a correction."""
     at = _begin(yes=yes, reason=reason)
     examined = [_run(lost_tallies.examine(at, counted)) for counted in counted_topics(topic)]
@@ -85,11 +87,11 @@ def ledger(*, topic: Annotated[str, typer.Option(help="Only what is counted of t
         print(f"{name} ends at {findings.end}, and was read up to {findings.read_up_to}: it is another log")
     for gaps in (gaps for findings in broken for gaps in findings.gaps):
         print(f"{gaps.source}: {lost_tallies.describe_gaps(gaps)}; by the rows they change the total by {gaps.change}")
-    if not yes:
-        _exit_unrepaired(DRY_RUN_NOTICE)
+    _end_dry_run(yes=yes)
     for findings in broken:
         from_start = findings in replaced.values()
-        _print_lines(_run(lost_tallies.repair(at, findings, reason, ledger_key=_ledger_key(), from_start=from_start)))
+        repair = lost_tallies.repair(at, findings, reason, ledger_key=_ledger_key(), from_start=from_start)
+        print("\n".join(_run(repair)))
 
 
 @app.command()
@@ -100,12 +102,11 @@ def topics(*, yes: Yes = False, reason: Reason = "") -> None:
     if not any(count_by_kind(missing).values()):
         print("the topics hold everything that marathon's database does")
         return
-    table = Table("", "in the database", "missing on the topics", box=box.SIMPLE)
+    rows = table("", "in the database", "missing on the topics")
     for name, count in count_by_kind(stored).items():
-        table.add_row(name, str(count), str(count_by_kind(missing)[name]))
-    Console().print(table)
-    if not yes:
-        _exit_unrepaired(DRY_RUN_NOTICE)
+        rows.add_row(name, str(count), str(count_by_kind(missing)[name]))
+    print_table(rows)
+    _end_dry_run(yes=yes)
     _run(compacted_topics.republish(at, missing, reason))
     remaining = count_by_kind(_run(compacted_topics.examine(at))[1])
     if any(remaining.values()):
@@ -124,38 +125,29 @@ def database(
     at = _begin(yes=yes, reason=reason)
     if service not in at["databases"]:
         raise SetupError(f"there is no database {service}; these are: {', '.join(at['databases'])}")
-    repair = {"marathon": _repair_marathon, "notifications": _repair_notifications}.get(service)
-    if repair is None:
-        _repair_source(at, service, yes=yes, reason=reason)
+    if service == "marathon":
+        _repair_marathon(at, yes=yes, reason=reason)
+    elif service == "notifications":
+        _repair_notifications(at, yes=yes, reason=reason)
     else:
-        repair(at, yes=yes, reason=reason)
+        _repair_source(at, service, yes=yes, reason=reason)
 
 
 def _repair_source(at: Endpoints, service: str, *, yes: bool, reason: str) -> None:
     counted = [topic for topic in counted_topics("") if topic.topic.owner == service]
     partitions = _run(restored_databases.examine_source(at, service, counted))
-    table = Table(
-        "partition", "counted up to", "epoch", "marathon knows up to", "epoch", "taken back", "", box=box.SIMPLE
-    )
-    for partition in partitions:
-        name, fits = f"{partition.topic}/{partition.partition}", "" if partition.fits else "no tally batch ends here"
-        table.add_row(
-            name,
-            str(partition.next),
-            str(partition.epoch),
-            str(partition.known_up_to),
-            str(partition.highest_epoch),
-            str(-partition.change),
-            fits,
-        )
-    Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+    rows = table("partition", "counted up to", "epoch", "marathon knows up to", "epoch", "taken back", "")
+    for each in partitions:
+        figures = (each.next, each.epoch, each.known_up_to, each.highest_epoch, -each.change)
+        fits = "" if each.fits else "no tally batch ends here"
+        rows.add_row(f"{each.topic}/{each.partition}", *map(str, figures), fits)
+    print_table(rows)
     if not all(partition.fits for partition in partitions):
         raise SetupError(
             f"marathon has heard of other positions than these: is this a backup of {service}, and was it not counted "
             "into since it was restored?"
         )
-    if not yes:
-        _exit_unrepaired(DRY_RUN_NOTICE)
+    _end_dry_run(yes=yes)
     epoch = restored_databases.next_epoch(partitions)
     _run(restored_databases.repair_source(at, service, epoch, reason))
     print(f"epoch {epoch} was begun; start the counters")
@@ -165,8 +157,7 @@ def _repair_marathon(at: Endpoints, *, yes: bool, reason: str) -> None:
     newer = _run(restored_databases.examine_marathon(at))
     for name, count in count_by_kind(newer).items():
         print(f"{name}: {count} that the backup does not hold, or only in an older state")
-    if not yes:
-        _exit_unrepaired(DRY_RUN_NOTICE)
+    _end_dry_run(yes=yes)
     _run(restored_databases.repair_marathon(at, newer, reason, _ledger_key()))
     print("they were put back, and the tally topics were read to their ends; start marathon")
 
@@ -176,8 +167,7 @@ def _repair_notifications(at: Endpoints, *, yes: bool, reason: str) -> None:
     print(f"{len(suppressions)} recipients wanted no more mail, or addresses had no mailbox any more, since the backup")
     if not suppressions:
         return
-    if not yes:
-        _exit_unrepaired(DRY_RUN_NOTICE)
+    _end_dry_run(yes=yes)
     _run(suppressed_recipients.repair(at, suppressions, reason))
     print("they get no mail; start notifications")
 
@@ -185,30 +175,25 @@ def _repair_notifications(at: Endpoints, *, yes: bool, reason: str) -> None:
 @app.command("list")
 def list_() -> None:
     """Show the trail: everything that was ever recovered by hand."""
-    at = endpoints.read(LocalSettings().home)
-    trail = [
-        (moment, service, recovery)
-        for service, url in at["databases"].items()
-        for moment, recovery in _run(_trail(url))
-    ]
+    trail = _run(_trail(read_endpoints()))
     for moment, service, (what, place, found, done, reason) in sorted(trail):
         print(f"{moment:%Y-%m-%d %H:%M}  {service}: recover {what}: {place}: {found}; {done} ({reason})")
     if not trail:
         print("nothing was ever recovered by hand")
 
 
-async def _trail(url: str) -> list[Any]:
-    connection = await asyncpg.connect(url, timeout=CONNECT_S)
-    try:
-        return await read_recoveries(connection)
-    finally:
-        await connection.close(timeout=CONNECT_S)
+async def _trail(at: Endpoints) -> list[tuple[datetime, str, Recovery]]:
+    trail = []
+    for service, url in at["databases"].items():
+        async with connect(url) as connection:
+            trail += [(moment, service, recovery) for moment, recovery in await read_recoveries(connection)]
+    return trail
 
 
 def _begin(*, yes: bool, reason: str) -> Endpoints:
     if yes and not reason.strip():
         raise SetupError("say with --reason why; it is kept in the trail")
-    return endpoints.read(LocalSettings().home)
+    return read_endpoints()
 
 
 def _ledger_key() -> bytes:
@@ -229,16 +214,9 @@ def _parse_since(text: str) -> float | None:
         raise SetupError(f"--since {text} is not a time such as 2026-12-01T12:00:00Z") from None
 
 
-def _show_partitions(partitions: Iterable[PartitionState]) -> None:
-    for partition in partitions:
-        print(f"{partition}: the log holds {partition.start} to {partition.end}")
-        for reader in partition.readers:
-            print(f"  {reader.group} has read up to {reader.next}: {reader.problem or 'can be read on'}")
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
+def _end_dry_run(*, yes: bool) -> None:
+    if not yes:
+        _exit_unrepaired("Nothing was changed. Repeat with --yes and --reason to do it.")
 
 
 def _exit_unrepaired(message: str) -> None:

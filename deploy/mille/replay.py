@@ -8,14 +8,12 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from deploy.local import databases, endpoints
+from deploy.local import databases
 from deploy.local.endpoints import Endpoints
-from deploy.local.settings import LocalSettings
 from deploy.mille.dlq import counted_topics
+from deploy.mille.running_platform import read_endpoints
+from deploy.mille.tables import print_table, table
 from shared.clock import SystemClock
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.replay import PartitionReport, refill, replay
@@ -23,8 +21,6 @@ from shared.database import create_pool
 from shared.errors import SetupError
 
 MAX_DIFFERENCES_SHOWN = 20
-MIN_TABLE_WIDTH = 110
-"""In a narrower table, topics' names would be cut off."""
 
 app = typer.Typer(add_completion=False)
 
@@ -42,7 +38,7 @@ def main(
 
     The exit status is 1 where what is held differs from what the log gives.
     """
-    at = endpoints.read(LocalSettings().home)
+    at = read_endpoints()
     chosen = [counted for counted in counted_topics(topic) if service in {"", counted.topic.owner}]
     if into_empty:
         asyncio.run(_fill(at["kafka"], chosen, into_empty))
@@ -62,22 +58,13 @@ async def _reports(at: Endpoints, chosen: list[CountedTopic]) -> list[PartitionR
 
 
 def _show(reports: list[PartitionReport]) -> None:
-    table = Table("topic", "partition", "offsets checked", "rows", "older than that", "differences", box=box.SIMPLE)
+    rows = table("topic", "partition", "offsets checked", "rows", "older than that", "differences")
     for report in reports:
-        checked = (
-            f"{report.offsets.start} to {report.offsets.end - 1}"
-            if report.offsets.end > report.offsets.start
-            else "none"
-        )
-        table.add_row(
-            report.topic,
-            str(report.partition),
-            checked,
-            str(report.rows),
-            str(report.older_rows),
-            str(len(report.differences)),
-        )
-    Console(width=max(MIN_TABLE_WIDTH, Console().width)).print(table)
+        start, end = report.offsets
+        checked = f"{start} to {end - 1}" if end > start else "none"
+        figures = (report.partition, checked, report.rows, report.older_rows, len(report.differences))
+        rows.add_row(report.topic, *map(str, figures))
+    print_table(rows)
     for difference in [difference for report in reports for difference in report.differences][:MAX_DIFFERENCES_SHOWN]:
         print(difference)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 RESPONSE_TIMEOUT_S: Final = 5.0
 POLL_S: Final = 0.1
+ACCEPT_TIMEOUT_S: Final = 60.0
 
 
 class Response(NamedTuple):
@@ -42,13 +42,13 @@ def request(
         return Response(response.status, None)
 
 
-async def poll_until(send: Callable[[], Response | None], accept: Callable[[Response], bool], timeout_s: float) -> bool:
-    """Repeat `send` until `accept` holds for its response; False if that takes longer than `timeout_s` seconds."""
-    deadline = time.monotonic() + timeout_s
+def wait_for(accept: Callable[[Response], bool], send: Callable[[], Response | None]) -> bool:
+    """Repeat `send` until `accept` holds for its response; False if that takes longer than a minute."""
+    deadline = time.monotonic() + ACCEPT_TIMEOUT_S
     while True:
-        response = await asyncio.to_thread(send)
+        response = send()
         if response is not None and accept(response):
             return True
         if time.monotonic() >= deadline:
             return False
-        await asyncio.sleep(POLL_S)
+        time.sleep(POLL_S)

@@ -16,6 +16,7 @@ import typer
 from pydantic import Field, ValidationError
 
 from deploy.local import databases, endpoints, keys, topics
+from deploy.local.connections import connect
 from deploy.local.home import write_private
 from deploy.local.passwords import passwords
 from deploy.local.postgres import ADMINISTRATOR
@@ -53,12 +54,13 @@ def hand_out(
     home = LocalSettings().home
     home.make()
     keys.create(home)
-    for service, names in _keys_of_services().items():
-        _write_files(folder / service, {name: (home.keys / name).read_bytes() for name in names})
-    for role, password in passwords(home, ADMINISTRATOR, *databases.SERVICES).items():
-        _write_files(folder / role, {PGPASS_FILE: f"*:*:*:{role}:{password}\n".encode()})
-    administrator = passwords(home, ADMINISTRATOR)[ADMINISTRATOR]
-    _write_files(folder / ADMINISTRATOR, {PASSWORD_FILE: administrator.encode()})
+    for process in PROCESSES:
+        for name in (KEY_SETTINGS[setting] for setting in process.keys):
+            _write(folder / process.service / name, (home.keys / name).read_bytes())
+    secrets = passwords(home, ADMINISTRATOR, *databases.SERVICES)
+    for role, password in secrets.items():
+        _write(folder / role / PGPASS_FILE, f"*:*:*:{role}:{password}\n".encode())
+    _write(folder / ADMINISTRATOR / PASSWORD_FILE, secrets[ADMINISTRATOR].encode())
     print(f"each service has its keys and its password in {folder}")
 
 
@@ -75,7 +77,12 @@ def platform(
     home.make()
     addresses = databases.urls(home, settings.database_url)
     asyncio.run(_set_up(settings, addresses, whole_server=whole_server))
-    endpoints.write(home, _describe(settings, addresses))
+    described = endpoints.describe(settings, addresses, settings.database_url, [], {})
+    described["marathon"] = settings.marathon_url
+    described["petitions"] = settings.petitions_url
+    described["letters"] = settings.letters_url
+    described["notifications"] = settings.notifications_url
+    endpoints.write(home, described)
     print("databases, schemas and topics are as this version needs them")
 
 
@@ -91,8 +98,8 @@ async def _set_up(settings: OutsideSettings, addresses: Mapping[str, str], *, wh
     await _wait_for_database(settings.database_url)
     await databases.create(settings.database_url, addresses, whole_server=whole_server)
     await databases.migrate(settings.database_url, addresses)
-    production = settings.environment == "production"
-    for difference in await topics.create(settings.bootstrap_servers, flush=settings.flush, production=production):
+    servers = settings.bootstrap_servers
+    for difference in await topics.create(servers, flush=settings.flush, production=settings.production):
         print(f"mended: {difference}")
 
 
@@ -105,29 +112,12 @@ async def _wait_for_database(address: str) -> None:
     try:
         async for attempt in stamina.retry_context(_NOT_READY_ERRORS, attempts=None, timeout=DATABASE_TIMEOUT_SECONDS):
             with attempt:
-                connection = await asyncpg.connect(address, timeout=databases.CONNECT_SECONDS)
-                await connection.close(timeout=databases.CONNECT_SECONDS)
+                async with connect(address):
+                    return
     except (OSError, asyncpg.PostgresError) as error:
         raise SetupError(f"the database server of DATABASE_URL cannot be used: {type(error).__name__}") from error
 
 
-def _describe(settings: OutsideSettings, addresses: Mapping[str, str]) -> endpoints.Endpoints:
-    described = endpoints.describe(settings, addresses, settings.database_url, [], {})
-    described["marathon"] = settings.marathon_url
-    described["petitions"] = settings.petitions_url
-    described["letters"] = settings.letters_url
-    described["notifications"] = settings.notifications_url
-    return described
-
-
-def _keys_of_services() -> dict[str, set[str]]:
-    keys_by_service: dict[str, set[str]] = {}
-    for process in PROCESSES:
-        keys_by_service.setdefault(process.service, set()).update(KEY_SETTINGS[name] for name in process.keys)
-    return keys_by_service
-
-
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_private(folder / name, content)
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(path, content)

@@ -24,9 +24,7 @@ def main(
     settings = LocalSettings()
     check_or_create = topics.create if create else topics.compare
     differences = asyncio.run(
-        check_or_create(
-            settings.bootstrap_servers, flush=settings.flush, production=settings.environment == "production"
-        )
+        check_or_create(settings.bootstrap_servers, flush=settings.flush, production=settings.production)
     )
     for difference in differences:
         print(f"mended: {difference}" if create else difference)

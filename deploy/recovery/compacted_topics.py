@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from operator import ne
+from typing import Final, TypeVar
 
 import asyncpg
 
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.outbox_drain import drain
 from services.marathon.actions.outbox_records import outbox_record
@@ -31,8 +33,11 @@ from shared.kafka.outbox import OutboxRecord
 from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, record_recovery
 
-CONNECT_S: Final = 10.0
 COMPACTED_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+
+Key = TypeVar("Key")
+Entry = TypeVar("Entry")
+_Versioned = CampaignChanged | CaseChanged | TotalsChanged
 
 
 @dataclass(slots=True)
@@ -77,8 +82,7 @@ def _apply(state: MarathonState, headers: cloudevents.Headers, value: bytes) -> 
         case AccessChanged():
             state.access[event.id] = event
         case TotalsChanged():
-            previous = state.totals.get(event.campaign)
-            if previous is None or previous.version < event.version:
+            if is_newer(event, state.totals.get(event.campaign)):
                 state.totals[event.campaign] = event
 
 
@@ -98,34 +102,23 @@ async def read_database(connection: asyncpg.Connection) -> MarathonState:
     )
 
 
-def missing_on_topics(on_topics: MarathonState, stored: MarathonState) -> MarathonState:
-    """Select what the topics lack of the database's state, or hold in an older version.
-
-    Raises:
-        SetupError: the topics are ahead of the database, or hold other keys: those must not be overwritten.
-    """
-    _reject_newer_topics(on_topics, stored)
-    return MarathonState(
-        campaigns=_differing(stored.campaigns, on_topics.campaigns),
-        cases=_differing(stored.cases, on_topics.cases),
-        keys=_differing(stored.keys, on_topics.keys),
-        access=_differing(stored.access, on_topics.access),
-        totals={
-            slug: document
-            for slug, document in stored.totals.items()
-            if slug not in on_topics.totals or on_topics.totals[slug].version < document.version
-        },
-    )
+def is_newer(entry: _Versioned, other: _Versioned | None) -> bool:
+    """Whether `entry` has a higher version than `other`, or there is no other."""
+    return other is None or entry.version > other.version
 
 
-def _differing(stored: dict[Any, Any], on_topics: dict[Any, Any]) -> dict[Any, Any]:
-    return {name: event for name, event in stored.items() if on_topics.get(name) != event}
+def select(
+    entries: Mapping[Key, Entry], others: Mapping[Key, Entry], chosen: Callable[[Entry, Entry | None], bool]
+) -> dict[Key, Entry]:
+    """Select the entries that are `chosen` over the one of the same name in `others`, or None."""
+    return {name: entry for name, entry in entries.items() if chosen(entry, others.get(name))}
 
 
 def _reject_newer_topics(on_topics: MarathonState, stored: MarathonState) -> None:
-    newer: Callable[[Any, Any], bool] = lambda topic, database: database is None or topic.version > database.version  # noqa: E731
-    ahead = [slug for slug, each in on_topics.campaigns.items() if newer(each, stored.campaigns.get(slug))]
-    ahead += [slug for slug, each in on_topics.cases.items() if newer(each, stored.cases.get(slug))]
+    ahead = [
+        *select(on_topics.campaigns, stored.campaigns, is_newer),
+        *select(on_topics.cases, stored.cases, is_newer),
+    ]
     if ahead:
         raise SetupError(
             f"the topics know a newer {ahead[0]} than marathon's database: was it restored? "
@@ -138,41 +131,36 @@ def _reject_newer_topics(on_topics: MarathonState, stored: MarathonState) -> Non
 
 def count_by_kind(state: MarathonState) -> dict[str, int]:
     """Count the entries of each kind."""
-    return {
-        "campaigns": len(state.campaigns),
-        "cases": len(state.cases),
-        "keys": len(state.keys),
-        "access": len(state.access),
-        "totals": len(state.totals),
-    }
+    return {kind.name: len(getattr(state, kind.name)) for kind in fields(state)}
 
 
 async def examine(at: Endpoints) -> tuple[MarathonState, MarathonState]:
-    """Read marathon's database, and find what the topics lack of it. Changes nothing.
+    """Read marathon's database, and find what the topics lack of it or hold in an older version. Changes nothing.
 
     Raises:
-        SetupError: the topics are ahead of the database.
+        SetupError: the topics are ahead of the database, or hold other keys: those must not be overwritten.
     """
-    connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
-    try:
+    async with connect(at["databases"]["marathon"]) as connection:
         stored = await read_database(connection)
-    finally:
-        await connection.close(timeout=CONNECT_S)
-    return stored, missing_on_topics(await read_topics(at["kafka"]), stored)
+    on_topics = await read_topics(at["kafka"])
+    _reject_newer_topics(on_topics, stored)
+    return stored, MarathonState(
+        campaigns=select(stored.campaigns, on_topics.campaigns, ne),
+        cases=select(stored.cases, on_topics.cases, ne),
+        keys=select(stored.keys, on_topics.keys, ne),
+        access=select(stored.access, on_topics.access, ne),
+        totals=select(stored.totals, on_topics.totals, is_newer),
+    )
 
 
 async def republish(at: Endpoints, missing: MarathonState, reason: str) -> None:
     """Publish `missing` again through marathon's outbox, and wait until it is on the topics."""
-    connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
-    try:
-        async with connection.transaction():
-            now = SystemClock().now()
-            await outbox.put_outbox(connection, _records(missing, now))
-            done = ", ".join(f"{count} {name}" for name, count in count_by_kind(missing).items() if count)
-            recovery = Recovery("topics", "marathon's compacted topics", "incomplete", f"{done} told again", reason)
-            await record_recovery(connection, recovery, now)
-    finally:
-        await connection.close(timeout=CONNECT_S)
+    async with connect(at["databases"]["marathon"]) as connection, connection.transaction():
+        now = SystemClock().now()
+        await outbox.put_outbox(connection, _records(missing, now))
+        done = ", ".join(f"{count} {name}" for name, count in count_by_kind(missing).items() if count)
+        recovery = Recovery("topics", "marathon's compacted topics", "incomplete", f"{done} told again", reason)
+        await record_recovery(connection, recovery, now)
     await drain(at["databases"]["marathon"], at["kafka"], "marathon")
 
 

@@ -12,6 +12,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from shared.clock import rfc3339
 from shared.counting.counted_topic import CountedTopic
@@ -22,7 +23,6 @@ from shared.kafka.topic_check import open_admin
 from shared.kafka.topic_scan import open_scan
 from shared.topics import MAX_MESSAGE_BYTES
 
-CONNECT_S: Final = 10.0
 SEND_S: Final = 60.0
 RECORDS_PER_SEND: Final = 500
 MOVED_FROM: Final = "ce_movedfrom"
@@ -67,22 +67,21 @@ async def find_records_after_loss(
     since_ms = 0 if since is None else int(since * 1000)
     moved: list[int] = []
     filled, count = False, 0
-    connection = await asyncpg.connect(at["databases"][counted.topic.owner], timeout=CONNECT_S)
-    try:
-        async with open_scan(at["kafka"], counted.topic.name) as scan:
-            end = scan.ranges[partition].end
-            async with aclosing(scan.batches(partition)) as batches:
-                async for batch in batches:
-                    if since is None:
-                        await _reject_counted(connection, batch)
-                    filled = filled or any(_is_filler(record) for record in batch.records)
-                    moved += [record.offset for record in batch.records if _was_moved(record)]
-            resume_offset = min(moved) if moved else read if filled else max(read, end)
-            async with aclosing(scan.batches(partition, resume_offset)) as batches:
-                async for batch in batches:
-                    count += sum(_is_after_loss(record, since_ms) for record in batch.records)
-    finally:
-        await connection.close(timeout=CONNECT_S)
+    async with (
+        connect(at["databases"][counted.topic.owner]) as connection,
+        open_scan(at["kafka"], counted.topic.name) as scan,
+    ):
+        end = scan.ranges[partition].end
+        async with aclosing(scan.batches(partition)) as batches:
+            async for batch in batches:
+                if since is None:
+                    await _reject_counted(connection, batch)
+                filled = filled or any(_is_filler(record) for record in batch.records)
+                moved += [record.offset for record in batch.records if _was_moved(record)]
+        resume_offset = min(moved) if moved else read if filled else max(read, end)
+        async with aclosing(scan.batches(partition, resume_offset)) as batches:
+            async for batch in batches:
+                count += sum(_is_after_loss(record, since_ms) for record in batch.records)
     return RecordsAfterLoss(resume_offset, since_ms, count, len(moved))
 
 
@@ -123,40 +122,31 @@ async def fill_log(bootstrap_servers: str, topic: str, partition: int, end: int)
     """Append empty records to a partition until its next offset is `end`."""
     async with open_scan(bootstrap_servers, topic) as scan:
         missing = end - scan.ranges[partition].end
-    producer = AIOKafkaProducer(
+    async with AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, compression_type="lz4"
-    )
-    await producer.start()
-    try:
+    ) as producer:
         while missing > 0:
             batch = producer.create_batch()
             while missing > 0 and batch.append(key=None, value=None, timestamp=None) is not None:
                 missing -= 1
             async with asyncio.timeout(SEND_S):
                 await (await producer.send_batch(batch, topic, partition=partition))
-    finally:
-        await producer.stop()
 
 
-async def move_records(bootstrap_servers: str, topic: str, partition: int, newer: RecordsAfterLoss) -> int:
-    """Append copies of the records accepted since the loss, in order; return how many are there in the end."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_request_size=MAX_MESSAGE_BYTES
-    )
-    await producer.start()
-    try:
-        skipped = newer.moved
-        async with (
-            open_scan(bootstrap_servers, topic) as scan,
-            aclosing(scan.batches(partition, newer.resume_offset)) as batches,
-        ):
-            async for batch in batches:
-                chosen = [record for record in batch.records if _is_after_loss(record, newer.since_ms)]
-                await _append(producer, topic, partition, chosen[skipped:])
-                skipped = max(0, skipped - len(chosen))
-    finally:
-        await producer.stop()
-    return newer.count
+async def move_records(bootstrap_servers: str, topic: str, partition: int, newer: RecordsAfterLoss) -> None:
+    """Append copies of the records accepted since the loss, in order."""
+    skipped = newer.moved
+    async with (
+        AIOKafkaProducer(
+            bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_request_size=MAX_MESSAGE_BYTES
+        ) as producer,
+        open_scan(bootstrap_servers, topic) as scan,
+        aclosing(scan.batches(partition, newer.resume_offset)) as batches,
+    ):
+        async for batch in batches:
+            chosen = [record for record in batch.records if _is_after_loss(record, newer.since_ms)]
+            await _append(producer, topic, partition, chosen[skipped:])
+            skipped = max(0, skipped - len(chosen))
 
 
 async def _append(producer: AIOKafkaProducer, topic: str, partition: int, records: list[Record]) -> None:

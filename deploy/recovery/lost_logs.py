@@ -8,13 +8,13 @@ before they were counted are declared, in a tally batch without deltas, and skip
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import asyncpg
 
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from deploy.recovery import log_refill
 from shared.clock import SystemClock, rfc3339
@@ -24,11 +24,9 @@ from shared.errors import SetupError
 from shared.events.tallies import ActionsCounted
 from shared.kafka import outbox
 from shared.kafka.positions import digest, skip_records
-from shared.kafka.records import Record
 from shared.kafka.topic_scan import TopicScan, open_scan
 from shared.recoveries import Recovery, record_recovery
 
-CONNECT_S: Final = 10.0
 MAILER: Final = "notifications"
 """This service reads the counted topics too, with positions of its own."""
 
@@ -80,24 +78,9 @@ class PartitionState:
         return f"{self.counted.topic.name}/{self.number}"
 
 
-class _Repair(NamedTuple):
-    """What was done to a log (empty if nothing), and the operator's reason."""
-
-    done: str
-    reason: str
-
-
-class _StoredPosition(NamedTuple):
-    group: str
-    partition: int
-    next: int
-    digest: bytes | None
-    epoch: int
-    moved_at: datetime
-
-
 _POSITIONS: Final = """
-SELECT consumer_group, partition, next, digest, epoch, moved_at FROM positions WHERE topic = $1 ORDER BY 1, 2
+SELECT partition, digest, consumer_group, next, epoch, moved_at FROM positions WHERE topic = $1
+ORDER BY consumer_group, partition
 """
 
 
@@ -108,56 +91,43 @@ async def examine(at: Endpoints, counted: CountedTopic) -> list[PartitionState]:
         SetupError: there is no such topic. KafkaError, OSError, asyncpg.PostgresError: a part is away.
     """
     topic = counted.topic.name
-    stored: dict[int, list[tuple[str, _StoredPosition]]] = {}
+    stored: dict[int, list[tuple[ReaderPosition, bytes | None]]] = {}
     for service in (counted.topic.owner, MAILER):
-        for position in await _positions(at["databases"][service], topic):
-            stored.setdefault(position.partition, []).append((service, position))
+        async with connect(at["databases"][service]) as connection:
+            for partition, digest_, *position in await connection.fetch(_POSITIONS, topic):
+                stored.setdefault(partition, []).append((ReaderPosition(service, *position), digest_))
     async with open_scan(at["kafka"], topic) as scan:
         return [
             PartitionState(
                 counted,
                 number,
                 *scan.ranges[number],
-                [await _examine_reader(scan, service, position) for service, position in positions],
+                [await _examine_reader(scan, number, *position) for position in positions],
             )
             for number, positions in sorted(stored.items())
         ]
 
 
-async def _positions(url: str, topic: str) -> list[_StoredPosition]:
-    connection = await asyncpg.connect(url, timeout=CONNECT_S)
-    try:
-        return [_StoredPosition(*row) for row in await connection.fetch(_POSITIONS, topic)]
-    finally:
-        await connection.close(timeout=CONNECT_S)
-
-
-async def _examine_reader(scan: TopicScan, service: str, stored: _StoredPosition) -> ReaderPosition:
-    start, end = scan.ranges[stored.partition]
-    position, common = stored.next, (service, stored.group, stored.next, stored.epoch, stored.moved_at)
+async def _examine_reader(
+    scan: TopicScan, partition: int, reader: ReaderPosition, last_digest: bytes | None
+) -> ReaderPosition:
+    start, end = scan.ranges[partition]
+    position = reader.next
     if position < start:
-        return ReaderPosition(*common, f"the log starts at {start}, behind the position", resume_offset=start)
+        return replace(reader, problem=f"the log starts at {start}, behind the position", resume_offset=start)
     if position > end:
-        return ReaderPosition(*common, f"the log ends at {end}, before the position", replaced=True)
-    if position > start and stored.digest is not None:
-        before = await _first_record(scan, stored.partition, position - 1)
-        if before is not None and before.offset == position - 1 and digest(before) != stored.digest:
-            return ReaderPosition(*common, f"the record at {position - 1} is not the one that was read", replaced=True)
-        if before is None or before.offset != position - 1:
-            resume_offset = before.offset if before else end
-            return ReaderPosition(*common, f"the record at {position - 1} is missing", resume_offset=resume_offset)
-    following = await _first_record(scan, stored.partition, position) if position < end else None
+        return replace(reader, problem=f"the log ends at {end}, before the position", replaced=True)
+    if position > start and last_digest is not None:
+        last = await scan.first_record(partition, position - 1)
+        if last is None or last.offset != position - 1:
+            resume_offset = last.offset if last else end
+            return replace(reader, problem=f"the record at {position - 1} is missing", resume_offset=resume_offset)
+        if digest(last) != last_digest:
+            return replace(reader, problem=f"the record at {position - 1} is not the one that was read", replaced=True)
+    following = await scan.first_record(partition, position) if position < end else None
     if following is not None and following.offset > position:
-        return ReaderPosition(*common, f"no records up to {following.offset}", resume_offset=following.offset)
-    return ReaderPosition(*common)
-
-
-async def _first_record(scan: TopicScan, partition: int, offset: int) -> Record | None:
-    """Read the first record from `offset` on."""
-    async with aclosing(scan.batches(partition, start=offset)) as batches:
-        async for batch in batches:
-            return batch.records[0]
-    return None
+        return replace(reader, problem=f"no records up to {following.offset}", resume_offset=following.offset)
+    return reader
 
 
 async def describe_repair(at: Endpoints, partition: PartitionState, since: float | None) -> str:
@@ -186,57 +156,53 @@ async def repair(at: Endpoints, partition: PartitionState, *, since: float | Non
     """
     if not partition.replaced:
         ends = {reader.group: reader.resume_offset for reader in partition.readers if reader.problem}
-        return await _skip(at, partition, ends, _Repair("", reason))
+        return await _skip(at, partition, ends, done="", reason=reason)
     newer = await log_refill.find_records_after_loss(
         at, partition.counted, partition.number, partition.read_up_to, since
     )
     await log_refill.fill_log(at["kafka"], partition.counted.topic.name, partition.number, newer.resume_offset)
-    moved = await log_refill.move_records(at["kafka"], partition.counted.topic.name, partition.number, newer)
-    accepted = f"; {moved} records that were taken since stand behind that" if moved else ""
+    await log_refill.move_records(at["kafka"], partition.counted.topic.name, partition.number, newer)
+    accepted = f"; {newer.count} records that were taken since stand behind that" if newer.count else ""
     done = f"the log begins at {newer.resume_offset}{accepted}"
     ends = {reader.group: newer.resume_offset for reader in partition.readers}
-    lines = await _skip(at, partition, ends, _Repair(done, reason))
+    lines = await _skip(at, partition, ends, done=done, reason=reason)
     await log_refill.delete_before(at["kafka"], partition.counted.topic.name, partition.number, newer.resume_offset)
     return [f"{partition}: {done}", *lines]
 
 
-async def _skip(at: Endpoints, partition: PartitionState, ends: dict[str, int], repair_: _Repair) -> list[str]:
-    """Move the positions of the groups in `ends` to those offsets, declare what they skip, and note it all."""
+async def _skip(at: Endpoints, partition: PartitionState, ends: dict[str, int], *, done: str, reason: str) -> list[str]:
+    """Move the positions of the groups in `ends` to those offsets, declare what they skip, and note it all.
+
+    `done` is what was done to the log, empty if nothing.
+    """
     lines = []
-    async with AsyncExitStack() as stack:
-        for reader in partition.readers:
-            if reader.group not in ends:
-                continue
-            connection = await asyncpg.connect(at["databases"][reader.service], timeout=CONNECT_S)
-            stack.push_async_callback(connection.close, timeout=CONNECT_S)
-            async with connection.transaction():
-                lines += await _declare(connection, partition, reader, ends[reader.group], repair_)
+    for reader in partition.readers:
+        if reader.group in ends:
+            async with connect(at["databases"][reader.service]) as connection, connection.transaction():
+                skipped = await _declare(connection, partition, reader, ends[reader.group], refilled=bool(done))
+                all_done = f"{done}; {skipped}" if done else skipped
+                recovery = Recovery("log", str(partition), reader.problem or "can be read on", all_done, reason)
+                await record_recovery(connection, recovery, SystemClock().now())
+            lines.append(f"{partition}: {reader.group}: {skipped}")
     return lines
 
 
 async def _declare(
-    connection: asyncpg.Connection, partition: PartitionState, reader: ReaderPosition, end: int, repair_: _Repair
-) -> list[str]:
-    now = SystemClock().now()
+    connection: asyncpg.Connection, partition: PartitionState, reader: ReaderPosition, end: int, *, refilled: bool
+) -> str:
     lost = end - reader.next
     if lost < 0:
         raise SetupError(f"{partition}: {reader.group} has read on meanwhile; look again")
-    skipped = f"offsets {reader.next} to {end - 1} were skipped" if lost else "the position stays"
     topic = partition.counted.topic
-    if lost or not repair_.done:
+    if lost or not refilled:
         await skip_records(connection, reader.group, topic.name, partition.number, (reader.next, end))
     if lost and reader.group == partition.counted.group:
-        await outbox.put_outbox(
-            connection,
-            [TallyBatchBuilder(partition.counted).outbox_record(_lost_tally_batch(partition, reader, end, now))],
-        )
-    all_done = "; ".join(part for part in (repair_.done, skipped) if part)
-    recovery = Recovery("log", str(partition), reader.problem or "can be read on", all_done, repair_.reason)
-    await record_recovery(connection, recovery, now)
-    return [f"{partition}: {reader.group}: {skipped}"]
+        batch = _lost_tally_batch(partition, reader, end)
+        await outbox.put_outbox(connection, [TallyBatchBuilder(partition.counted).outbox_record(batch)])
+    return f"offsets {reader.next} to {end - 1} were skipped" if lost else "the position stays"
 
 
-def _lost_tally_batch(partition: PartitionState, reader: ReaderPosition, end: int, now: float) -> ActionsCounted:
+def _lost_tally_batch(partition: PartitionState, reader: ReaderPosition, end: int) -> ActionsCounted:
     """The tally batch of records that can never be counted."""
     return ActionsCounted(
         source=partition.counted.topic.name,
@@ -246,7 +212,7 @@ def _lost_tally_batch(partition: PartitionState, reader: ReaderPosition, end: in
         next=end,
         part=0,
         parts=1,
-        counted_at=rfc3339(now),
+        counted_at=rfc3339(SystemClock().now()),
         accepted_until=rfc3339(reader.moved_at.timestamp()),
         deltas=[],
         recovered="records-lost",

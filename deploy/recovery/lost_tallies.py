@@ -11,24 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
 
-import asyncpg
 import msgspec
 from aiokafka import TopicPartition
 
+from deploy.local.connections import STATEMENT_S, connect, snapshot
 from deploy.local.endpoints import Endpoints
 from deploy.recovery.outbox_drain import drain
-from deploy.recovery.tally_sums import (
-    CONNECT_S,
-    STATEMENT_S,
-    Cell,
-    decode_parts,
-    snapshot,
-    sum_batches,
-    sum_ledger,
-    sum_rows,
-)
+from deploy.recovery.tally_sums import Cell, decode_parts, sum_batches, sum_ledger, sum_rows
 from services.marathon.actions.fill_gaps import fill_gaps
 from services.marathon.consumers.tallies import GROUP
 from services.marathon.domain.ledger import ChainHead, Part, SourcePartition
@@ -80,19 +70,6 @@ class Findings:
     gaps: list[LedgerGaps] = field(default_factory=list)
 
 
-class _TopicParts(NamedTuple):
-    """The parts that the tally topic holds beyond the ledger, in order and each once, and the topic's end.
-
-    `replaced` says that it is another log than the one that was read. `restored` are the source partitions with a newer
-    epoch, which marathon has to read first.
-    """
-
-    parts: dict[SourcePartition, list[Part]]
-    end: int
-    replaced: bool
-    restored: set[SourcePartition]
-
-
 async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
     """Find the gaps in the ledger of `counted`. Sends the counters' pending outbox; changes nothing else.
 
@@ -105,13 +82,12 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
         heads = await ledger.heads(connection)
         stored = await read_positions(connection, GROUP)
         position = stored.get(TopicPartition(counted.tallies.name, 0), StoredPosition(0, None))
-        topic_parts = await _read_topic_parts(at["kafka"], counted, heads, position)
-        findings = Findings(counted, position.next_offset, topic_parts.end, topic_parts.replaced)
+        findings, parts, restored = await _read_topic(at["kafka"], counted, heads, position)
         for source, rows in sorted(counted_rows.items()):
             head = heads.get(source, ChainHead())
-            chain = _chain(head.next, rows.next, topic_parts.parts.get(source, ()))
+            chain = _chain(head.next, rows.next, parts.get(source, ()))
             ranges = list(_gaps(head.next, rows.next, chain))
-            if ranges and source not in topic_parts.restored:
+            if ranges and source not in restored:
                 accounted = await sum_ledger(connection, source)
                 accounted.update(sum_batches(part.batch for part in chain))
                 missing = {
@@ -121,9 +97,14 @@ async def examine(at: Endpoints, counted: CountedTopic) -> Findings:
     return findings
 
 
-async def _read_topic_parts(
+async def _read_topic(
     kafka: str, counted: CountedTopic, heads: Mapping[SourcePartition, ChainHead], position: StoredPosition
-) -> _TopicParts:
+) -> tuple[Findings, dict[SourcePartition, list[Part]], set[SourcePartition]]:
+    """Return findings without gaps, the parts that the topic holds beyond the ledger, and the restored partitions.
+
+    The parts are in order and each once. Of the restored ones the topic has a newer epoch, which marathon has to read
+    first.
+    """
     found: dict[SourcePartition, dict[tuple[int, int], Part]] = {}
     restored: set[SourcePartition] = set()
     async with open_scan(kafka, counted.tallies.name) as scan:
@@ -138,7 +119,7 @@ async def _read_topic_parts(
         end = scan.ranges[0].end
         replaced = position.next_offset > end or await is_replaced(scan, 0, position)
     in_order = {source: [parts[key] for key in sorted(parts)] for source, parts in found.items()}
-    return _TopicParts(in_order, end, replaced, restored)
+    return Findings(counted, position.next_offset, end, replaced), in_order, restored
 
 
 def _chain(first: int, counted: int, parts: Sequence[Part]) -> list[Part]:
@@ -174,25 +155,22 @@ async def repair(at: Endpoints, findings: Findings, reason: str, *, ledger_key: 
     """
     lines = []
     topic = findings.counted.tallies.name
-    connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S, command_timeout=STATEMENT_S)
-    try:
-        async with connection.transaction():
-            now = SystemClock().now()
-            if from_start:
-                done = f"{topic} is read from its start"
-                await ledger.reset_position(connection, GROUP, topic)
-                found = f"ends at {findings.end}, read up to {findings.read_up_to}"
-                await record_recovery(connection, Recovery("ledger", topic, found, done, reason), now)
-                lines.append(done)
-            for gaps in findings.gaps:
-                await fill_gaps(connection, GROUP, topic, _filled_parts(gaps, now), ledger_key)
-                done = f"filled, the total moved by {gaps.change}"
-                await record_recovery(
-                    connection, Recovery("ledger", str(gaps.source), describe_gaps(gaps), done, reason), now
-                )
-                lines.append(f"{gaps.source}: {describe_gaps(gaps)}: {done}")
-    finally:
-        await connection.close(timeout=CONNECT_S)
+    async with (
+        connect(at["databases"]["marathon"], command_timeout=STATEMENT_S) as connection,
+        connection.transaction(),
+    ):
+        now = SystemClock().now()
+        if from_start:
+            done = f"{topic} is read from its start"
+            await ledger.reset_position(connection, GROUP, topic)
+            found = f"ends at {findings.end}, read up to {findings.read_up_to}"
+            await record_recovery(connection, Recovery("ledger", topic, found, done, reason), now)
+            lines.append(done)
+        for gaps in findings.gaps:
+            await fill_gaps(connection, GROUP, topic, _filled_parts(gaps, now), ledger_key)
+            found, done = describe_gaps(gaps), f"filled, the total moved by {gaps.change}"
+            await record_recovery(connection, Recovery("ledger", str(gaps.source), found, done, reason), now)
+            lines.append(f"{gaps.source}: {found}: {done}")
     return lines
 
 
@@ -204,7 +182,7 @@ def describe_gaps(gaps: LedgerGaps) -> str:
 
 def _filled_parts(gaps: LedgerGaps, now: float) -> list[Part]:
     """Return parts for the gaps and those between them, in order. The first gap gets everything that is missing."""
-    deltas = [_delta(cell, change) for cell, change in sorted(gaps.missing.items(), key=str)]
+    deltas = [Delta(**cell._asdict(), change=change) for cell, change in sorted(gaps.missing.items(), key=str)]
     filled: list[Part] = []
     for number, range_ in enumerate(gaps.ranges):
         filled += _gap_parts(gaps, range_, deltas if number == 0 else [], now)
@@ -229,8 +207,3 @@ def _gap_parts(gaps: LedgerGaps, range_: tuple[int, int], deltas: list[Delta], n
             recovered="tallies-lost",
         )
         yield Part.of(gaps.head.tally_offset, batch, _encode(batch))
-
-
-def _delta(cell: Cell, change: int) -> Delta:
-    fields: dict[str, Any] = cell._asdict()
-    return Delta(**fields, change=change)

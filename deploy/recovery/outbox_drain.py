@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import Final
 
-import asyncpg
-
 from shared.database import connected, create_pool
 from shared.errors import TransientError
 from shared.kafka.outbox import OutboxRelay
@@ -34,14 +32,12 @@ async def drain(url: str, bootstrap_servers: str, service: str) -> None:
         async with Tasks() as tasks:
             tasks.start("outbox", OutboxRelay(pool, bootstrap_servers, service=service).run)
             deadline = time.monotonic() + TIMEOUT_S
-            while await _is_pending(pool, last):
+            while True:
+                async with connected(pool) as connection:
+                    if not await connection.fetchval(_PENDING, last):
+                        return
                 if time.monotonic() > deadline:
                     raise TransientError(f"what {service} has to tell could not be sent in {TIMEOUT_S:.0f} s")
                 await asyncio.sleep(POLL_S)
     finally:
         await pool.close()
-
-
-async def _is_pending(pool: asyncpg.Pool, last: int) -> bool:
-    async with connected(pool) as connection:
-        return bool(await connection.fetchval(_PENDING, last))

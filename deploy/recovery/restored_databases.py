@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from operator import ne
+from typing import Final
 
 import asyncpg
 
+from deploy.local.connections import connect, snapshot
 from deploy.local.endpoints import Endpoints
-from deploy.recovery.compacted_topics import MarathonState, read_database, read_topics
-from deploy.recovery.tally_sums import decode_parts, snapshot
+from deploy.recovery.compacted_topics import MarathonState, is_newer, read_database, read_topics, select
+from deploy.recovery.tally_sums import decode_parts
 from services.marathon.actions.put_back import freeze_again, put_back
 from services.marathon.consumers.tallies import GROUP, TOPICS, tally_subscription
-from services.marathon.domain.ledger import Part, SourcePartition
+from services.marathon.domain.ledger import SourcePartition
 from services.marathon.storage import ledger, published
 from shared.clock import SystemClock
 from shared.counting.counted_topic import CountedTopic
@@ -25,11 +27,10 @@ from shared.errors import TransientError
 from shared.kafka.positions import raise_epochs
 from shared.kafka.subscription_positions import read_positions
 from shared.kafka.subscription_reader import SubscriptionReader
-from shared.kafka.topic_scan import TopicScan, open_scan
+from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, record_recovery
 from shared.tasks import Tasks
 
-CONNECT_S: Final = 10.0
 CATCH_UP_S: Final = 3600.0
 POLL_S: Final = 0.5
 
@@ -65,11 +66,8 @@ FROM ledger WHERE source = $1 AND partition = $2
 
 async def examine_source(at: Endpoints, service: str, counted: Iterable[CountedTopic]) -> list[RestoredPartition]:
     """Find what raising the epochs of `service`, which counts `counted`, leads to. Changes nothing."""
-    source = await asyncpg.connect(at["databases"][service], timeout=CONNECT_S)
-    try:
+    async with connect(at["databases"][service]) as source:
         positions = await source.fetch(_POSITIONS, [topic.group for topic in counted])
-    finally:
-        await source.close(timeout=CONNECT_S)
     async with snapshot(at["databases"]["marathon"]) as marathon:
         epochs = await _highest_epochs(marathon, at["kafka"])
         partitions = []
@@ -86,27 +84,20 @@ async def _highest_epochs(marathon: asyncpg.Connection, bootstrap_servers: str) 
     epochs = {source: head.epoch for source, head in (await ledger.heads(marathon)).items()}
     read = await _read_up_to(marathon)
     for topic in TOPICS:
-        async with (
-            open_scan(bootstrap_servers, topic.name) as scan,
-            aclosing(_parts_from(scan, read.get(topic.name, 0))) as unread,
-        ):
-            async for part in unread:
-                epochs[part.source] = max(epochs.get(part.source, 0), part.batch.epoch)
+        async with open_scan(bootstrap_servers, topic.name) as scan:
+            start = read.get(topic.name, 0)
+            if start > scan.ranges[0].end:
+                start = 0  # it is another topic than the one that was read
+            async with aclosing(scan.batches(0, start=start)) as batches:
+                async for batch in batches:
+                    for part in decode_parts(batch):
+                        epochs[part.source] = max(epochs.get(part.source, 0), part.batch.epoch)
     return epochs
 
 
 async def _read_up_to(marathon: asyncpg.Connection) -> dict[str, int]:
     """Return how far each tally topic is read."""
     return {tp.topic: position.next_offset for tp, position in (await read_positions(marathon, GROUP)).items()}
-
-
-async def _parts_from(scan: TopicScan, read: int) -> AsyncGenerator[Part, None]:
-    """Yield the parts of tally batches from `read` on, or all if the topic ends before: then it is another one."""
-    start = read if read <= scan.ranges[0].end else 0
-    async with aclosing(scan.batches(0, start=start)) as batches:
-        async for batch in batches:
-            for part in decode_parts(batch):
-                yield part
 
 
 def next_epoch(partitions: Iterable[RestoredPartition]) -> int:
@@ -119,44 +110,24 @@ def next_epoch(partitions: Iterable[RestoredPartition]) -> int:
 
 async def repair_source(at: Endpoints, service: str, epoch: int, reason: str) -> None:
     """Begin `epoch` of `service`: on its next tally batch, marathon takes back what it holds from there on."""
-    connection = await asyncpg.connect(at["databases"][service], timeout=CONNECT_S)
-    try:
-        async with connection.transaction():
-            await raise_epochs(connection, epoch)
-            recovery = Recovery("database", service, "restored from a backup", f"epoch {epoch} was begun", reason)
-            await record_recovery(connection, recovery, SystemClock().now())
-    finally:
-        await connection.close(timeout=CONNECT_S)
+    async with connect(at["databases"][service]) as connection, connection.transaction():
+        await raise_epochs(connection, epoch)
+        recovery = Recovery("database", service, "restored from a backup", f"epoch {epoch} was begun", reason)
+        await record_recovery(connection, recovery, SystemClock().now())
 
 
 async def examine_marathon(at: Endpoints) -> MarathonState:
     """Find what the topics hold and marathon's restored database lacks, or holds in an older version."""
     on_topics = await read_topics(at["kafka"])
-    connection = await asyncpg.connect(at["databases"]["marathon"], timeout=CONNECT_S)
-    try:
+    async with connect(at["databases"]["marathon"]) as connection:
         stored = await read_database(connection)
-    finally:
-        await connection.close(timeout=CONNECT_S)
     return MarathonState(
-        campaigns={
-            slug: event for slug, event in on_topics.campaigns.items() if _newer(event, stored.campaigns.get(slug))
-        },
-        cases={slug: event for slug, event in on_topics.cases.items() if _newer(event, stored.cases.get(slug))},
-        keys={name: key for name, key in on_topics.keys.items() if name not in stored.keys},
-        access={name: event for name, event in on_topics.access.items() if event != stored.access.get(name)},
-        totals={slug: event for slug, event in on_topics.totals.items() if _newer(event, stored.totals.get(slug))},
+        campaigns=select(on_topics.campaigns, stored.campaigns, is_newer),
+        cases=select(on_topics.cases, stored.cases, is_newer),
+        keys=select(on_topics.keys, stored.keys, lambda _, known: known is None),
+        access=select(on_topics.access, stored.access, ne),
+        totals=select(on_topics.totals, stored.totals, is_newer),
     )
-
-
-class _Versioned(Protocol):
-    @property
-    def version(self) -> int:
-        """The version, which rises with every change."""
-        ...
-
-
-def _newer(on_topic: _Versioned, stored: _Versioned | None) -> bool:
-    return stored is None or on_topic.version > stored.version
 
 
 async def repair_marathon(at: Endpoints, newer: MarathonState, reason: str, ledger_key: bytes) -> None:

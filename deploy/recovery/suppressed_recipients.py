@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
 
-import asyncpg
 import msgspec
 
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from services.notifications.storage import recipients
 from shared import topics
@@ -20,8 +19,6 @@ from shared.events.notifications import DeliveryBounced
 from shared.kafka.records import Record
 from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, record_recovery
-
-CONNECT_S: Final = 10.0
 
 _bounced = msgspec.json.Decoder(DeliveryBounced).decode
 
@@ -50,12 +47,9 @@ async def examine(at: Endpoints) -> Suppressions:
                 async for batch in batches:
                     for record in batch.records:
                         _apply(found, record)
-    connection = await asyncpg.connect(at["databases"]["notifications"], timeout=CONNECT_S)
-    try:
+    async with connect(at["databases"]["notifications"]) as connection:
         found.recipients -= await recipients.find_suppressed(connection, list(found.recipients))
         known = await recipients.find_gone(connection, list(found.recipients_by_address()))
-    finally:
-        await connection.close(timeout=CONNECT_S)
     found.addresses = {recipient: addresses - known for recipient, addresses in found.addresses.items()}
     return found
 
@@ -78,15 +72,10 @@ def _apply(found: Suppressions, record: Record) -> None:
 async def repair(at: Endpoints, found: Suppressions, reason: str) -> None:
     """Store the suppressions in `found`."""
     now = SystemClock().now()
-    connection = await asyncpg.connect(at["databases"]["notifications"], timeout=CONNECT_S)
-    try:
-        async with connection.transaction():
-            await recipients.suppress(connection, list(found.recipients), utc(now))
-            await recipients.mark_gone(connection, found.recipients_by_address(), utc(now))
-            address_count = len(found.recipients_by_address())
-            done = f"{len(found.recipients)} recipients and {address_count} addresses are left alone again"
-            await record_recovery(
-                connection, Recovery("database", "notifications", "restored from a backup", done, reason), now
-            )
-    finally:
-        await connection.close(timeout=CONNECT_S)
+    by_address = found.recipients_by_address()
+    async with connect(at["databases"]["notifications"]) as connection, connection.transaction():
+        await recipients.suppress(connection, list(found.recipients), utc(now))
+        await recipients.mark_gone(connection, by_address, utc(now))
+        done = f"{len(found.recipients)} recipients and {len(by_address)} addresses are left alone again"
+        recovery = Recovery("database", "notifications", "restored from a backup", done, reason)
+        await record_recovery(connection, recovery, now)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
 
+from deploy.local.connections import snapshot
 from services.marathon.domain.ledger import Part, SourcePartition
 from shared.counting.counted_topic import CountedTopic
 from shared.events.cloudevents import DECODE_ERRORS
-from shared.events.tallies import ActionsCounted, Delta
+from shared.events.tallies import ActionsCounted
 from shared.kafka.records import PartitionBatch
-
-CONNECT_S: Final = 10.0
-STATEMENT_S: Final = 600.0
 
 _decode = msgspec.json.Decoder(ActionsCounted).decode
 
@@ -50,17 +48,6 @@ def decode_parts(batch: PartitionBatch) -> Iterator[Part]:
     for record in batch.records:
         with suppress(*DECODE_ERRORS):
             yield Part.of(record.offset, _decode(record.value or b""), record.value or b"")
-
-
-@asynccontextmanager
-async def snapshot(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Connect to a database, see one state of it and change nothing."""
-    connection = await asyncpg.connect(url, timeout=CONNECT_S, command_timeout=STATEMENT_S)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            yield connection
-    finally:
-        await connection.close(timeout=CONNECT_S)
 
 
 _POSITIONS: Final = """
@@ -108,9 +95,5 @@ def sum_batches(batches: Iterable[ActionsCounted]) -> Counter[Cell]:
     sums: Counter[Cell] = Counter()
     for batch in batches:
         for delta in batch.deltas:
-            sums[_cell(delta)] += delta.change
+            sums[Cell(*(getattr(delta, name) for name in Cell._fields))] += delta.change
     return sums
-
-
-def _cell(delta: Delta) -> Cell:
-    return Cell(*(getattr(delta, name) for name in Cell._fields))
