@@ -48,9 +48,12 @@ def _times(campaign: dict[str, Value]) -> Iterator[RuleFault]:
             ("campaign", "tallies_close"),
             f"must not be earlier than confirmations_close, which is {rfc3339(confirmations)}",
         )
-    sealed_until = campaign.get("sealed_until")
-    if isinstance(sealed_until, str) and sealed_until < rfc3339(closes)[:DATE_CHARACTERS]:
-        yield ("campaign", "sealed_until"), "must not be earlier than closes: what people sent is needed until then"
+    sealed_until, last_day = campaign.get("sealed_until"), rfc3339(confirmations)[:DATE_CHARACTERS]
+    if isinstance(sealed_until, str) and sealed_until <= last_day:
+        yield (
+            ("campaign", "sealed_until"),
+            f"must be later than {last_day}, the day of confirmations_close: what people sent is needed until then",
+        )
 
 
 def _policies(policies: dict[str, Value]) -> Iterator[RuleFault]:

@@ -36,14 +36,12 @@ def takes_effect(evidence: Evidence, campaign: CampaignChanged) -> Literal["at-o
 def kept_until(campaign: CampaignChanged, *, confirmed: bool) -> datetime:
     """Return until when the address of a consent is kept: as long as something may still be sent to it.
 
-    That is until the day (UTC) on which the campaign's sealed data goes, or the end of confirmations where the campaign
-    names none; a consent that is not `confirmed` ends with the links at the latest.
+    That is until the day (UTC) on which the campaign's sealed data goes, which is later than the end of confirmations;
+    or that end, for a consent that is not `confirmed` or where the campaign names no day.
     """
-    confirmations_close = utc(parse_rfc3339(campaign.confirmations_close))
-    if campaign.sealed_until is None:
-        return confirmations_close
-    sealed_until = utc(parse_rfc3339(f"{campaign.sealed_until}T00:00:00Z"))
-    return sealed_until if confirmed else min(sealed_until, confirmations_close)
+    if confirmed and campaign.sealed_until is not None:
+        return utc(parse_rfc3339(f"{campaign.sealed_until}T00:00:00Z"))
+    return utc(parse_rfc3339(campaign.confirmations_close))
 
 
 def standing(given: Iterable[GivenConsent], withdrawn: Iterable[ActEvent]) -> list[GivenConsent]:

@@ -154,7 +154,7 @@ def test_policies_that_contradict_one_another_or_themselves_are_refused(policies
             "campaign.tallies_close",
         ),
         ("goal: 6500000", "tallies_close: 2027-02-30T00:00:00Z", "campaign.tallies_close"),
-        ("goal: 6500000", "sealed_until: 2026-12-31", "campaign.sealed_until"),
+        ("goal: 6500000", "sealed_until: 2027-01-08", "campaign.sealed_until"),
         ("goal: 6500000", "sealed_until: 2028-12-31T00:00:00Z", "campaign.sealed_until"),
         ("goal: 6500000", "sealed_until: '20281231'", "campaign.sealed_until"),
         ("goal: 6500000", "sealed_until: 2028-02-30", "campaign.sealed_until"),

@@ -69,7 +69,7 @@ def test_paper_comes_in_for_sixty_days_unless_the_file_says_otherwise_and_longer
     assert closing("confirmations_close: 2027-04-01T00:00:00Z")[0] == "2027-04-01T00:00:00.000Z"
     given = "tallies_close: 2027-02-01T00:00:00+01:00\n  sealed_until: 2028-12-31"
     assert closing(given) == ("2027-01-31T23:00:00.000Z", "2028-12-31")
-    assert closing("sealed_until: 2027-01-01")[1] == "2027-01-01"
+    assert closing("sealed_until: 2027-01-09")[1] == "2027-01-09"
 
 
 def test_importing_the_same_again_changes_nothing() -> None:

@@ -63,7 +63,6 @@ def test_one_that_takes_effect_at_once_comes_before_one_that_waits_for_its_link(
     [
         (None, "2027-01-08", "2027-01-08"),
         ("2028-12-31", "2028-12-31", "2027-01-08"),
-        ("2027-01-02", "2027-01-02", "2027-01-02"),
     ],
 )
 def test_an_address_is_kept_until_sealed_data_goes_and_an_unconfirmed_one_while_links_work(
