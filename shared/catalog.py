@@ -27,7 +27,7 @@ from shared.events.marathon import (
     Event,
     TotalsChanged,
 )
-from shared.kafka.consumer_shutdown import shut_down
+from shared.kafka.consumer_shutdown import shut_down, start_whole
 from shared.logging import log
 from shared.privacy.keys import DATA_KEY_BYTES, CampaignKeys, KeyOpener
 from shared.privacy.sealing import Sealer
@@ -108,7 +108,7 @@ class Catalog:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         try:
-            await consumer.start()
+            await start_whole(consumer.start())
             consumer.assign(list(self._partitions))
             ends = await consumer.end_offsets(list(self._partitions))
             for partition in self._partitions:

@@ -16,12 +16,12 @@ STOP_TIMEOUT_S: Final = 30.0
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
-async def start_whole(consumer: AIOKafkaConsumer) -> None:
-    """Start `consumer`; a caller that is cancelled meanwhile ends once it has started or failed, for a bounded time.
+async def start_whole(start: Coroutine[Any, Any, None]) -> None:
+    """Await `start`, which starts a consumer; a caller that is cancelled meanwhile ends after it, in bounded time.
 
     aiokafka leaves the connection open by which it looks for the brokers, if it is cancelled at that moment.
     """
-    task = asyncio.create_task(consumer.start(), name="start-consumer")
+    task = asyncio.create_task(start, name="start-consumer")
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

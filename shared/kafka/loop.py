@@ -22,6 +22,7 @@ from shared.database import connected
 from shared.errors import HaltError, TransientError
 from shared.kafka.assignments import Assignments
 from shared.kafka.attempts import AttemptMarks
+from shared.kafka.consumer_shutdown import start_whole
 from shared.kafka.dead_letters import ENDS_THE_PROCESS
 from shared.kafka.fetcher import Fetcher
 from shared.kafka.isolation import AROUND_ERRORS, HandlePoison, Poison, is_fault_of_records, write_parts
@@ -112,7 +113,7 @@ class PositionedLoop(Generic[P]):
         """
         self._consumer.subscribe(self._topics, listener=RebalanceListener(self._assignments, self._writes))
         try:
-            await wait_out_outages(self._consumer.start)
+            await wait_out_outages(lambda: start_whole(self._consumer.start()))
             await wait_out_outages(partial(create_positions, self._consumer, self._pool, self._group, self._topics))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read())

@@ -16,7 +16,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 from faststream.kafka.message import KafkaAckableMessage
 
-from shared.kafka.consumer_shutdown import shut_down
+from shared.kafka.consumer_shutdown import shut_down, start_whole
 from shared.kafka.records import PartitionBatch, Record, pack_headers
 from shared.kafka.subscription import Subscription
 
@@ -73,7 +73,7 @@ class SubscriptionClient:
         Raises:
             KafkaError, OSError: Kafka does not answer.
         """
-        await self._broker.start()
+        await start_whole(self._broker.start())
 
     async def stop(self) -> None:
         """Deliver no more, and disconnect, in bounded time."""

@@ -76,7 +76,7 @@ async def open_scan(bootstrap_servers: str, topic: str) -> AsyncIterator[TopicSc
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="none", enable_auto_commit=False)
     try:
-        await start_whole(consumer)
+        await start_whole(consumer.start())
         await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  a consumer without a topic has no metadata
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         if not tps:

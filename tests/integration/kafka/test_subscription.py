@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, conn
 from aiokafka.admin import NewTopic, RecordsToDelete
 from prometheus_client import REGISTRY
 
@@ -23,8 +25,10 @@ from shared.events.cloudevents import Envelope, Headers
 from shared.events.notifications import DeliveryUnsubscribed
 from shared.kafka import subscription_reader
 from shared.kafka.outbox import OutboxRelay
+from shared.kafka.records import PartitionBatch
 from shared.kafka.redrive import list_dead_letters, read_put_back, redrive
 from shared.kafka.subscription import Delivery, Event, Subscription, Unreadable
+from shared.kafka.subscription_client import SubscriptionClient
 from shared.kafka.subscription_reader import SubscriptionReader
 from shared.kafka.topic_check import open_admin
 from shared.topics import Topic, dead_letter_name
@@ -423,3 +427,30 @@ async def test_a_log_that_ends_before_the_position_or_lost_what_follows_it_is_no
         await stage.send("e", partition=1)
         await eventually(stage.handled, ["a", "b", "c", "d", "e"])
     assert await stage.positions() == [1, 2, 0]
+
+
+async def test_a_client_that_ends_while_it_looks_for_the_brokers_leaves_no_connection_open(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = asyncio.Event()
+    create: Any = conn.create_conn
+
+    async def create_conn(*args: Any, **settings: Any) -> Any:
+        connection = await create(*args, **settings)
+        connected.set()
+        return connection
+
+    async def handle(_batches: Sequence[PartitionBatch]) -> bool:
+        return True
+
+    monkeypatch.setattr("aiokafka.client.create_conn", create_conn)
+    client = SubscriptionClient(stage.subscription(), stage.servers, handle)
+    starting = asyncio.create_task(client.start())
+    async with asyncio.timeout(20):
+        await connected.wait()
+    starting.cancel()
+    await asyncio.wait({starting}, timeout=20)
+    assert starting.cancelled()
+    await client.stop()
+    # What is left open is a warning, and an error here, when it is collected.
+    gc.collect()
