@@ -22,24 +22,6 @@ class SystemClock:
         return time.time()
 
 
-class ManualClock:
-    """A clock that moves only when a test moves it."""
-
-    def __init__(self, now: float | datetime) -> None:
-        self.set(now)
-
-    def set(self, now: float | datetime) -> None:
-        """Set the time to `now`, in seconds since 1970 or as an aware datetime."""
-        self._now = now.timestamp() if isinstance(now, datetime) else now
-
-    def advance(self, seconds: float) -> None:
-        """Move the time on by `seconds`."""
-        self._now += seconds
-
-    def now(self) -> float:
-        return self._now
-
-
 def utc(seconds: float) -> datetime:
     """Return the aware UTC datetime of `seconds` since 1970."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -34,7 +34,7 @@ from services.notifications.sender.planning import Planner
 from services.notifications.settings import Settings
 from shared import topics
 from shared.catalog import Catalog
-from shared.clock import ManualClock, rfc3339
+from shared.clock import rfc3339
 from shared.database import create_pool
 from shared.events import cloudevents
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
@@ -56,6 +56,7 @@ from shared.privacy import dedupe
 from shared.privacy.addresses import canonical_address
 from shared.privacy.keys import CampaignKeys, PrivateKeyOpener, PublicKeyWrapper
 from shared.privacy.sealing import Person
+from tests.support.clock import ManualClock
 from tests.support.post_office import SmtpServer
 
 TIMEOUT_S: Final = 30.0

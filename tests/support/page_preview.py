@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from deploy.local.databases import SERVICES
 from deploy.local.home import PROJECT
 from services.marathon.http.pages import pages_router
-from shared.clock import ManualClock, rfc3339, utc
+from shared.clock import rfc3339, utc
 from shared.events.marathon import TotalsChanged
 from shared.http.client import ClientResolver
 from shared.http.problem import Problem, add_problem_handlers
@@ -34,6 +34,7 @@ from shared.web.views.cases import case_view
 from shared.web.views.forms import FormState
 from shared.web.views.sheets import sheet_view
 from tests.support import page_samples
+from tests.support.clock import ManualClock
 from tests.support.page_samples import CASE, NOW, SLUG, SampleCatalog, sample_catalog
 
 PORT: Final = 17_100

@@ -13,11 +13,12 @@ import pytest
 
 from deploy.local.endpoints import Endpoints
 from shared import topics
-from shared.clock import ManualClock, SystemClock
+from shared.clock import SystemClock
 from shared.events.cloudevents import Envelope
 from shared.kafka.broker_time import BrokerTime
 from shared.kafka.producer import ReplaceableProducer
 from shared.kafka.producer_batches import BatchTiming, ProducerBatches
+from tests.support.clock import ManualClock
 from tests.support.clocks import WrongClock
 from tests.support.intakes import read_records
 from tests.support.waiting import wait_until

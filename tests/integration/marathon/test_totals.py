@@ -27,12 +27,13 @@ from services.marathon.domain.history import points
 from services.marathon.domain.ledger import Part, fold
 from services.marathon.storage import cells, ledger
 from shared import topics
-from shared.clock import ManualClock, parse_rfc3339, rfc3339
+from shared.clock import parse_rfc3339, rfc3339
 from shared.database import connected
 from shared.errors import TransientError
 from shared.events.marathon import Correction, Policies, TotalsChanged
 from shared.events.tallies import ActionsCounted, Delta
 from tests.support.campaign_files import Wrapper, campaign_file
+from tests.support.clock import ManualClock
 from tests.support.tallies import LEDGER_KEY, Chain, delta, pool_on
 from tests.support.waiting import wait_until
 

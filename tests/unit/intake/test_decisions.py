@@ -17,7 +17,6 @@ from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.domain.requests import ACTS, SIGNATURES
 from shared import codes, topics
 from shared.catalog import Catalog
-from shared.clock import ManualClock
 from shared.errors import TransientError
 from shared.events.marathon import Section
 from shared.http.client import Client
@@ -28,6 +27,7 @@ from shared.intake.submit import OutgoingRecord, SubmitEndpoint
 from shared.kafka.broker_time import BrokerTime
 from shared.privacy.receipts import Receipts
 from shared.refusals import Refusal
+from tests.support.clock import ManualClock
 from tests.support.intakes import message, posted, signature
 from tests.support.seeding import Seed
 

@@ -18,11 +18,12 @@ from services.marathon.http.history import HistoryCache
 from services.marathon.http.live import LiveBoard
 from services.marathon.http.pages import last_hour
 from shared.catalog import Catalog
-from shared.clock import ManualClock, parse_rfc3339
+from shared.clock import parse_rfc3339
 from shared.database import create_pool
 from shared.errors import TransientError
 from shared.events.marathon import Policies
 from shared.http.problem import add_problem_handlers
+from tests.support.clock import ManualClock
 from tests.support.page_samples import campaign
 
 NOON = parse_rfc3339("2026-12-01T12:00:00Z")

@@ -20,7 +20,7 @@ from services.marathon.http.live import (
     Stream,
 )
 from shared.catalog import Catalog
-from shared.clock import ManualClock
+from tests.support.clock import ManualClock
 from tests.support.page_samples import campaign
 
 NOON = 1_796_126_400.0

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.clock import ManualClock, parse_rfc3339, rfc3339, utc
+from shared.clock import parse_rfc3339, rfc3339, utc
+from tests.support.clock import ManualClock
 
 
 def test_a_printed_time_is_never_ahead_of_the_true_one() -> None:
