@@ -57,7 +57,7 @@ async def import_campaign(connection: asyncpg.Connection, text: str, *, wrapper:
             records = [*(outbox_record(key, now) for key in keys), *records]
         if stored.campaign is None:
             document = first_document(changes.campaign, now)
-            await published.replace(connection, Published(document, {}), now)
+            await published.put_first(connection, Published(document, {}), now)
             records.append(outbox_record(document, now))
         elif not stored.closed:
             await _record_policy_change(connection, stored.campaign, changes.campaign, now)

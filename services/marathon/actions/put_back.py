@@ -35,16 +35,16 @@ async def put_back(
     for campaign in campaigns_:
         await campaigns.put_campaign(connection, campaign)
     await campaigns.put_cases(connection, list(cases))
-    await campaigns.put_keys(connection, keys)
+    await campaigns.put_back_keys(connection, keys)
     for each in accesses:
-        await access.put(connection, each, now)
+        await access.put_back(connection, each, now)
     memories = {
         previous.document.campaign: previous.memory
         for previous in await published.documents(connection, await published.versions(connection))
     }
     for document in totals:
         memory = memory_of(document, memories.get(document.campaign, {}))
-        await published.replace(connection, Published(document, memory), now)
+        await published.put_back(connection, Published(document, memory), now)
         await _put_back_policy_changes(connection, document)
 
 

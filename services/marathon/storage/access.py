@@ -9,22 +9,27 @@ from shared.events.marathon import AccessChanged
 
 _PUT = """
 INSERT INTO access (id, hash, campaign, scopes, section, revoked, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (id) DO UPDATE SET revoked = access.revoked OR excluded.revoked
 """
+_PUT_BACK = f"{_PUT} ON CONFLICT (id) DO UPDATE SET revoked = access.revoked OR excluded.revoked"
 
 
 async def put(connection: asyncpg.Connection, access: AccessChanged, now: float) -> None:
-    """Store a key's hash, or that it is revoked. A revoked key stays revoked."""
-    await connection.execute(
-        _PUT,
-        access.id,
-        access.hash,
-        access.campaign,
-        list(access.scopes),
-        access.section,
-        access.revoked,
-        utc(now),
-    )
+    """Store a new key's hash.
+
+    Raises:
+        asyncpg.UniqueViolationError: there is a key with this id.
+    """
+    await connection.execute(_PUT, *_row(access, now))
+
+
+async def put_back(connection: asyncpg.Connection, access: AccessChanged, now: float) -> None:
+    """Store a key that was created or revoked before. A revoked key stays revoked."""
+    await connection.execute(_PUT_BACK, *_row(access, now))
+
+
+def _row(access: AccessChanged, now: float) -> tuple[object, ...]:
+    scopes = list(access.scopes)
+    return access.id, access.hash, access.campaign, scopes, access.section, access.revoked, utc(now)
 
 
 _REVOKE = """

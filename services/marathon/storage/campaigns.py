@@ -95,19 +95,29 @@ async def has_keys(connection: asyncpg.Connection, campaign: str) -> bool:
 
 _PUT_KEY = """
 INSERT INTO campaign_keys (campaign, purpose, version, wrapped, created_at) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING
 """
+_PUT_BACK_KEY = f"{_PUT_KEY} ON CONFLICT DO NOTHING"
 
 
 async def put_keys(connection: asyncpg.Connection, keys: Iterable[CampaignKeysCreated]) -> None:
-    """Store wrapped keys, unless they are stored already."""
-    await connection.executemany(
-        _PUT_KEY,
-        [
-            (key.campaign, key.purpose, key.version, b64decode(key.wrapped), utc(parse_rfc3339(key.created_at)))
-            for key in keys
-        ],
-    )
+    """Store new wrapped keys.
+
+    Raises:
+        asyncpg.UniqueViolationError: the campaign has such a key, which must not differ from what services are told.
+    """
+    await connection.executemany(_PUT_KEY, _key_rows(keys))
+
+
+async def put_back_keys(connection: asyncpg.Connection, keys: Iterable[CampaignKeysCreated]) -> None:
+    """Store wrapped keys that were created before, unless they are stored already."""
+    await connection.executemany(_PUT_BACK_KEY, _key_rows(keys))
+
+
+def _key_rows(keys: Iterable[CampaignKeysCreated]) -> list[tuple[object, ...]]:
+    return [
+        (key.campaign, key.purpose, key.version, b64decode(key.wrapped), utc(parse_rfc3339(key.created_at)))
+        for key in keys
+    ]
 
 
 _ALL_KEYS = "SELECT campaign, purpose, version, wrapped, created_at FROM campaign_keys ORDER BY 1, 2, 3"

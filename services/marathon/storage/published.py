@@ -57,16 +57,25 @@ async def put(connection: asyncpg.Connection, published: Published, now: float) 
     return bool(await connection.execute(_PUT, *_row(published, now)) == "UPDATE 1")
 
 
-_REPLACE = """
-INSERT INTO published (campaign, version, document, memory, at) VALUES ($1, $2, $3, $4, $5)
+_PUT_FIRST = "INSERT INTO published (campaign, version, document, memory, at) VALUES ($1, $2, $3, $4, $5)"
+_PUT_BACK = f"""{_PUT_FIRST}
 ON CONFLICT (campaign) DO UPDATE
 SET version = excluded.version, document = excluded.document, memory = excluded.memory, at = excluded.at
 """
 
 
-async def replace(connection: asyncpg.Connection, published: Published, now: float) -> None:
-    """Store a document, the first one or one that was published before, in place of the current one."""
-    await connection.execute(_REPLACE, *_row(published, now))
+async def put_first(connection: asyncpg.Connection, published: Published, now: float) -> None:
+    """Store the first document of a campaign.
+
+    Raises:
+        asyncpg.UniqueViolationError: it has one.
+    """
+    await connection.execute(_PUT_FIRST, *_row(published, now))
+
+
+async def put_back(connection: asyncpg.Connection, published: Published, now: float) -> None:
+    """Store a document that was published before, replacing the current one."""
+    await connection.execute(_PUT_BACK, *_row(published, now))
 
 
 def _row(published: Published, now: float) -> tuple[object, ...]:

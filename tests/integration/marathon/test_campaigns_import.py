@@ -20,6 +20,7 @@ from services.marathon.actions.keys import create_key, revoke_key
 from services.marathon.domain.campaign_changes import ImportPlan
 from services.marathon.domain.campaign_file import CampaignFileError
 from services.marathon.domain.ledger import Part
+from services.marathon.storage import access, campaigns, published
 from shared import topics
 from shared.catalog import Catalog
 from shared.database import connected
@@ -237,6 +238,19 @@ async def test_of_a_partners_key_only_the_hash_is_kept_and_told(marathon: Marath
     assert event["hash"] == key.access.hash != key.text
     stored = await marathon.connection.fetchval("SELECT row_to_json(access)::text FROM access")
     assert key.text not in stored
+
+
+async def test_what_is_stored_already_is_not_taken_for_new(marathon: Marathon) -> None:
+    await marathon.import_(campaign_file())
+    connection = marathon.connection
+    key = await create_key(connection, "c", scopes=["signatures:batch"], section=None, now=NOW)
+    (document,) = await published.documents(connection, ["c"])
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await campaigns.put_keys(connection, await campaigns.all_keys(connection))
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await access.put(connection, key.access, NOW)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await published.put_first(connection, document, NOW)
 
 
 async def test_a_revoked_key_is_told_as_revoked(marathon: Marathon) -> None:
