@@ -16,11 +16,9 @@ from shared.kafka.subscription import Subscription
 
 VERSION: Final = "1.0"
 
-_CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
-
 CONSUMED: Final[dict[str, tuple[topics.Topic, ...]]] = {
-    "petitions": (topics.SIGNATURES, topics.ACTS, *_CATALOG_TOPICS),
-    "letters": (topics.MESSAGES, *_CATALOG_TOPICS),
+    "petitions": (topics.SIGNATURES, topics.ACTS, *topics.COMPACTED),
+    "letters": (topics.MESSAGES, *topics.COMPACTED),
     "marathon": (topics.PETITIONS_TALLIES, topics.LETTERS_TALLIES, topics.CASES, topics.TOTALS),
     "notifications": (topics.SIGNATURES, topics.MESSAGES, topics.CASES, topics.KEYS),
 }

@@ -54,7 +54,7 @@ class Catalog:
         bootstrap_servers: str,
         *,
         opener: KeyOpener | None = None,
-        source_topics: tuple[topics.Topic, ...] = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS),
+        source_topics: tuple[topics.Topic, ...] = topics.COMPACTED,
     ) -> None:
         self.campaigns: dict[str, CampaignChanged] = {}
         self.cases: dict[str, CaseChanged] = {}

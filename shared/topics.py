@@ -184,3 +184,5 @@ ALL: Final = (
     DELIVERIES,
 )
 BY_NAME: Final = {topic.name: topic for topic in ALL}
+COMPACTED: Final = tuple(topic for topic in ALL if topic.compacted)
+"""The topics that hold the newest state of each thing: `Catalog` reads them from the start."""

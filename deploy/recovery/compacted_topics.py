@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from operator import ne
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
@@ -33,8 +33,6 @@ from shared.kafka.outbox import OutboxRecord
 from shared.kafka.topic_scan import open_scan
 from shared.recoveries import Recovery, record_recovery
 
-COMPACTED_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
-
 Key = TypeVar("Key")
 Entry = TypeVar("Entry")
 _Versioned = CampaignChanged | CaseChanged | TotalsChanged
@@ -58,7 +56,7 @@ async def read_topics(bootstrap_servers: str) -> MarathonState:
         SetupError: there is no such topic.
     """
     state = MarathonState()
-    for topic in COMPACTED_TOPICS:
+    for topic in topics.COMPACTED:
         async with open_scan(bootstrap_servers, topic.name) as scan, aclosing(scan.batches(0)) as batches:
             async for batch in batches:
                 for record in batch.records:

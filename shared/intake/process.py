@@ -36,7 +36,7 @@ from shared.tasks import Tasks
 from shared.topics import Topic
 from shared.web.pages import Pages
 
-CATALOG_TOPICS: Final = (topics.CASES, topics.KEYS, topics.ACCESS, topics.TOTALS)
+CATALOG_TOPICS: Final = topics.COMPACTED
 PRODUCER_COUNT: Final = 4
 """A producer of aiokafka has one request in flight to a broker. With several, a partition does not wait for another's
 acknowledgement, which matters most where the broker flushes each batch to disk first."""
