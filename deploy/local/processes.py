@@ -98,7 +98,7 @@ def process_instances(settings: LocalSettings, *, mail: bool) -> list[ProcessIns
 
 
 def program(home: Home, settings: LocalSettings, instance: ProcessInstance, database_url: str) -> Program:
-    """The program of `place`, ready once `/readyz` answers 200."""
+    """The program of `instance`, ready once `/readyz` answers 200."""
     process = instance.process
     return Program(
         name=instance.name,
