@@ -274,8 +274,11 @@ async def _listening(connection: asyncpg.Connection, awake: asyncio.Event) -> As
         try:
             async with asyncio.timeout(5):
                 await connection.remove_listener(NOTIFY_CHANNEL, notified)
+            lost = connection.is_closed()
         except DATABASE_OUTAGES:
-            # The connection was lost in the middle of a statement: the pool must not reuse it.
+            lost = True
+        if lost:
+            # In the middle of a statement, or about to close and still with its listener: the pool must not reuse it.
             connection.terminate()
 
 
