@@ -271,12 +271,11 @@ async def _listening(connection: asyncpg.Connection, awake: asyncio.Event) -> As
     try:
         yield
     finally:
-        try:
+        lost = True
+        with suppress(*DATABASE_OUTAGES):
             async with asyncio.timeout(5):
                 await connection.remove_listener(NOTIFY_CHANNEL, notified)
             lost = connection.is_closed()
-        except DATABASE_OUTAGES:
-            lost = True
         if lost:
             # In the middle of a statement, or about to close and still with its listener: the pool must not reuse it.
             connection.terminate()
