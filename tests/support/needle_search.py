@@ -63,7 +63,7 @@ class NeedleSearch:
         """Search each record of each segment below `folder`, decompressed; and the raw files."""
         findings = []
         for segment in sorted(folder.rglob("*.log")):
-            content = segment.read_bytes()
+            content = _content(segment)
             if self.is_in(content) or any(self.is_in(part) for part in _record_parts(content)):
                 findings.append(Finding("kafka", f"{segment.parent.name}/{segment.name}"))
         return findings
@@ -73,7 +73,7 @@ class NeedleSearch:
         return [
             Finding("file", str(path.relative_to(folder)))
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and self.is_in(path.read_bytes())
+            if path.is_file() and self.is_in(_content(path))
         ]
 
     def at_addresses(self, addresses: list[str]) -> list[Finding]:
@@ -84,6 +84,14 @@ class NeedleSearch:
                 if self.is_in(answer.read()):
                     findings.append(Finding("address", address))
         return findings
+
+
+def _content(path: Path) -> bytes:
+    """Return what `path` holds; nothing if its owner has deleted it meanwhile, as a broker does with old segments."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _spellings(needle: str) -> Iterator[bytes]:
