@@ -10,7 +10,7 @@ import asyncpg
 
 from shared.clock import Clock
 from shared.counting.batch_decoder import BatchDecoder
-from shared.counting.batch_plan import BatchPlan, DecodedRecord
+from shared.counting.batch_plan import BatchPlan, Cell, DecodedRecord
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.dimension_ids import DimensionIds, IdByCombination
 from shared.counting.fold import InputRecord, Outcome, fold
@@ -58,11 +58,15 @@ class TopicCounter:
             self._refusal_limit.check(batch, plan.refused[batch.partition])
         rows = await find_rows(connection, self._counted.table, _keys(plan))
         new_keys = plan.fast_keys.keys() - rows.keys()
-        new_rows = [plan.new_rows[plan.fast_keys[key]] for key in sorted(new_keys)]
-        await copy_new_rows(connection, self._counted.table, new_rows)
-        changes = _changes_by_new_rows(plan, new_keys)
-        new_submissions = [plan.submission_rows[index] for key, index in plan.fast_keys.items() if key in new_keys]
-        repeats = [plan.fast_records[index] for key, index in plan.fast_keys.items() if key not in new_keys]
+        # In the order of the index, and then in that of the log.
+        new_by_key = [plan.fast_keys[key] for key in sorted(new_keys)]
+        await copy_new_rows(connection, self._counted.table, [plan.new_rows[index] for index in new_by_key])
+        new_by_offset = sorted(new_by_key)
+        changes = _changes_by_cells([plan.cells[index] for index in new_by_offset])
+        new_submissions = [plan.submission_rows[index] for index in new_by_offset]
+        repeats = [
+            plan.fast_records[index] for index in sorted(plan.fast_keys[key] for key in rows.keys() & plan.fast_keys)
+        ]
         slow_records = [*plan.slow_records, *(self._decoder.decode(*repeat) for repeat in repeats)]
         decoded = {(record.partition, record.record.offset): record for record in slow_records}
         outcome = await self._fold(connection, slow_records, plan.ids, rows)
@@ -194,9 +198,8 @@ def _keys(plan: BatchPlan) -> list[bytes]:
     return sorted({*plan.fast_keys, *(record.key for record in plan.slow_records if record.key)})
 
 
-def _changes_by_new_rows(plan: BatchPlan, new_keys: set[bytes]) -> defaultdict[int, list[Change]]:
-    """The changes that the new rows of fast keys make, by partition."""
-    cells = [plan.cells[index] for key, index in plan.fast_keys.items() if key in new_keys]
+def _changes_by_cells(cells: Sequence[Cell]) -> defaultdict[int, list[Change]]:
+    """The changes that new rows in `cells` make, by partition."""
     changes: defaultdict[int, list[Change]] = defaultdict(list)
     for (partition, dimensions, state, minute), count in Multiset(cells).items():
         changes[partition].append(Change(dimensions, EVIDENCE[state], minute, count))
