@@ -187,7 +187,7 @@ ALTER TABLE ONLY public.submissions
 
 CREATE INDEX dead_letters_of_a_key ON public.dead_letters USING btree (key);
 
-CREATE INDEX signatories_in_order ON public.signatories USING btree (subject, accepted_ms, key);
+CREATE INDEX signatories_in_order ON public.signatories USING btree (subject, accepted_ms, partition, "offset");
 
 CREATE UNIQUE INDEX submissions_further ON public.submissions USING btree (key, digest) WHERE further;
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import struct
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from services.petitions.actions.sign_petition import SignPetition
-from services.petitions.storage.signatories import SealedName, sealed_names
+from services.petitions.storage.signatories import FIRST, SealedName, SignedAt, sealed_names
+from shared import base64url
 from shared.database import connected
+from shared.events.cloudevents import DECODE_ERRORS
 from shared.intake.openapi import responses
 from shared.intake.process import IntakeProcess
+from shared.logging import log
 from shared.privacy.keys import CampaignKeys
+from shared.refusals import FieldError, invalid
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 500
+_CURSOR: Final = struct.Struct(">qhq")
+"""The fields of a `SignedAt`."""
 
 
 def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> APIRouter:
@@ -27,27 +34,44 @@ def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> A
     )
     async def signatories(
         slug: str,
-        start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+        after: Annotated[str, Query(max_length=64)] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = DEFAULT_PAGE_SIZE,
     ) -> JSONResponse:
         """The names of those who confirmed their signature and agreed to be named, in the order of signing; `next` is
-        the `start` of the page after this one.
+        the `after` of the page after this one.
         """
         _petition, _case, terms = sign_petition.find_petition(slug)
-        sealed: list[SealedName] = []
+        place, sealed = _parse_cursor(after), []
         if not terms.policies.safety_mode:
             async with connected(process.pool) as connection:
-                sealed = await sealed_names(connection, slug, start, limit)
+                sealed = await sealed_names(connection, slug, place, limit)
         content: dict[str, Any] = {
             "petition": slug,
-            "signatories": [_open_name(name, slug, terms.keys) for name in sealed],
-            "next": start + limit if len(sealed) == limit else None,
+            "signatories": [name for each in sealed if (name := _open_name(each, slug, terms.keys))],
+            "next": base64url.encode(_CURSOR.pack(*sealed[-1].signed_at)) if len(sealed) == limit else None,
         }
         return JSONResponse(content, headers={"Cache-Control": "no-cache"})
 
     return router
 
 
-def _open_name(name: SealedName, petition: str, keys: CampaignKeys) -> dict[str, str]:
-    person = keys.seal[name.seal_key].open(name.sealed, topic=name.topic, subject=petition, key=name.key)
+def _parse_cursor(text: str) -> SignedAt:
+    """Return where the last page ended, as its `next` says.
+
+    Raises:
+        Refusal: `text` is no `next` of ours.
+    """
+    try:
+        return SignedAt(*_CURSOR.unpack(base64url.decode(text))) if text else FIRST
+    except (ValueError, struct.error):
+        raise invalid([FieldError("/after", "after.unknown")]) from None
+
+
+def _open_name(name: SealedName, petition: str, keys: CampaignKeys) -> dict[str, str] | None:
+    """Return a name as it is shown; None where it cannot be opened, so that one name does not hide all the others."""
+    try:
+        person = keys.seal[name.seal_key].open(name.sealed, topic=name.topic, subject=petition, key=name.key)
+    except (KeyError, ValueError, *DECODE_ERRORS):
+        log.error("a signatory's name cannot be opened", **name.signed_at._asdict())
+        return None
     return {"given_name": person.given_name, "family_name": person.family_name}

@@ -10,9 +10,24 @@ import asyncpg
 from shared.counting.submission_store import ConfirmedSubmission
 
 
+class SignedAt(NamedTuple):
+    """The place of a signature in the order of signing: the time of its acceptance (milliseconds since 1970), and the
+    position of its submission.
+    """
+
+    accepted_ms: int
+    partition: int
+    offset: int
+
+
+FIRST: Final = SignedAt(0, 0, -1)
+"""Before every signature."""
+
+
 class SealedName(NamedTuple):
     """The stored submission of a confirmed signature, with its sealed name."""
 
+    signed_at: SignedAt
     key: bytes
     topic: str
     seal_key: int
@@ -21,21 +36,23 @@ class SealedName(NamedTuple):
 
 # A withdrawn or invalidated signature shows no name; an erased one has no sealed data left.
 _SIGNATORIES: Final = """
-SELECT signatories.key, signatories.topic, submissions.seal_key, submissions.sealed
-FROM signatories
-JOIN signatures ON signatures.key = signatories.key
-JOIN submissions ON submissions.topic = signatories.topic AND submissions.partition = signatories.partition
-    AND submissions."offset" = signatories."offset"
-WHERE signatories.subject = $1 AND signatures.state = 'c' AND NOT signatures.invalidated
-ORDER BY signatories.accepted_ms, signatories.key
-OFFSET $2 LIMIT $3
+SELECT named.accepted_ms, named.partition, named."offset", named.key, named.topic, submissions.seal_key,
+    submissions.sealed
+FROM signatories AS named
+JOIN signatures ON signatures.key = named.key
+JOIN submissions ON submissions.topic = named.topic AND submissions.partition = named.partition
+    AND submissions."offset" = named."offset"
+WHERE named.subject = $1 AND (named.accepted_ms, named.partition, named."offset") > ($2, $3, $4)
+    AND signatures.state = 'c' AND NOT signatures.invalidated
+ORDER BY named.accepted_ms, named.partition, named."offset"
+LIMIT $5
 """
 
 
-async def sealed_names(connection: asyncpg.Connection, petition: str, start: int, limit: int) -> list[SealedName]:
-    """Return the names under `petition` in the order of signing, from the `start`-th (from 0) on, at most `limit`."""
-    rows = await connection.fetch(_SIGNATORIES, petition, start, limit)
-    return [SealedName(*row) for row in rows]
+async def sealed_names(connection: asyncpg.Connection, petition: str, after: SignedAt, limit: int) -> list[SealedName]:
+    """Return the names under `petition` in the order of signing, those behind `after`, at most `limit`."""
+    rows = await connection.fetch(_SIGNATORIES, petition, *after, limit)
+    return [SealedName(SignedAt(*row[:3]), *row[3:]) for row in rows]
 
 
 _UPSERT: Final = """

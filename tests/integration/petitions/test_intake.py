@@ -17,6 +17,7 @@ import pytest_asyncio
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 
+from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from shared import topics
 from shared.events.marathon import Section
@@ -454,14 +455,25 @@ async def test_only_who_confirmed_and_agreed_is_named_in_the_order_of_signing(
             return [signatory["given_name"] for signatory in (await client.get(path)).json()["signatories"]]
 
         await wait_until_equal(signatory_names, ["Zoe", "Ana"])
-        page = (await client.get(path, params={"start": 1, "limit": 1})).json()
-        assert page == {
-            "petition": seed.petition,
-            "signatories": [{"given_name": "Ana", "family_name": "Diaz"}],
-            "next": 2,
-        }
+        first = (await client.get(path, params={"limit": 1})).json()
+        assert first["signatories"] == [{"given_name": "Zoe", "family_name": "Diaz"}]
+        second = (await client.get(path, params={"after": first["next"], "limit": 1})).json()
+        assert second["signatories"] == [{"given_name": "Ana", "family_name": "Diaz"}]
+        last = (await client.get(path, params={"after": second["next"], "limit": 1})).json()
+        assert last == {"petition": seed.petition, "signatories": [], "next": None}
+        assert (await client.get(path, params={"after": "none"})).status_code == 422
         await client.post(f"/withdraw/{token_for(seed, keys, signed['Zoe'], 'withdraw')}")
         await wait_until_equal(signatory_names, ["Ana"])
+        again = (await client.get(path, params={"after": first["next"], "limit": 1})).json()
+        assert again["signatories"] == second["signatories"], "a page is missed after a withdrawal"
+        async with connect(database) as connection:
+            await connection.execute(
+                "UPDATE submissions SET sealed = 'x' WHERE \"offset\" = $1 AND partition = $2",
+                signed["Ana"].offset,
+                signed["Ana"].partition,
+            )
+        await client.post(f"/confirm/{token_for(seed, keys, signed['Cy'], 'confirm')}")
+        await wait_until_equal(signatory_names, ["Cy"])
         assert (await client.get(path, params={"limit": 501})).status_code == 422
         assert (await client.get("/v1/declarations/none/signatories")).status_code == 404
 
