@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -40,6 +41,17 @@ DATA_ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.ProgramLimitExceededError,
 )
 """PostgreSQL raises these for data that it cannot store; it will raise them again, in this process and the next."""
+
+_CONNECTION_GONE: Final = re.compile("closed|closing|released back")
+"""What asyncpg's `InterfaceError` says of a connection or pool that is gone. Its other reasons are faults of ours."""
+
+
+def can_pass(error: Exception) -> bool:
+    """Whether waiting may mend `error`, one of `OUTAGES`: not a missing file, nor a call that asyncpg refuses."""
+    if isinstance(error, OSError):
+        return error.filename is None
+    return not isinstance(error, asyncpg.InterfaceError) or bool(_CONNECTION_GONE.search(str(error)))
+
 
 MIN_PAUSE_S: Final = 0.3
 MAX_PAUSE_S: Final = 5.0

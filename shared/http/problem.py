@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared.outages import OUTAGES
+from shared.outages import OUTAGES, can_pass
 from shared.refusals import FieldError, Refusal, invalid
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -126,5 +126,7 @@ async def _validation_error(request: Request, exception: Exception) -> Response:
     return problem_response(request, problem_from(invalid(errors)))
 
 
-async def _outage(request: Request, _error: Exception) -> Response:
+async def _outage(request: Request, error: Exception) -> Response:
+    if not can_pass(error):
+        raise error  # a 500, with its traceback in the log
     return problem_response(request, unavailable())
