@@ -23,10 +23,14 @@ def _is_outage(error: Exception) -> bool:
 
 
 @stamina.retry(on=_is_outage, attempts=None, timeout=CONNECT_TIMEOUT_S, wait_max=2.0)
-async def create_pool(url: str, *, application_name: str, min_size: int = 1, max_size: int = 4) -> asyncpg.Pool:
+async def create_pool(
+    url: str, *, application_name: str, min_size: int = 1, max_size: int = 4, reads_tables_whole: bool = False
+) -> asyncpg.Pool:
     """Create a pool on `url`, whose connections give `application_name` to the server.
 
-    It waits for a server that is away or starting, so that a long outage costs few starts of a process.
+    It waits for a server that is away or starting, so that a long outage costs few starts of a process. A pool whose
+    statements write to growing tables must not read them whole: a plan made while a table was nearly empty would do so
+    for as long as it is cached, however large the table is by then, and counting fell to a twentieth of its speed.
 
     Raises:
         OSError, asyncpg.PostgresError: the database could not be reached for a minute, or refuses the login.
@@ -42,9 +46,7 @@ async def create_pool(url: str, *, application_name: str, min_size: int = 1, max
             "application_name": application_name,
             "timezone": "UTC",
             "jit": "off",
-            # A plan made while a table was nearly empty would otherwise scan the whole table for as long as the plan is
-            # cached, however large the table is by then: counting fell to a twentieth of its speed that way.
-            "enable_seqscan": "off",
+            "enable_seqscan": "on" if reads_tables_whole else "off",
             # A process that was stopped in a transaction releases its locks before the waiting sessions give up.
             "idle_in_transaction_session_timeout": "10000",
             "lock_timeout": "20000",

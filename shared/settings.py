@@ -49,3 +49,7 @@ class ServiceSettings(KafkaSettings):
     trusted_proxies: Networks = ()
     country_header: str | None = None
     dead_letter_limit: Literal["on", "off"] = "on"
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"

@@ -37,6 +37,21 @@ class Topic:
     personal_data: bool = False
     max_message_bytes: int = MAX_MESSAGE_BYTES
 
+    def partition_count(self, *, production: bool) -> int:
+        """Return how many partitions this topic has in production or elsewhere, permanently."""
+        return self.partitions_production if production else self.partitions
+
+    @property
+    def fixed_partition_count(self) -> int:
+        """How many partitions this topic has everywhere.
+
+        Raises:
+            ValueError: it has another number in production.
+        """
+        if self.partitions != self.partitions_production:
+            raise ValueError(f"{self.name} has another number of partitions in production")
+        return self.partitions
+
     def broker_settings(self, *, flush: bool) -> dict[str, str]:
         """Return the broker-side settings of this topic; `flush` is whether a durable topic flushes each append."""
         settings = {

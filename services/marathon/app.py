@@ -147,12 +147,9 @@ class _Process:
 
     def _count(self, pool: asyncpg.Pool, tasks: Tasks) -> None:
         settings = self._settings
-        production = settings.environment == "production"
         servers = settings.kafka_bootstrap_servers
         self._tally_reader = SubscriptionReader(self.tallies, pool, servers)
-        partitions = {
-            topic.name: topic.partitions_production if production else topic.partitions for topic in topics.COUNTED
-        }
+        partitions = {topic.name: topic.partition_count(production=settings.production) for topic in topics.COUNTED}
         self._publisher = Publisher(pool, EndOffsetReader(servers, partitions).read)
         tasks.start("tally batches", self._tally_reader.run)
         tasks.start("totals", self._publisher.run)

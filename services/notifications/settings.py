@@ -49,7 +49,7 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _has_a_sender(self) -> Self:
-        if self.environment == "production" and self.mail_from == EXAMPLE_SENDER:
+        if self.production and self.mail_from == EXAMPLE_SENDER:
             raise ValueError("set MAIL_FROM to the address that mail leaves from")
         return self
 

@@ -62,7 +62,7 @@ class TallyBatchBuilder:
         """Make the record of the tally topic."""
         return OutboxRecord(
             self._counted.tallies.name,
-            counted.partition % self._counted.tallies.partitions,
+            counted.partition % self._counted.tallies.fixed_partition_count,
             f"{counted.source}/{counted.partition}".encode(),
             self._envelope.headers(counted.counted_at.encode()),
             _encode(counted),

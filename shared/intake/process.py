@@ -108,7 +108,7 @@ class IntakeProcess:
 
     def partition_count(self, topic: Topic) -> int:
         """Return the number of partitions of `topic` in this environment; it never changes."""
-        return topic.partitions_production if self._settings.environment == "production" else topic.partitions
+        return topic.partition_count(production=self._settings.production)
 
     def missing(self) -> Mapping[str, str]:
         """Return what readiness lacks. The database is not needed: only the status of receipts reads it."""
@@ -132,7 +132,9 @@ class IntakeProcess:
         await topic_check.check_topics_of(settings, (*self._intake_topics, self._probe_topic, *CATALOG_TOPICS))
         async with AsyncExitStack() as stack:
             name = f"{self._service} intake"
-            self.pool = await create_pool(settings.database_url, application_name=name, min_size=0)
+            self.pool = await create_pool(
+                settings.database_url, application_name=name, min_size=0, reads_tables_whole=True
+            )
             stack.push_async_callback(self.pool.close)
             counters = {topic.name: group for topic, group in self._intake_topics.items()}
             self.receipt_status = ReceiptStatus(self.pool, self.broker_time.now, counters)

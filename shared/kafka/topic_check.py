@@ -39,7 +39,7 @@ class BrokerSettings:
 
     def partitions(self, topic: Topic) -> int:
         """Return how many partitions `topic` has on these brokers, permanently."""
-        return topic.partitions_production if self.production else topic.partitions
+        return topic.partition_count(production=self.production)
 
     def settings(self, topic: Topic) -> dict[str, str]:
         """Return the settings of `topic` on these brokers. A cluster need not flush: other members have the record."""
@@ -127,9 +127,8 @@ async def check_topics(bootstrap_servers: str, topics: Sequence[Topic], *, flush
 
 async def check_topics_of(settings: ServiceSettings, topics: Sequence[Topic]) -> None:
     """Verify `topics` as `check_topics` does, under the `settings` of a service."""
-    production = settings.environment == "production"
     await check_topics(
-        settings.kafka_bootstrap_servers, topics, flush=settings.kafka_flush == "on", production=production
+        settings.kafka_bootstrap_servers, topics, flush=settings.kafka_flush == "on", production=settings.production
     )
 
 

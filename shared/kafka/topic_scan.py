@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, NamedTuple
@@ -15,6 +16,8 @@ from shared.kafka.records import PartitionBatch, Record, read_records
 
 MAX_EMPTY_FETCHES: Final = 60
 """After so many empty fetches in a row, of up to a second each, the scan gives up."""
+
+OPEN_TIMEOUT_S: Final = 30.0
 
 
 class OffsetRange(NamedTuple):
@@ -73,15 +76,25 @@ async def open_scan(bootstrap_servers: str, topic: str) -> AsyncIterator[TopicSc
 
     Raises:
         SetupError: there is no such topic.
+        TransientError: Kafka does not say within half a minute which offsets the topic has.
     """
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="none", enable_auto_commit=False)
     try:
-        await start_whole(consumer.start())
-        await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  a consumer without a topic has no metadata
-        tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        if not tps:
-            raise SetupError(f"Kafka has no topic {topic}")
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        yield TopicScan(consumer, topic, {tp.partition: OffsetRange(starts[tp], ends[tp]) for tp in tps})
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                ranges = await _offset_ranges(consumer, topic)
+        except TimeoutError:
+            raise TransientError(f"Kafka does not answer about {topic}") from None
+        yield TopicScan(consumer, topic, ranges)
     finally:
         await shut_down(consumer, consumer.stop())
+
+
+async def _offset_ranges(consumer: AIOKafkaConsumer, topic: str) -> dict[int, OffsetRange]:
+    await start_whole(consumer.start())
+    if topic not in await consumer.topics():
+        raise SetupError(f"Kafka has no topic {topic}")
+    await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  a consumer without a topic has no metadata
+    tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+    starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    return {tp.partition: OffsetRange(starts[tp], ends[tp]) for tp in tps}

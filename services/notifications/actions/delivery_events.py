@@ -29,7 +29,7 @@ def outbox_record(recipient: bytes, event: Event, now: float) -> OutboxRecord:
     """Return the outbox record that publishes `event` about `recipient` at `now`, seconds since 1970."""
     return OutboxRecord(
         topic=topics.DELIVERIES.name,
-        partition=partition_of(recipient, topics.DELIVERIES.partitions),
+        partition=partition_of(recipient, topics.DELIVERIES.fixed_partition_count),
         key=recipient,
         headers=_ENVELOPES[type(event)].headers(rfc3339(now).encode()),
         value=msgspec.json.encode(event),
