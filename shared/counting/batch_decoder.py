@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
-from shared.counting.batch_plan import BatchPlan, DecodedRecord
+from shared.counting.batch_plan import BatchPlan
 from shared.counting.copy_format import pack_submission_attributes, pack_submission_prefix, pack_submission_suffix
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.dimension_ids import Combination, IdByCombination, combination_of
-from shared.counting.event_decoder import EventDecoder, check_shape, decode_keyed_hash
+from shared.counting.event_decoder import DecodedRecord, EventDecoder
 from shared.counting.fast_path import FastPath
 from shared.counting.fold import InputRecord
 from shared.counting.transitions import DECISIONS, FollowUp, Submitted
-from shared.errors import PermanentError
 from shared.kafka.records import PartitionBatch, Record
 
 Item = TypeVar("Item")
@@ -39,11 +38,11 @@ class BatchDecoder:
     """Makes plans of the batches of one counted topic."""
 
     def __init__(self, counted: CountedTopic, dimension_ids: DimensionIdSource) -> None:
-        self._event_decoder = EventDecoder(counted.topic)
+        self.event_decoder = EventDecoder(counted.topic)
         self._topic = counted.topic.name.encode()
         self._dimension_ids = dimension_ids
         self._quota = counted.quota
-        self._fast_path = None if counted.quota else FastPath(self._event_decoder, self._topic, counted.projections)
+        self._fast_path = None if counted.quota else FastPath(self.event_decoder, self._topic, counted.projections)
 
     async def plan(self, batches: Sequence[PartitionBatch]) -> BatchPlan:
         """Plan the transaction that counts `batches`."""
@@ -55,42 +54,22 @@ class BatchDecoder:
                 await asyncio.sleep(0)
         for key in plan.slow_keys:
             if demoted := plan.demote(key):
-                plan.slow_records.append(self.decode(*demoted))
+                plan.slow_records.append(self.event_decoder.decode(*demoted))
         plan.slow_records.sort(key=lambda decoded: (decoded.partition, decoded.record.offset))
         return plan
 
     async def _add_records(self, partition: int, records: Sequence[Record], plan: BatchPlan) -> None:
         others = self._add_plain_records(partition, records, plan)
-        decoded = [self.decode(partition, record) for record in others]
+        decoded = [self.event_decoder.decode(partition, record) for record in others]
         if unknown := _unknown_combinations(decoded, plan.ids):
             await self._dimension_ids.ensure(unknown)
             others = self._add_plain_records(partition, others, plan)
-            decoded = [self.decode(partition, record) for record in others]
+            decoded = [self.event_decoder.decode(partition, record) for record in others]
         plan.slow_records.extend(decoded)
         plan.slow_keys.update(record.key for record in decoded)
 
     def _add_plain_records(self, partition: int, records: Sequence[Record], plan: BatchPlan) -> Sequence[Record]:
         return self._fast_path.add_plain_records(partition, records, plan) if self._fast_path else records
-
-    def decode(self, partition: int, record: Record) -> DecodedRecord:
-        """Decode one record; the reason why it cannot be counted becomes its `refusal`."""
-        origin = None
-        try:
-            event_type, origin = self._event_decoder.decode_headers(record, partition)
-            check_shape(record.key, record.value)
-            if event_type == "submitted":
-                submission = self._event_decoder.decode_submission(record.value or b"")
-                submission.check_person()
-                digest = decode_keyed_hash(submission.digest)
-                minute = submission.minute(origin.timestamp_ms if origin else record.timestamp_ms)
-                return DecodedRecord(partition, record, submission, digest, minute, origin=origin)
-            reference = self._event_decoder.decode_reference(record.value or b"")
-            if event_type in DECISIONS:
-                reference.check_decision()
-            digest = decode_keyed_hash(reference.digest) if reference.digest else b""
-        except PermanentError as error:
-            return DecodedRecord(partition, record, origin=origin, refusal=error.reason)
-        return DecodedRecord(partition, record, digest=digest, follow_up=event_type, reference=reference, origin=origin)
 
     def to_input(self, decoded: DecodedRecord, ids: IdByCombination) -> InputRecord:
         """Make the fold's input of a decoded record."""

@@ -7,44 +7,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shared.counting.dimension_ids import IdByCombination
-from shared.counting.event_decoder import KEY_BYTES, Reference, SubmissionRecord
+from shared.counting.event_decoder import DecodedRecord, SubmissionRecord
 from shared.counting.fold import Outcome
 from shared.counting.projections import ChangeKind
-from shared.counting.transitions import FollowUpType, State
-from shared.kafka.origins import Origin
+from shared.counting.transitions import State
 from shared.kafka.records import PartitionBatch, Record
 
 Cell = tuple[int, int, State, int]
 """The partition, dimensions, state and minute that a new row counts under."""
-
-
-class DecodedRecord(NamedTuple):
-    """A record with its decoded content.
-
-    It is a `submission` with its digest, counted in `minute`; or a `follow_up` to the submission of that digest, with
-    its `reference`; or it cannot be counted for the reason `refusal`. `origin` is set if it was redriven.
-    """
-
-    partition: int
-    record: Record
-    submission: SubmissionRecord | None = None
-    digest: bytes = b""
-    minute: int = 0
-    follow_up: FollowUpType | None = None
-    reference: Reference | None = None
-    origin: Origin | None = None
-    refusal: str = ""
-
-    @property
-    def key(self) -> bytes:
-        """The dedupe key; empty where the record has no valid one."""
-        key = self.record.key
-        return key if key is not None and len(key) == KEY_BYTES else b""
-
-    @property
-    def accepted_ms(self) -> int:
-        """When the record was first accepted, by the broker's clock."""
-        return self.origin.timestamp_ms if self.origin else self.record.timestamp_ms
 
 
 class TrackedSubmission(NamedTuple):

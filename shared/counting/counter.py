@@ -10,9 +10,10 @@ import asyncpg
 
 from shared.clock import Clock
 from shared.counting.batch_decoder import BatchDecoder
-from shared.counting.batch_plan import BatchPlan, Cell, DecodedRecord
+from shared.counting.batch_plan import BatchPlan, Cell
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.dimension_ids import DimensionIds, IdByCombination
+from shared.counting.event_decoder import DecodedRecord
 from shared.counting.fold import InputRecord, Outcome, fold
 from shared.counting.projections import ActionChange
 from shared.counting.row_store import copy_new_rows, copy_submissions, find_rows, load_state, write_outcome
@@ -67,7 +68,7 @@ class TopicCounter:
         repeats = [
             plan.fast_records[index] for index in sorted(plan.fast_keys[key] for key in rows.keys() & plan.fast_keys)
         ]
-        slow_records = [*plan.slow_records, *(self._decoder.decode(*repeat) for repeat in repeats)]
+        slow_records = [*plan.slow_records, *(self._decoder.event_decoder.decode(*repeat) for repeat in repeats)]
         decoded = {(record.partition, record.record.offset): record for record in slow_records}
         outcome = await self._fold(connection, slow_records, plan.ids, rows)
         for partition, partition_changes in outcome.changes.items():

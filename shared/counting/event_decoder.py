@@ -5,12 +5,12 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from shared.clock import parse_rfc3339
-from shared.counting.transitions import FollowUpType, State
+from shared.counting.transitions import DECISIONS, FollowUpType, State
 from shared.errors import PermanentError
 from shared.events.cloudevents import DECODE_ERRORS, ORIGIN_HEADER, parse_event_type
 from shared.events.values import MAX_PETITION_VERSION, MAX_VALUE_CHARACTERS, Channel, Held, Kind
@@ -104,17 +104,48 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
     decision: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     reason: Word = ""
 
-    def check_decision(self) -> None:
-        """Refuse a decision without a number, a digest, or with a reason that is no word.
+    def check(self, event_type: FollowUpType) -> None:
+        """Refuse a confirmation or decision without a digest, and a decision without a number, or with a reason that is
+        no word.
 
         Raises:
             PermanentError: `invalid`.
         """
-        if not self.decision or not self.digest or not _REASON.fullmatch(self.reason):
+        decided = self.decision and _REASON.fullmatch(self.reason)
+        if (event_type != "withdrawn" and not self.digest) or (event_type in DECISIONS and not decided):
             raise PermanentError("invalid")
 
 
 _REASON: Final = re.compile(r"(?:[a-z][a-z0-9-]{0,39})?")
+
+
+class DecodedRecord(NamedTuple):
+    """A record with its decoded content.
+
+    It is a `submission` with its digest, counted in `minute`; or a `follow_up` to the submission of that digest, with
+    its `reference`; or it cannot be counted for the reason `refusal`. `origin` is set if it was redriven.
+    """
+
+    partition: int
+    record: Record
+    submission: SubmissionRecord | None = None
+    digest: bytes = b""
+    minute: int = 0
+    follow_up: FollowUpType | None = None
+    reference: Reference | None = None
+    origin: Origin | None = None
+    refusal: str = ""
+
+    @property
+    def key(self) -> bytes:
+        """The dedupe key; empty where the record has no valid one."""
+        key = self.record.key
+        return key if key is not None and len(key) == KEY_BYTES else b""
+
+    @property
+    def accepted_ms(self) -> int:
+        """When the record was first accepted, by the broker's clock."""
+        return self.origin.timestamp_ms if self.origin else self.record.timestamp_ms
 
 
 def event_types(topic: Topic) -> dict[str, EventType]:
@@ -131,6 +162,25 @@ class EventDecoder:
         self._submission = msgspec.json.Decoder(SubmissionRecord).decode
         self._reference = msgspec.json.Decoder(Reference).decode
         self._type_by_prefix: dict[bytes, EventType] = {}
+
+    def decode(self, partition: int, record: Record) -> DecodedRecord:
+        """Decode one record; the reason why it cannot be read becomes its `refusal`."""
+        origin = None
+        try:
+            event_type, origin = self.decode_headers(record, partition)
+            check_shape(record.key, record.value)
+            if event_type == "submitted":
+                submission = self.decode_submission(record.value or b"")
+                submission.check_person()
+                digest = decode_keyed_hash(submission.digest)
+                minute = submission.minute(origin.timestamp_ms if origin else record.timestamp_ms)
+                return DecodedRecord(partition, record, submission, digest, minute, origin=origin)
+            reference = self.decode_reference(record.value or b"")
+            reference.check(event_type)
+            digest = decode_keyed_hash(reference.digest) if reference.digest else b""
+        except PermanentError as error:
+            return DecodedRecord(partition, record, origin=origin, refusal=error.reason)
+        return DecodedRecord(partition, record, digest=digest, follow_up=event_type, reference=reference, origin=origin)
 
     def decode_headers(self, record: Record, partition: int) -> tuple[EventType, Origin | None]:
         """The event type of `record` in `partition` and, if it was redriven, its origin, from its headers.

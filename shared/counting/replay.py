@@ -127,7 +127,9 @@ class _PartitionReplay:
                 if self._quota and self._start and self._partial_period < 0:
                     self._partial_period = self._quota.period(batch.records[0].timestamp_ms)
                 plan = await self._decoder.plan([batch])
-                fast_records = [self._decoder.decode(*plan.fast_records[index]) for index in plan.fast_keys.values()]
+                fast_records = [
+                    self._decoder.event_decoder.decode(*plan.fast_records[index]) for index in plan.fast_keys.values()
+                ]
                 decoded = sorted([*fast_records, *plan.slow_records], key=lambda decoded: decoded.record.offset)
                 records = [self._decoder.to_input(record, plan.ids) for record in decoded]
                 fold([_refuse(record, set_aside.get(record.offset)) for record in records], self._state)

@@ -13,13 +13,7 @@ from services.notifications.domain.recipient_keys import RecipientKeys, smtp_add
 from services.notifications.mailing import Event, Mailing
 from shared.catalog import Catalog
 from shared.clock import utc
-from shared.counting.event_decoder import (
-    EventDecoder,
-    SubmissionRecord,
-    check_shape,
-    decode_keyed_hash,
-    event_types,
-)
+from shared.counting.event_decoder import DecodedRecord, EventDecoder, SubmissionRecord, event_types
 from shared.errors import PermanentError, TransientError
 from shared.events.cloudevents import DECODE_ERRORS
 from shared.events.marathon import CampaignChanged
@@ -72,42 +66,37 @@ class SubmissionDecoder:
         Raises:
             TransientError: a campaign's keys cannot be opened, so no mail of it could ever be sent.
         """
-        decoded = DecodedBatch()
+        batch_decoded = DecodedBatch()
         for batch in batches:
-            decoder = self._decoders[batch.topic]
+            decode = self._decoders[batch.topic].decode
             for index, record in enumerate(batch.records):
                 if index % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
                 try:
-                    await self._decode_record(decoded, decoder, batch, record)
+                    await self._add_record(batch_decoded, batch.topic, decode(batch.partition, record))
                 except PermanentError as error:
                     skip_record(batch, record, error.reason)
-        return decoded
+        return batch_decoded
 
-    async def _decode_record(
-        self, decoded: DecodedBatch, decoder: EventDecoder, batch: PartitionBatch, record: Record
-    ) -> None:
-        word, origin = decoder.decode_headers(record, batch.partition)
-        if word not in ("submitted", "confirmed", "withdrawn"):
-            return
-        check_shape(record.key, record.value)
-        key, value = record.key or b"", record.value or b""
-        offset, accepted_ms = origin or (record.offset, record.timestamp_ms)
-        event = ActEvent(batch.topic, batch.partition, offset, key, utc(accepted_ms / 1000))
-        if word == "submitted":
-            await self._decode_submission(decoded, event, decoder.decode_submission(value))
-        elif word == "confirmed":
-            event = event._replace(digest=decode_keyed_hash(decoder.decode_reference(value).digest))
-            decoded.confirmed.append(event)
-            for mailing in self._triggered(Event(self._names[batch.topic][word])):
-                decoded.triggers.setdefault(mailing.name, []).append(event)
-        else:
-            decoded.withdrawn.append(event)
+    async def _add_record(self, batch_decoded: DecodedBatch, topic: str, decoded: DecodedRecord) -> None:
+        if decoded.refusal:
+            raise PermanentError(decoded.refusal)
+        offset = decoded.origin.offset if decoded.origin else decoded.record.offset
+        at = utc(decoded.accepted_ms / 1000)
+        event = ActEvent(topic, decoded.partition, offset, decoded.key, at, decoded.digest)
+        if decoded.submission is not None:
+            await self._add_submission(batch_decoded, event, decoded.submission)
+        elif decoded.follow_up == "confirmed":
+            batch_decoded.confirmed.append(event)
+            for mailing in self._triggered(Event(self._names[topic]["confirmed"])):
+                batch_decoded.triggers.setdefault(mailing.name, []).append(event)
+        elif decoded.follow_up == "withdrawn":
+            batch_decoded.withdrawn.append(event._replace(digest=b""))
 
     def _triggered(self, event: Event) -> list[Mailing]:
         return [mailing for mailing in self._mailings if event.type in mailing.events and mailing.trigger(event)]
 
-    async def _decode_submission(self, decoded: DecodedBatch, event: ActEvent, submission: SubmissionRecord) -> None:
+    async def _add_submission(self, decoded: DecodedBatch, event: ActEvent, submission: SubmissionRecord) -> None:
         campaign = await self._find_campaign(submission)
         mailings = self._triggered(Event(self._names[event.topic]["submitted"], submission, campaign))
         effect = takes_effect(submission.evidence, campaign) if submission.updates else "never"
@@ -120,7 +109,7 @@ class SubmissionDecoder:
             if mailing.consent is None:
                 decoded.candidates.setdefault(mailing.name, []).append(delivery)
             else:
-                decoded.triggers.setdefault(mailing.name, []).append(event._replace(digest=delivery.digest))
+                decoded.triggers.setdefault(mailing.name, []).append(event)
 
     def _open(self, event: ActEvent, submission: SubmissionRecord) -> NewDelivery:
         """Return the delivery that a submission may get."""
@@ -147,7 +136,7 @@ class SubmissionDecoder:
             subject=submission.subject,
             kind=submission.kind,
             key=event.key,
-            digest=decode_keyed_hash(submission.digest),
+            digest=event.digest,
             other_data=False,
             accepted_at=event.at,
             locale=submission.locale,

@@ -6,10 +6,11 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.local.endpoints import Endpoints
-from shared.privacy import tokens
+from shared.privacy import dedupe, tokens
 from shared.privacy.sealing import Person
 from tests.support.mailing import NotificationsHarness, PublishedSubmission, notifications_harness
 from tests.support.post_office import ReceivedMail, run_smtp_server
@@ -336,3 +337,17 @@ async def test_a_redriven_submission_is_the_one_that_it_was(harness: Notificatio
         await harness.wait_until_planned()
     rows = await harness.pool.fetch('SELECT topic, partition, "offset" FROM deliveries')
     assert {tuple(row) for row in rows} == {(ref.topic, ref.partition, ref.offset) for ref in (signed, later)}
+
+
+async def test_a_message_that_the_counter_refuses_gets_no_mail(
+    harness: NotificationsHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = await harness.upstream.campaign("w4r")
+    async with harness.running():
+        with monkeypatch.context() as patched:
+            patched.setattr(dedupe, "person_key", lambda *_: b"not 16 bytes")
+            await harness.upstream.write(campaign, ANA)
+        await harness.upstream.write(campaign, msgspec.structs.replace(ANA, email="bob@example.org"))
+        await harness.wait_until_settled()
+    assert harness.smtp_server.mails_to("ana@example.org") == []
+    assert len(harness.smtp_server.mails_to("bob@example.org")) == 1

@@ -85,7 +85,9 @@ def test_what_is_taken_in_one_go_is_packed_as_it_is_step_by_step(changes: dict[s
     key = key_of("ana")
     value = msgspec.json.encode(msgspec.to_builtins(signature("ana")) | changes)
     decoder, plan = plan_records(record(5, key, value))
-    decoded = decoder.decode(3, record(5, key, value)._replace(packed_headers=packed(ENVELOPE.headers(b""))))
+    decoded = decoder.event_decoder.decode(
+        3, record(5, key, value)._replace(packed_headers=packed(ENVELOPE.headers(b"")))
+    )
     if decoded.refusal:
         assert plan.fast_keys == {}
         assert [slow.refusal for slow in plan.slow_records] == [decoded.refusal]
