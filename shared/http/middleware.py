@@ -133,9 +133,8 @@ class _Exchange:
         await self._send(message)
 
     def record_metrics(self) -> None:
-        route = self.route()
-        metrics.HTTP_ANSWERED.labels(route=route, method=self._method, status=str(self._status)).inc()
-        metrics.HTTP_SECONDS.labels(route=route).observe(time.perf_counter() - self._started_at)
+        seconds = time.perf_counter() - self._started_at
+        metrics.HTTP_REQUESTS.observe(self.route(), self._method, self._status, seconds)
 
     def _header(self, name: bytes) -> bytes | None:
         headers: list[Any] = self._scope["headers"]

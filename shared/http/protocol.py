@@ -7,6 +7,7 @@ slower and without the limits of a connection.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -25,6 +26,7 @@ from shared.http.connection import (
 from shared.http.fast_routes import JSON_TYPES, FastRoute, ResponseHeads
 from shared.http.problem import Problem
 from shared.logging import log
+from shared.metrics import HTTP_REQUESTS
 
 MAX_LENGTH_DIGITS: Final = 10
 """The ordinary route reads a Content-Length with more digits."""
@@ -108,7 +110,7 @@ class FastProtocol(LimitedConnection):
         resolver = self._client_resolver
         client = resolver.resolve(self._peer.address, self.headers) if resolver.has_trusted_proxies else self._peer
         previous_cycle, response = self.cycle, self._fast_response
-        response.start(keep_alive=self.parser.should_keep_alive())
+        response.start(route.path, keep_alive=self.parser.should_keep_alive())
         self.cycle = cast("Any", response)
         if not self._try_handler(route, body, client):
             response.hand_over()
@@ -170,7 +172,16 @@ class FastProtocol(LimitedConnection):
 class FastResponse:
     """The connection's cycle while its fast request is unanswered: later requests queue, a shutdown waits."""
 
-    __slots__ = ("_protocol", "disconnected", "keep_alive", "message_event", "response_complete", "response_started")
+    __slots__ = (
+        "_path",
+        "_protocol",
+        "_started_at",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "response_complete",
+        "response_started",
+    )
 
     def __init__(self, protocol: FastProtocol) -> None:
         self._protocol = protocol
@@ -180,8 +191,10 @@ class FastResponse:
         self.keep_alive = True
         self.message_event = _NOT_AWAITED
 
-    def start(self, *, keep_alive: bool) -> None:
-        """Begin to answer a request."""
+    def start(self, path: str, *, keep_alive: bool) -> None:
+        """Begin to answer a request to `path`."""
+        self._path = path
+        self._started_at = time.perf_counter()
         self.response_complete = False
         self.keep_alive = keep_alive
 
@@ -194,9 +207,11 @@ class FastResponse:
         self.response_complete = True
         if not self.disconnected:
             self._protocol.write_accepted(body, keep_alive=self.keep_alive)
+        HTTP_REQUESTS.observe(self._path, "POST", 202, time.perf_counter() - self._started_at)
 
     def send_unavailable(self) -> None:
         """Answer 503."""
         self.response_complete = True
         if not self.disconnected:
             self._protocol.write_unavailable(keep_alive=self.keep_alive)
+        HTTP_REQUESTS.observe(self._path, "POST", 503, time.perf_counter() - self._started_at)

@@ -96,7 +96,11 @@ async def require_halted(run: ScenarioRun, counter: str, topic: str, partitions:
 
     async def halted() -> bool:
         measured = await asyncio.to_thread(evidence.metric_values, run.stand, counter)
-        alarms = [value for name, value in measured.items() if name.startswith("partition_halted") and topic in name]
+        alarms = [
+            value
+            for name, value in measured.items()
+            if name.startswith("milleplumes_partition_halted") and topic in name
+        ]
         return sum(alarms) == partitions
 
     try:

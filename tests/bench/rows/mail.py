@@ -16,7 +16,7 @@ from tests.bench.turn import CONNECTIONS, Turn
 
 MAILS: Final = 20_000
 SUBMIT_PER_S: Final = 5_000
-SENT_METRIC: Final = 'notifications_mails_total{outcome="sent"}'
+SENT_METRIC: Final = 'milleplumes_notifications_mails_total{outcome="sent"}'
 TIMEOUT_SECONDS: Final = 180.0
 POLL_SECONDS: Final = 0.25
 

@@ -12,7 +12,7 @@ from tests.bench.load import Load, LoadResult, host_of
 from tests.bench.stand import Stand, TallySnapshot
 
 SCRIPT: Final = "signatures.lua"
-COUNTED_AFTER: Final = "accept_to_count_seconds"
+COUNTED_AFTER: Final = "milleplumes_accept_to_count_seconds"
 """The counter's histogram of the time from acceptance to count."""
 GENERATOR: Final = "wrk"
 

@@ -26,7 +26,7 @@ WATCHED_SECONDS: Final = 20.0
 COUNTED_SECONDS: Final = 10.0
 OPEN_SECONDS: Final = 60.0
 TIMEOUT_SECONDS: Final = 120.0
-OPEN_STREAMS_METRIC: Final = "marathon_streams_open"
+OPEN_STREAMS_METRIC: Final = "milleplumes_marathon_streams_open"
 EVENT_PREFIX: Final = b"data: "
 
 

@@ -203,7 +203,7 @@ async def test_a_clock_a_day_off_neither_closes_nor_opens_a_campaign(own_platfor
             ]
             measured = (await client.get("/metrics")).text
         assert statuses == [202, 422, 410]
-        (difference,) = re.findall(r"^intake_clock_difference_seconds (\S+)$", measured, re.MULTILINE)
+        (difference,) = re.findall(r"^milleplumes_intake_clock_difference_seconds (\S+)$", measured, re.MULTILINE)
         assert float(difference) == pytest.approx(-offset, abs=5)
         assert "clock differs from the broker's" in running.log.read_text()
 

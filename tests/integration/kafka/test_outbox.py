@@ -196,7 +196,7 @@ async def test_a_relay_that_waits_for_the_lock_shows_how_long_the_oldest_row_has
     ages: set[float] = set()
 
     async def shown_three_times() -> bool:
-        age = REGISTRY.get_sample_value("outbox_age_seconds", {"service": "petitions"}) or 0.0
+        age = REGISTRY.get_sample_value("milleplumes_outbox_age_seconds", {"service": "petitions"}) or 0.0
         if age > 300:
             ages.add(age)
         return len(ages) >= 3

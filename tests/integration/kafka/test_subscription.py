@@ -298,7 +298,7 @@ async def test_a_halted_partition_skips_nothing_alarms_and_goes_on_with_a_new_pr
 
 async def halted_metric(stage: Stage) -> float | None:
     labels = {"group": f"group-{stage.topic.name}", "topic": stage.topic.name, "partition": "0"}
-    return REGISTRY.get_sample_value("partition_halted", labels)
+    return REGISTRY.get_sample_value("milleplumes_partition_halted", labels)
 
 
 async def test_a_batch_handler_gets_everything_of_a_partition_together_and_refuses_nothing(stage: Stage) -> None:

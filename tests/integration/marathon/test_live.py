@@ -297,7 +297,7 @@ async def test_hundreds_of_streams_get_the_same_and_leave_nothing_behind(maratho
             return int((await anext(events))["total"])
 
     async def streams_open() -> float | None:
-        return REGISTRY.get_sample_value("marathon_streams_open")
+        return REGISTRY.get_sample_value("milleplumes_marathon_streams_open")
 
     ready = asyncio.Semaphore(0)
     followers = [asyncio.create_task(follow(ready)) for _ in range(200)]
@@ -319,7 +319,7 @@ async def test_head_has_the_headers_of_get_and_opens_no_stream(marathon: Maratho
         stream = await client.head(f"{path}/totals/live")
         assert (stream.status_code, stream.content) == (200, b"")
         assert stream.headers["content-type"].startswith("text/event-stream")
-        assert REGISTRY.get_sample_value("marathon_streams_open") == 0
+        assert REGISTRY.get_sample_value("milleplumes_marathon_streams_open") == 0
 
 
 async def test_history_adds_up_by_minute_hour_and_day(marathon: Marathon) -> None:

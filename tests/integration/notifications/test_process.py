@@ -177,7 +177,7 @@ async def test_each_role_becomes_ready_and_answers_people_where_it_should(
         await wait_until(lambda: is_ready(address))
         assert (await client.get(page)).status_code == status
         assert (await client.get("/mailbox")).status_code == 404
-        assert "notifications_mails_pending" in (await client.get("/metrics")).text
+        assert "milleplumes_notifications_mails_pending" in (await client.get("/metrics")).text
         running.terminate()
         assert await asyncio.wait_for(running.wait(), 20) == 0
 

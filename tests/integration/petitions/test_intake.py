@@ -393,8 +393,11 @@ async def test_nothing_personal_is_in_metrics_or_logs(deployment: Deployment) ->
     output = (measured + deployment.intake.log.read_text() + bad.text).lower()
     for needle in ("zyxwvut", "qponmlk", good.json()["receipt"].lower()):
         assert needle not in output
-    assert 'intake_actions_refused_total{code="country.unknown",topic="petitions.signatures.v1"}' in measured
-    assert 'intake_records_acknowledged_total{topic="petitions.signatures.v1"}' in measured
+    assert (
+        'milleplumes_intake_actions_refused_total{code="country.unknown",topic="petitions.signatures.v1"}' in measured
+    )
+    assert 'milleplumes_intake_records_acknowledged_total{topic="petitions.signatures.v1"}' in measured
+    assert 'milleplumes_http_requests_answered_total{method="POST",route="/v1/signatures",status="202"}' in measured
 
 
 async def test_readiness_names_the_flush(deployment: Deployment) -> None:

@@ -77,7 +77,7 @@ async def test_the_age_of_the_totals_grows_while_nothing_is_published(publisher:
     TOTALS_AGE.set(0)
     async with running_task(publisher.run):
         await wait_until(publisher.has_retried)
-        assert (REGISTRY.get_sample_value("marathon_totals_age_seconds") or 0) > 0
+        assert (REGISTRY.get_sample_value("milleplumes_marathon_totals_age_seconds") or 0) > 0
 
 
 async def test_a_reader_of_tallies_waits_out_any_outage_and_says_so(pool: asyncpg.Pool) -> None:

@@ -58,18 +58,18 @@ def test_the_dashboard_shows_what_operators_ask_for() -> None:
         name for panel in DASHBOARD["panels"] for target in panel["targets"] for name in series_in(target["expr"])
     }
     assert series >= {
-        "intake_records_acknowledged_total",
-        "intake_actions_refused_total",
-        "intake_records_unavailable_total",
-        "actions_counted_total",
-        "actions_repeated_total",
-        "partition_lag_records",
-        "accept_to_count_seconds_bucket",
-        "outbox_age_seconds",
-        "marathon_streams_open",
-        "notifications_mails_total",
-        "dead_letters_total",
-        "partition_halted",
+        "milleplumes_intake_records_acknowledged_total",
+        "milleplumes_intake_actions_refused_total",
+        "milleplumes_intake_records_unavailable_total",
+        "milleplumes_actions_counted_total",
+        "milleplumes_actions_repeated_total",
+        "milleplumes_partition_lag_records",
+        "milleplumes_accept_to_count_seconds_bucket",
+        "milleplumes_outbox_age_seconds",
+        "milleplumes_marathon_streams_open",
+        "milleplumes_notifications_mails_total",
+        "milleplumes_dead_letters_total",
+        "milleplumes_partition_halted",
     }
 
 
@@ -97,13 +97,13 @@ def test_an_alert_says_what_is_wrong_how_grave_it_is_and_what_to_do(rule: dict[s
 def test_what_must_never_happen_quietly_raises_an_alert() -> None:
     series = {name for rule in ALERTS for name in series_in(rule["expr"])}
     assert series >= {
-        "dead_letters_total",
-        "poisoned_records_total",
-        "partition_halted",
-        "marathon_ledger_halted",
-        "partition_lag_records",
-        "outbox_age_seconds",
-        "intake_clock_difference_seconds",
+        "milleplumes_dead_letters_total",
+        "milleplumes_poisoned_records_total",
+        "milleplumes_partition_halted",
+        "milleplumes_marathon_ledger_halted",
+        "milleplumes_partition_lag_records",
+        "milleplumes_outbox_age_seconds",
+        "milleplumes_intake_clock_difference_seconds",
     }
 
 
