@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "keys": "Create API keys for partners",
     "audit": "Recompute the totals independently and compare",
     "replay": "Count a topic again from its start and compare",
-    "dlq": "List dead letters and redrive them",
+    "dlq": "List dead letters, show, redrive or dismiss them",
     "topics": "Check or create the Kafka topics",
     "recover": "After a loss: accept a new log, fill the ledger, tell again, restore a database",
     "bench": "Measure how much it takes and counts, and write build/bench.json",

@@ -50,9 +50,9 @@ async def pending_dead_letters(harness: CountingHarness) -> list[DeadLetterRecor
 
 
 async def redrive_all(harness: CountingHarness) -> int:
-    count = await redrive(harness.kafka, harness.topic, await pending_dead_letters(harness))
+    copies = await redrive(harness.kafka, harness.topic, await pending_dead_letters(harness))
     await harness.count_all()
-    return count
+    return len(copies)
 
 
 async def states(harness: CountingHarness) -> dict[bytes, str]:
