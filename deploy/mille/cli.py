@@ -21,6 +21,7 @@ from shared.errors import MilleplumesError
 
 COMMANDS: Final = {
     "run": "Start everything and keep it running until Ctrl-C",
+    "restart": "Restart the processes of one service, one after another",
     "demo": "Replay a real petition through the whole system and compare the totals",
     "doctor": "Check each part and say how to mend what is wrong",
     "campaigns": "Import campaigns and cases",
