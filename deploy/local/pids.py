@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[ProcessIdentity | None, int]:
     try:
         content = json.loads(path.read_text())
         return ProcessIdentity(content["pid"], content["started"], content["boot"]), content["signal"]
-    except (ValueError, KeyError):
+    except (OSError, ValueError, KeyError):
         return None, 0
 
 

@@ -89,14 +89,14 @@ def redrive_letters(topic: TopicName = "", reason: Reason = "") -> None:
 
 @app.command("dismiss")
 def dismiss_letters(
-    places: Annotated[list[str] | None, typer.Argument(metavar="[PLACE]...", help="TOPIC/PARTITION/OFFSET")] = None,
+    places: Annotated[list[str] | None, typer.Argument(metavar="PLACE", help="TOPIC/PARTITION/OFFSET")] = None,
     topic: TopicName = "",
     reason: Reason = "",
     *,
     why: Annotated[str, typer.Option(help="Why, in a sentence; it is kept in the trail")],
 ) -> None:
-    """Give up dead letters: they are no longer counted, listed or put back. `mille recover list` keeps who gave which
-    reason. Without places, all that wait of a topic or reason.
+    """Give up dead letters: they are no longer counted, listed or put back. `mille recover list` keeps when and why.
+    Without places, all that wait of a topic or reason.
 
     Example: mille dlq dismiss petitions.signatures.v1/1/17 --why "a test of ours"
     """

@@ -72,7 +72,8 @@ async def _keys(connection: asyncpg.Connection, campaign: str) -> list[AccessCha
     stored = [each.slug for each in await campaigns.all_campaigns(connection)]
     if campaign not in stored:
         rest = f" and {len(stored) - MAX_NAMED} more" if len(stored) > MAX_NAMED else ""
-        raise SetupError(f"there is no campaign {campaign}; there is {', '.join(stored[:MAX_NAMED]) or 'none'}{rest}")
+        known = f"there is {', '.join(stored[:MAX_NAMED])}{rest}" if stored else "none was imported"
+        raise SetupError(f"there is no campaign {campaign}; {known}")
     return await access.keys(connection, campaign)
 
 
