@@ -1,4 +1,6 @@
-"""The log of recoveries by hand: a row for each, with the command, what it was applied to and the reason."""
+"""The log of recoveries by hand, dismissed dead letters among them: a row for each, with the command, what it was
+applied to and the reason.
+"""
 
 from __future__ import annotations
 

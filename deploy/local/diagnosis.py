@@ -44,6 +44,7 @@ HALT_MESSAGES: Final = ("halted: ", "the log starts", "the log ends", "the recor
 HALT_REMEDY: Final = (
     "two truths disagree: docs/runbooks/halted-partition.md; `mille recover log` and `mille recover ledger` look"
 )
+START: Final = "start it with `mille run`"
 RESTART: Final = "stop the platform and start it again with `mille run`"
 
 
@@ -71,7 +72,7 @@ async def examine(settings: LocalSettings) -> list[Finding]:
     except SetupError:
         if settings.home.in_use():
             return [*findings, Finding("platform", "starting or stopping", "ask again in a moment")]
-        return [*findings, _ports(settings), Finding("platform", "not running; `mille run` starts it")]
+        return [*findings, _ports(settings), Finding("platform", "not running", START)]
     groups = await asyncio.gather(
         _broker(settings, at["kafka"]), _databases(at), _campaign_keys(settings, at), _services(at)
     )
@@ -213,13 +214,12 @@ def _opens(opener: PrivateKeyOpener, wrapped: bytes) -> bool:
 
 async def _services(at: Endpoints) -> list[Finding]:
     return [
-        await _service(f"{process['service']} {process['role']}", process["metrics"], at["logs"])
+        await _service(f"{process['service']} {process['role']}", endpoints.probe_port(process), at["logs"])
         for process in at["processes"]
     ]
 
 
-async def _service(part: str, metrics: str, logs: str) -> Finding:
-    port = int(metrics.rpartition(":")[2].partition("/")[0])
+async def _service(part: str, port: int, logs: str) -> Finding:
     status, body = await processes.probe(port)
     if not status:
         return Finding(part, "does not answer", f"read its log in {logs}")

@@ -22,6 +22,11 @@ class RunningProcess(TypedDict):
     metrics: str
 
 
+def probe_port(process: RunningProcess) -> int:
+    """Return the port on which `process` answers its probes."""
+    return int(process["metrics"].rpartition(":")[2].partition("/")[0])
+
+
 class Endpoints(TypedDict):
     """The content of `endpoints.json`. `administrator` is the address of the databases' administrator."""
 

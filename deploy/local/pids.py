@@ -68,8 +68,15 @@ class PidFiles:
             identity, stop_signal = _read(path)
             if identity and identity.alive():
                 print_line(f"Ending {path.stem} (process {identity.pid}), left over from a run that was killed")
-                _end_process(identity, stop_signal)
+                _end_process(identity, stop_signal, GRACE_SECONDS)
             path.unlink(missing_ok=True)
+
+    def end(self, pid: int, grace_seconds: float) -> None:
+        """End the process `pid` if it is one of this home: by its stop signal, or by force after `grace_seconds`."""
+        for path in self._folder.glob("*.pid"):
+            identity, stop_signal = _read(path)
+            if identity and identity.pid == pid and identity.alive():
+                _end_process(identity, stop_signal, grace_seconds)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.pid"
@@ -79,14 +86,14 @@ def _read(path: Path) -> tuple[ProcessIdentity | None, int]:
     try:
         content = json.loads(path.read_text())
         return ProcessIdentity(content["pid"], content["started"], content["boot"]), content["signal"]
-    except (ValueError, KeyError):
+    except (OSError, ValueError, KeyError):
         return None, 0
 
 
-def _end_process(identity: ProcessIdentity, stop_signal: int) -> None:
+def _end_process(identity: ProcessIdentity, stop_signal: int, grace_seconds: float) -> None:
     with suppress(ProcessLookupError):
         os.kill(identity.pid, stop_signal)
-        if not _ended_within(identity, GRACE_SECONDS):
+        if not _ended_within(identity, grace_seconds):
             os.killpg(identity.pid, signal.SIGKILL)
     _ended_within(identity, KILL_SECONDS)
 

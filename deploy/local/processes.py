@@ -30,6 +30,8 @@ KEY_SETTINGS: Final = {
 """The file of the key that each setting of a service names."""
 
 READY: Final = 200
+READY_SECONDS: Final = 120.0
+GRACE_SECONDS: Final = 20.0
 PROBE_SECONDS: Final = 3.0
 
 UNWRAPPING_KEYS: Final = ("WRAPPING_PRIVATE_KEY_FILE",)
@@ -114,8 +116,8 @@ def program(home: Home, settings: LocalSettings, instance: ProcessInstance, data
         },
         log=home.logs / f"{instance.name}.log",
         ready=partial(ready, instance.probe_port),
-        ready_seconds=120.0,
-        grace_seconds=20.0,
+        ready_seconds=READY_SECONDS,
+        grace_seconds=GRACE_SECONDS,
     )
 
 

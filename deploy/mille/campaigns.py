@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -91,23 +91,28 @@ def _wait(campaign: CampaignChanged, cases: Sequence[CaseChanged]) -> None:
     Services read those in order: one that shows the last petition has read all before it.
 
     Raises:
-        TransientError: they did not within a minute; the import is stored and will arrive.
+        TransientError: they did not within a minute, or something else answers; the import is stored and will arrive.
     """
     at = read_endpoints()
     address = f"{at['marathon']}/v1/campaigns/{campaign.slug}"
-    if not wait_for(partial(_shows_campaign, version=campaign.version), partial(request, "GET", address)):
-        raise TransientError(f"imported, but {address} does not answer with it: look at marathon's log")
+    _wait_at(address, partial(_shows_campaign, version=campaign.version), "marathon")
     last = next((case.petition for case in reversed(cases) if case.petition is not None), None)
     if last is None:
         return
     address = f"{at['petitions']}/v1/petitions/{last.slug}"
-    shows_petition = partial(_shows_petition, petition=last, version=campaign.version)
-    if not wait_for(shows_petition, partial(request, "GET", address)):
-        raise TransientError(f"imported, but {address} does not answer with it: look at petitions' log")
+    _wait_at(address, partial(_shows_petition, petition=last, version=campaign.version), "petitions")
+
+
+def _wait_at(address: str, shows: Callable[[Response], bool], service: str) -> None:
+    try:
+        if not wait_for(shows, partial(request, "GET", address)):
+            raise TransientError(f"imported, but {address} does not answer with it: look at the log of {service}")
+    except (TypeError, LookupError):
+        raise TransientError(f"imported, but what answers at {address} is not {service}: what listens there?") from None
 
 
 def _shows_campaign(response: Response, version: int) -> bool:
-    return response.status == HTTPStatus.OK and int(response.body["version"]) >= version
+    return response.status == HTTPStatus.OK and bool(response.body["version"] >= version)
 
 
 def _shows_petition(response: Response, petition: Petition, version: int) -> bool:

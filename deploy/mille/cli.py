@@ -21,13 +21,14 @@ from shared.errors import MilleplumesError
 
 COMMANDS: Final = {
     "run": "Start everything and keep it running until Ctrl-C",
+    "restart": "Restart the processes of one service, one after another",
     "demo": "Replay a real petition through the whole system and compare the totals",
     "doctor": "Check each part and say how to mend what is wrong",
     "campaigns": "Import campaigns and cases",
     "keys": "Create API keys for partners",
     "audit": "Recompute the totals independently and compare",
     "replay": "Count a topic again from its start and compare",
-    "dlq": "List dead letters and redrive them",
+    "dlq": "List dead letters, show, redrive or dismiss them",
     "topics": "Check or create the Kafka topics",
     "recover": "After a loss: accept a new log, fill the ledger, tell again, restore a database",
     "bench": "Measure how much it takes and counts, and write build/bench.json",

@@ -6,6 +6,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Final
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +14,13 @@ from rich.table import Table
 from deploy.mille.running_platform import read_endpoints, run_on_marathon
 from deploy.mille.service_client import Response, request, wait_for
 from services.marathon.actions.keys import create_key, revoke_key
-from services.marathon.storage import access
+from services.marathon.storage import access, campaigns
 from shared.clock import SystemClock
-from shared.errors import TransientError
+from shared.errors import SetupError, TransientError
+from shared.events.marathon import AccessChanged
 
 NO_ITEMS: Final = b'{"items": []}'
+MAX_NAMED: Final = 10
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 Campaign = Annotated[str, typer.Option(help="The campaign's slug")]
@@ -55,9 +58,23 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as `mille k
 def list_(campaign: Campaign) -> None:
     """List the keys of a campaign, by their ids."""
     table = Table("id", "scopes", "section", "state")
-    for key in run_on_marathon(partial(access.keys, campaign=campaign)):
+    for key in run_on_marathon(partial(_keys, campaign=campaign)):
         table.add_row(key.id, ", ".join(key.scopes), key.section or "", "revoked" if key.revoked else "in use")
     Console().print(table)
+
+
+async def _keys(connection: asyncpg.Connection, campaign: str) -> list[AccessChanged]:
+    """Return the keys of `campaign`.
+
+    Raises:
+        SetupError: there is no such campaign.
+    """
+    stored = [each.slug for each in await campaigns.all_campaigns(connection)]
+    if campaign not in stored:
+        rest = f" and {len(stored) - MAX_NAMED} more" if len(stored) > MAX_NAMED else ""
+        known = f"there is {', '.join(stored[:MAX_NAMED])}{rest}" if stored else "none was imported"
+        raise SetupError(f"there is no campaign {campaign}; {known}")
+    return await access.keys(connection, campaign)
 
 
 def _accepts_key(response: Response) -> bool:

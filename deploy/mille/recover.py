@@ -13,11 +13,11 @@ from deploy.local import keys
 from deploy.local.connections import connect
 from deploy.local.endpoints import Endpoints
 from deploy.local.settings import LocalSettings
-from deploy.mille.dlq import counted_topics
 from deploy.mille.running_platform import read_endpoints
 from deploy.mille.tables import print_table, table
 from deploy.recovery import compacted_topics, lost_logs, lost_tallies, restored_databases, suppressed_recipients
 from deploy.recovery.compacted_topics import count_by_kind
+from deploy.recovery.counted_topics import counted_topics
 from shared.clock import parse_rfc3339
 from shared.errors import SetupError
 from shared.kafka.positions import PositionLostError
@@ -174,12 +174,12 @@ def _repair_notifications(at: Endpoints, *, yes: bool, reason: str) -> None:
 
 @app.command("list")
 def list_() -> None:
-    """Show the trail: everything that was ever recovered by hand."""
+    """Show the trail: everything that was ever recovered by hand, and every dead letter that was dismissed."""
     trail = _run(_trail(read_endpoints()))
     for moment, service, (what, place, found, done, reason) in sorted(trail):
-        print(f"{moment:%Y-%m-%d %H:%M}  {service}: recover {what}: {place}: {found}; {done} ({reason})")
+        print(f"{moment:%Y-%m-%d %H:%M}  {service}: {what}: {place}: {found}; {done} ({reason})")
     if not trail:
-        print("nothing was ever recovered by hand")
+        print("nothing was ever recovered or dismissed by hand")
 
 
 async def _trail(at: Endpoints) -> list[tuple[datetime, str, Recovery]]:

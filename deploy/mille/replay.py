@@ -11,9 +11,9 @@ import typer
 
 from deploy.local import databases
 from deploy.local.endpoints import Endpoints
-from deploy.mille.dlq import counted_topics
 from deploy.mille.running_platform import read_endpoints
 from deploy.mille.tables import print_table, table
+from deploy.recovery.counted_topics import counted_topics
 from shared.clock import SystemClock
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.replay import PartitionReport, refill, replay
@@ -38,8 +38,7 @@ def main(
 
     The exit status is 1 where what is held differs from what the log gives.
     """
-    at = read_endpoints()
-    chosen = [counted for counted in counted_topics(topic) if service in {"", counted.topic.owner}]
+    chosen, at = counted_topics(topic, service), read_endpoints()
     if into_empty:
         asyncio.run(_fill(at["kafka"], chosen, into_empty))
         return

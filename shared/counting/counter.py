@@ -20,12 +20,12 @@ from shared.counting.row_store import copy_new_rows, copy_submissions, find_rows
 from shared.counting.submission_store import insert_further
 from shared.counting.tally_batches import TallyBatchBuilder
 from shared.counting.transitions import EVIDENCE, Change, Row
-from shared.kafka.dead_letters import dead_letter
+from shared.kafka.dead_letters import dead_letter, report_dead_letter
 from shared.kafka.outbox import OutboxRecord, put_outbox
 from shared.kafka.record_ref import RecordRef
 from shared.kafka.records import PartitionBatch
 from shared.kafka.refusal_limit import RefusalLimit
-from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED, DEAD_LETTERS
+from shared.metrics import ACCEPT_TO_COUNT, ACTIONS_COUNTED, ACTIONS_REPEATED
 
 DecodedByOffset = Mapping[tuple[int, int], DecodedRecord]
 """Decoded records by partition and offset."""
@@ -177,8 +177,8 @@ class TopicCounter:
             self._refusal_limit.note(batch, plan.refused[batch.partition])
         ACTIONS_COUNTED.labels(topic).inc(plan.new_count + len(plan.outcome.first_submissions))
         ACTIONS_REPEATED.labels(topic).inc(plan.outcome.repeats)
-        for _, reason in plan.outcome.refused:
-            DEAD_LETTERS.labels(topic, reason).inc()
+        for refused, reason in plan.outcome.refused:
+            report_dead_letter(self._counted.group, topic, refused.partition, refused.offset, reason)
         now_ms = self._clock.now() * 1000
         for batch in plan.batches:
             for accepted_ms, count in Multiset(record.timestamp_ms for record in batch.records).items():

@@ -6,6 +6,8 @@ from typing import Final
 
 from shared.kafka.outbox import OutboxRecord, fits_topic
 from shared.kafka.records import Record
+from shared.logging import log
+from shared.metrics import DEAD_LETTERS
 from shared.topics import dead_letter_name
 
 HEADER_PREFIX: Final = "dlq_"
@@ -45,3 +47,9 @@ def dead_letter(group: str, topic: str, partition: int, record: Record, reason: 
         return letter
     dead_letter_headers.append((OMITTED_BYTES_HEADER, b"%d" % len(record.value or b"")))
     return OutboxRecord(dead_letters, partition, record.key and record.key[:64], dead_letter_headers, None)
+
+
+def report_dead_letter(group: str, topic: str, partition: int, offset: int, reason: str) -> None:
+    """Count and log a record of `topic`, which `group` refused, once the transaction is committed."""
+    DEAD_LETTERS.labels(topic, reason).inc()
+    log.warning("dead letter", group=group, topic=topic, partition=partition, offset=offset, reason=reason)

@@ -75,7 +75,7 @@ class Poison:
         self._on_written([batch])
         POISONED.labels(group, tp.topic).inc()
         log.error("record set aside", group=group, topic=tp.topic, partition=tp.partition, offset=batch.first_offset,
-                  deed=deed)  # fmt: skip
+                  reason=reason, deed=deed)  # fmt: skip
 
     def end_row(self, written: Batches) -> None:
         """Begin to count anew for the partitions of `written`."""

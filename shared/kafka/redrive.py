@@ -37,7 +37,7 @@ LetterId = tuple[str, int, int]
 
 class DeadLetterRecord(NamedTuple):
     """A dead letter of `group`. `offset` is its original offset, `accepted_at` the time of its acceptance (RFC 3339);
-    `refused_offset` is the offset of the copy that was refused.
+    `refused_offset` is the offset of the copy that was refused, `refused_at` the time at which it became a dead letter.
     """
 
     group: str
@@ -46,6 +46,7 @@ class DeadLetterRecord(NamedTuple):
     refused_offset: int
     reason: str
     accepted_at: str
+    refused_at: str
     value_omitted: bool
     record: Record
 
@@ -73,7 +74,7 @@ def _parse_letter(topic: str, partition: int, record: Record) -> DeadLetterRecor
     headers = dict(record.headers)
     try:
         source = Origin(int(headers[OFFSET_HEADER]), int(headers[TIMESTAMP_HEADER]))
-        accepted_at = rfc3339(source.timestamp_ms / 1000)
+        accepted_at, refused_at = rfc3339(source.timestamp_ms / 1000), rfc3339(record.timestamp_ms / 1000)
         reason = headers[REASON_HEADER].decode("ascii")
         group = headers[GROUP_HEADER].decode("ascii")
     except (KeyError, ValueError, OverflowError, OSError):
@@ -84,7 +85,7 @@ def _parse_letter(topic: str, partition: int, record: Record) -> DeadLetterRecor
         offset = decode_origin(headers, topic, partition, source).offset
         accepted_at = headers.get(ORIGIN_TIME_HEADER, accepted_at.encode()).decode("ascii")
     omitted = OMITTED_BYTES_HEADER in headers
-    return DeadLetterRecord(group, partition, offset, source.offset, reason, accepted_at, omitted, record)
+    return DeadLetterRecord(group, partition, offset, source.offset, reason, accepted_at, refused_at, omitted, record)
 
 
 _APPLIED: Final = 'SELECT partition, "offset" FROM dead_letters WHERE topic = $1 AND applied'
@@ -121,23 +122,26 @@ def _origin_id(topic: str, partition: int, record: Record) -> LetterId | None:
         return None
 
 
-async def redrive(bootstrap_servers: str, topic: str, letters: Iterable[DeadLetterRecord]) -> int:
+async def redrive(bootstrap_servers: str, topic: str, letters: Iterable[DeadLetterRecord]) -> dict[LetterId, int]:
     """Put `letters` back on `topic`, each with its origin. Doing it twice counts nothing twice.
 
     Returns:
-        How many were put back. Letters without their value, too large for the topic or entirely empty are left out.
+        The offset of each copy. Letters without their value, too large for the topic or entirely empty are left out.
     """
     ordered = sorted(letters, key=lambda letter: (letter.partition, letter.offset))
-    originals = [_original_record(topic, letter) for letter in ordered if not letter.value_omitted]
-    records = [record for record in originals if _is_sendable(record)]
+    originals = [(letter.id, _original_record(topic, letter)) for letter in ordered if not letter.value_omitted]
+    records = [(id_, record) for id_, record in originals if _is_sendable(record)]
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_request_size=MAX_MESSAGE_BYTES
     )
+    offsets: dict[LetterId, int] = {}
     await producer.start()
     try:
         for start in range(0, len(records), MAX_IN_FLIGHT):
-            await _send(producer, records[start : start + MAX_IN_FLIGHT])
-        return len(records)
+            part = records[start : start + MAX_IN_FLIGHT]
+            sent = await _send(producer, [record for _, record in part])
+            offsets |= zip([id_ for id_, _ in part], sent, strict=True)
+        return offsets
     finally:
         await producer.stop()
 
@@ -158,11 +162,11 @@ def _is_sendable(record: OutboxRecord) -> bool:
     return fits_topic(record) and not (record.key is None and record.value is None)
 
 
-async def _send(producer: AIOKafkaProducer, records: Sequence[OutboxRecord]) -> None:
+async def _send(producer: AIOKafkaProducer, records: Sequence[OutboxRecord]) -> list[int]:
     sent = [
         await producer.send(
             record.topic, key=record.key, value=record.value, partition=record.partition, headers=record.headers
         )
         for record in records
     ]
-    await asyncio.gather(*sent)
+    return [metadata.offset for metadata in await asyncio.gather(*sent)]

@@ -22,6 +22,7 @@ from shared.database import connected
 from shared.errors import HaltError, PermanentError, TransientError
 from shared.events.cloudevents import ORIGIN_HEADER
 from shared.kafka import subscription_positions as positions
+from shared.kafka.dead_letters import report_dead_letter
 from shared.kafka.positions import ensure_positions
 from shared.kafka.records import PartitionBatch
 from shared.kafka.refusal_limit import RefusalLimit
@@ -29,7 +30,7 @@ from shared.kafka.subscription import Applied, Subscription
 from shared.kafka.subscription_client import SubscriptionClient
 from shared.kafka.subscription_log import LogCheck
 from shared.logging import log
-from shared.metrics import DEAD_LETTERS, PARTITION_HALTED, PARTITION_LAG
+from shared.metrics import PARTITION_HALTED, PARTITION_LAG
 from shared.outages import DATA_ERRORS, retry_on_outage
 from shared.tasks import raise_if_cancelled
 
@@ -183,8 +184,8 @@ class SubscriptionReader:
             raise
         if applied.handled:
             self._refusal_limit.note(handled, _first_refusals(handled, applied))
-        for reason in applied.refused.values():
-            DEAD_LETTERS.labels(batch.topic, reason).inc()
+        for offset, reason in applied.refused.items():
+            report_dead_letter(group, *place, offset, reason)
         if applied.after_commit is not None:
             applied.after_commit()
         return next_

@@ -10,6 +10,7 @@ from contextlib import aclosing
 import msgspec
 import pytest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from structlog.testing import capture_logs
 
 from deploy.local.endpoints import Endpoints
 from services.petitions.consumers.counted import SIGNATURES
@@ -49,9 +50,9 @@ async def pending_dead_letters(harness: CountingHarness) -> list[DeadLetterRecor
 
 
 async def redrive_all(harness: CountingHarness) -> int:
-    count = await redrive(harness.kafka, harness.topic, await pending_dead_letters(harness))
+    copies = await redrive(harness.kafka, harness.topic, await pending_dead_letters(harness))
     await harness.count_all()
-    return count
+    return len(copies)
 
 
 async def states(harness: CountingHarness) -> dict[bytes, str]:
@@ -90,7 +91,12 @@ async def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_and_the_
     for _, key, value, headers in bad:
         await signatures.publish("submitted", key, value, partition=1, headers=headers)
     await signatures.publish("submitted", ANA, good, partition=1, headers=submitted_as("1.7"))
-    await signatures.count_all()
+    with capture_logs() as lines:
+        await signatures.count_all()
+    told = [line for line in lines if line["event"] == "dead letter"]
+    assert [(line["offset"], line["reason"]) for line in told] == [(i, reason) for i, (reason, *_) in enumerate(bad)]
+    assert {(line["topic"], line["partition"]) for line in told} == {(signatures.topic, 1)}
+    assert {*told[0]} == {"event", "log_level", "group", "topic", "partition", "offset", "reason"}
     assert await states(signatures) == {ANA: "r"}
     dead_letters = await signatures.dead_letters()
     assert [reason for reason, _ in dead_letters] == [reason for reason, *_ in bad]

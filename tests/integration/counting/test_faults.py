@@ -345,7 +345,8 @@ async def test_a_record_that_raises_is_set_aside_within_the_process_and_the_rest
     printed = "".join(capsys.readouterr())
     error = "AttributeError" if of_ours else "CheckViolationError"
     (told,) = (line for line in printed.splitlines() if "record set aside" in line)
-    assert all(part in told for part in (error, signatures.topic, f"partition={partition}", f"offset={offset}"))
+    said = (error, signatures.topic, f"partition={partition}", f"offset={offset}", "reason=raises-an-error")
+    assert all(part in told for part in said)
     assert victim.hex() not in printed
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -107,3 +112,46 @@ def test_a_key_is_accepted_as_soon_as_it_is_printed_and_no_longer_once_revoked(
 def test_a_key_for_an_unknown_campaign_is_refused_in_a_sentence(system: MilleRun) -> None:
     result = mille(system.home.root, "keys", "create", "--campaign", "nothing", "--scope", "signatures:batch")
     assert (result.code, result.output) == (1, "mille keys: there is no campaign nothing: import it first\n")
+
+
+def test_the_keys_of_an_unknown_campaign_are_not_an_empty_list(system: MilleRun, tmp_path: Path, slug: str) -> None:
+    import_(system, tmp_path, campaign_file(slug, cases=(f"ana-{slug}",)))
+    result = mille(system.home.root, "keys", "list", "--campaign", "nothing")
+    assert result.code == 1
+    assert result.output.startswith("mille keys: there is no campaign nothing; there is ")
+    assert mille(system.home.root, "keys", "list", "--campaign", slug).code == 0
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Answers everything with 200 and a page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextmanager
+def stranger() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("service", ["marathon", "petitions"])
+def test_an_answer_that_is_no_json_ends_the_import_in_a_sentence(
+    system: MilleRun, tmp_path: Path, slug: str, service: str
+) -> None:
+    shutil.copytree(system.home.keys, tmp_path / "home" / "keys")
+    file = tmp_path / "campaign.yaml"
+    file.write_text(campaign_file(slug, cases=(f"ana-{slug}",)))
+    with stranger() as address:
+        at = json.dumps({**system.endpoints(), service: address})
+        (tmp_path / "home" / "endpoints.json").write_text(at)
+        result = mille(tmp_path / "home", "campaigns", "import", str(file))
+    assert result.code == 1
+    assert result.output.startswith(f"mille campaigns: imported, but what answers at {address}/")
+    assert result.output.endswith(f" is not {service}: what listens there?\n")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.endpoints import RunningProcess
+from deploy.local.endpoints import RunningProcess, probe_port
 from deploy.local.home import PROJECT
 from deploy.local.pids import identify
 from deploy.local.processes import ready
 from deploy.local.settings import DEFAULT_PORTS
+from tests.support.commands import mille
 from tests.support.running import MilleRun, mille_run, temporary_home
 from tests.support.waiting import wait_for
 
@@ -87,8 +89,32 @@ def test_killed_services_are_started_again(system: MilleRun) -> None:
 
 def again(process: RunningProcess, pid_before: int) -> bool:
     """Whether another process than before answers its readiness probe."""
-    port = int(process["metrics"].rpartition(":")[2].partition("/")[0])
-    return process["pid"] not in (0, pid_before) and asyncio.run(ready(port))
+    return process["pid"] not in (0, pid_before) and asyncio.run(ready(probe_port(process)))
+
+
+def test_a_restart_ends_the_processes_of_one_service_and_returns_once_others_are_ready(system: MilleRun) -> None:
+    before = {process["metrics"]: process for process in system.endpoints()["processes"]}
+    result = mille(system.home.root, "restart", "petitions")
+    assert result.code == 0, result.output
+    assert [line.partition(" is ready again after")[0] for line in result.output.splitlines()] == [
+        "petitions intake",
+        "petitions counter",
+    ]
+    for process in system.endpoints()["processes"]:
+        pid = before[process["metrics"]]["pid"]
+        assert again(process, pid) if process["service"] == "petitions" else process["pid"] == pid
+    assert "petitions-counter ended (exit code 0)" in system.output_text()
+    unknown = mille(system.home.root, "restart", "nope")
+    assert (unknown.code, unknown.output) == (
+        1,
+        "mille restart: there is no service nope here; there is marathon, petitions, letters, notifications\n",
+    )
+
+
+def test_what_no_run_keeps_up_cannot_be_restarted(system: MilleRun, tmp_path: Path) -> None:
+    shutil.copy(system.home.endpoints, tmp_path)
+    result = mille(tmp_path, "restart", "petitions")
+    assert (result.code, "docker compose restart petitions" in result.output) == (1, True)
 
 
 def test_a_later_start_is_quick_and_a_stop_leaves_nothing() -> None:

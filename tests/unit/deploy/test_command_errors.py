@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ import typer
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 
 from deploy.mille import cli, topics
+from tests.support.commands import mille
 
 SECRET = "postgresql://petitions:swordfish@127.0.0.1"
 
@@ -55,3 +57,16 @@ def test_what_is_away_is_named_in_a_sentence(error: Exception, words: str, monke
 def test_a_mistake_of_our_own_is_not_taken_for_an_outage(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(type(error)):
         last_message(error, monkeypatch)
+
+
+def test_a_service_that_counts_nothing_is_named_with_those_that_do(tmp_path: Path) -> None:
+    result = mille(tmp_path, "replay", "--service", "nope")
+    assert (result.code, result.output) == (
+        1,
+        "mille replay: there is no service nope that counts; these do: petitions, letters\n",
+    )
+    result = mille(tmp_path, "replay", "--service", "letters", "--topic", "petitions.acts.v1")
+    assert (result.code, result.output) == (
+        1,
+        "mille replay: letters does not count petitions.acts.v1; petitions does\n",
+    )

@@ -63,3 +63,9 @@ def test_a_process_that_is_ready_may_still_have_something_to_mend() -> None:
         "marathon all", b'{"ready": true, "missing": {}, "degraded": {}}', "logs", ready=True
     )
     assert (well.description, well.remedy) == ("ready", "")
+
+
+async def test_a_platform_that_does_not_run_is_something_to_mend(tmp_path: Path) -> None:
+    findings = await diagnosis.examine(LocalSettings(mille_home=str(tmp_path)))
+    [platform] = [finding for finding in findings if finding.part == "platform"]
+    assert platform == Finding("platform", "not running", "start it with `mille run`")
