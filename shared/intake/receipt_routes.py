@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from shared.clock import rfc3339
 from shared.events.values import Kind
-from shared.intake.openapi import STATUS_SCHEMA, responses
+from shared.http.openapi import ReceiptState, responses
 from shared.intake.process import IntakeProcess
 from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
@@ -20,7 +20,9 @@ from shared.web.views.acts import thanks_view
 from shared.web.views.catalog_view import campaign_languages
 
 
-def add_status_route(router: APIRouter, path: str, process: IntakeProcess, *, summary: str, description: str) -> None:
+def add_status_route(
+    router: APIRouter, path: str, process: IntakeProcess, *, name: str, summary: str, description: str
+) -> None:
     """Add the route `{path}/{receipt}`: `accepted`, or `counted` as soon as the counter has passed the record."""
 
     async def status(receipt: str) -> JSONResponse:
@@ -28,8 +30,14 @@ def add_status_route(router: APIRouter, path: str, process: IntakeProcess, *, su
         content = {"status": "counted" if status.counted else "accepted", "as_of": rfc3339(status.as_of)}
         return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
-    documented = responses(404, 503, answer=STATUS_SCHEMA)
-    router.add_api_route(f"{path}/{{receipt}}", status, summary=summary, description=description, responses=documented)
+    router.add_api_route(
+        f"{path}/{{receipt}}",
+        status,
+        name=name,
+        summary=summary,
+        description=description,
+        responses=responses(404, 503, answer=ReceiptState),
+    )
 
 
 def add_thanks_route(

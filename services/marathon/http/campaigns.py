@@ -13,8 +13,8 @@ from services.marathon.http.documents import TotalsDocuments
 from shared.catalog import Catalog
 from shared.clock import Clock
 from shared.events.marathon import CampaignChanged, CaseChanged
+from shared.http.openapi import JSON, responses
 from shared.http.problem import Problem, unavailable
-from shared.intake.openapi import responses, schema_of
 from shared.web.views.catalog_view import CatalogView, campaign_window
 
 CACHE_CONTROL: Final = "public, max-age=5"
@@ -45,15 +45,14 @@ class CaseAnswer(CaseChanged, frozen=True, kw_only=True):
 
 def router(catalog: Catalog, documents: TotalsDocuments, clock: Clock) -> APIRouter:
     """Return the routes, served from `catalog`."""
-    routes = APIRouter(tags=["campaigns"])
+    routes = APIRouter(tags=["campaigns"], default_response_class=Response)
 
     @routes.get(
         "/v1/campaigns",
         summary="All campaigns",
-        responses=responses(503, answer=schema_of(CampaignList)),
-        response_class=Response,
+        responses=responses(503, answer=CampaignList),
     )
-    async def campaigns() -> Response:
+    async def list_campaigns() -> Response:
         """Open campaigns first, then those to come, then past ones; the latest of each first."""
         require_ready(catalog)
         order: dict[Window, int] = {"open": 0, "upcoming": 1, "closed": 2}
@@ -65,20 +64,18 @@ def router(catalog: Catalog, documents: TotalsDocuments, clock: Clock) -> APIRou
     @routes.get(
         "/v1/campaigns/{slug}",
         summary="A campaign",
-        responses=responses(404, 503, answer=schema_of(CampaignAnswer)),
-        response_class=Response,
+        responses=responses(404, 503, answer=CampaignAnswer),
     )
-    async def campaign(slug: str) -> Response:
+    async def read_campaign(slug: str) -> Response:
         """Its window, languages, policies, cases and sections."""
         return _json(_campaign(campaign_or_problem(catalog, slug)))
 
     @routes.get(
         "/v1/cases/{slug}",
         summary="A case",
-        responses=responses(404, 503, answer=schema_of(CaseAnswer)),
-        response_class=Response,
+        responses=responses(404, 503, answer=CaseAnswer),
     )
-    async def case(slug: str) -> Response:
+    async def read_case(slug: str) -> Response:
         """A person or community for whom people act, with the petition's text."""
         event = find(catalog, catalog.cases, slug, "There is no such case.")
         document = documents.current(event.campaign)
@@ -128,6 +125,4 @@ def require_ready(catalog: CatalogView) -> None:
 
 
 def _json(answer: msgspec.Struct) -> Response:
-    return Response(
-        msgspec.json.encode(answer), headers={"Cache-Control": CACHE_CONTROL}, media_type="application/json"
-    )
+    return Response(msgspec.json.encode(answer), headers={"Cache-Control": CACHE_CONTROL}, media_type=JSON)

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Final
 
+import msgspec
 from fastapi import APIRouter, Query
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.storage.signatories import SealedName, sealed_names
 from shared.database import connected
-from shared.intake.openapi import responses
+from shared.http.openapi import JSON, responses
 from shared.intake.process import IntakeProcess
 from shared.privacy.keys import CampaignKeys
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 500
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Signatory(msgspec.Struct, frozen=True):
+    """Somebody who signed in public."""
+
+    given_name: str
+    family_name: str
+
+
+class Signatories(msgspec.Struct, frozen=True):
+    """A page of those who signed in public; `next` is the `start` of the page after it, if there is one."""
+
+    petition: str
+    signatories: list[Signatory]
+    next: int | None
 
 
 def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> APIRouter:
@@ -23,13 +40,15 @@ def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> A
     router = APIRouter(tags=["petitions"])
 
     @router.get(
-        "/v1/declarations/{slug}/signatories", summary="Who signed in public", responses=responses(404, 422, 503)
+        "/v1/declarations/{slug}/signatories",
+        summary="Who signed in public",
+        responses=responses(404, 422, 503, answer=Signatories),
     )
-    async def signatories(
+    async def list_signatories(
         slug: str,
         start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = DEFAULT_PAGE_SIZE,
-    ) -> JSONResponse:
+    ) -> Response:
         """The names of those who confirmed their signature and agreed to be named, in the order of signing; `next` is
         the `start` of the page after this one.
         """
@@ -38,16 +57,13 @@ def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> A
         if not terms.policies.safety_mode:
             async with connected(process.pool) as connection:
                 sealed = await sealed_names(connection, slug, start, limit)
-        content: dict[str, Any] = {
-            "petition": slug,
-            "signatories": [_open_name(name, slug, terms.keys) for name in sealed],
-            "next": start + limit if len(sealed) == limit else None,
-        }
-        return JSONResponse(content, headers={"Cache-Control": "no-cache"})
+        names = [_open_name(name, slug, terms.keys) for name in sealed]
+        answer = Signatories(slug, names, start + limit if len(sealed) == limit else None)
+        return Response(_encode(answer), headers={"Cache-Control": "no-cache"}, media_type=JSON)
 
     return router
 
 
-def _open_name(name: SealedName, petition: str, keys: CampaignKeys) -> dict[str, str]:
+def _open_name(name: SealedName, petition: str, keys: CampaignKeys) -> Signatory:
     person = keys.seal[name.seal_key].open(name.sealed, topic=name.topic, subject=petition, key=name.key)
-    return {"given_name": person.given_name, "family_name": person.family_name}
+    return Signatory(person.given_name, person.family_name)
