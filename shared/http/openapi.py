@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import FastAPI
 from msgspec import UNSET, Meta, UnsetType
+from starlette.responses import Response
 
 from shared.events.values import TotalsState
 from shared.http.problem import MEDIA_TYPE
@@ -71,6 +72,11 @@ def schema_of(struct: Any) -> dict[str, Any]:
     return {**schema, "$defs": components}
 
 
+def json_answer(answer: msgspec.Struct, headers: Mapping[str, str]) -> Response:
+    """Return `answer` as JSON, with these headers."""
+    return Response(msgspec.json.encode(answer), headers=headers, media_type=JSON)
+
+
 def request_body(json: Any = None, form: Any = None, *, required: bool = True) -> dict[str, Any]:
     """Return the `openapi_extra` of a route that takes the struct `json` as JSON, and the struct `form` as a form."""
     structs = {JSON: json, FORM: form}
@@ -93,43 +99,29 @@ def responses(
     if accepted is not None:
         result[202] = {"description": "The broker has stored it", "content": _json_content(accepted)}
     if answer is not None or page:
-        json_content = _json_content(answer) if answer is not None else {}
-        result[200] = {"description": "The answer", "content": {**json_content, **as_page}}
+        result[200] = {"description": "The answer", "content": {**_json_content(answer), **as_page}}
     if form:
         result[303] = {"description": "The form was taken: `Location` is the page that says so"}
     return result
 
 
 def _json_content(struct: Any) -> dict[str, Any]:
-    return {JSON: {"schema": schema_of(struct)}}
+    return {JSON: {"schema": schema_of(struct)}} if struct is not None else {}
 
 
 class DocumentedApp(FastAPI):
-    """An application whose OpenAPI document has one component for each schema, and names only answers that happen.
-
-    `origin` is where the service is reached; the name of each route is the id of its operation.
-    """
-
-    def __init__(self, title: str, origin: str, lifespan: Any) -> None:
-        super().__init__(
-            title=title,
-            lifespan=lifespan,
-            servers=[{"url": origin}],
-            docs_url=None,
-            redoc_url=None,
-            generate_unique_id_function=attrgetter("name"),
-        )
+    """An application whose OpenAPI document has one component for each schema, and names only answers that happen."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the document; it is made once."""
         if self.openapi_schema is None:
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for operation in (each for path in document["paths"].values() for each in path.values()):
-                if JSON in operation["responses"].get("422", {}).get("content", {}):
-                    del operation["responses"]["422"]  # FastAPI's own; a path's text is never refused
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            for operation in (each for path in document["paths"].values() for each in path.values()):
+                if JSON in operation["responses"].get("422", {}).get("content", {}):
+                    del operation["responses"]["422"]  # FastAPI's own, where no text is ever refused
             _collect_components(document["paths"], schemas)
         return self.openapi_schema or {}
 

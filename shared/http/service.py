@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
@@ -50,7 +51,10 @@ def create_app(
     `app.state.closing` is set when the server begins to shut down, so that endless answers can end; `add_fast_route`
     gives an intake its fast route.
     """
-    app = DocumentedApp(title, getattr(settings, f"{service}_url"), _log_setup_errors(lifespan))
+    server = {"url": getattr(settings, f"{service}_url")}
+    app = DocumentedApp(
+        title=title, lifespan=_log_setup_errors(lifespan), docs_url=None, redoc_url=None, servers=[server]
+    )
     app.state.settings = settings
     app.state.client_resolver = ClientResolver(settings.trusted_proxies, settings.country_header)
     app.state.closing = asyncio.Event()
@@ -60,7 +64,7 @@ def create_app(
     add_problem_handlers(app, pages)
     app.add_middleware(AppMiddleware)
     for router in (probe_router(service, settings, readiness, degraded, subscriptions), docs_router(), *routers):
-        app.include_router(router)
+        app.include_router(router, generate_unique_id_function=attrgetter("name"))
     if pages is not None:
         app.router.routes.extend(pages.routes)
     return app

@@ -49,10 +49,7 @@ def form_of(request: type[msgspec.Struct]) -> type[msgspec.Struct]:
     fields = [field for field in msgspec.structs.fields(request) if field.type is not Consent]
     return msgspec.defstruct(
         f"{request.__name__.removesuffix('Request')}Form",
-        [
-            (field.name, field.type) if field.required else (field.name, field.type, field.default)
-            for field in (*fields, *msgspec.structs.fields(Consent))
-        ],
+        [(field.name, field.type, field.default) for field in (*fields, *msgspec.structs.fields(Consent))],
         namespace={"__doc__": f"A plain HTML form for a {request.__name__}; a ticked box is true."},
         kw_only=True,
     )

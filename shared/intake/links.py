@@ -17,7 +17,7 @@ from shared.clock import rfc3339
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.values import Kind
-from shared.http.openapi import JSON, responses
+from shared.http.openapi import json_answer, responses
 from shared.intake.campaign_terms import check_confirmations_open, check_ready
 from shared.intake.pages import NO_STORE
 from shared.intake.process import IntakeProcess
@@ -62,12 +62,10 @@ def link_routes(process: IntakeProcess, kinds: Mapping[Topic, Kind], prefix: str
     for purpose in get_args(TokenPurpose):
         page = _LinkPage(process, kinds, f"{process.base_url}{prefix}", purpose)
         path = f"{prefix}/{purpose}/{{token}}"
-        for method, handler, name, summary, answer in (
-            ("GET", page.show, f"show_{purpose}_link", f"The page of a link in a mail: {purpose}", LinkContents),
-            ("POST", page.press, f"press_{purpose}_link", f"Its button: {purpose}", LinkPressed),
-        ):
+        for method, handler, answer in (("GET", page.show, LinkContents), ("POST", page.press, LinkPressed)):
+            name = f"{handler.__name__}_{purpose}_link"
             documented = responses(404, 410, 413, 503, answer=answer, page=True)
-            router.add_api_route(path, handler, methods=[method], name=name, summary=summary, responses=documented)
+            router.add_api_route(path, handler, methods=[method], name=name, responses=documented)
     return router
 
 
@@ -96,7 +94,7 @@ class _LinkPage:
             return self._show_broken_link(request, refusal)
         if _wants_json(request):
             acts = [LinkAct(case, kind) for case, kind in self._cases(decoded)]
-            return _json(LinkContents(self._purpose, acts))
+            return json_answer(LinkContents(self._purpose, acts), NO_STORE)
         return self._page_response(request, f"{self._purpose}.html", token, decoded)
 
     async def press(self, request: Request, token: str) -> Response:
@@ -106,7 +104,7 @@ class _LinkPage:
             return self._show_broken_link(request, refusal)
         await self._append_events(decoded)
         if _wants_json(request):
-            return _json(LinkPressed("accepted", len(decoded.acts)))
+            return json_answer(LinkPressed("accepted", len(decoded.acts)), NO_STORE)
         return self._page_response(request, f"{_EVENT_ENDINGS[self._purpose]}.html", token, decoded)
 
     def _read(self, text: str) -> ActToken:
@@ -171,10 +169,6 @@ class _LinkPage:
         if refusal.status != HTTPStatus.NOT_FOUND or _wants_json(request):
             raise refusal
         return self._process.pages.show(request, "link-broken.html", status=404, store=False)
-
-
-def _json(answer: msgspec.Struct) -> Response:
-    return Response(_encode(answer), headers=NO_STORE, media_type=JSON)
 
 
 def _unknown_link() -> Refusal:

@@ -8,11 +8,11 @@ from functools import partial
 import asyncpg
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared.clock import rfc3339
 from shared.events.values import Kind
-from shared.http.openapi import ReceiptState, responses
+from shared.http.openapi import ReceiptState, json_answer, responses
 from shared.intake.process import IntakeProcess
 from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
@@ -25,19 +25,13 @@ def add_status_route(
 ) -> None:
     """Add the route `{path}/{receipt}`: `accepted`, or `counted` as soon as the counter has passed the record."""
 
-    async def status(receipt: str) -> JSONResponse:
+    async def status(receipt: str) -> Response:
         status = await process.receipt_status.status(*_read_receipt(process, receipt).record)
-        content = {"status": "counted" if status.counted else "accepted", "as_of": rfc3339(status.as_of)}
-        return JSONResponse(content, headers={"Cache-Control": "no-store"})
+        state = ReceiptState("counted" if status.counted else "accepted", rfc3339(status.as_of))
+        return json_answer(state, {"Cache-Control": "no-store"})
 
-    router.add_api_route(
-        f"{path}/{{receipt}}",
-        status,
-        name=name,
-        summary=summary,
-        description=description,
-        responses=responses(404, 503, answer=ReceiptState),
-    )
+    answers = responses(404, 503, answer=ReceiptState)
+    router.get(f"{path}/{{receipt}}", name=name, summary=summary, description=description, responses=answers)(status)
 
 
 def add_thanks_route(

@@ -21,13 +21,8 @@ from shared.refusals import Refusal
 
 FormValues = Mapping[str, str]
 IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        description="Under one key only one body is taken, for ten minutes. Forms have none.",
-        json_schema_extra={"maxLength": MAX_KEY_LENGTH},
-    ),
+    str | None, Header(description=f"One body a key; {MAX_KEY_LENGTH} characters. Not for forms")
 ]
-"""The header of routes that honour it, as `idempotency_key`. Its length is judged with the body, not before."""
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 

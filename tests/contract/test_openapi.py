@@ -32,7 +32,7 @@ CHECKS: Final = (
     openapi_checks.response_schema_conformance,
     openapi_checks.response_headers_conformance,
 )
-EXAMPLES: Final = 25
+EXAMPLES: Final = 12
 """Requests that are made up for each operation, the same ones in each run."""
 ENDLESS: Final = "/v1/campaigns/{slug}/totals/live"
 """The stream of a known campaign has no end, so only its problems are asked for here; test_live.py reads it."""

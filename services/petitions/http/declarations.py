@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -11,13 +11,12 @@ from starlette.responses import Response
 from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.storage.signatories import SealedName, sealed_names
 from shared.database import connected
-from shared.http.openapi import JSON, responses
+from shared.http.openapi import json_answer, responses
 from shared.intake.process import IntakeProcess
 from shared.privacy.keys import CampaignKeys
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 500
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Signatory(msgspec.Struct, frozen=True):
@@ -58,8 +57,8 @@ def declaration_routes(process: IntakeProcess, sign_petition: SignPetition) -> A
             async with connected(process.pool) as connection:
                 sealed = await sealed_names(connection, slug, start, limit)
         names = [_open_name(name, slug, terms.keys) for name in sealed]
-        answer = Signatories(slug, names, start + limit if len(sealed) == limit else None)
-        return Response(_encode(answer), headers={"Cache-Control": "no-cache"}, media_type=JSON)
+        following = start + limit if len(sealed) == limit else None
+        return json_answer(Signatories(slug, names, following), {"Cache-Control": "no-cache"})
 
     return router
 

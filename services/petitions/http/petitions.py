@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -12,9 +10,7 @@ from services.petitions.actions.sign_petition import SignPetition
 from shared.catalog import Catalog
 from shared.events.marathon import Target, Texts
 from shared.events.values import Confirmation
-from shared.http.openapi import JSON, responses
-
-_encode: Final = msgspec.json.Encoder().encode
+from shared.http.openapi import json_answer, responses
 
 
 class PetitionCase(msgspec.Struct, frozen=True):
@@ -71,6 +67,6 @@ def petition_routes(catalog: Catalog, sign_petition: SignPetition) -> APIRouter:
             PetitionCase(case.slug, case.name, case.country, case.status),
             PetitionCampaign(campaign.slug, campaign.version, *window, policies.confirmation, campaign.languages),
         )
-        return Response(_encode(answer), headers={"Cache-Control": "no-cache"}, media_type=JSON)
+        return json_answer(answer, {"Cache-Control": "no-cache"})
 
     return router
