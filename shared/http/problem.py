@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -108,7 +109,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, Problem):
         error = cast("HTTPException", error)
         error = Problem(error.status_code, headers=error.headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "route" in request.scope:
+        error.headers = {"Allow": _allowed_methods(request)}
     return problem_response(request, error)
+
+
+def _allowed_methods(request: Request) -> str:
+    """Return the methods of all routes of the request's path (RFC 9110, section 10.2.1): each has one method."""
+    routes, path = iter_route_contexts(request.app.routes), request.scope["route"].path
+    methods = {method for route in routes if route.path == path for method in route.methods or ()}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

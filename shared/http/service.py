@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
@@ -16,6 +17,7 @@ from shared.http.docs import docs_router
 from shared.http.fast_routes import FastRoute, ResponseHeads
 from shared.http.limits import ConnectionLimits
 from shared.http.middleware import AppMiddleware
+from shared.http.openapi import DocumentedApp
 from shared.http.probes import Readiness, probe_router
 from shared.http.problem import ProblemPages, add_problem_handlers
 from shared.logging import log
@@ -45,11 +47,13 @@ def create_app(
     `readiness` reports the missing parts; empty means ready. `degraded` reports the parts that the process works
     without. With `pages`, their static files are served and a browser gets every error as a page; `subscriptions` are
     described in the AsyncAPI document. Routers contain whole paths (no prefixes), because metrics and logs name a
-    request by its route's path. `app.state.closing` is set when the server begins to shut down, so that endless answers
-    can end; `add_fast_route` gives an intake its fast route.
+    request by its route's path; the name of a route is its operation's id in the OpenAPI document, where it must stay.
+    `app.state.closing` is set when the server begins to shut down, so that endless answers can end; `add_fast_route`
+    gives an intake its fast route.
     """
-    app = FastAPI(
-        title=title, lifespan=_log_setup_errors(lifespan), docs_url=None, redoc_url=None, openapi_url="/openapi.json"
+    server = {"url": getattr(settings, f"{service}_url")}
+    app = DocumentedApp(
+        title=title, lifespan=_log_setup_errors(lifespan), docs_url=None, redoc_url=None, servers=[server]
     )
     app.state.settings = settings
     app.state.client_resolver = ClientResolver(settings.trusted_proxies, settings.country_header)
@@ -60,7 +64,7 @@ def create_app(
     add_problem_handlers(app, pages)
     app.add_middleware(AppMiddleware)
     for router in (probe_router(service, settings, readiness, degraded, subscriptions), docs_router(), *routers):
-        app.include_router(router)
+        app.include_router(router, generate_unique_id_function=attrgetter("name"))
     if pages is not None:
         app.router.routes.extend(pages.routes)
     return app

@@ -12,7 +12,6 @@ import msgspec
 from shared.intake.person_fields import Consent
 from shared.refusals import Refusal
 
-MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_FIELDS: Final = 50
 CONSENTS: Final = Consent.__struct_fields__
 _UNCHECKED: Final = frozenset(("", "false", "0", "off"))
@@ -43,6 +42,17 @@ def to_document(values: Mapping[str, str], request: type[msgspec.Struct]) -> dic
     document |= {name: _is_checked(values, name) for name in checkboxes}
     document["consent"] = {name: _is_checked(values, name) for name in CONSENTS}
     return document
+
+
+def form_of(request: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Return the struct of a form for `request`, as it is documented: the consents stand beside the other fields."""
+    fields = [field for field in msgspec.structs.fields(request) if field.type is not Consent]
+    return msgspec.defstruct(
+        f"{request.__name__.removesuffix('Request')}Form",
+        [(field.name, field.type, field.default) for field in (*fields, *msgspec.structs.fields(Consent))],
+        namespace={"__doc__": f"A plain HTML form for a {request.__name__}; a ticked box is true."},
+        kw_only=True,
+    )
 
 
 @lru_cache

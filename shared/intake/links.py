@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared import base64url
 from shared.clock import rfc3339
 from shared.events.actions import ActionConfirmed, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.values import Kind
+from shared.http.openapi import json_answer, responses
 from shared.intake.campaign_terms import check_confirmations_open, check_ready
-from shared.intake.openapi import responses
 from shared.intake.pages import NO_STORE
 from shared.intake.process import IntakeProcess
 from shared.privacy import tokens
@@ -32,6 +32,27 @@ _encode: Final = msgspec.json.Encoder().encode
 _EVENT_ENDINGS: Final[Mapping[TokenPurpose, str]] = {"confirm": "confirmed", "withdraw": "withdrawn"}
 
 
+class LinkAct(msgspec.Struct, frozen=True):
+    """An act that a link is about."""
+
+    case: str
+    kind: Kind
+
+
+class LinkContents(msgspec.Struct, frozen=True):
+    """What a link is for."""
+
+    purpose: TokenPurpose
+    acts: list[LinkAct]
+
+
+class LinkPressed(msgspec.Struct, frozen=True):
+    """The button of a link was taken for so many acts."""
+
+    status: Literal["accepted"]
+    acts: int
+
+
 def link_routes(process: IntakeProcess, kinds: Mapping[Topic, Kind], prefix: str = "") -> APIRouter:
     """Return the routes `/confirm/{token}` and `/withdraw/{token}`, below the path `prefix`.
 
@@ -41,10 +62,10 @@ def link_routes(process: IntakeProcess, kinds: Mapping[Topic, Kind], prefix: str
     for purpose in get_args(TokenPurpose):
         page = _LinkPage(process, kinds, f"{process.base_url}{prefix}", purpose)
         path = f"{prefix}/{purpose}/{{token}}"
-        documented = responses(404, 410, 503, answer={"type": "object"}, page=True)
-        summary = f"The page of a link in a mail: {purpose}"
-        router.add_api_route(path, page.show, methods=["GET"], summary=summary, responses=documented)
-        router.add_api_route(path, page.press, methods=["POST"], summary=f"Its button: {purpose}", responses=documented)
+        for method, handler, answer in (("GET", page.show, LinkContents), ("POST", page.press, LinkPressed)):
+            name = f"{handler.__name__}_{purpose}_link"
+            documented = responses(404, 410, 413, 503, answer=answer, page=True)
+            router.add_api_route(path, handler, methods=[method], name=name, responses=documented)
     return router
 
 
@@ -72,8 +93,8 @@ class _LinkPage:
         except Refusal as refusal:
             return self._show_broken_link(request, refusal)
         if _wants_json(request):
-            acts = [{"case": case, "kind": kind} for case, kind in self._cases(decoded)]
-            return JSONResponse({"purpose": self._purpose, "acts": acts}, headers=NO_STORE)
+            acts = [LinkAct(case, kind) for case, kind in self._cases(decoded)]
+            return json_answer(LinkContents(self._purpose, acts), NO_STORE)
         return self._page_response(request, f"{self._purpose}.html", token, decoded)
 
     async def press(self, request: Request, token: str) -> Response:
@@ -83,7 +104,7 @@ class _LinkPage:
             return self._show_broken_link(request, refusal)
         await self._append_events(decoded)
         if _wants_json(request):
-            return JSONResponse({"status": "accepted", "acts": len(decoded.acts)}, headers=NO_STORE)
+            return json_answer(LinkPressed("accepted", len(decoded.acts)), NO_STORE)
         return self._page_response(request, f"{_EVENT_ENDINGS[self._purpose]}.html", token, decoded)
 
     def _read(self, text: str) -> ActToken:

@@ -16,7 +16,7 @@ from shared.intake.requests import Check
 
 Slug = Annotated[str, Meta(min_length=1, max_length=100)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
-Email = Annotated[str, Meta(min_length=1, max_length=fields.MAX_EMAIL_LENGTH)]
+Email = Annotated[str, Meta(min_length=1, max_length=fields.MAX_EMAIL_LENGTH, extra_json_schema={"format": "email"})]
 Postcode = Annotated[str, Meta(max_length=20)]
 Comment = Annotated[str, Meta(max_length=1_000)]
 Source = Annotated[str, Meta(max_length=200)]
@@ -25,7 +25,7 @@ Source = Annotated[str, Meta(max_length=200)]
 class Consent(msgspec.Struct, frozen=True, kw_only=True):
     """What the person agreed to. Without `privacy` nothing is kept."""
 
-    privacy: bool
+    privacy: Annotated[bool, Meta(extra_json_schema={"const": True})]
     updates: bool = False
     public_name: bool = False
 

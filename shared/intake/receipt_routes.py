@@ -8,11 +8,11 @@ from functools import partial
 import asyncpg
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared.clock import rfc3339
 from shared.events.values import Kind
-from shared.intake.openapi import STATUS_SCHEMA, responses
+from shared.http.openapi import ReceiptState, json_answer, responses
 from shared.intake.process import IntakeProcess
 from shared.privacy.receipts import Receipt, short_receipt
 from shared.refusals import Refusal
@@ -20,16 +20,18 @@ from shared.web.views.acts import thanks_view
 from shared.web.views.catalog_view import campaign_languages
 
 
-def add_status_route(router: APIRouter, path: str, process: IntakeProcess, *, summary: str, description: str) -> None:
+def add_status_route(
+    router: APIRouter, path: str, process: IntakeProcess, *, name: str, summary: str, description: str
+) -> None:
     """Add the route `{path}/{receipt}`: `accepted`, or `counted` as soon as the counter has passed the record."""
 
-    async def status(receipt: str) -> JSONResponse:
+    async def status(receipt: str) -> Response:
         status = await process.receipt_status.status(*_read_receipt(process, receipt).record)
-        content = {"status": "counted" if status.counted else "accepted", "as_of": rfc3339(status.as_of)}
-        return JSONResponse(content, headers={"Cache-Control": "no-store"})
+        state = ReceiptState("counted" if status.counted else "accepted", rfc3339(status.as_of))
+        return json_answer(state, {"Cache-Control": "no-store"})
 
-    documented = responses(404, 503, answer=STATUS_SCHEMA)
-    router.add_api_route(f"{path}/{{receipt}}", status, summary=summary, description=description, responses=documented)
+    answers = responses(404, 503, answer=ReceiptState)
+    router.get(f"{path}/{{receipt}}", name=name, summary=summary, description=description, responses=answers)(status)
 
 
 def add_thanks_route(

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from shared.http.openapi import FORM, JSON, Accepted, request_body, responses
 from shared.http.service import resolve_client
 from shared.intake import forms
-from shared.intake.openapi import RECEIPT_SCHEMA, request_body, responses
+from shared.intake.idempotency import MAX_KEY_LENGTH
 from shared.intake.pages import NO_STORE, FormPages
 from shared.intake.submit import SubmitEndpoint, accepted_body, count_refusal
 from shared.refusals import Refusal
 
 FormValues = Mapping[str, str]
-JSON_MEDIA_TYPE: Final = "application/json"
+IdempotencyKey = Annotated[
+    str | None, Header(description=f"One body a key; {MAX_KEY_LENGTH} characters. Not for forms")
+]
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 
@@ -43,12 +46,12 @@ def add_submit_route(
     the values as they are taken. The OpenAPI document has `name`, `summary` and `description`.
     """
 
-    async def submit(request: Request) -> Response:
+    async def submit(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         if is_form(request):
             return await _submit_form(
                 request, endpoint, form_pages, thanks_url=thanks_url, case_of=case_of, complete_form=complete_form
             )
-        return await submit_json(request, endpoint)
+        return await submit_json(request, endpoint, idempotency_key)
 
     router.add_api_route(
         path,
@@ -58,8 +61,8 @@ def add_submit_route(
         name=name,
         summary=summary,
         description=description,
-        responses=responses(400, 404, 410, 413, 415, 422, 503, accepted=RECEIPT_SCHEMA, form=True),
-        openapi_extra=request_body(endpoint.decoder.request_type, form=True),
+        responses=responses(400, 404, 410, 413, 415, 422, 429, 503, accepted=Accepted, form=True),
+        openapi_extra=request_body(endpoint.decoder.request_type, forms.form_of(endpoint.decoder.request_type)),
     )
 
 
@@ -85,8 +88,8 @@ async def _submit_form(
     return RedirectResponse(f"{thanks_url}/{receipt}{query}", 303, NO_STORE)
 
 
-async def submit_json(request: Request, endpoint: SubmitEndpoint[Any]) -> Response:
-    """Take the JSON body of `request`: 202 once it is stored.
+async def submit_json(request: Request, endpoint: SubmitEndpoint[Any], key: str | None) -> Response:
+    """Take the JSON body of `request` under its Idempotency-Key: 202 once it is stored.
 
     Raises:
         Refusal: it cannot be taken. TransientError, ConnectionError: nothing is known to be stored.
@@ -94,19 +97,18 @@ async def submit_json(request: Request, endpoint: SubmitEndpoint[Any]) -> Respon
     try:
         check_json(request)
         body = await request.body()
-        key = request.headers.get("idempotency-key")
         record = endpoint.build_from_json(
             body, resolve_client(request), key.encode("latin-1") if key is not None else None
         )
     except Refusal as refusal:
         count_refusal(endpoint.topic.name, refusal)
         raise
-    return Response(accepted_body(await endpoint.submit(record)), 202, media_type=JSON_MEDIA_TYPE)
+    return Response(accepted_body(await endpoint.submit(record)), 202, media_type=JSON)
 
 
 def is_form(request: Request) -> bool:
     """Whether the body is a plain HTML form."""
-    return _media_type(request) == forms.MEDIA_TYPE
+    return _media_type(request) == FORM
 
 
 def check_json(request: Request) -> None:
@@ -115,7 +117,7 @@ def check_json(request: Request) -> None:
     Raises:
         Refusal: 415.
     """
-    if _media_type(request) != JSON_MEDIA_TYPE:
+    if _media_type(request) != JSON:
         raise Refusal(415, "unsupported-media-type", "Send application/json in UTF-8.")
 
 

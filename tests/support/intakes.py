@@ -95,7 +95,8 @@ async def intake(
     sabotage: str = "",
     **environment: str,
 ) -> AsyncIterator[Intake]:
-    """Run `python -m services.<service> --role <role>` on `platform`: ready on entry, stopped on exit.
+    """Run `python -m services.<service> --role <role>` on `platform`: ready on entry, stopped on exit. Any service may
+    be run so in a role that needs no other settings.
 
     A process that shares a PORT is reached by a probe port of its own. `sabotage` is what `tests.faults.sabotage`
     changes in it.
@@ -116,6 +117,7 @@ async def intake(
         f"{service.upper()}_URL": origin,
         "WRAPPING_PRIVATE_KEY_FILE": str(keys / "wrapping.key"),
         "RECEIPT_KEY_FILE": str(keys / "receipt.key"),
+        "RECIPIENT_KEY_FILE": str(keys / "recipient.key"),
         **environment,
     }
     log = folder / f"{service}-{role}-{port}.log"
@@ -158,8 +160,9 @@ async def publish_and_wait(running: Intake, *seeds: Seed) -> dict[str, CampaignK
 
 
 async def _has_campaign(client: httpx.AsyncClient, service: str, seed: Seed) -> bool:
-    if service == "petitions":
-        return (await client.get(f"/v1/petitions/{seed.petition}")).status_code == 200
+    if service in ("petitions", "marathon"):
+        path = f"/v1/petitions/{seed.petition}" if service == "petitions" else f"/v1/campaigns/{seed.slug}/totals"
+        return (await client.get(path)).status_code == 200
     return (await client.post("/v1/messages", json={"case": seed.case})).status_code == 422
 
 

@@ -29,7 +29,7 @@ def message_routes(
         MESSAGES_PATH,
         endpoint,
         form_pages,
-        name="write",
+        name="write_message",
         summary="Write a letter, postcard, drawing or solidarity message",
         description="Answered once the broker has acknowledged the message. The same text twice is one message, "
         "unless each has\nan Idempotency-Key of its own.",
@@ -39,6 +39,7 @@ def message_routes(
         router,
         MESSAGES_PATH,
         process,
+        name="read_message_receipt",
         summary="What became of a message",
         description="`accepted`, or `counted` once the counter has passed it.",
     )

@@ -33,7 +33,7 @@ def posted_routes(process: IntakeProcess, endpoint: SubmitEndpoint[PostedRequest
         f"{MESSAGES_PATH}/posted",
         endpoint,
         form_pages,
-        name="post",
+        name="report_posted_message",
         summary="Tell of a letter or postcard that you posted yourself",
         description="Counted as self-reported, by post. `code` is the one at the foot of the printed sheet, or any "
         "other of its\nform: the same code counts once for each person and case. No text is sent.",

@@ -13,11 +13,11 @@ from services.marathon.http.documents import TotalsDocuments
 from shared.catalog import Catalog
 from shared.clock import Clock
 from shared.events.marathon import CampaignChanged, CaseChanged
+from shared.http.openapi import json_answer, responses
 from shared.http.problem import Problem, unavailable
-from shared.intake.openapi import responses, schema_of
 from shared.web.views.catalog_view import CatalogView, campaign_window
 
-CACHE_CONTROL: Final = "public, max-age=5"
+CACHED: Final = {"Cache-Control": "public, max-age=5"}
 Window = Literal["upcoming", "open", "closed"]
 Event = TypeVar("Event")
 
@@ -45,46 +45,44 @@ class CaseAnswer(CaseChanged, frozen=True, kw_only=True):
 
 def router(catalog: Catalog, documents: TotalsDocuments, clock: Clock) -> APIRouter:
     """Return the routes, served from `catalog`."""
-    routes = APIRouter(tags=["campaigns"])
+    routes = APIRouter(tags=["campaigns"], default_response_class=Response)
 
     @routes.get(
         "/v1/campaigns",
         summary="All campaigns",
-        responses=responses(503, answer=schema_of(CampaignList)),
-        response_class=Response,
+        responses=responses(503, answer=CampaignList),
     )
-    async def campaigns() -> Response:
+    async def list_campaigns() -> Response:
         """Open campaigns first, then those to come, then past ones; the latest of each first."""
         require_ready(catalog)
         order: dict[Window, int] = {"open": 0, "upcoming": 1, "closed": 2}
         answers = [_campaign(campaign) for campaign in catalog.campaigns.values()]
         answers.sort(key=lambda answer: (answer.opens, answer.slug), reverse=True)
         answers.sort(key=lambda answer: order[answer.window])
-        return _json(CampaignList(answers))
+        return json_answer(CampaignList(answers), CACHED)
 
     @routes.get(
         "/v1/campaigns/{slug}",
         summary="A campaign",
-        responses=responses(404, 503, answer=schema_of(CampaignAnswer)),
-        response_class=Response,
+        responses=responses(404, 503, answer=CampaignAnswer),
     )
-    async def campaign(slug: str) -> Response:
+    async def read_campaign(slug: str) -> Response:
         """Its window, languages, policies, cases and sections."""
-        return _json(_campaign(campaign_or_problem(catalog, slug)))
+        return json_answer(_campaign(campaign_or_problem(catalog, slug)), CACHED)
 
     @routes.get(
         "/v1/cases/{slug}",
         summary="A case",
-        responses=responses(404, 503, answer=schema_of(CaseAnswer)),
-        response_class=Response,
+        responses=responses(404, 503, answer=CaseAnswer),
     )
-    async def case(slug: str) -> Response:
+    async def read_case(slug: str) -> Response:
         """A person or community for whom people act, with the petition's text."""
         event = find(catalog, catalog.cases, slug, "There is no such case.")
         document = documents.current(event.campaign)
         total = document.totals.by_case.get(slug, 0) if document is not None else 0
         as_of = document.totals.as_of if document is not None else None
-        return _json(CaseAnswer(**msgspec.structs.asdict(event), public_total=total, as_of=as_of))
+        answer = CaseAnswer(**msgspec.structs.asdict(event), public_total=total, as_of=as_of)
+        return json_answer(answer, CACHED)
 
     def _campaign(event: CampaignChanged) -> CampaignAnswer:
         document = documents.current(event.slug)
@@ -125,9 +123,3 @@ def require_ready(catalog: CatalogView) -> None:
     """Raise a 503 while `catalog` is not ready."""
     if not catalog.ready:
         raise unavailable()
-
-
-def _json(answer: msgspec.Struct) -> Response:
-    return Response(
-        msgspec.json.encode(answer), headers={"Cache-Control": CACHE_CONTROL}, media_type="application/json"
-    )

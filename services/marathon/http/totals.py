@@ -14,12 +14,11 @@ from services.marathon.http.history import History, HistoryCache
 from services.marathon.http.live import LiveBoard
 from shared.catalog import Catalog
 from shared.events.marathon import TotalsChanged
+from shared.http.openapi import JSON, responses
 from shared.http.problem import Problem, unavailable
-from shared.intake.openapi import responses, schema_of
 
 CACHE_TOTALS: Final = "public, max-age=1"
 CACHE_HISTORY: Final = "public, max-age=5"
-JSON: Final = "application/json"
 NOT_MODIFIED: Final = {"description": "What `If-None-Match` names is still current"}
 STREAM: Final = {
     "description": "The totals document as server-sent events",
@@ -29,15 +28,14 @@ STREAM: Final = {
 
 def router(catalog: Catalog, documents: TotalsDocuments, board: LiveBoard, history_cache: HistoryCache) -> APIRouter:
     """Return the routes, served from `documents` and, for the history, from `history_cache`."""
-    routes = APIRouter(tags=["totals"])
+    routes = APIRouter(tags=["totals"], default_response_class=Response)
 
     @routes.get(
         "/v1/campaigns/{slug}/totals",
         summary="The totals of a campaign",
-        responses={**responses(404, 503, answer=schema_of(TotalsChanged)), 304: NOT_MODIFIED},
-        response_class=Response,
+        responses={**responses(404, 503, answer=TotalsChanged), 304: NOT_MODIFIED},
     )
-    async def totals(slug: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    async def read_totals(slug: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """Absolute values, true as of `as_of`. The same document comes over `/totals/live`."""
         campaign_or_problem(catalog, slug)
         document = documents.current(slug)
@@ -52,9 +50,8 @@ def router(catalog: Catalog, documents: TotalsDocuments, board: LiveBoard, histo
         "/v1/campaigns/{slug}/totals/live",
         summary="The totals as server-sent events",
         responses={**responses(404, 503), 200: STREAM},
-        response_class=Response,
     )
-    async def live(slug: str, last_event_id: Annotated[str | None, Header()] = None) -> Response:
+    async def follow_totals(slug: str, last_event_id: Annotated[str | None, Header()] = None) -> Response:
         """The totals document at once, and again whenever it changes, at most once a second."""
         campaign_or_problem(catalog, slug)
         return board.response(slug, last_event_id)
@@ -62,10 +59,9 @@ def router(catalog: Catalog, documents: TotalsDocuments, board: LiveBoard, histo
     @routes.get(
         "/v1/campaigns/{slug}/history",
         summary="Counts over time",
-        responses=responses(404, 422, 503, answer=schema_of(History)),
-        response_class=Response,
+        responses=responses(404, 422, 503, answer=History),
     )
-    async def history(
+    async def read_history(
         slug: str,
         step: Step = "hour",
         case: Annotated[str | None, Query(max_length=80)] = None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Literal
 
 import asyncpg
+import msgspec
 from fastapi import APIRouter, Form, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
@@ -16,11 +17,19 @@ from services.notifications.storage import recipients
 from shared.clock import Clock, rfc3339, utc
 from shared.database import connected
 from shared.events.notifications import DeliveryResubscribed, DeliveryUnsubscribed
+from shared.http.openapi import request_body, responses
 from shared.kafka.outbox import put_outbox
 from shared.web.pages import Pages
 
 NO_STORE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 ONE_CLICK: Final = b"One-Click"
+DONE: Final = {"description": "No more mail", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+class OneClick(msgspec.Struct):
+    """The form that mail programs send (RFC 8058, section 3.1)."""
+
+    one_click: Literal["One-Click"] = msgspec.field(name="List-Unsubscribe")
 
 
 class Preferences:
@@ -42,12 +51,16 @@ class Preferences:
 
     def router(self) -> APIRouter:
         """The routes."""
-        router = APIRouter(default_response_class=Response)
+        router = APIRouter(tags=["preferences"], default_response_class=Response)
         preferences, unsubscription = "/preferences/{token}", "/v1/unsubscribe/{token}"
-        router.add_api_route(preferences, self.show, methods=["GET"])
-        router.add_api_route(preferences, self.change, methods=["POST"], status_code=303)
-        router.add_api_route(unsubscription, self.show_unsubscription, methods=["GET"], status_code=303)
-        router.add_api_route(unsubscription, self.unsubscribe, methods=["POST"])
+        page = responses(404, 503, page=True)
+        changed = responses(400, 404, 413, 422, 503, form=True)
+        done = {**responses(404, 413, 503, form=True), 200: DONE}
+        one_click = request_body(form=OneClick, required=False)
+        router.get(preferences, name="show_preferences", responses=page)(self.show)
+        router.post(preferences, name="change_preferences", status_code=303, responses=changed)(self.change)
+        router.get(unsubscription, name="show_unsubscription", status_code=303)(self.show_unsubscription)
+        router.post(unsubscription, name="unsubscribe", responses=done, openapi_extra=one_click)(self.unsubscribe)
         return router
 
     async def show(self, request: Request, token: str) -> Response:

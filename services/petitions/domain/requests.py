@@ -44,14 +44,14 @@ class RawBatch(msgspec.Struct, frozen=True):
     items: Annotated[list[msgspec.Raw], Meta(max_length=MAX_BATCH_ITEMS)]
 
 
-class PlainBatch(msgspec.Struct, frozen=True):
-    """Signatures from a partner, decoded all at once."""
+class SignatureBatch(msgspec.Struct, frozen=True):
+    """Signatures from a partner."""
 
     items: Annotated[list[PartnerSignature], Meta(max_length=MAX_BATCH_ITEMS)]
 
 
 _decode_raw_batch: Final = msgspec.json.Decoder(RawBatch).decode
-_decode_plain_batch: Final = msgspec.json.Decoder(PlainBatch).decode
+_decode_plain_batch: Final = msgspec.json.Decoder(SignatureBatch).decode
 _TOO_MANY: Final = FieldError("/items", "items.too-many")
 
 

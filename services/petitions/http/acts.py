@@ -19,7 +19,7 @@ def act_routes(process: IntakeProcess, endpoint: SubmitEndpoint[ActRequest], for
         "/v1/acts",
         endpoint,
         form_pages,
-        name="act",
+        name="report_act",
         summary="Tell of a share, a pledge or a task",
         description="Counted as self-reported: one of a kind for each person and case.",
         thanks_url=f"{process.base_url}/thanks",

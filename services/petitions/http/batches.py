@@ -5,36 +5,39 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
+from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.petitions.actions.sign_petition import SignPetition
 from services.petitions.domain.requests import (
-    MAX_BATCH_ITEMS,
     PARTNER_SIGNATURES,
     PartnerSignature,
+    SignatureBatch,
     SignatureRequest,
     read_plain_batch,
     read_raw_batch,
 )
 from shared.catalog import Catalog
 from shared.events.marathon import AccessChanged
+from shared.http.openapi import JSON, request_body, responses
 from shared.intake.access import authenticate_partner
 from shared.intake.campaign_terms import check_ready
 from shared.intake.idempotency import IdempotencyMemory
-from shared.intake.openapi import responses, schema_of
 from shared.intake.submit import SubmitEndpoint, count_refusal
-from shared.intake.submit_routes import JSON_MEDIA_TYPE, check_json
+from shared.intake.submit_routes import IdempotencyKey, check_json
 from shared.refusals import FieldError, Refusal
 
 Item = PartnerSignature | msgspec.Raw
 """A signature of a batch, decoded or not yet."""
 
 SCOPE: Final = "signatures:batch"
+PARTNER: Final = HTTPBearer(scheme_name="partner", description="The API key of a partner", auto_error=False)
+"""Only documents the scheme: `authenticate_partner` is what judges the key."""
 ITEMS_PER_TURN: Final = 100
 """The number of items that are processed before other requests get their turn."""
 
@@ -78,20 +81,22 @@ def batch_routes(
         "/v1/signatures/batch",
         status_code=202,
         summary="Bring signatures as a partner",
-        responses=responses(400, 401, 403, 413, 415, 422, 503, accepted=schema_of(BatchAnswer)),
-        openapi_extra=_openapi_extra(),
+        dependencies=[Depends(PARTNER)],
+        responses=responses(400, 401, 403, 413, 415, 422, 429, 503, accepted=BatchAnswer),
+        openapi_extra=request_body(SignatureBatch),
     )
-    async def bring(request: Request) -> Response:
+    async def sign_petitions_in_batch(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Up to 1,000 signatures. A bad one does not spoil the others; 503 is about all of them, and safe to repeat."""
         check_ready(catalog)
         partner = authenticate_partner(request.headers.get("authorization"), SCOPE, catalog.access)
         check_json(request)
         body = await request.body()
-        key = request.headers.get("idempotency-key")
         # Nothing here refers to the items: what was decoded is released before the acknowledgements are awaited.
-        pending, rejected = await _append_items(sign_petition, endpoint, partner, read_items(partner, body, key))
+        pending, rejected = await _append_items(
+            sign_petition, endpoint, partner, read_items(partner, body, idempotency_key)
+        )
         await pending.wait()
-        return Response(_encode(BatchAnswer(pending.expected, rejected)), 202, media_type=JSON_MEDIA_TYPE)
+        return Response(_encode(BatchAnswer(pending.expected, rejected)), 202, media_type=JSON)
 
     return router
 
@@ -159,12 +164,3 @@ class _PendingAcks:
             self._done.set_exception(ConnectionError("not all are acknowledged"))
         elif self._acknowledged == self.expected:
             self._done.set_result(None)
-
-
-def _openapi_extra() -> dict[str, Any]:
-    items = {"type": "array", "maxItems": MAX_BATCH_ITEMS, "items": schema_of(PartnerSignature)}
-    schema = {"type": "object", "required": ["items"], "properties": {"items": items}}
-    return {
-        "requestBody": {"required": True, "content": {JSON_MEDIA_TYPE: {"schema": schema}}},
-        "security": [{"partner": []}],
-    }

@@ -38,7 +38,7 @@ def signature_routes(
         "/v1/signatures",
         endpoint,
         form_pages,
-        name="sign",
+        name="sign_petition",
         summary="Sign a petition",
         description="Answered once the broker has acknowledged the signature. "
         "Who signs again gets the same kind of answer.",
@@ -49,6 +49,7 @@ def signature_routes(
         router,
         "/v1/signatures",
         process,
+        name="read_signature_receipt",
         summary="What became of a signature",
         description="`accepted`, or `counted` once the counter has passed it. "
         "It tells nobody who signed, or signed before.",

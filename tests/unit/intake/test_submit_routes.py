@@ -61,8 +61,9 @@ async def keys_on_both_routes(headers: Headers) -> list[bytes | None]:
             client_resolver = StubResolver()
 
     scope = {"type": "http", "method": "POST", "headers": [JSON, *headers], "client": ("192.0.2.1", 1), "app": App}
+    request = Request(scope, receive)
     with pytest.raises(Refusal):
-        await submit_json(Request(scope, receive), endpoint)
+        await submit_json(request, endpoint, request.headers.get("idempotency-key"))
     return builder.keys
 
 
