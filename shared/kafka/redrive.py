@@ -11,8 +11,9 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from shared.clock import rfc3339
-from shared.errors import PermanentError
+from shared.errors import PermanentError, TransientError
 from shared.events.cloudevents import ORIGIN_GROUP_HEADER, ORIGIN_HEADER
+from shared.kafka.consumer_shutdown import start_whole
 from shared.kafka.dead_letters import (
     GROUP_HEADER,
     HEADER_PREFIX,
@@ -29,6 +30,8 @@ from shared.logging import log
 from shared.topics import MAX_MESSAGE_BYTES, dead_letter_name
 
 MAX_IN_FLIGHT: Final = 500
+TIMEOUT_S: Final = 30.0
+"""For the start, for each part and for the stop."""
 _ORIGIN_HEADERS: Final = {ORIGIN_HEADER, ORIGIN_TIME_HEADER, ORIGIN_GROUP_HEADER}
 
 LetterId = tuple[str, int, int]
@@ -127,6 +130,9 @@ async def redrive(bootstrap_servers: str, topic: str, letters: Iterable[DeadLett
 
     Returns:
         The offset of each copy. Letters without their value, too large for the topic or entirely empty are left out.
+
+    Raises:
+        TransientError: Kafka did not take a part of them within half a minute.
     """
     ordered = sorted(letters, key=lambda letter: (letter.partition, letter.offset))
     originals = [(letter.id, _original_record(topic, letter)) for letter in ordered if not letter.value_omitted]
@@ -135,15 +141,21 @@ async def redrive(bootstrap_servers: str, topic: str, letters: Iterable[DeadLett
         bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True, max_request_size=MAX_MESSAGE_BYTES
     )
     offsets: dict[LetterId, int] = {}
-    await producer.start()
     try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await start_whole(producer.start())
         for start in range(0, len(records), MAX_IN_FLIGHT):
             part = records[start : start + MAX_IN_FLIGHT]
-            sent = await _send(producer, [record for _, record in part])
+            async with asyncio.timeout(TIMEOUT_S):
+                sent = await _send(producer, [record for _, record in part])
             offsets |= zip([id_ for id_, _ in part], sent, strict=True)
-        return offsets
+    except TimeoutError:
+        raise TransientError("Kafka takes nothing: redrive them again later, nothing is counted twice") from None
     finally:
-        await producer.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT_S):
+                await producer.stop()
+    return offsets
 
 
 def _original_record(topic: str, letter: DeadLetterRecord) -> OutboxRecord:
