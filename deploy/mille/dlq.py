@@ -143,10 +143,10 @@ def _at(at: Endpoints, place: str) -> list[FoundLetter]:
     except ValueError:
         example = f"{topics.SIGNATURES.name}/1/17"
         raise SetupError(f"{place} is not TOPIC/PARTITION/OFFSET, such as {example}") from None
-    letters = asyncio.run(read_letters(at, _topics(name)[0], with_records=True))
     found = [
         each
-        for each in letters
+        for topic in (_topics(name) if name else [])
+        for each in asyncio.run(read_letters(at, topic, with_records=True))
         if each.letter.partition == partition and offset in {each.letter.offset, each.letter.refused_offset}
     ]
     if not found:

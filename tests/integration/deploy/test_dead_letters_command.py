@@ -19,11 +19,12 @@ from tests.support.running import MilleRun
 from tests.support.waiting import wait_for
 
 ADDRESS = b"ana@example.org"
-TOPIC = topics.SIGNATURES.name
+TOPIC = topics.ACTS.name
+"""Nobody but the counter reads it, so that no other log of the shared system has something to tell."""
 
 
 def publish(system: MilleRun, version: str) -> str:
-    """Publish a signature that cannot be read, and return its place."""
+    """Publish an act that cannot be read, and return its place."""
     return asyncio.run(_publish(system.endpoints()["kafka"], version))
 
 
@@ -31,7 +32,7 @@ async def _publish(servers: str, version: str) -> str:
     producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all")
     await producer.start()
     try:
-        envelope = Envelope("signature-submitted", source="/tests", version=version)
+        envelope = Envelope("act-submitted", source="/tests", version=version)
         headers = envelope.headers(b"2026-12-01T12:00:00.250Z")
         sent = await producer.send_and_wait(TOPIC, ADDRESS, key=secrets.token_bytes(16), partition=1, headers=headers)
         return f"{TOPIC}/{sent.partition}/{sent.offset}"
@@ -73,7 +74,7 @@ def test_a_dead_letter_is_told_shown_refused_again_and_dismissed(system: MilleRu
     assert mille(system.home.root, "doctor").code == 1
     shown = dlq(system, "show", place).output
     for words in (
-        "refused by   petitions.count-signatures",
+        "refused by   petitions.count-acts",
         "reason       unknown-version",
         "state        waiting",
         "key          16 bytes",
@@ -122,6 +123,7 @@ def test_a_reason_that_nothing_was_refused_for_is_named_with_those_that_there_ar
 def test_a_place_without_a_dead_letter_is_named(system: MilleRun) -> None:
     for place, words in (
         (f"{TOPIC}/0/999999", f"there is no dead letter {TOPIC}/0/999999"),
+        ("/0/1", "there is no dead letter /0/1"),
         ("nope", "nope is not TOPIC/PARTITION/OFFSET"),
         ("nope/0/1", "nope has no dead letters; these have: "),
     ):
