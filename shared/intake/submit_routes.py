@@ -20,9 +20,8 @@ from shared.intake.submit import SubmitEndpoint, accepted_body, count_refusal
 from shared.refusals import Refusal
 
 FormValues = Mapping[str, str]
-IdempotencyKey = Annotated[
-    str | None, Header(description=f"One body a key; {MAX_KEY_LENGTH} characters. Not for forms")
-]
+_KEY_RULE: Final = f"For ten minutes it stands for one body. At most {MAX_KEY_LENGTH} characters; a form has none."
+IdempotencyKey = Annotated[str | None, Header(description=_KEY_RULE)]
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-?8"?\s*', re.IGNORECASE)
 
 
