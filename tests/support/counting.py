@@ -21,7 +21,7 @@ from shared.counting.batch_plan import BatchPlan
 from shared.counting.counted_topic import CountedTopic
 from shared.counting.process import counting_loop
 from shared.database import create_pool
-from shared.events.actions import ActionInvalidated, ActionSubmitted
+from shared.events.actions import ActionConfirmed, ActionInvalidated, ActionReference, ActionSubmitted, ActionWithdrawn
 from shared.events.cloudevents import Envelope
 from shared.events.letters import MessageSubmitted
 from shared.events.petitions import SignatureSubmitted
@@ -76,6 +76,14 @@ def _submitted(kind: type[Event], person: str, changed: dict[str, Any]) -> Event
         "locale": "fr",
     }
     return kind(**(fields | changed))
+
+
+def follow_up(event_type: str, person: str) -> ActionReference:
+    """The confirmation or withdrawal of what `person` has submitted: `confirmed` or `withdrawn`."""
+    reference = {"campaign": "w4r-2026", "case": "azat", "subject": "free-azat"}
+    if event_type == "confirmed":
+        return ActionConfirmed(**reference, digest=digest_of(person))
+    return ActionWithdrawn(**reference)
 
 
 def decision(content: str, number: int, *, reason: str = "") -> ActionInvalidated:

@@ -233,7 +233,7 @@ async def test_a_withdrawal_that_only_newer_code_understands_does_not_undo_a_rep
 async def test_redriving_twice_gives_what_once_gives(signatures: CountingHarness) -> None:
     early, late = key_of("early"), key_of("late")
     await signatures.publish("invalidated", early, decision("early", 1))
-    await signatures.publish("confirmed", late, msgspec.json.encode({"digest": ""}))
+    await signatures.publish("confirmed", late, msgspec.json.encode({"digest": digest_of("late")}))
     await signatures.count_all()
     everything = await pending_dead_letters(signatures)
     assert len(everything) == 2

@@ -12,12 +12,10 @@ from deploy.local.endpoints import Endpoints
 from deploy.recovery import lost_tallies
 from services.petitions.consumers.counted import SIGNATURES
 from shared.errors import SetupError
-from shared.events.actions import ActionReference
 from shared.kafka.subscription_reader import SubscriptionReader
-from tests.support.counting import CountingHarness, counting_harness, key_of, signature
+from tests.support.counting import CountingHarness, counting_harness, follow_up, key_of, signature
 from tests.support.tallies import LEDGER_KEY, eventually, pool_on, running, tally_reader
 
-REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
 PARTITION = 1
 SUM = "SELECT coalesce(sum(count), 0)::int FROM cells"
 HALTED = "SELECT coalesce(string_agg(halted, ', '), '') FROM sources"
@@ -57,7 +55,7 @@ class Stage:
     async def count(self, *events: tuple[str, str], lost: bool = False) -> None:
         """Publish and count the events, each a type and a person, as one tally batch, which is sent unless `lost`."""
         for event_type, person in events:
-            event = signature(person) if event_type == "submitted" else REFERENCE
+            event = signature(person) if event_type == "submitted" else follow_up(event_type, person)
             await self.harness.publish(event_type, key_of(person), event, partition=PARTITION)
         async with self.harness.run_counter(relay=not lost):
             await self.harness.wait_until_counted()

@@ -14,12 +14,18 @@ from deploy.recovery import log_refill, lost_logs
 from services.petitions.consumers.counted import SIGNATURES
 from shared.database import create_pool
 from shared.errors import SetupError
-from shared.events.actions import ActionReference
 from shared.kafka.positions import PositionLostError
 from shared.kafka.topic_check import open_admin
-from tests.support.counting import PARTITIONS, CountingHarness, counting_harness, create_topics, key_of, signature
+from tests.support.counting import (
+    PARTITIONS,
+    CountingHarness,
+    counting_harness,
+    create_topics,
+    follow_up,
+    key_of,
+    signature,
+)
 
-REFERENCE = ActionReference(campaign="w4r-2026", case="azat", subject="free-azat")
 PARTITION = 1
 """The partition of every record in these tests."""
 
@@ -55,7 +61,7 @@ async def operator(platform: Endpoints, make_database: Callable[[str], Awaitable
 
 async def publish(harness: CountingHarness, event_type: str, *people: str) -> None:
     for person in people:
-        event = signature(person) if event_type == "submitted" else REFERENCE
+        event = signature(person) if event_type == "submitted" else follow_up(event_type, person)
         await harness.publish(event_type, key_of(person), event, partition=PARTITION)
 
 
