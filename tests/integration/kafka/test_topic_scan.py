@@ -10,6 +10,7 @@ from deploy.local.endpoints import Endpoints
 from shared.errors import SetupError, TransientError
 from shared.kafka import topic_scan
 from shared.kafka.topic_scan import open_scan
+from tests.support.silent_server import run_silent_server
 
 
 async def test_a_topic_that_does_not_exist_is_named_and_not_waited_for(platform: Endpoints) -> None:
@@ -20,16 +21,7 @@ async def test_a_topic_that_does_not_exist_is_named_and_not_waited_for(platform:
 
 async def test_a_broker_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic_scan, "OPEN_TIMEOUT_S", 0.5)
-    ended = asyncio.Event()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-        ended.set()
-
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        host, port = server.sockets[0].getsockname()
+    async with run_silent_server() as address:
         with pytest.raises(TransientError, match="does not answer about petitions"):
-            async with asyncio.timeout(30), open_scan(f"{host}:{port}", "petitions.signatures.v1"):
+            async with asyncio.timeout(30), open_scan(address, "petitions.signatures.v1"):
                 raise AssertionError("it does not open")
-        await asyncio.wait_for(ended.wait(), 30)
