@@ -96,7 +96,7 @@ class SubmissionDecoder:
     def _triggered(self, event: Event) -> list[Mailing]:
         return [mailing for mailing in self._mailings if event.type in mailing.events and mailing.trigger(event)]
 
-    async def _add_submission(self, decoded: DecodedBatch, event: ActEvent, submission: SubmissionRecord) -> None:
+    async def _add_submission(self, batch_decoded: DecodedBatch, event: ActEvent, submission: SubmissionRecord) -> None:
         campaign = await self._find_campaign(submission)
         mailings = self._triggered(Event(self._names[event.topic]["submitted"], submission, campaign))
         effect = takes_effect(submission.evidence, campaign) if submission.updates else "never"
@@ -104,12 +104,12 @@ class SubmissionDecoder:
             return
         delivery = self._open(event, submission)
         if effect != "never":
-            decoded.consents.append(GivenConsent(delivery, event.at if effect == "at-once" else None))
+            batch_decoded.consents.append(GivenConsent(delivery, event.at if effect == "at-once" else None))
         for mailing in mailings:
             if mailing.consent is None:
-                decoded.candidates.setdefault(mailing.name, []).append(delivery)
+                batch_decoded.candidates.setdefault(mailing.name, []).append(delivery)
             else:
-                decoded.triggers.setdefault(mailing.name, []).append(event)
+                batch_decoded.triggers.setdefault(mailing.name, []).append(event)
 
     def _open(self, event: ActEvent, submission: SubmissionRecord) -> NewDelivery:
         """Return the delivery that a submission may get."""
